@@ -1,0 +1,94 @@
+"""The two small interfaces through which everything else reaches a model.
+
+A *drafter* runs on the robot and proposes answer tokens one at a time; a *verifier* runs in the cloud and says what
+the target model itself would have chosen, for many positions in one forward pass. Token ids belong to one shared
+vocabulary; an answer never includes the prompt, and position 0 is the first answer token.
+
+Calls on one drafter or verifier and its sessions are not thread-safe: one thread at a time drives a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from spec_decode_ros.decoding.messages import Sampling
+
+
+@runtime_checkable
+class TextCodec(Protocol):
+    """What both sides of a pair can do with text."""
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Token ids that end an answer."""
+        ...
+
+    @property
+    def vocabulary(self) -> str:
+        """Fingerprint of the tokenizer's vocabulary; equal fingerprints mean exchangeable token ids."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Answer text to token ids, without special tokens."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Token ids to answer text, special tokens (such as the end of the answer) left out."""
+        ...
+
+
+@runtime_checkable
+class DraftSession(Protocol):
+    """One prompt with its images, opened on the draft model."""
+
+    def draft(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[int]:
+        """Yield the draft model's answer tokens that follow `prefix`, one at a time, the end token included.
+
+        The iterator stops after an end token or when the model's context is full. It may be abandoned after any
+        token; a later call with another prefix rolls the caches back to what both share. Starting a new iterator
+        invalidates the older one.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the caches. Closing twice does nothing."""
+        ...
+
+
+@runtime_checkable
+class Drafter(TextCodec, Protocol):
+    """The small model on the robot."""
+
+    def open(self, prompt: str, images: Sequence[bytes] = ()) -> DraftSession:
+        """Begin an answer to `prompt` about `images` (JPEG bytes). The prompt is processed by the first draft."""
+        ...
+
+
+@runtime_checkable
+class VerifySession(Protocol):
+    """One prompt with its images, prepared on the target model."""
+
+    def verify(self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling) -> tuple[int, ...]:
+        """Return the target's own choices, `len(draft) + 1` of them.
+
+        Element i is the choice at position `len(committed) + i`, given `committed + draft[:i]`. It is what the target
+        alone would say as long as `draft[:i]` was chosen too; past the first difference it is a by-product to ignore.
+        The first call processes the prompt and the draft in the same pass. `committed` may have grown, shrunk or
+        changed since the last call; whatever the caches share with it is reused.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the caches. Closing twice does nothing."""
+        ...
+
+
+@runtime_checkable
+class Verifier(TextCodec, Protocol):
+    """The large model in the cloud; any number of sessions may be open at once."""
+
+    def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> VerifySession:
+        """Tokenise `prompt`, preprocess `images` (JPEG bytes) and run the vision tower."""
+        ...
