@@ -1,0 +1,110 @@
+"""What an action is: its text as the model writes it, and the strict way back to velocities.
+
+The text puts the velocities first, so that motion can begin before the sentence ends::
+
+    vx 0.4 wz -0.6 | red chair right 1.5
+
+``vx`` is forward speed in m/s, ``wz`` turn rate in rad/s (left is positive), and what follows the bar is a
+note for people, for the next prompt and for postures. Text that does not have exactly this form is an
+:class:`ActionError` and moves nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from spec_decode_ros.errors import SpecDecodeError
+
+ACTION_PERIOD_S = 1.0 / 3.0
+"""Seconds that one action lasts: the default decision period."""
+
+MAX_VX = 1.0
+"""m/s; a text that asks for more is refused, it is not clamped."""
+
+MAX_WZ = 1.5
+"""rad/s; a text that asks for more is refused, it is not clamped."""
+
+MAX_TEXT = 200
+"""Characters that an action text may have."""
+
+POSTURES = ("stand up", "sit down")
+
+_NUMBER = r"-?[0-9]{1,2}(?:\.[0-9]{1,3})?"
+_VELOCITIES = re.compile(rf"vx ({_NUMBER}) wz ({_NUMBER})(?= |$)", re.ASCII)
+_NOTE = re.compile(r"[a-z0-9 .\-]{1,120}", re.ASCII)
+
+
+class ActionError(SpecDecodeError):
+    """The text is not an action; the robot stops."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action. ``vx`` in m/s, ``wz`` in rad/s, left positive; ``note`` says why, in lower case."""
+
+    vx: float
+    wz: float
+    note: str
+
+    def __post_init__(self) -> None:
+        for name, value, limit in (("vx", self.vx, MAX_VX), ("wz", self.wz, MAX_WZ)):
+            if not math.isfinite(value) or abs(value) > limit:
+                raise ActionError(f"{name} is {value}, not a number within ±{limit}; the robot stops")
+        if not _NOTE.fullmatch(self.note):
+            raise ActionError(f"the note {self.note[:40]!r} has more than a-z, 0-9, space, dot and dash")
+
+    @property
+    def posture(self) -> str | None:
+        """``stand up`` or ``sit down`` where the action asks for it, else None."""
+        return self.note if self.note in POSTURES else None
+
+    @property
+    def moves(self) -> bool:
+        """Whether any velocity differs from zero."""
+        return self.vx != 0.0 or self.wz != 0.0
+
+
+STOP = Action(0.0, 0.0, "stopped")
+
+
+def format_action(action: Action) -> str:
+    """The text of an action, with one decimal, as the shipped pair writes it."""
+    # Adding 0.0 turns a negative zero into a plain one.
+    vx, wz = round(action.vx, 1) + 0.0, round(action.wz, 1) + 0.0
+    return f"vx {vx:.1f} wz {wz:.1f} | {action.note}"
+
+
+def parse_action(text: str) -> Action:
+    """Read an action text.
+
+    Raises:
+        ActionError: if the text is not exactly one action; the message says what is wrong.
+    """
+    if not isinstance(text, str):
+        raise ActionError(f"an action is text, not {type(text).__name__}; the robot stops")
+    if len(text) > MAX_TEXT:
+        raise ActionError(f"the action has {len(text)} characters, more than {MAX_TEXT}; the robot stops")
+    velocities, bar, note = text.strip().partition(" | ")
+    match = _VELOCITIES.fullmatch(velocities)
+    if not match or not bar:
+        raise ActionError(f"{text[:60]!r} is not of the form 'vx 0.4 wz -0.6 | note'; the robot stops")
+    action = Action(float(match[1]), float(match[2]), note)
+    if action.posture and action.moves:
+        raise ActionError(f"{text[:60]!r} asks to {note} and to move at once; the robot stops")
+    return action
+
+
+def parse_velocity_prefix(text: str) -> tuple[float, float] | None:
+    """``(vx, wz)`` as soon as an unfinished text holds both whole, else None.
+
+    The bar must have begun: before it, ``wz 0.`` could still become ``wz 0.8``.
+    """
+    if not isinstance(text, str) or " |" not in text[:MAX_TEXT]:
+        return None
+    match = _VELOCITIES.fullmatch(text[:MAX_TEXT].partition(" |")[0].strip())
+    if not match:
+        return None
+    vx, wz = float(match[1]), float(match[2])
+    return (vx, wz) if abs(vx) <= MAX_VX and abs(wz) <= MAX_WZ else None

@@ -1,0 +1,43 @@
+"""The prompt that goes with a camera frame."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+PromptStyle = Literal["trained", "instructed"]
+
+MAX_INSTRUCTION = 400
+"""Characters of an instruction that are used; the rest is cut off."""
+
+_FORMAT = """You steer a four-legged robot from its head camera. Answer with one line and nothing else:
+vx V wz W | NOTE
+V is the forward speed in m/s, 0.0 to 0.6; W is the turn rate in rad/s, -0.8 to 0.8, left is positive.
+NOTE is in lower case and one of:
+'<colour> <kind> left|ahead|right <metres>' while walking to an object that you see;
+'<colour> <kind> reached' with both speeds 0.0 once it is closer than 0.5 m;
+'searching <degrees turned so far>' with V 0.0 and W 0.8 or -0.8 while the object is not in view;
+'<colour> <kind> not found' after a full turn; 'turning <degrees left>'; 'walking <metres left>';
+'done'; 'stopped'; 'stand up'; 'sit down'; 'not understood'.
+Keep clear of other objects. Each answer is carried out for a third of a second.
+Example: vx 0.4 wz -0.2 | red chair right 1.5"""
+
+
+def clean_instruction(instruction: str) -> str:
+    """One line, single spaces, lower case, no bar (the bar separates the last action), bounded length."""
+    return " ".join(instruction.replace("|", " ").lower().split())[:MAX_INSTRUCTION]
+
+
+def build_prompt(instruction: str, last_action: str | None, style: PromptStyle = "trained") -> str:
+    """The text that the model reads beside the frame.
+
+    Args:
+        instruction: what the operator said.
+        last_action: text of the last verified action for the same instruction, or None at the beginning.
+        style: ``trained`` for a model trained on this project's data, ``instructed`` for an off-the-shelf
+            vision-language model, which has to be told the format.
+    """
+    wish = clean_instruction(instruction)
+    last = last_action.strip() if last_action else "none"
+    if style == "trained":
+        return f"{wish} | last {last}"
+    return f"{_FORMAT}\nInstruction: {wish}\nYour last answer: {last}\nYour next answer:"
