@@ -1,0 +1,260 @@
+"""What the edge and the cloud say to each other: the only vocabulary that they share.
+
+Plain frozen values made of int, float, str, bool, enums and tuples of ints, so that a codec needs no
+knowledge of the methods. Every message either repeats harmlessly or carries the position that makes it so:
+a lost, repeated, late or reordered message may cost time and never changes the answer.
+
+Positions count answer tokens from 0; the prompt is not counted. The *committed* sequence is the one that
+the cloud holds; a draft is a hint about what follows a position in it.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from spec_decode_ros.errors import SpecDecodeError
+
+PROTOCOL = 1
+"""Version of this vocabulary; `Hello` and `Welcome` compare it."""
+
+MAX_TOKEN_ID = 2**31 - 1
+
+
+class ServerMode(enum.Enum):
+    """What the server does when no usable draft is waiting."""
+
+    STREAM = "stream"
+    """Go on alone, a token a pass, and say each token at once (lowest latency)."""
+    VERIFY_ONLY = "verify_only"
+    """Wait for a draft (fewest passes). The prompt is still prefilled at once."""
+
+
+class Fate(enum.IntEnum):
+    """Where a token of the answer came from."""
+
+    ACCEPTED = 0
+    """Drafted, and the target chose the same."""
+    CORRECTED = 1
+    """The target's token in the place of a rejected draft token."""
+    ADDED = 2
+    """The target's token where there was no draft."""
+    UNVERIFIED = 3
+    """The draft's token that no target has seen; never sent by a server."""
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+class ErrorCode:
+    """The values of `Error.code`; a plain string, so that an older edge survives a newer server."""
+
+    MISMATCH = "mismatch"
+    UNKNOWN_ACTION = "unknown_action"
+    BAD_MESSAGE = "bad_message"
+    BUSY = "busy"
+    MODEL_FAILED = "model_failed"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen: temperature 0 is greedy, above 0 the seeded Gumbel coupling of `sampling.py`.
+
+    `top_k` 0 and `top_p` 1 switch those warpers off.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise SpecDecodeError(f"temperature must be 0 (greedy) or positive, not {self.temperature}.")
+        if self.top_k < 0:
+            raise SpecDecodeError(f"top_k must be 0 (off) or a positive count, not {self.top_k}.")
+        if not 0 < self.top_p <= 1:
+            raise SpecDecodeError(f"top_p must be above 0 and at most 1 (off), not {self.top_p}.")
+        if not 0 <= self.seed < 2**64:
+            raise SpecDecodeError(f"seed must be from 0 to 2**64 - 1, not {self.seed}.")
+
+
+# ---- up: edge to cloud -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hello:
+    """First message of a connection. `pair` names the model pair, `vocabulary` is its fingerprint."""
+
+    protocol: int
+    pair: str
+    vocabulary: str
+
+
+@dataclass(frozen=True)
+class Open:
+    """Begin one action (the frames travel beside it). Repeating it is harmless.
+
+    `draft` is a guess at the whole answer that is there already, such as the last verified action.
+    `patience_ms` is how long the server may hold back a pass for which it has no draft, because one is on its
+    way; 0 never waits.
+    """
+
+    action_id: int
+    prompt: str
+    images: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
+    mode: ServerMode = ServerMode.STREAM
+    draft: tuple[int, ...] = ()
+    max_tokens: int = 64
+    patience_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_id(self.action_id)
+        object.__setattr__(self, "draft", _token_tuple(self.draft))
+        if self.images < 0:
+            raise SpecDecodeError(f"images must be a count, not {self.images}.")
+        if self.max_tokens < 1:
+            raise SpecDecodeError(f"max_tokens must be at least 1, not {self.max_tokens}.")
+        if not 0 <= self.patience_ms <= 10_000:
+            raise SpecDecodeError(f"patience_ms must be from 0 to 10000, not {self.patience_ms}.")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The edge knows the committed tokens before `position` and guesses that `tokens` follow.
+
+    Each draft stands alone: it carries all guesses since `position`, so a lost one needs no mending.
+    `final` says that nothing more will follow these tokens. Without tokens it is a poll ("tell me everything
+    from `position` on"); without tokens and final it also says "I have nothing to propose, go on alone".
+    `round` is 1 + the `rounds` of the newest `Committed` that the edge had when it drafted.
+    """
+
+    action_id: int
+    position: int
+    tokens: tuple[int, ...] = ()
+    final: bool = False
+    round: int = 1
+
+    def __post_init__(self) -> None:
+        _check_id(self.action_id)
+        _check_position(self.position)
+        object.__setattr__(self, "tokens", _token_tuple(self.tokens))
+        if self.round < 1:
+            raise SpecDecodeError(f"round counts from 1, not {self.round}.")
+
+
+@dataclass(frozen=True)
+class Close:
+    """The edge needs nothing more of this action."""
+
+    action_id: int
+
+    def __post_init__(self) -> None:
+        _check_id(self.action_id)
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Answered with a `Pong` of the same stamp (the sender's own clock, any unit)."""
+
+    stamp: int
+
+
+# ---- down: cloud to edge -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """Answer to `Hello`. `eos` are the token ids that end an answer."""
+
+    protocol: int
+    pair: str
+    vocabulary: str
+    eos: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eos", _token_tuple(self.eos))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The action was received and is being prepared."""
+
+    action_id: int
+
+    def __post_init__(self) -> None:
+        _check_id(self.action_id)
+
+
+@dataclass(frozen=True)
+class Committed:
+    """Final tokens from `position` on, with one fate each. `done` says that the answer ends with them.
+
+    The counts are of the whole action so far, so a lost message takes none with it: target forward
+    `passes`, draft tokens verified (`drafted`), target compute in milliseconds (`busy_ms`), and `rounds`, the
+    length of the longest chain edge, cloud, edge, cloud, ... that these tokens waited for.
+    """
+
+    action_id: int
+    position: int
+    tokens: tuple[int, ...] = ()
+    fates: tuple[Fate, ...] = ()
+    done: bool = False
+    passes: int = 0
+    drafted: int = 0
+    busy_ms: float = 0.0
+    rounds: int = 1
+
+    def __post_init__(self) -> None:
+        _check_id(self.action_id)
+        _check_position(self.position)
+        object.__setattr__(self, "tokens", _token_tuple(self.tokens))
+        try:
+            object.__setattr__(self, "fates", tuple(Fate(fate) for fate in self.fates))
+        except ValueError as error:
+            raise SpecDecodeError(f"A fate must be from 0 to {len(Fate) - 1}: {error}.") from error
+        if len(self.fates) != len(self.tokens):
+            raise SpecDecodeError(f"{len(self.tokens)} tokens need as many fates, not {len(self.fates)}.")
+
+
+@dataclass(frozen=True)
+class Error:
+    """The action (or, with `action_id` 0, the connection) has failed; `sentence` says why and what helps."""
+
+    action_id: int
+    code: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Pong:
+    stamp: int
+
+
+Up = Hello | Open | Draft | Close | Ping
+Down = Welcome | Opened | Committed | Error | Pong
+Message = Up | Down
+
+
+def _token_tuple(tokens: Iterable[int]) -> tuple[int, ...]:
+    result = []
+    for token in tokens:
+        if isinstance(token, bool) or not hasattr(token, "__index__") or not 0 <= token <= MAX_TOKEN_ID:
+            raise SpecDecodeError(f"A token id must be an int from 0 to {MAX_TOKEN_ID}, not {token!r}.")
+        result.append(operator.index(token))  # numpy integers too
+    return tuple(result)
+
+
+def _check_id(action_id: int) -> None:
+    if action_id < 1:
+        raise SpecDecodeError(f"action_id counts up from 1, not {action_id}.")
+
+
+def _check_position(position: int) -> None:
+    if position < 0:
+        raise SpecDecodeError(f"position counts answer tokens from 0, not {position}.")
