@@ -1,0 +1,269 @@
+"""The simulated Go2: a walking policy and postures on a MuJoCo model, driven by velocity commands.
+
+The class stands where the real robot's sport mode stands: it takes a forward speed and a turn rate, walks by
+itself, stands still when told to, and stands up or sits down. Time is simulated; :meth:`Go2.step` advances it
+by one control period.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.sim.robot_model import (
+    BASE_BODY,
+    HEAD_CAMERA,
+    PHYSICS_STEP_S,
+    PREFIX,
+    find_go2_files,
+    robot_geoms_of,
+    scene_geoms_of,
+)
+from spec_decode_ros.sim.walking import DEFAULT_POSE, JOINTS, VelocityTrim, WalkingPolicy
+
+CONTROL_PERIOD_S = 0.02
+PHYSICS_STEPS = round(CONTROL_PERIOD_S / PHYSICS_STEP_S)
+STANDING_HEIGHT_M = 0.33
+
+# Slew limits of the commanded velocity, m/s² and rad/s².
+ACCELERATION = np.array([1.5, 4.0])
+MAX_COMMAND = np.array([1.0, 1.5])
+
+# With a zero command the robot changes from stepping to holding its pose below this speed, or after a time.
+HOLD_SPEED = np.array([0.12, 0.3])
+HOLD_AFTER_S = 0.6
+HOLD_BLEND_S = 0.25
+WALK_BLEND_S = 0.10
+POSTURE_S = 1.2
+
+WALK_KP, WALK_KD = 20.0, 0.5
+HOLD_KP, HOLD_KD = 40.0, 1.0
+SIT_POSE = np.array([0.0, 1.36, -2.60] * 4)
+
+FALLEN_TILT_RAD = math.radians(50.0)
+OBSTACLE_PREFIXES = ("object_", "wall_")
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Position (m) and heading (rad, left positive) of the robot's base on the floor."""
+
+    x: float
+    y: float
+    yaw: float
+
+
+class Go2:
+    """One Go2 in a compiled scene (see :func:`~spec_decode_ros.sim.robot_model.attach_go2`).
+
+    Args:
+        model: the scene with the robot in it.
+        start: where it stands at the beginning.
+        seed: of the small differences in the first pose, which make each seed's walk a different one. The
+            same model, start, seed and commands give the same motion, bit for bit.
+    """
+
+    def __init__(self, model: mujoco.MjModel, start: Pose = Pose(0.0, 0.0, 0.0), seed: int = 0) -> None:
+        self.model = model
+        self.data = mujoco.MjData(model)
+        self._policy = WalkingPolicy(find_go2_files().policy)
+        self._trim = VelocityTrim()
+        joints = [model.joint(f"{PREFIX}{name}") for name in JOINTS]
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._qvel = np.array([joint.dofadr[0] for joint in joints])
+        self._ctrl = np.array([model.actuator(PREFIX + name.removesuffix("_joint")).id for name in JOINTS])
+        self._torque_limit = model.actuator_ctrlrange[self._ctrl, 1]
+        self._base = model.body(BASE_BODY).id
+        self._root = int(model.body_jntadr[self._base])
+        self._root_qpos = int(model.jnt_qposadr[self._root])
+        self._root_qvel = int(model.jnt_dofadr[self._root])
+        self._camera = model.camera(HEAD_CAMERA).id
+        self._is_robot = robot_geoms_of(model)
+        self._is_obstacle = scene_geoms_of(model, OBSTACLE_PREFIXES)
+        self.reset(start, seed)
+
+    def reset(self, start: Pose, seed: int = 0) -> None:
+        """Put the robot back at `start`, standing still; time begins anew."""
+        rng = np.random.default_rng(seed)
+        mujoco.mj_resetData(self.model, self.data)
+        address = self._root_qpos
+        self.data.qpos[address : address + 3] = (start.x, start.y, STANDING_HEIGHT_M)
+        self.data.qpos[address + 3 : address + 7] = (
+            math.cos(start.yaw / 2),
+            0.0,
+            0.0,
+            math.sin(start.yaw / 2),
+        )
+        self.data.qpos[self._qpos] = DEFAULT_POSE + rng.normal(0.0, 0.01, DEFAULT_POSE.size)
+        self._wanted = np.zeros(2)
+        self._command = np.zeros(2)
+        self._policy.reset()
+        self._trim.reset()
+        self._target = DEFAULT_POSE.copy()
+        self._hold = 1.0
+        self._idle_s = 0.0
+        self._sitting = False
+        self._posture_from = DEFAULT_POSE.copy()
+        self._posture_s = POSTURE_S
+        self._touched: tuple[str, ...] = ()
+        mujoco.mj_forward(self.model, self.data)
+
+    # ---------------------------------------------------------------- commands
+
+    def set_velocity(self, vx: float, wz: float) -> None:
+        """Command a forward speed (m/s) and a turn rate (rad/s, left positive), until the next command.
+
+        A robot that sits, or is changing posture, doesn't walk: as on the real one, it has to stand up first.
+
+        Raises:
+            SpecDecodeError: a velocity is not a finite number.
+        """
+        if not (math.isfinite(vx) and math.isfinite(wz)):
+            raise SpecDecodeError(f"velocity command ({vx}, {wz}) is not finite: send finite numbers")
+        self._wanted = np.clip((vx, wz), -MAX_COMMAND, MAX_COMMAND)
+
+    def stand_up(self) -> None:
+        """Rise from sitting; nothing happens to a robot that stands."""
+        if self._sitting:
+            self._sitting = False
+            self._begin_posture()
+
+    def sit_down(self) -> None:
+        """Stop and lie down on the belly; nothing happens to a robot that sits."""
+        if not self._sitting:
+            self._sitting = True
+            self._begin_posture()
+
+    def _begin_posture(self) -> None:
+        self._posture_from = self._target.copy()
+        self._posture_s = 0.0
+        self._command[:] = 0.0
+
+    # ---------------------------------------------------------------- time
+
+    def step(self) -> None:
+        """Advance simulated time by one control period of 20 ms."""
+        target, gains = self._choose_target()
+        self._target = target
+        kp, kd = gains
+        touched: set[str] = set()
+        for _ in range(PHYSICS_STEPS):
+            position, velocity = self.data.qpos[self._qpos], self.data.qvel[self._qvel]
+            torque = kp * (target - position) - kd * velocity
+            self.data.ctrl[self._ctrl] = np.clip(torque, -self._torque_limit, self._torque_limit)
+            mujoco.mj_step(self.model, self.data)
+            if self.data.ncon:
+                touched.update(self._obstacle_contacts())
+        self._touched = tuple(sorted(touched))
+
+    def _choose_target(self) -> tuple[NDArray[np.float64], tuple[float, float]]:
+        if self._sitting or self._posture_s < POSTURE_S:
+            return self._posture_target(), (HOLD_KP, HOLD_KD)
+        step = ACCELERATION * CONTROL_PERIOD_S
+        self._command += np.clip(self._wanted - self._command, -step, step)
+        speed = self.velocity
+        moving = bool(np.any(self._command != 0.0))
+        if moving:
+            self._idle_s = 0.0
+            self._hold = max(0.0, self._hold - CONTROL_PERIOD_S / WALK_BLEND_S)
+        else:
+            self._idle_s += CONTROL_PERIOD_S
+            slow = abs(speed[0]) < HOLD_SPEED[0] and abs(speed[2]) < HOLD_SPEED[1]
+            if self._hold > 0.0 or slow or self._idle_s > HOLD_AFTER_S:
+                self._hold = min(1.0, self._hold + CONTROL_PERIOD_S / HOLD_BLEND_S)
+        if self._hold >= 1.0:
+            self._policy.reset()
+            self._trim.reset()
+            return DEFAULT_POSE.copy(), (HOLD_KP, HOLD_KD)
+        wanted = self._trim.update(self._command, np.array(speed), CONTROL_PERIOD_S)
+        walk = self._policy.targets(
+            self.data.qvel[self._root_qvel + 3 : self._root_qvel + 6],
+            self._rotation[2] * -1.0,
+            wanted,
+            self.data.qpos[self._qpos],
+            self.data.qvel[self._qvel],
+        )
+        h = self._hold
+        gains = (WALK_KP + h * (HOLD_KP - WALK_KP), WALK_KD + h * (HOLD_KD - WALK_KD))
+        return (1.0 - h) * walk + h * DEFAULT_POSE, gains
+
+    def _posture_target(self) -> NDArray[np.float64]:
+        self._posture_s = min(POSTURE_S, self._posture_s + CONTROL_PERIOD_S)
+        part = self._posture_s / POSTURE_S
+        blend = part * part * (3.0 - 2.0 * part)
+        goal = SIT_POSE if self._sitting else DEFAULT_POSE
+        self._hold = 1.0
+        return (1.0 - blend) * self._posture_from + blend * goal
+
+    def _obstacle_contacts(self) -> set[str]:
+        pairs = self.data.contact.geom
+        touching = self.data.contact.dist <= 0.0
+        names = set()
+        for first, second in pairs[touching]:
+            for one, other in ((first, second), (second, first)):
+                if self._is_robot[one] and self._is_obstacle[other]:
+                    names.add(self.model.geom(other).name)
+        return names
+
+    # ---------------------------------------------------------------- what is
+
+    @property
+    def _rotation(self) -> NDArray[np.float64]:
+        return self.data.xmat[self._base].reshape(3, 3)
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the last reset."""
+        return float(self.data.time)
+
+    @property
+    def pose(self) -> Pose:
+        """Where the base is."""
+        x, y, _ = self.data.xpos[self._base]
+        rotation = self._rotation
+        return Pose(float(x), float(y), math.atan2(rotation[1, 0], rotation[0, 0]))
+
+    @property
+    def height(self) -> float:
+        """Metres from the ground to the middle of the base."""
+        return float(self.data.xpos[self._base][2])
+
+    @property
+    def velocity(self) -> tuple[float, float, float]:
+        """Forward and leftward speed (m/s) in the heading frame, and turn rate (rad/s)."""
+        address = self._root_qvel
+        vx, vy = self.data.qvel[address : address + 2]
+        yaw = self.pose.yaw
+        c, s = math.cos(yaw), math.sin(yaw)
+        turn = float(self._rotation[2] @ self.data.qvel[address + 3 : address + 6])
+        return (float(c * vx + s * vy), float(-s * vx + c * vy), turn)
+
+    @property
+    def head_camera(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Position (3,) of the head camera and its rotation (3, 3), columns right, up and backward."""
+        return self.data.cam_xpos[self._camera].copy(), self.data.cam_xmat[self._camera].reshape(3, 3).copy()
+
+    @property
+    def touched(self) -> tuple[str, ...]:
+        """Names of the objects' and walls' geoms that the robot touched during the last step."""
+        return self._touched
+
+    @property
+    def fallen(self) -> bool:
+        """Whether the base is tilted so far that the robot can't walk on."""
+        return bool(self._rotation[2, 2] < math.cos(FALLEN_TILT_RAD))
+
+    @property
+    def sitting(self) -> bool:
+        """Whether the robot sits or is sitting down."""
+        return self._sitting
+
+    @property
+    def walking(self) -> bool:
+        """Whether the legs step; false while it holds a pose."""
+        return self._hold < 1.0
