@@ -1,0 +1,280 @@
+"""Scenes: coloured objects in a walled room, described once for every simulator.
+
+A :class:`Scene` is plain data. :func:`random_scene` makes one from a seed, :func:`to_mjcf` writes it for
+MuJoCo; another simulator's world is written from the same :func:`parts` list.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+COLORS: dict[str, tuple[float, float, float]] = {
+    "red": (0.85, 0.10, 0.10),
+    "green": (0.10, 0.65, 0.15),
+    "blue": (0.10, 0.25, 0.90),
+    "yellow": (0.95, 0.85, 0.10),
+    "purple": (0.60, 0.15, 0.75),
+    "white": (0.97, 0.97, 0.97),
+}
+"""sRGB colours by name, each 0 to 1."""
+
+KINDS: tuple[str, ...] = ("chair", "box", "ball", "cone", "cylinder")
+
+RADIUS = {"chair": 0.33, "box": 0.35, "ball": 0.28, "cone": 0.28, "cylinder": 0.24}
+"""Metres from the middle of an object to the outermost point of its footprint."""
+
+HEAD = (0.33, 0.0, 0.03)
+"""Where the head camera sits on the robot's base, metres forward, left and up."""
+
+BODY_RADIUS = 0.42
+"""Metres; a circle of this radius around the base holds the robot with its legs."""
+
+FLOOR_RGB = (0.45, 0.43, 0.40)
+WALL_RGB = (0.62, 0.60, 0.55)
+SKY_RGB = (0.50, 0.55, 0.60)
+WALL_HEIGHT = 1.2
+WALL_THICKNESS = 0.1
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object. Position in metres on the floor, yaw in radians."""
+
+    color: str
+    kind: str
+    x: float
+    y: float
+    yaw: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.color not in COLORS or self.kind not in KINDS:
+            raise ValueError(f"no object '{self.color} {self.kind}': colours {list(COLORS)}, kinds {KINDS}")
+
+    @property
+    def name(self) -> str:
+        """As an operator would say it, ``red chair``."""
+        return f"{self.color} {self.kind}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A primitive of an object, in the object's own frame.
+
+    ``shape`` is box (half sizes), cylinder (radius, half height), sphere (radius) or cone (radius, half
+    height); ``position`` is its middle in metres.
+    """
+
+    shape: str
+    size: tuple[float, ...]
+    position: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A walled room with objects in it and a robot at its start.
+
+    ``half_x``, ``half_y``: half the room's inner length and width in m; ``start``: x, y in m, yaw in
+    radians; ``light``: ambient light, 0 to 1.
+    """
+
+    objects: tuple[SceneObject, ...]
+    half_x: float = 3.5
+    half_y: float = 3.5
+    start: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    light: float = 0.6
+    floor: tuple[float, float, float] = field(default=FLOOR_RGB)
+    wall: tuple[float, float, float] = field(default=WALL_RGB)
+
+    def find(self, name: str) -> int:
+        """Index of the object called ``name``, for example ``red chair``; -1 where there is none."""
+        return next((i for i, thing in enumerate(self.objects) if thing.name == name), -1)
+
+
+def parts(kind: str) -> tuple[Part, ...]:
+    """The primitives that a kind of object is made of; the floor is at height 0."""
+    if kind == "chair":
+        legs = tuple(
+            Part("box", (0.025, 0.025, 0.2), (x, y, 0.2)) for x in (-0.19, 0.19) for y in (-0.19, 0.19)
+        )
+        seat = Part("box", (0.22, 0.22, 0.03), (0.0, 0.0, 0.43))
+        back = Part("box", (0.03, 0.22, 0.24), (-0.19, 0.0, 0.7))
+        return (seat, back, *legs)
+    return {
+        "box": (Part("box", (0.24, 0.24, 0.24), (0.0, 0.0, 0.24)),),
+        "ball": (Part("sphere", (0.28,), (0.0, 0.0, 0.28)),),
+        "cone": (Part("cone", (0.28, 0.35), (0.0, 0.0, 0.35)),),
+        "cylinder": (Part("cylinder", (0.22, 0.4), (0.0, 0.0, 0.4)),),
+    }[kind]
+
+
+def random_scene(
+    seed: int | np.random.Generator, min_objects: int = 4, max_objects: int = 6, must_have: str | None = None
+) -> Scene:
+    """A random room; the same seed gives the same room.
+
+    No two objects look alike. The robot fits between any two of them and between each and the walls.
+
+    Args:
+        seed: a number, or a generator that is drawn from.
+        min_objects: fewest objects.
+        max_objects: most objects.
+        must_have: an object such as ``red chair`` that has to be there.
+    """
+    rng = np.random.default_rng(seed)
+    half_x, half_y = rng.uniform(2.6, 3.6, 2)
+    count = int(rng.integers(min_objects, max_objects + 1))
+    names = _distinct_names(rng, count, must_have)
+    start_x, start_y = rng.uniform(-0.5, 0.5, 2) * (half_x, half_y)
+    taken = [(start_x, start_y)]
+    objects: list[SceneObject] = []
+    for color, kind in names:
+        for _ in range(200):
+            x = rng.uniform(-half_x + 0.75, half_x - 0.75)
+            y = rng.uniform(-half_y + 0.75, half_y - 0.75)
+            if all(math.hypot(x - a, y - b) > 1.55 for a, b in taken):
+                taken.append((x, y))
+                objects.append(
+                    SceneObject(color, kind, float(x), float(y), float(rng.uniform(-math.pi, math.pi)))
+                )
+                break
+    shade = rng.uniform(-0.06, 0.06, 3)
+    return Scene(
+        objects=tuple(objects),
+        half_x=float(half_x),
+        half_y=float(half_y),
+        start=(float(start_x), float(start_y), float(rng.uniform(-math.pi, math.pi))),
+        light=float(rng.uniform(0.5, 0.65)),
+        floor=tuple(float(c) for c in np.clip(np.add(FLOOR_RGB, shade), 0, 1)),
+        wall=tuple(float(c) for c in np.clip(np.add(WALL_RGB, shade[::-1]), 0, 1)),
+    )
+
+
+def _distinct_names(rng: np.random.Generator, count: int, must_have: str | None) -> list[tuple[str, str]]:
+    """Names, none twice; the second shares its colour and the third its kind with the first."""
+    everything = [(c, k) for c in COLORS for k in KINDS]
+    if must_have is None:
+        first = everything[rng.integers(len(everything))]
+    else:
+        color, _, kind = must_have.partition(" ")
+        first = (color, kind)
+    same_color = [n for n in everything if n[0] == first[0] and n[1] != first[1]]
+    same_kind = [n for n in everything if n[1] == first[1] and n[0] != first[0]]
+    names = [first, same_color[rng.integers(len(same_color))], same_kind[rng.integers(len(same_kind))]]
+    rest = [n for n in everything if n not in names]
+    rng.shuffle(rest)
+    return (names + [tuple(n) for n in rest])[:count]
+
+
+def geom_xml(part: Part, name: str, rgb: tuple[float, ...]) -> str:
+    """The MJCF element of one part; cones are meshes named ``cone``."""
+    position = " ".join(f"{v:.4f}" for v in part.position)
+    rgba = " ".join(f"{v:.3f}" for v in rgb)
+    if part.shape == "cone":
+        # A mesh geom sits at the mesh's centre of mass, a quarter of a cone's height above its base.
+        position = f"{part.position[0]:.4f} {part.position[1]:.4f} {part.position[2] - part.size[1] / 2:.4f}"
+        return f'<geom name="{name}" type="mesh" mesh="cone" pos="{position}" rgba="{rgba} 1"/>'
+    size = " ".join(f"{v:.4f}" for v in part.size)
+    return f'<geom name="{name}" type="{part.shape}" size="{size}" pos="{position}" rgba="{rgba} 1"/>'
+
+
+def cone_mesh_xml(sides: int = 24) -> str:
+    """A cone of the one size that scenes use, as an MJCF mesh asset."""
+    radius, half = parts("cone")[0].size
+    angles = np.arange(sides) * 2 * math.pi / sides
+    ring = [(radius * math.cos(a), radius * math.sin(a), 0.0) for a in angles]
+    vertices = " ".join(f"{v:.4f}" for point in [*ring, (0.0, 0.0, 2 * half)] for v in point)
+    return f'<mesh name="cone" vertex="{vertices}"/>'
+
+
+def walls(
+    half_x: float, half_y: float
+) -> list[tuple[tuple[float, float, float], tuple[float, float, float]]]:
+    """Four walls as (position, half sizes), metres."""
+    t, h = WALL_THICKNESS / 2, WALL_HEIGHT / 2
+    return [
+        ((half_x + t, 0.0, h), (t, half_y + 2 * t, h)),
+        ((-half_x - t, 0.0, h), (t, half_y + 2 * t, h)),
+        ((0.0, half_y + t, h), (half_x, t, h)),
+        ((0.0, -half_y - t, h), (half_x, t, h)),
+    ]
+
+
+def to_mjcf(scene: Scene) -> str:
+    """The room as an MJCF document without a robot.
+
+    Geoms are named ``floor``, ``wall_<index>`` and ``object_<index>_<part>``.
+    """
+
+    def numbers(values: tuple[float, ...]) -> str:
+        return " ".join(f"{v:.4f}" for v in values)
+
+    lines = [
+        f'<geom name="floor" type="plane" size="8 8 0.1" rgba="{numbers(scene.floor)} 1"/>',
+        *(
+            f'<geom name="wall_{i}" type="box" pos="{numbers(p)}" size="{numbers(s)}" '
+            f'rgba="{numbers(scene.wall)} 1"/>'
+            for i, (p, s) in enumerate(walls(scene.half_x, scene.half_y))
+        ),
+    ]
+    for i, thing in enumerate(scene.objects):
+        geoms = (
+            geom_xml(part, f"object_{i}_{j}", COLORS[thing.color]) for j, part in enumerate(parts(thing.kind))
+        )
+        lines.append(
+            f'<body name="object_{i}" pos="{thing.x:.4f} {thing.y:.4f} 0" euler="0 0 {thing.yaw:.4f}">'
+            f"{''.join(geoms)}</body>"
+        )
+    return world_xml(cone_mesh_xml(), "\n    ".join(lines), scene.light)
+
+
+def world_xml(assets: str, bodies: str, light: float) -> str:
+    """An MJCF document with the project's light and sky around the given assets and bodies."""
+    sky = " ".join(str(v) for v in SKY_RGB)
+    return f"""<mujoco model="scene">
+  <compiler angle="radian" autolimits="true"/>
+  <visual>
+    <headlight ambient="{light:.3f} {light:.3f} {light:.3f}" diffuse="0.4 0.4 0.4" specular="0 0 0"/>
+    <quality shadowsize="0" offsamples="0"/>
+    <map znear="0.01" zfar="50"/>
+    <global offwidth="1280" offheight="960"/>
+  </visual>
+  <asset>
+    <texture type="skybox" builtin="flat" rgb1="{sky}" rgb2="{sky}" width="8" height="48"/>
+    {assets}
+  </asset>
+  <worldbody>
+    {bodies}
+  </worldbody>
+</mujoco>"""
+
+
+def surface_distance(thing: SceneObject, x: float, y: float) -> float:
+    """Metres on the floor plan from (x, y) to the object's footprint; 0 inside it."""
+    dx, dy = x - thing.x, y - thing.y
+    if thing.kind in ("chair", "box"):
+        half = 0.22 if thing.kind == "chair" else 0.24
+        cos, sin = math.cos(thing.yaw), math.sin(thing.yaw)
+        outside_x = max(abs(cos * dx + sin * dy) - half, 0.0)
+        outside_y = max(abs(-sin * dx + cos * dy) - half, 0.0)
+        return math.hypot(outside_x, outside_y)
+    return max(math.hypot(dx, dy) - parts(thing.kind)[0].size[0], 0.0)
+
+
+def head_position(pose: tuple[float, float, float]) -> tuple[float, float]:
+    """Where the head camera is, x and y in metres, for a base pose (x, y, yaw)."""
+    x, y, yaw = pose
+    return x + HEAD[0] * math.cos(yaw), y + HEAD[0] * math.sin(yaw)
+
+
+def bearing_and_distance(thing: SceneObject, pose: tuple[float, float, float]) -> tuple[float, float]:
+    """How a robot at base pose (x, y, yaw) sees an object from its head.
+
+    Returns:
+        The angle to its middle, radians, left positive, within ±pi; and metres to its surface.
+    """
+    x, y = head_position(pose)
+    angle = math.atan2(thing.y - y, thing.x - x) - pose[2]
+    return math.remainder(angle, 2 * math.pi), surface_distance(thing, x, y)
