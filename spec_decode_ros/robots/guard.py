@@ -1,0 +1,391 @@
+"""The last word before the legs: a pure state machine between any model and the robot's velocity input.
+
+:class:`MotionGuard` has no clock, no thread and no I/O. Whoever drives it passes the time in, feeds it
+actions as they come (:meth:`~MotionGuard.command`, :meth:`~MotionGuard.command_text`) and asks at a fixed
+rate what to send (:meth:`~MotionGuard.step`). It trusts nothing that it is given:
+
+*Magnitude.* Every velocity that comes out is within :class:`MotionLimits`.
+
+*Acceleration.* Between two steps a velocity changes by no more than its acceleration limit allows, with one
+exception: **a zero is never delayed**. Where a component of the wanted velocity is zero, that component is
+zero in the very next step. Stopping late is worse than stopping hard, and a walking controller decelerates
+the body itself. So braking to a lower speed is smooth, stopping is at once.
+
+*Expiry.* An action ends after its duration, and after ``watchdog_s`` (at most 0.5 s) in any case. What
+comes out then is an explicit zero, in every further step, until a fresh action is accepted.
+
+*Freshness.* ``stamp`` says when the camera frame behind an action was taken. An action that is too old,
+from the future, or not newer than the last one accepted is refused; it changes nothing and the watchdog
+runs on. The verified action for a frame does follow the draft for the same frame, never the other way
+round. A zero is obeyed whatever its stamp is.
+
+*Unverified actions* run at ``unverified_factor`` of what they ask for, at 0 not at all. Only speed that a
+still valid verified action also asks for, in the same direction, is not reduced; so a confirmed walk does
+not stutter with every draft.
+
+*Bad input.* NaN, infinities, non-numbers and text that is not an action stop the robot and say why.
+
+*Holds.* An emergency stop latches until :meth:`~MotionGuard.release`. The operator's ``stop`` and sitting
+down hold the robot in the same way, each until it is lifted. No action from before the lifting is carried
+out after it.
+
+*Clocks.* ``now`` drives expiry and ramps and should be monotonic; ``clock`` is the clock of the stamps and
+is ``now`` if not given. If either runs backwards, the robot stops and waits for an action stamped by the
+new time.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from spec_decode_ros.actions.action import Action, ActionError, parse_action
+from spec_decode_ros.errors import SpecDecodeError
+
+MAX_WATCHDOG_S = 0.5
+"""Seconds; no configuration lets an action live longer than this."""
+
+MAX_STEP_S = 0.1
+"""Seconds of acceleration that one step may make up for when steps were missed."""
+
+EMERGENCY = "emergency stop"
+OPERATOR = "operator"
+SITTING = "sitting"
+
+
+class LimitsError(SpecDecodeError):
+    """A motion limit that makes no sense."""
+
+
+@dataclass(frozen=True)
+class MotionLimits:
+    """What the guard lets through.
+
+    Attributes:
+        max_vx: m/s, largest forward or backward speed.
+        max_wz: rad/s, largest turn rate.
+        max_ax: m/s², largest change of ``vx`` (a stop excepted).
+        max_aw: rad/s², largest change of ``wz`` (a stop excepted).
+        watchdog_s: seconds without a fresh action after which the robot stops, above 0 and at most 0.5.
+        max_age_s: seconds since the camera frame after which an action is refused as stale.
+        max_future_s: seconds by which a stamp may be ahead of the clock (clocks are never quite equal).
+        unverified_factor: 0 to 1, speed of unverified actions; 0 refuses them.
+    """
+
+    max_vx: float = 0.8
+    max_wz: float = 1.0
+    max_ax: float = 2.0
+    max_aw: float = 4.0
+    watchdog_s: float = 0.5
+    max_age_s: float = 1.5
+    max_future_s: float = 0.1
+    unverified_factor: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("max_vx", 0.0, 3.0),
+            ("max_wz", 0.0, 4.0),
+            ("max_ax", 0.01, 20.0),
+            ("max_aw", 0.01, 40.0),
+            ("watchdog_s", 0.01, MAX_WATCHDOG_S),
+            ("max_age_s", 0.01, 10.0),
+            ("max_future_s", 0.0, 1.0),
+            ("unverified_factor", 0.0, 1.0),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                raise LimitsError(f"{name} is {value!r}, but must be a number from {low} to {high}")
+
+
+class MotionState(enum.Enum):
+    """Why the output is what it is."""
+
+    IDLE = "idle"
+    VERIFIED = "verified action"
+    UNVERIFIED = "unverified action"
+    STOPPED = "stopped"
+    HELD = "held"
+    EMERGENCY = "emergency stop"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an action was taken, and if not, why. ``stopped``: it made the robot stop, so step at once."""
+
+    accepted: bool
+    reason: str
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class MotionOutput:
+    """What to send to the robot now: m/s and rad/s, always finite and within limits."""
+
+    vx: float
+    wz: float
+    state: MotionState
+    reason: str
+
+    @property
+    def moves(self) -> bool:
+        """Whether any velocity differs from zero."""
+        return self.vx != 0.0 or self.wz != 0.0
+
+
+@dataclass(frozen=True)
+class _Active:
+    vx: float
+    wz: float
+    until: float
+
+
+class MotionGuard:
+    """See the module for the rules. Not thread-safe: call it from one thread or under one lock."""
+
+    def __init__(self, limits: MotionLimits | None = None) -> None:
+        self._limits = limits or MotionLimits()
+        self._verified: _Active | None = None
+        self._draft: _Active | None = None
+        self._holds: dict[str, str] = {}
+        self._newest: tuple[float, bool] | None = None  # (stamp, verified) of the last action accepted
+        self._not_before = -math.inf  # stamps up to here belong to a time before a stop or a release
+        self._now: float | None = None
+        self._clock: float | None = None
+        self._stepped: float | None = None
+        self._out = (0.0, 0.0)
+        self._state = MotionState.IDLE
+        self._reason = "no action yet"
+
+    @property
+    def limits(self) -> MotionLimits:
+        return self._limits
+
+    def set_limits(self, limits: MotionLimits) -> None:
+        """Change the limits; the robot stops and the next action runs under the new ones."""
+        self._limits = limits
+        self._stop("the limits were changed")
+
+    @property
+    def holds(self) -> dict[str, str]:
+        """Name of each hold in force and why it was set."""
+        return dict(self._holds)
+
+    # -- actions in ---------------------------------------------------------------------------------------
+
+    def command(
+        self,
+        vx: float,
+        wz: float,
+        *,
+        stamp: float,
+        now: float,
+        verified: bool,
+        duration_s: float | None = None,
+        clock: float | None = None,
+    ) -> Verdict:
+        """Offer an action.
+
+        Args:
+            vx: m/s forward.
+            wz: rad/s, left positive.
+            stamp: seconds, when the frame behind the action was taken, on ``clock``.
+            now: seconds, monotonic.
+            verified: whether the target model has confirmed it.
+            duration_s: seconds that it lasts from now; the watchdog's time if None, and never longer.
+            clock: seconds on the clock of the stamps; ``now`` if None.
+        """
+        clock = now if clock is None else clock
+        numbers = {"vx": vx, "wz": wz, "stamp": stamp, "now": now, "clock": clock}
+        if duration_s is not None:
+            numbers["duration_s"] = duration_s
+        for name, value in numbers.items():
+            if not _is_finite(value):
+                return self._refuse_and_stop(
+                    f"{name} is {value!r}, which is no finite number; the robot stops"
+                )
+        if not self._keep_time(now, clock):
+            return Verdict(False, self._reason, stopped=True)
+        if vx == 0.0 and wz == 0.0:
+            return self._take_zero(stamp, clock, verified)
+        if self._holds:
+            return Verdict(False, f"the robot is held: {self._hold_reason()}")
+        if refusal := self._why_not_fresh(stamp, clock, verified):
+            return Verdict(False, refusal)
+        if not verified and self._limits.unverified_factor == 0.0:
+            return Verdict(False, "unverified actions are switched off (unverified_factor is 0)")
+        lasts = self._limits.watchdog_s if duration_s is None else min(duration_s, self._limits.watchdog_s)
+        if lasts <= 0.0:
+            return self._refuse_and_stop(f"the action lasts {duration_s!r} s, which is no time at all")
+        active = _Active(_clamp(vx, self._limits.max_vx), _clamp(wz, self._limits.max_wz), until=now + lasts)
+        if verified:
+            self._verified, self._draft = active, None
+        else:
+            self._draft = active
+        self._newest = (stamp, verified)
+        return Verdict(True, "verified action" if verified else "unverified action")
+
+    def command_text(
+        self, text: str, *, stamp: float, now: float, verified: bool, clock: float | None = None
+    ) -> tuple[Verdict, Action | None]:
+        """Offer an action as the model wrote it; text that is not an action stops the robot."""
+        try:
+            action = parse_action(text)
+        except ActionError as error:
+            return self._refuse_and_stop(str(error)), None
+        verdict = self.command(action.vx, action.wz, stamp=stamp, now=now, verified=verified, clock=clock)
+        return verdict, action
+
+    def reject(self, reason: str) -> Verdict:
+        """The input was unusable before it became numbers: stop and say why."""
+        return self._refuse_and_stop(reason)
+
+    # -- stops and holds -----------------------------------------------------------------------------------
+
+    def emergency_stop(self, reason: str = "emergency stop") -> None:
+        """Zero in the next step and in all further ones until :meth:`release`."""
+        self.hold(EMERGENCY, reason)
+
+    def release(self, *, clock: float) -> bool:
+        """Lift the emergency stop; whether there was one. Frames from before ``clock`` stay refused."""
+        return self.lift(EMERGENCY, clock=clock)
+
+    def hold(self, name: str, reason: str) -> None:
+        """Zero from the next step on until :meth:`lift` with the same name."""
+        self._holds[name] = reason
+        self._stop(reason)
+
+    def lift(self, name: str, *, clock: float) -> bool:
+        """Lift one hold; whether it was set. The robot does not move before a newer frame asks for it."""
+        if name not in self._holds:
+            return False
+        if not _is_finite(clock):
+            raise LimitsError(f"the time of a release is {clock!r}, but must be a finite number")
+        del self._holds[name]
+        self._not_before = max(self._not_before, clock)
+        self._stop("released, waiting for a new action")
+        return True
+
+    # -- velocities out -------------------------------------------------------------------------------------
+
+    def step(self, *, now: float, clock: float | None = None) -> MotionOutput:
+        """What to send now. Call it at a fixed rate (20 Hz), and at once when a verdict says ``stopped``."""
+        clock = now if clock is None else clock
+        if not (_is_finite(now) and _is_finite(clock)):
+            self._stop(f"the clock reads {now!r}, {clock!r}; the robot stops")
+            return self._emit(0.0, 0.0)
+        if not self._keep_time(now, clock):
+            self._stepped = now
+            return self._emit(0.0, 0.0)
+        elapsed = 0.0 if self._stepped is None else min(max(now - self._stepped, 0.0), MAX_STEP_S)
+        self._stepped = now
+        vx, wz = self._wanted(now)
+        return self._emit(
+            _ramp(self._out[0], vx, self._limits.max_ax * elapsed),
+            _ramp(self._out[1], wz, self._limits.max_aw * elapsed),
+        )
+
+    def _wanted(self, now: float) -> tuple[float, float]:
+        if self._holds:
+            return 0.0, 0.0
+        verified = self._verified if self._verified and now < self._verified.until else None
+        draft = self._draft if self._draft and now < self._draft.until else None
+        if (self._verified or self._draft) and not (verified or draft):
+            self._stop("the last action has expired and no fresh one has come")
+            return 0.0, 0.0
+        self._verified, self._draft = verified, draft
+        if draft:
+            self._state, self._reason = MotionState.UNVERIFIED, "unverified action"
+            factor = self._limits.unverified_factor
+            seen = verified or _Active(0.0, 0.0, now)
+            return _reduce(draft.vx, seen.vx, factor), _reduce(draft.wz, seen.wz, factor)
+        if verified:
+            self._state, self._reason = MotionState.VERIFIED, "verified action"
+            return verified.vx, verified.wz
+        return 0.0, 0.0
+
+    def _emit(self, vx: float, wz: float) -> MotionOutput:
+        self._out = (vx, wz)
+        return MotionOutput(vx, wz, self._state, self._reason)
+
+    # -- rules ----------------------------------------------------------------------------------------------
+
+    def _take_zero(self, stamp: float, clock: float, verified: bool) -> Verdict:
+        kind = "verified" if verified else "unverified"
+        late = self._why_not_fresh(stamp, clock, verified)
+        if not self._holds:
+            self._stop(f"a {kind} action says stop")
+        if not late:
+            self._newest = (stamp, verified)
+        return Verdict(True, f"a {kind} action says stop", stopped=True)
+
+    def _why_not_fresh(self, stamp: float, clock: float, verified: bool) -> str | None:
+        age = clock - stamp
+        if age > self._limits.max_age_s:
+            return (
+                f"the frame behind the action is {age:.2f} s old, at most {self._limits.max_age_s:g} s are "
+                "allowed; is the link slow, or is the stamp not set?"
+            )
+        if age < -self._limits.max_future_s:
+            return f"the action is stamped {-age:.2f} s in the future; the clocks differ"
+        if stamp <= self._not_before:
+            return "the frame behind the action is from before the last stop was lifted"
+        if self._newest is not None and (stamp, verified) <= self._newest:
+            return "an action for this frame or a newer one has come already"
+        return None
+
+    def _keep_time(self, now: float, clock: float) -> bool:
+        """Note the time; False if a clock ran backwards, and then nothing from before it counts any more."""
+        backwards = (self._now is not None and now < self._now) or (
+            self._clock is not None and clock < self._clock
+        )
+        self._now, self._clock = now, clock
+        if backwards:
+            self._newest = None
+            self._not_before = clock
+            self._stop("the clock ran backwards; waiting for a new action")
+        return not backwards
+
+    def _refuse_and_stop(self, reason: str) -> Verdict:
+        self._stop(reason)
+        return Verdict(False, reason, stopped=True)
+
+    def _stop(self, reason: str) -> None:
+        self._verified = self._draft = None
+        if self._holds:
+            self._state = MotionState.EMERGENCY if EMERGENCY in self._holds else MotionState.HELD
+            self._reason = self._hold_reason()
+        else:
+            self._state, self._reason = MotionState.STOPPED, reason
+
+    def _hold_reason(self) -> str:
+        name = EMERGENCY if EMERGENCY in self._holds else next(iter(self._holds))
+        reason = self._holds[name]
+        return reason if reason == name else f"{name}: {reason}"
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer too large for a float
+        return False
+
+
+def _clamp(value: float, limit: float) -> float:
+    return max(-limit, min(limit, float(value)))
+
+
+def _reduce(draft: float, verified: float, factor: float) -> float:
+    """A draft at ``factor``, or as far as a verified action in the same direction goes, if that is more."""
+    confirmed = min(abs(draft), abs(verified)) if draft * verified > 0.0 else 0.0
+    return math.copysign(max(abs(draft) * factor, confirmed), draft)
+
+
+def _ramp(last: float, wanted: float, most: float) -> float:
+    if wanted == 0.0:
+        return 0.0
+    if abs(wanted - last) <= most:
+        return wanted
+    return last + math.copysign(most, wanted - last)
