@@ -181,7 +181,7 @@ def test_out_of_order_and_repeated_actions_are_refused():
 
 def test_the_verdict_follows_the_draft_of_its_frame_and_never_the_other_way_round():
     drive = Drive()
-    assert drive.command(0.4, 0.0, verified=False, age=0.1).accepted
+    assert drive.command(0.8, 0.0, verified=False, age=0.1).accepted
     assert drive.command(0.2, 0.0, verified=True, age=0.1).accepted
     assert not drive.command(0.8, 0.0, verified=False, age=0.1).accepted
     assert drive.tick(7).vx == 0.2
