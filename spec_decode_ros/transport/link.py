@@ -1,0 +1,271 @@
+"""A network in user space: delays what a client and a server say to each other.
+
+The relay sits between a :class:`~spec_decode_ros.transport.client.Client` and a server and forwards every ZeroMQ
+message after half the round-trip time, plus the time its bytes take on a line of the given bandwidth. No kernel
+support and no privileges are needed. Timing is kept by ``select`` with microseconds, which the operating system
+honours to about 0.1 ms; ZeroMQ's own poller counts in whole milliseconds.
+
+Run it in its own process (:func:`link_process`) when anything is measured: a relay thread would share the
+interpreter lock with the models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import random
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+
+import zmq
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.transport.process import ready_child
+
+_IDLE_S = 60.0
+_MAX_SLEEP_S = 0.5
+_COARSE_S = 0.002
+_FINE_S = 0.0002
+_HOP_S = 0.00012
+"""What passing through the relay costs by itself, each way; it counts as part of the delay that is asked for."""
+
+
+@dataclass(frozen=True)
+class LinkProfile:
+    """What the network between robot and cloud does.
+
+    ``rtt_ms`` is split evenly over both ways; a bandwidth of 0 is unlimited; jitter is uniform, added to each
+    message on its own, so that messages may overtake each other; ``loss`` is the probability that a message
+    vanishes.
+    """
+
+    rtt_ms: float = 0.0
+    uplink_mbps: float = 0.0
+    downlink_mbps: float = 0.0
+    jitter_ms: float = 0.0
+    loss: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rtt_ms", "uplink_mbps", "downlink_mbps", "jitter_ms"):
+            if not 0.0 <= getattr(self, name) < 1e5:
+                raise SpecDecodeError(f"{name} of a link is {getattr(self, name)}, but must lie within 0 and 100000")
+        if not 0.0 <= self.loss < 1.0:
+            raise SpecDecodeError(f"the loss of a link is {self.loss}, but must be a probability below 1")
+
+
+class _Line:
+    """One direction: when does a message arrive that is handed over now?"""
+
+    def __init__(self, profile: LinkProfile, mbps: float, seed: int) -> None:
+        self._one_way_s = max(0.0, profile.rtt_ms / 2000.0 - _HOP_S)
+        self._jitter_s = profile.jitter_ms / 1000.0
+        self._loss = profile.loss
+        self._bytes_per_s = mbps * 1e6 / 8.0
+        self._free_at = 0.0
+        self._random = random.Random(seed)
+
+    def arrival(self, now: float, size: int) -> float | None:
+        if self._loss and self._random.random() < self._loss:
+            return None
+        at = now
+        if self._bytes_per_s:
+            at = self._free_at = max(now, self._free_at) + size / self._bytes_per_s
+        return at + self._one_way_s + (self._random.random() * self._jitter_s if self._jitter_s else 0.0)
+
+
+class Link:
+    """The relay as a thread of this process; see the module's text for when to prefer :func:`link_process`."""
+
+    def __init__(self, target: str, profile: LinkProfile, bind: str = "tcp://127.0.0.1:*") -> None:
+        self._target = target
+        self._profile = profile
+        self._bind = bind
+        self._cut = threading.Event()
+        self._stop = threading.Event()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._thread: threading.Thread | None = None
+        self.endpoint = ""
+
+    def start(self) -> str:
+        """Bind and begin to relay; returns the endpoint that the client connects to."""
+        front: zmq.Socket = zmq.Context.instance().socket(zmq.ROUTER)
+        _prepare(front)
+        front.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        front.bind(self._bind)
+        self.endpoint = front.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._thread = threading.Thread(target=self._run, args=(front,), name="link", daemon=True)
+        self._thread.start()
+        return self.endpoint
+
+    def stop(self) -> None:
+        """End the relay; what is under way is lost."""
+        self._stop.set()
+        self._wake_in.send(b"x")
+        if self._thread:
+            self._thread.join(timeout=5.0)
+            self._thread = None
+        self._wake_in.close()
+
+    def cut(self) -> None:
+        """Lose every message from now on, as when the radio link is gone."""
+        self._cut.set()
+
+    def mend(self) -> None:
+        """End what :meth:`cut` began."""
+        self._cut.clear()
+
+    def __enter__(self) -> Link:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self, front: zmq.Socket) -> None:
+        relay = _Relay(front, self._target, self._profile, self._cut.is_set)
+        try:
+            while not self._stop.is_set():
+                relay.step(self._wake_out)
+        finally:
+            relay.close()
+            self._wake_out.close()
+
+
+class _Relay:
+    def __init__(
+        self, front: zmq.Socket, target: str, profile: LinkProfile, is_cut: Callable[[], bool]
+    ) -> None:
+        self._front = front
+        self._target = target
+        self._is_cut = is_cut
+        self._up = _Line(profile, profile.uplink_mbps, profile.seed)
+        self._down = _Line(profile, profile.downlink_mbps, profile.seed + 1)
+        self._backs: dict[bytes, zmq.Socket] = {}
+        self._used: dict[bytes, float] = {}
+        self._heap: list[tuple[float, int, bool, bytes, list[bytes]]] = []
+        self._count = itertools.count()
+
+    def step(self, wake: socket.socket) -> None:
+        # ZeroMQ's descriptors are edge-triggered: only after every socket has been read empty is it safe to sleep,
+        # and sending can swallow an edge, so read once more after each send.
+        while self._receive() or self._deliver():
+            pass
+        due = self._heap[0][0] if self._heap else float("inf")
+        left = due - time.perf_counter()
+        # Long sleeps overshoot by as much as a millisecond, short ones by a tenth; the last bit is spent awake.
+        sleep = min(left - (_COARSE_S if left > 2 * _COARSE_S else _FINE_S), _MAX_SLEEP_S)
+        if sleep > 0:
+            sockets = [self._front, *self._backs.values()]
+            handles = [int(sock.getsockopt(zmq.FD)) for sock in sockets] + [wake.fileno()]
+            select.select(handles, [], [], sleep)
+        self._forget_idle()
+
+    def close(self) -> None:
+        for back in self._backs.values():
+            back.close(0)
+        self._front.close(0)
+
+    def _receive(self) -> bool:
+        received = False
+        while (parts := _receive_now(self._front)) is not None:
+            received = True
+            identity, frames = parts[0], parts[1:]
+            self._used[identity] = time.perf_counter()
+            self._enqueue(self._up, True, identity, frames)
+        for identity, back in self._backs.items():
+            while (parts := _receive_now(back)) is not None:
+                received = True
+                self._enqueue(self._down, False, identity, parts)
+        return received
+
+    def _enqueue(self, line: _Line, up: bool, identity: bytes, frames: list[bytes]) -> None:
+        at = line.arrival(time.perf_counter(), sum(map(len, frames)))
+        if at is not None and not self._is_cut():
+            heapq.heappush(self._heap, (at, next(self._count), up, identity, frames))
+
+    def _deliver(self) -> bool:
+        sent = False
+        while self._heap and self._heap[0][0] <= time.perf_counter():
+            _, _, up, identity, frames = heapq.heappop(self._heap)
+            if self._is_cut():
+                continue
+            sent = True
+            try:
+                if up:
+                    self._back(identity).send_multipart(frames, zmq.DONTWAIT)
+                else:
+                    self._front.send_multipart([identity, *frames], zmq.DONTWAIT)
+            except zmq.ZMQError as error:
+                if error.errno == zmq.EHOSTUNREACH:
+                    self._forget(identity)
+        return sent
+
+    def _back(self, identity: bytes) -> zmq.Socket:
+        back = self._backs.get(identity)
+        if back is None:
+            back = zmq.Context.instance().socket(zmq.DEALER)
+            _prepare(back)
+            back.connect(self._target)
+            self._backs[identity] = back
+        return back
+
+    def _forget(self, identity: bytes) -> None:
+        self._used.pop(identity, None)
+        back = self._backs.pop(identity, None)
+        if back is not None:
+            back.close(0)
+
+    def _forget_idle(self) -> None:
+        before = time.perf_counter() - _IDLE_S
+        for identity in [key for key, at in self._used.items() if at < before]:
+            self._forget(identity)
+
+
+def _prepare(sock: zmq.Socket) -> None:
+    sock.setsockopt(zmq.LINGER, 0)
+    sock.setsockopt(zmq.SNDHWM, 1000)
+    sock.setsockopt(zmq.RCVHWM, 1000)
+
+
+def _receive_now(sock: zmq.Socket) -> list[bytes] | None:
+    try:
+        return sock.recv_multipart(zmq.DONTWAIT)
+    except zmq.Again:
+        return None
+
+
+@contextmanager
+def link_process(target: str, profile: LinkProfile, timeout_s: float = 20.0) -> Iterator[str]:
+    """Run the relay in a process of its own and yield the endpoint that the client connects to."""
+    command = [sys.executable, "-m", __name__, target]
+    for name, value in asdict(profile).items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    with ready_child(command, "the link emulation", timeout_s) as endpoint:
+        yield endpoint
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Relay until standard input ends; prints one line with the endpoint when ready."""
+    parser = argparse.ArgumentParser(description="Relay between a robot and its verifier with delay.")
+    parser.add_argument("target", help="endpoint of the verifier")
+    for field in fields(LinkProfile):
+        kind = int if field.name == "seed" else float
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
+    options = vars(parser.parse_args(arguments))
+    target = options.pop("target")
+    with Link(target, LinkProfile(**options)) as link:
+        print(f"ready {link.endpoint}", flush=True)
+        sys.stdin.read()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""A thread that owns one ZeroMQ socket: others hand it frames to send, it hands on what arrives.
+
+ZeroMQ sockets must not be shared between threads. Senders therefore put frames into an outbox and wake the
+thread through a socket pair, which costs some 50 microseconds.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Callable
+
+import zmq
+
+from spec_decode_ros.transport.codec import Limits
+
+_log = logging.getLogger(__name__)
+
+HEARTBEAT_MS = 1_000
+HEARTBEAT_TIMEOUT_MS = 3_000
+_JOIN_S = 5.0
+_SEND_QUEUE = 512
+_RECEIVE_QUEUE = 32
+"""Messages that wait per peer before TCP holds it back: what a flood can make this side store."""
+
+
+class SocketLoop:
+    """Sends, receives and ticks in a thread of its own until stopped.
+
+    Args:
+        sock: the socket; from `start` on it belongs to the thread, which closes it.
+        limits: how many frames of a message are kept; the rest of a longer one is read and dropped.
+        on_frames: called in the thread with the frames of every message; must return quickly.
+        on_tick: called in the thread at least every `tick_s` seconds.
+        on_unsent: called in the thread with frames that ZeroMQ refused, and the reason.
+    """
+
+    def __init__(
+        self,
+        sock: zmq.Socket,
+        name: str,
+        limits: Limits,
+        on_frames: Callable[[list[bytes]], None],
+        on_tick: Callable[[], None],
+        on_unsent: Callable[[list[bytes], zmq.ZMQError], None],
+        tick_s: float = 0.25,
+    ) -> None:
+        self._sock = sock
+        self._frames = limits.frames + 1  # and the identity that a ROUTER puts in front
+        self._on_frames = on_frames
+        self._on_tick = on_tick
+        self._on_unsent = on_unsent
+        self._tick_ms = int(tick_s * 1000)
+        self._outbox: collections.deque[list[bytes]] = collections.deque()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and close the socket; frames still in the outbox are dropped. Safe to call twice."""
+        self._stopping.set()
+        self._wake()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_JOIN_S)
+
+    def send(self, frames: list[bytes]) -> None:
+        """Hand over frames from any thread; they are sent in this order."""
+        self._outbox.append(frames)
+        if threading.current_thread() is not self._thread:
+            self._wake()
+
+    def _wake(self) -> None:
+        # A full pipe means that the thread has been woken already; a closed one that it has ended.
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._wake_in.send(b"x")
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._sock, zmq.POLLIN)
+        poller.register(self._wake_out, zmq.POLLIN)
+        try:
+            while not self._stopping.is_set():
+                ready = dict(poller.poll(self._tick_ms))
+                if self._wake_out.fileno() in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        self._wake_out.recv(4096)
+                self._flush()
+                if self._sock in ready:
+                    self._receive_all()
+                self._guarded(self._on_tick)
+                self._flush()
+        finally:
+            self._sock.close(0)
+            self._wake_in.close()
+            self._wake_out.close()
+
+    def _flush(self) -> None:
+        while self._outbox:
+            frames = self._outbox.popleft()
+            try:
+                self._sock.send_multipart(frames, zmq.DONTWAIT)
+            except zmq.ZMQError as error:
+                self._guarded(self._on_unsent, frames, error)
+
+    def _receive_all(self) -> None:
+        # Bounded, so that a peer that floods can't keep answers from being sent.
+        for _ in range(64):
+            try:
+                frames = [self._sock.recv(zmq.DONTWAIT)]
+            except zmq.Again:
+                return
+            while self._sock.getsockopt(zmq.RCVMORE):
+                part = self._sock.recv()
+                if len(frames) <= self._frames:
+                    frames.append(part)
+            self._guarded(self._on_frames, frames)
+
+    def _guarded(self, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            call(*arguments)
+        except Exception:
+            _log.exception("%s: a handler failed; going on", self._thread.name)
+
+
+def common_options(sock: zmq.Socket, limits: Limits) -> None:
+    """Never linger, never queue without bound, notice a dead peer, and refuse oversized frames."""
+    sock.setsockopt(zmq.LINGER, 0)
+    sock.setsockopt(zmq.SNDHWM, _SEND_QUEUE)
+    sock.setsockopt(zmq.RCVHWM, _RECEIVE_QUEUE)
+    sock.setsockopt(zmq.MAXMSGSIZE, limits.frame_bytes)
+    sock.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    sock.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)

@@ -1,0 +1,238 @@
+"""Every message survives the wire; nothing else gets through, and nothing else is ever raised."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spec_decode_ros.decoding import messages
+from spec_decode_ros.decoding.messages import (
+    Close,
+    Committed,
+    Draft,
+    Error,
+    Fate,
+    Hello,
+    Open,
+    Opened,
+    Ping,
+    Pong,
+    Sampling,
+    ServerMode,
+    Welcome,
+)
+from spec_decode_ros.transport.codec import (
+    _KINDS,
+    DOWN,
+    UP,
+    WIRE_VERSION,
+    Limits,
+    WireError,
+    decode,
+    encode,
+)
+
+TOKENS = st.lists(st.integers(0, 2**31 - 1), max_size=40).map(tuple)
+IDS = st.integers(1, 2**63 - 1)
+COUNTS = st.integers(0, 2**31 - 1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+SAMPLING = st.builds(
+    Sampling,
+    temperature=st.floats(0, 100, allow_nan=False),
+    top_k=COUNTS,
+    top_p=st.floats(0, 1, exclude_min=True),
+    seed=st.integers(0, 2**64 - 1),
+)
+
+
+@st.composite
+def committed(draw: st.DrawFn) -> Committed:
+    fates = tuple(draw(st.lists(st.sampled_from(Fate), max_size=20)))
+    tokens = tuple(draw(st.lists(st.integers(0, 2**31 - 1), min_size=len(fates), max_size=len(fates))))
+    return Committed(
+        draw(IDS), draw(COUNTS), tokens, fates, draw(st.booleans()), draw(COUNTS), draw(COUNTS),
+        draw(st.floats(0, 1e6)), draw(COUNTS),
+    )  # fmt: skip
+
+
+MESSAGES = st.one_of(
+    st.builds(Hello, COUNTS, TEXT, TEXT),
+    st.builds(
+        Open, IDS, TEXT, st.integers(0, 3), SAMPLING, st.sampled_from(ServerMode), TOKENS,
+        st.integers(1, 4096), st.floats(0, 10_000),
+    ),
+    st.builds(Draft, IDS, COUNTS, TOKENS, st.booleans(), st.integers(1, 2**31 - 1)),
+    st.builds(Close, IDS),
+    st.builds(Ping, COUNTS),
+    st.builds(Welcome, COUNTS, TEXT, TEXT, TOKENS),
+    st.builds(Opened, IDS),
+    committed(),
+    st.builds(Error, COUNTS, TEXT, TEXT),
+    st.builds(Pong, COUNTS),
+)  # fmt: skip
+
+EXAMPLES = [
+    Hello(1, "tiny", "abc123"),
+    Open(7, "go to the red chair | last none", 2, Sampling(0.8, 50, 0.95, 2**64 - 1), draft=(1, 2, 3)),
+    Open(8, "say", 0, mode=ServerMode.VERIFY_ONLY, max_tokens=1, patience_ms=10.0),
+    Draft(7, 3, (4, 5), final=True, round=2),
+    Close(7),
+    Ping(2**62),
+    Welcome(1, "tiny", "abc123", (2,)),
+    Opened(7),
+    Committed(7, 3, (4, 5), (Fate.ACCEPTED, Fate.CORRECTED), True, 2, 3, 12.5, 2),
+    Error(0, "mismatch", "Refused: the vocabularies differ."),
+    Pong(2**62),
+]
+
+
+def images_of(message: object) -> list[bytes]:
+    return [bytes([index]) * 9 for index in range(getattr(message, "images", 0))]
+
+
+def test_every_kind_of_message_has_a_number_on_the_wire() -> None:
+    assert set(_KINDS.values()) == set(UP) | set(DOWN)
+    assert {type(message) for message in EXAMPLES} == set(UP) | set(DOWN)
+
+
+@settings(max_examples=400, deadline=None)
+@given(MESSAGES)
+def test_a_message_survives_the_wire(message: messages.Message) -> None:
+    frames = encode(message, images_of(message))
+    assert decode(frames) == (message, tuple(images_of(message)))
+
+
+def test_images_travel_uncopied_as_frames_of_their_own() -> None:
+    picture = bytes(range(256)) * 100
+    frames = encode(Open(1, "look", images=1), [picture])
+    assert frames[1] is picture
+    assert len(frames[0]) < 60
+
+
+def packed(*fields: object) -> list[bytes]:
+    return [bytes([WIRE_VERSION]) + msgpack.packb(list(fields))]
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        ([], "1 to 9 frames"),
+        ([b""], "0 bytes"),
+        ([b"\x01"], "1 bytes"),
+        ([b"\x02" + msgpack.packb([5, 1])], "version 2"),
+        ([b"\x01" + msgpack.packb({"kind": 5})], "unpacked"),
+        ([b"\x01\xc1"], "unpacked"),
+        ([b"\x01" + msgpack.packb([5, 1]) + b"\x00"], "unpacked"),
+        ([b"\x01\xdd\xff\xff\xff\xff"], "unpacked"),
+        ([b"\x01" + b"\x91" * 5000], "unpacked"),
+        ([b"\x01" + msgpack.packb(5)], "array"),
+        (packed(), "unknown kind"),
+        (packed(99, 1), "unknown kind"),
+        (packed([5], 1), "unknown kind"),
+        (packed(True, 1), "unknown kind"),
+        (packed(4, 1, 2), "1 fields"),
+        (packed(4, True), "type int"),
+        (packed(4, 1.0), "type int"),
+        (packed(4, "1"), "type int"),
+        (packed(4, None), "type int"),
+        (packed(4, -1), "within"),
+        (packed(4, 2**64 - 1), "within"),
+        (packed(4, 0), "action_id"),
+        (packed(1, 1, b"tiny", "x"), "unpacked"),
+        (packed(1, 1, 5, "x"), "must be text"),
+        (packed(1, 1, "x" * 1001, "x"), "characters"),
+        (packed(3, 1, 0, [1, -1], False, 1), "within"),
+        (packed(3, 1, 0, [1.5], False, 1), "type int"),
+        (packed(3, 1, 0, 5, False, 1), "a list"),
+        (packed(3, 1, 0, [1], 1, 1), "true or false"),
+        (packed(3, 1, 0, [1], False, 0), "round"),
+        (packed(3, 1, 0, list(range(4097)), False, 1), "unpacked"),
+        (packed(2, 1, "x", 0, [0.0, 0, 1.0], "stream", [], 5, 0.0), "4 fields"),
+        (packed(2, 1, "x", 0, [float("nan"), 0, 1.0, 0], "stream", [], 5, 0.0), "within"),
+        (packed(2, 1, "x", 0, [float("inf"), 0, 1.0, 0], "stream", [], 5, 0.0), "within"),
+        (packed(2, 1, "x", 0, [0.0, 0, 0.0, 0], "stream", [], 5, 0.0), "top_p"),
+        (packed(2, 1, "x", 0, [0.0, 0, 1.0, 0], "other", [], 5, 0.0), "not one of"),
+        (packed(2, 1, "x", 0, [0.0, 0, 1.0, 0], ["stream"], [], 5, 0.0), "not one of"),
+        (packed(2, 1, "x", 0, [0.0, 0, 1.0, 0], "stream", [], 5000, 0.0), "within"),
+        (packed(2, 1, "x", 1, [0.0, 0, 1.0, 0], "stream", [], 5, 0.0), "1 images, but 0"),
+        (packed(2, 1, "x" * 16_385, 0, [0.0, 0, 1.0, 0], "stream", [], 5, 0.0), "characters"),
+        ([*packed(4, 1), b"picture"], "0 images, but 1"),
+        ([*packed(2, 1, "x", 1, [0.0, 0, 1.0, 0], "stream", [], 5, 0.0), b""], "image has 0"),
+        ([*packed(4, 1), *[b"x"] * 9], "frames"),
+        (packed(67, 1, 0, [1], [], False, 1, 1, 0.0, 1), "as many fates"),
+        (packed(67, 1, 0, [1], [9], False, 1, 1, 0.0, 1), "not one of"),
+    ],
+)
+def test_malformed_frames_are_refused_with_the_reason(frames: list[bytes], reason: str) -> None:
+    with pytest.raises(WireError, match=reason):
+        decode(frames)
+
+
+def test_each_side_accepts_only_what_is_meant_for_it() -> None:
+    for message in EXAMPLES:
+        other = DOWN if isinstance(message, UP) else UP
+        with pytest.raises(WireError, match="not accepted"):
+            decode(encode(message, images_of(message)), other)
+
+
+def test_limits_are_configurable() -> None:
+    frames = encode(Open(1, "look at that", images=1), [b"x" * 100])
+    decode(frames, limits=Limits(image_bytes=100))
+    with pytest.raises(WireError, match="image has 100 bytes"):
+        decode(frames, limits=Limits(image_bytes=99))
+    with pytest.raises(WireError, match="12 characters; at most 5"):
+        decode(frames, limits=Limits(prompt_chars=5))
+    with pytest.raises(WireError, match="bytes without images"):
+        decode(frames, limits=Limits(message_bytes=10))
+
+
+def test_what_is_no_message_is_not_encoded() -> None:
+    with pytest.raises(WireError, match="not a message"):
+        encode(Sampling())  # type: ignore[arg-type]
+    with pytest.raises(WireError, match="0 images"):
+        encode(Open(1, "look", images=1))
+    with pytest.raises(WireError, match="can't be sent"):
+        encode(dataclasses.replace(Close(1), action_id=2**70))
+
+
+def test_a_hundred_thousand_mutated_messages_raise_nothing_but_wire_errors() -> None:
+    rng = random.Random(20)
+    originals = [encode(message, images_of(message)) for message in EXAMPLES]
+    refused = 0
+    for _ in range(100_000):
+        frames = mutated(rng, rng.choice(originals))
+        try:
+            message, _ = decode(frames)
+        except WireError:
+            refused += 1
+        else:
+            # What gets through is a whole message again, which packs and unpacks to itself.
+            assert decode(encode(message, images_of(message)))[0] == message
+    assert refused > 50_000
+
+
+def mutated(rng: random.Random, frames: list[bytes]) -> list[bytes]:
+    frames = list(frames)
+    style = rng.randrange(6)
+    if style == 0:
+        return [rng.randbytes(rng.randrange(40)) for _ in range(rng.randrange(4))]
+    first = bytearray(frames[0])
+    if style == 1:
+        frames[0] = bytes(first[: rng.randrange(len(first))])
+    elif style == 2:
+        frames[0] = bytes([WIRE_VERSION]) + rng.randbytes(rng.randrange(1, 60))
+    elif style == 3:
+        del first[rng.randrange(len(first))]
+        frames[0] = bytes(first)
+    elif style == 4:
+        frames += [rng.randbytes(3)] * rng.randrange(1, 4)
+    else:
+        for _ in range(rng.randrange(1, 4)):
+            first[rng.randrange(1, len(first))] = rng.randrange(256)
+        frames[0] = bytes(first)
+    return frames
