@@ -58,6 +58,7 @@ class ErrorCode:
     BAD_MESSAGE = "bad_message"
     BUSY = "busy"
     MODEL_FAILED = "model_failed"
+    DEADLINE = "deadline"
 
 
 @dataclass(frozen=True)

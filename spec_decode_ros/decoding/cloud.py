@@ -1,0 +1,257 @@
+"""The cloud's side of one action: a state machine without socket, clock, thread or model.
+
+Events go in as method calls, commands come out as lists, in the manner of h11. The sequence that it has
+committed is the truth; drafts are hints about what follows and may come at any time, in any state.
+
+    driver                                   machine
+    receive(Open)                      ->    Send(Opened), Prepare
+    prepared()                         ->    RunPass(draft that has arrived by now)
+    pass_finished(choices, busy_ms)    ->    Send(Committed), RunPass | Wait | nothing | Finished
+    receive(Draft)                     ->    RunPass, where one was wanting; Send(Committed) to a poll
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Sequence
+
+from spec_decode_ros.decoding.acceptance import Hint, accepted_length, best_rest, exact_rest, judge, until_end
+from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
+from spec_decode_ros.decoding.messages import (
+    Close,
+    Committed,
+    Draft,
+    Error,
+    ErrorCode,
+    Fate,
+    Open,
+    Opened,
+    Sampling,
+    ServerMode,
+)
+
+
+class State(enum.Enum):
+    NEW = "nothing but drafts that overtook their Open"
+    PREPARING = "the driver makes the prompt ready"
+    WAITING = "the target is free for a draft"
+    PASSING = "the target runs"
+    DONE = "the whole answer is committed"
+    FAILED = "the action failed; every poll is told why"
+    CLOSING = "closed while the driver is at work"
+    CLOSED = "over"
+
+
+class Event(enum.Enum):
+    OPEN = enum.auto()
+    PREPARED = enum.auto()
+    PASS = enum.auto()
+    PASSED = enum.auto()
+    ENDED = enum.auto()
+    FAIL = enum.auto()
+    CLOSE = enum.auto()
+
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.NEW: {Event.OPEN: State.PREPARING, Event.FAIL: State.FAILED, Event.CLOSE: State.CLOSED},
+    State.PREPARING: {Event.PREPARED: State.WAITING, Event.FAIL: State.FAILED, Event.CLOSE: State.CLOSING},
+    State.WAITING: {Event.PASS: State.PASSING, Event.FAIL: State.FAILED, Event.CLOSE: State.CLOSED},
+    State.PASSING: {
+        Event.PASSED: State.WAITING,
+        Event.ENDED: State.DONE,
+        Event.FAIL: State.FAILED,
+        Event.CLOSE: State.CLOSING,
+    },
+    State.DONE: {Event.CLOSE: State.CLOSED},
+    State.FAILED: {Event.CLOSE: State.CLOSED},
+    State.CLOSING: {Event.PREPARED: State.CLOSED, Event.PASSED: State.CLOSED, Event.FAIL: State.CLOSED},
+    State.CLOSED: {},
+}
+
+_HINTS_KEPT = 8
+
+
+class CloudMachine:
+    """One action in the cloud. `eos` ends an answer; no pass is over more than `widest` draft tokens."""
+
+    def __init__(self, eos: Collection[int], widest: int = 32) -> None:
+        self.state = State.NEW
+        self.sampling = Sampling()
+        self._eos = frozenset(eos)
+        self._widest = widest
+        self._open: Open | None = None
+        self._error: Error | None = None
+        self._committed: list[int] = []
+        self._fates: list[Fate] = []
+        self._hints: list[Hint] = []  # newest last
+        self._running: tuple[int, ...] = ()  # the draft under the pass that runs
+        self._alone_at = -1  # where the edge has asked for a token without proposing one
+        self._held_back = False  # a Wait runs
+        self._waited = False  # a Wait has passed and no draft came since
+        self._passes = 0
+        self._drafted = 0
+        self._busy_ms = 0.0
+        self._rounds = 1
+
+    @property
+    def committed(self) -> tuple[int, ...]:
+        return tuple(self._committed)
+
+    # ---- events --------------------------------------------------------------------------------------------
+
+    def receive(self, message: Open | Draft | Close) -> list[CloudCommand]:
+        """A message of this action has arrived."""
+        if isinstance(message, Close):
+            return self._close()
+        if self.state in (State.CLOSING, State.CLOSED):
+            return []
+        if isinstance(message, Open):
+            return self._receive_open(message)
+        return self._receive_draft(message)
+
+    def prepared(self, busy_ms: float = 0.0) -> list[CloudCommand]:
+        """The prompt is ready for the target, which cost so much of the target's time."""
+        self._busy_ms += busy_ms
+        self._move(Event.PREPARED)
+        return [Finished()] if self.state is State.CLOSED else self._next_pass()
+
+    def pass_finished(self, choices: Sequence[int], busy_ms: float = 0.0) -> list[CloudCommand]:
+        """The pass has returned the target's choices, one more than it had draft tokens."""
+        if self.state is State.CLOSING:
+            self._move(Event.PASSED)
+            return [Finished()]
+        position, draft = len(self._committed), self._running
+        verdict = judge(draft, choices, self._eos, self._room())
+        self._passes += 1
+        self._drafted += len(draft)
+        self._busy_ms += busy_ms
+        self._rounds = max(self._rounds, self._round_of(draft, accepted_length(draft, choices)))
+        self._committed += verdict.tokens
+        self._fates += verdict.fates
+        self._move(Event.ENDED if verdict.done else Event.PASSED)
+        news = Send(self._report(position))
+        return [news, Finished()] if verdict.done else [news, *self._next_pass()]
+
+    def waited(self) -> list[CloudCommand]:
+        """The time of a `Wait` is over."""
+        if self.state is not State.WAITING or not self._held_back:
+            return []
+        self._waited = True
+        return self._run(())
+
+    def failed(self, sentence: str, code: str = ErrorCode.MODEL_FAILED) -> list[CloudCommand]:
+        """The driver cannot do what it was told, and why."""
+        if self.state in (State.DONE, State.FAILED, State.CLOSED):
+            return []
+        self._move(Event.FAIL)
+        if self.state is State.CLOSED:
+            return [Finished()]
+        action_id = self._open.action_id if self._open else 0
+        self._error = Error(action_id, code, sentence)
+        return [Send(self._error), Finished()]
+
+    # ---- what the messages mean ----------------------------------------------------------------------------
+
+    def _receive_open(self, message: Open) -> list[CloudCommand]:
+        if self._error:
+            return [Send(self._error)]
+        opened = Send(Opened(message.action_id))
+        if self._open:  # repeated: the edge has heard nothing yet
+            return [opened, Send(self._report(0))] if self._committed else [opened]
+        self._open = message
+        self.sampling = message.sampling
+        if message.draft:
+            self._hints.insert(0, Hint(0, until_end(message.draft, self._eos)))
+        self._move(Event.OPEN)
+        return [opened, Prepare()]
+
+    def _receive_draft(self, message: Draft) -> list[CloudCommand]:
+        if self._error:
+            return [Send(self._error)]
+        if message.tokens:
+            self._keep(Hint(message.position, until_end(message.tokens, self._eos), message.round))
+            self._waited = False
+        elif message.final and message.position >= len(self._committed):
+            self._alone_at = message.position
+        elif self._open:  # a poll
+            return [Send(self._report(min(message.position, len(self._committed))))]
+        return self._next_pass() if self.state is State.WAITING else []
+
+    def _close(self) -> list[CloudCommand]:
+        if self.state in (State.CLOSING, State.CLOSED):
+            return []
+        holds_target = self.state is State.WAITING
+        self._move(Event.CLOSE)
+        return [Finished()] if holds_target else []
+
+    # ---- choosing the next pass ----------------------------------------------------------------------------
+
+    def _next_pass(self) -> list[CloudCommand]:
+        """The one place where the server decides: verify a draft, go on alone, or wait."""
+        assert self._open is not None
+        streams = self._open.mode is ServerMode.STREAM
+        rest = (best_rest if streams else exact_rest)(self._hints, self._committed)
+        if rest or self._alone_at == len(self._committed):
+            # The pass itself adds a token after the draft, so the draft may fill all room but one.
+            return self._run(until_end(rest, self._eos)[: min(self._widest, self._room() - 1)])
+        if self._passes and not streams:
+            return []
+        if self._open.patience_ms and not self._waited:
+            if self._held_back:
+                return []
+            self._held_back = True
+            return [Wait(self._open.patience_ms)]
+        return self._run(())
+
+    def _run(self, draft: tuple[int, ...]) -> list[CloudCommand]:
+        self._move(Event.PASS)
+        self._held_back = False
+        self._running = draft
+        return [RunPass(self.committed, draft)]
+
+    def _keep(self, hint: Hint) -> None:
+        """Remember a hint; of two from the same place, one the beginning of the other, only the longer."""
+        for index, known in enumerate(self._hints):
+            shorter = min(len(known.tokens), len(hint.tokens))
+            if known.position == hint.position and known.tokens[:shorter] == hint.tokens[:shorter]:
+                if len(hint.tokens) <= len(known.tokens):
+                    return
+                del self._hints[index]
+                break
+        self._hints = [*self._hints, hint][-_HINTS_KEPT:]
+
+    # ---- bookkeeping ---------------------------------------------------------------------------------------
+
+    def _round_of(self, draft: tuple[int, ...], accepted: int) -> int:
+        """The earliest round whose hints could have brought what this pass got from its draft."""
+        assert self._open is not None
+        used = draft[:accepted] if self._open.mode is ServerMode.STREAM else draft
+        rounds = [h.round for h in self._hints if h.rest(len(self._committed))[: len(used)] == used]
+        return min(rounds, default=1) if used else 1
+
+    def _room(self) -> int:
+        assert self._open is not None
+        return self._open.max_tokens - len(self._committed)
+
+    def _report(self, position: int) -> Committed:
+        """Everything from `position` on, and the counts so far."""
+        assert self._open is not None
+        return Committed(
+            self._open.action_id,
+            position,
+            tuple(self._committed[position:]),
+            tuple(self._fates[position:]),
+            done=self.state is State.DONE,
+            passes=self._passes,
+            drafted=self._drafted,
+            busy_ms=self._busy_ms,
+            rounds=self._rounds,
+        )
+
+    def _move(self, event: Event) -> None:
+        try:
+            self.state = TRANSITIONS[self.state][event]
+        except KeyError:
+            raise RuntimeError(
+                f"The cloud machine cannot take {event.name} while {self.state.name}."
+            ) from None

@@ -1,0 +1,356 @@
+"""The robot's side of one action: a state machine without socket, thread, model or a clock of its own.
+
+Events go in as method calls, commands come out as lists. What the cloud has committed is the truth; the draft
+is what the draft model guesses to follow it. As soon as the two differ, the draft is dropped and begun anew
+after the committed tokens.
+
+    driver                                   machine
+    start(now)                         ->    Send(Open), DraftFrom(run 1)
+    drafted(run, token)                ->    Show, Send(Draft) at every full chunk
+    receive(Committed)                 ->    Show, DraftFrom where the draft was wrong; Done at the end
+    tick(now), at `wake_at`            ->    whatever was lost, again; after the deadline Done or Failed
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+from dataclasses import replace
+
+from spec_decode_ros.decoding.commands import (
+    Counts,
+    Done,
+    DraftFrom,
+    EdgeCommand,
+    Failed,
+    Send,
+    Show,
+    StopDrafting,
+)
+from spec_decode_ros.decoding.messages import (
+    Close,
+    Committed,
+    Down,
+    Draft,
+    Error,
+    ErrorCode,
+    Fate,
+    Open,
+    Opened,
+    ServerMode,
+)
+from spec_decode_ros.decoding.methods import Method
+from spec_decode_ros.decoding.request import Request
+
+_LONGEST_BACKOFF = 8  # resend intervals
+
+
+class State(enum.Enum):
+    NEW = "not started"
+    OPENING = "Open is sent and nothing was heard"
+    OPEN = "the cloud works on the action"
+    ALONE = "the draft model answers without the cloud"
+    DONE = "over"
+
+
+class Event(enum.Enum):
+    OPEN = enum.auto()
+    HEARD = enum.auto()
+    FORGOTTEN = enum.auto()
+    GO_ALONE = enum.auto()
+    END = enum.auto()
+
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.NEW: {Event.OPEN: State.OPENING, Event.GO_ALONE: State.ALONE},
+    State.OPENING: {
+        Event.HEARD: State.OPEN,
+        Event.FORGOTTEN: State.OPENING,
+        Event.GO_ALONE: State.ALONE,
+        Event.END: State.DONE,
+    },
+    State.OPEN: {
+        Event.HEARD: State.OPEN,
+        Event.FORGOTTEN: State.OPENING,
+        Event.GO_ALONE: State.ALONE,
+        Event.END: State.DONE,
+    },
+    State.ALONE: {Event.END: State.DONE},
+    State.DONE: {},
+}
+
+
+class EdgeMachine:
+    """One action on the edge, decoded by `method`. `eos` are the tokens that end an answer."""
+
+    def __init__(self, method: Method, request: Request, eos: Collection[int]) -> None:
+        self.state = State.NEW
+        self.method = method
+        self.request = request
+        self._eos = frozenset(eos)
+        # The answer: committed tokens, then the draft.
+        self._committed: list[int] = []
+        self._fates: list[Fate] = []
+        self._early: dict[
+            int, tuple[int, Fate]
+        ] = {}  # committed tokens that came before those in front of them
+        self._end: int | None = None  # the answer's length, once the cloud has said it
+        self._draft: list[int] = []
+        self._sent = 0  # how much of the draft the cloud was told
+        # The drafting that is going on.
+        self._run = 0
+        self._budget = 0  # tokens still to come from it; 0 when there is none
+        self._dry = False  # the draft model can say nothing after this answer
+        # Loss and time.
+        self._news = False
+        self._polled_at = -1
+        self._quiet_since = 0.0
+        self._interval = request.resend_s
+        self._deadline: float | None = None
+        self._counts = Counts()
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """Committed tokens and the draft that follows them."""
+        return (*self._committed, *self._draft)
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `tick` is next due, on the clock that `start` and `tick` are told; None for never."""
+        if self.state in (State.NEW, State.DONE):
+            return None
+        if self.state is State.ALONE:
+            return self._deadline
+        resend = self._quiet_since + self._interval
+        return resend if self._deadline is None else min(resend, self._deadline)
+
+    # ---- events --------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[EdgeCommand]:
+        """Begin, at `now` seconds on any steady clock."""
+        self._quiet_since = now
+        if self.request.deadline_s is not None:
+            self._deadline = now + self.request.deadline_s
+        if not self.method.uses_cloud:
+            self._move(Event.GO_ALONE)
+            return self._draft_on()
+        self._move(Event.OPEN)
+        return [self._open(), *self._draft_on()]
+
+    def drafted(self, run: int, token: int) -> list[EdgeCommand]:
+        """The drafting of that run has made one more token."""
+        if run != self._run or not self._budget or self.state is State.DONE:
+            return []  # of a run that was replaced
+        self._draft.append(token)
+        self._counts = replace(self._counts, drafted_on_edge=self._counts.drafted_on_edge + 1)
+        self._budget = 0 if token in self._eos else self._budget - 1
+        return [self._show(), *self._drafting_moved()]
+
+    def draft_ended(self, run: int) -> list[EdgeCommand]:
+        """The drafting of that run can make no more tokens, though its budget is not used."""
+        if run != self._run or not self._budget or self.state is State.DONE:
+            return []
+        self._budget = 0
+        self._dry = True
+        return self._drafting_moved()
+
+    def receive(self, message: Down) -> list[EdgeCommand]:
+        """A message has arrived; those of other actions, of other kinds or without news do nothing."""
+        if self.state not in (State.OPENING, State.OPEN):
+            return []
+        if isinstance(message, Error) and message.action_id in (0, self.request.action_id):
+            return self._receive_error(message)
+        if not isinstance(message, Opened | Committed) or message.action_id != self.request.action_id:
+            return []
+        self._news |= self.state is State.OPENING
+        self._move(Event.HEARD)
+        return self._receive_committed(message) if isinstance(message, Committed) else []
+
+    def tick(self, now: float) -> list[EdgeCommand]:
+        """Time has passed. Call it at `wake_at` or more often."""
+        if self.state in (State.NEW, State.DONE):
+            return []
+        if self._deadline is not None and now >= self._deadline:
+            return self._give_up(ErrorCode.DEADLINE, f"No verdict came within {self.request.deadline_s:g} s.")
+        if self.state is State.ALONE:
+            return []
+        if self._news:
+            self._news, self._quiet_since, self._interval = False, now, self.request.resend_s
+        if now < self._quiet_since + self._interval:
+            return []
+        self._quiet_since = now
+        self._interval = min(2 * self._interval, _LONGEST_BACKOFF * self.request.resend_s)
+        if self.state is State.OPENING:
+            return [self._open()]
+        if self._has_nothing_to_propose():
+            return [self._message(final=True)]
+        again = [self._message(self._sent)] if self._sent else []
+        return [*again, self._message()]
+
+    # ---- what the messages mean ----------------------------------------------------------------------------
+
+    def _receive_committed(self, message: Committed) -> list[EdgeCommand]:
+        if message.done:
+            self._end = min(message.position + len(message.tokens), self.request.max_tokens)
+        for index, item in enumerate(zip(message.tokens, message.fates, strict=True), message.position):
+            if len(self._committed) <= index < self.request.max_tokens:
+                self._early[index] = item
+        fresh: list[int] = []
+        while (position := len(self._committed)) in self._early:
+            token, fate = self._early.pop(position)
+            self._committed.append(token)
+            self._fates.append(fate)
+            fresh.append(token)
+        if message.passes > self._counts.passes:
+            self._counts = replace(
+                self._counts,
+                drafted=message.drafted,
+                passes=message.passes,
+                round_trips=message.rounds,
+                cloud_busy_ms=message.busy_ms,
+            )
+        if self._end is not None and len(self._committed) >= self._end:
+            self._draft.clear()
+            return [self._show(), *self._finish(verified=True)] if fresh else self._finish(verified=True)
+        commands = self._resolve(fresh) if fresh else []
+        if (self._early or self._end is not None) and self._polled_at != len(self._committed):
+            self._polled_at = len(self._committed)  # a message is missing: ask at once, and once
+            commands.append(self._message())
+        return commands
+
+    def _resolve(self, fresh: list[int]) -> list[EdgeCommand]:
+        """Lay newly committed tokens over the draft."""
+        self._news = True
+        self._dry = False
+        stop: list[EdgeCommand] = []
+        if self._draft[: len(fresh)] == fresh:
+            del self._draft[: len(fresh)]
+            self._sent = max(0, self._sent - len(fresh))
+        else:  # a token was wrong, or the cloud is ahead: what is being drafted is of no use
+            stop = [StopDrafting()] if self._budget else []
+            self._draft.clear()
+            self._sent = self._budget = 0
+        onward = self._draft_on()
+        if any(isinstance(command, DraftFrom) for command in onward):
+            stop = []  # it replaces the drafting
+        return [*stop, self._show(), *onward]
+
+    def _receive_error(self, error: Error) -> list[EdgeCommand]:
+        if error.code == ErrorCode.UNKNOWN_ACTION:  # lost or forgotten; `tick` opens it again
+            self._move(Event.FORGOTTEN)
+            return []
+        if not (self.request.fallback and self.method.uses_draft_model):
+            return self._fail(error.code, error.sentence)
+        self._move(Event.GO_ALONE)
+        return self._go_on_alone()
+
+    # ---- drafting ------------------------------------------------------------------------------------------
+
+    def _draft_on(self) -> list[EdgeCommand]:
+        """Begin to draft after the answer as it stands, if that is this method's turn."""
+        if not self.method.uses_draft_model or self._budget or self._dry or self._ended():
+            return []
+        room = self.request.max_tokens - len(self.answer)
+        if self.state is State.ALONE:
+            self._budget = room
+        elif self._draft and not self.method.ahead:
+            return []  # stop and wait
+        else:  # the cloud adds the last token anyway
+            self._budget = max(0, min(self.method.window - len(self._draft), room - 1))
+        if self._budget:
+            self._run += 1
+            return [DraftFrom(self._run, self.answer, self._budget)]
+        return [self._message(final=True)] if self._has_nothing_to_propose() else []
+
+    def _drafting_moved(self) -> list[EdgeCommand]:
+        """A token more, or the end of the drafting: send it, or finish, if it is time for that."""
+        if self.state is State.ALONE:
+            return self._go_on_alone()
+        new = len(self._draft) - self._sent
+        if new and (new >= self.method.chunk or not self._budget):
+            self._sent = len(self._draft)
+            return [self._message(self._sent)]
+        return [self._message(final=True)] if self._has_nothing_to_propose() else []
+
+    def _go_on_alone(self) -> list[EdgeCommand]:
+        if self._budget:
+            return []
+        return self._finish(verified=False) if self._dry or self._ended() else self._draft_on()
+
+    def _has_nothing_to_propose(self) -> bool:
+        """Whether the server waits for a draft that will not come."""
+        waits = self.method.server is ServerMode.VERIFY_ONLY
+        return waits and not self._draft and not self._budget
+
+    def _ended(self) -> bool:
+        """Whether nothing can follow the answer as it stands."""
+        answer = self.answer
+        return (bool(answer) and answer[-1] in self._eos) or len(answer) >= self.request.max_tokens
+
+    # ---- messages ------------------------------------------------------------------------------------------
+
+    def _open(self) -> Send:
+        request, method = self.request, self.method
+        assert method.server is not None
+        guess = request.previous if method.temporal else ()
+        if self._committed:  # a server that has forgotten the action can confirm all of it in one pass
+            guess = self.answer
+        return Send(
+            Open(
+                request.action_id,
+                request.prompt,
+                request.images,
+                request.sampling,
+                method.server,
+                guess,
+                request.max_tokens,
+                method.patience_ms,
+            )
+        )
+
+    def _message(self, length: int = 0, final: bool = False) -> Send:
+        """The first `length` draft tokens; a poll if there are none."""
+        last = bool(length) and not self._budget and length == len(self._draft)
+        return Send(
+            Draft(
+                self.request.action_id,
+                len(self._committed),
+                tuple(self._draft[:length]),
+                final=final or last,
+                round=self._counts.round_trips + 1,
+            )
+        )
+
+    def _show(self) -> Show:
+        return Show(self.answer, len(self._committed))
+
+    # ---- the end -------------------------------------------------------------------------------------------
+
+    def _finish(self, verified: bool) -> list[EdgeCommand]:
+        complete = verified or self._ended()
+        accepted = sum(fate is Fate.ACCEPTED for fate in self._fates)
+        fates = (*self._fates, *(Fate.UNVERIFIED for _ in self._draft))
+        counts = replace(self._counts, accepted=accepted)
+        return [*self._leave(), Done(self.answer, fates, verified, complete, counts)]
+
+    def _give_up(self, code: str, sentence: str) -> list[EdgeCommand]:
+        return self._finish(verified=False) if self.request.fallback else self._fail(code, sentence)
+
+    def _fail(self, code: str, sentence: str) -> list[EdgeCommand]:
+        return [*self._leave(), Failed(code, sentence)]
+
+    def _leave(self) -> list[EdgeCommand]:
+        commands: list[EdgeCommand] = [StopDrafting()] if self._budget else []
+        if self.method.uses_cloud:
+            commands.append(Send(Close(self.request.action_id)))
+        self._budget = 0
+        self._move(Event.END)
+        return commands
+
+    def _move(self, event: Event) -> None:
+        try:
+            self.state = TRANSITIONS[self.state][event]
+        except KeyError:
+            raise RuntimeError(
+                f"The edge machine cannot take {event.name} while {self.state.name}."
+            ) from None

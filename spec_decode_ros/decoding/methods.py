@@ -1,0 +1,93 @@
+"""The decoding methods, each a set of independent choices that the two machines follow.
+
+A method is data: the machines look at its fields and never at its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spec_decode_ros.decoding.messages import ServerMode
+from spec_decode_ros.errors import SpecDecodeError
+
+
+@dataclass(frozen=True)
+class Method:
+    """How edge and cloud share the work on one action.
+
+    `server`       what the server does without a draft; None means that no server takes part.
+    `window`       how many tokens the edge drafts beyond the committed ones; 0 means that it drafts none.
+    `chunk`        after how many new tokens the edge sends its draft (at its end it sends in any case).
+    `ahead`        draft on while a verdict is on its way; without it the edge stops and waits.
+    `temporal`     send the last action's answer as a draft with the frame.
+    `patience_ms`  how long the server may hold back a pass for a draft that is on its way.
+    """
+
+    name: str
+    summary: str
+    server: ServerMode | None
+    window: int
+    chunk: int = 1
+    ahead: bool = False
+    temporal: bool = False
+    patience_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.window < 0:
+            raise SpecDecodeError(
+                f"Method {self.name!r}: window must be 0 (no drafts) or more, not {self.window}."
+            )
+        if self.server is None and not self.window:
+            raise SpecDecodeError(
+                f"Method {self.name!r} has neither a server nor a window; give it one of them."
+            )
+        if self.server is ServerMode.VERIFY_ONLY and not self.window:
+            raise SpecDecodeError(
+                f"Method {self.name!r} would wait for drafts that nobody makes; give it a window."
+            )
+        if self.chunk < 1:
+            raise SpecDecodeError(f"Method {self.name!r}: chunk must be at least 1, not {self.chunk}.")
+
+    @property
+    def uses_draft_model(self) -> bool:
+        return self.window > 0
+
+    @property
+    def uses_cloud(self) -> bool:
+        return self.server is not None
+
+
+WHOLE_ACTION = 64
+"""A window that holds any action, so that the edge drafts all of it at once."""
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("edge", "the draft model alone, unverified", server=None, window=WHOLE_ACTION),
+        Method("cloud", "the target alone, streamed token by token", server=ServerMode.STREAM, window=0),
+        Method(
+            "sync",
+            "edge-cloud speculative decoding, stop and wait",
+            server=ServerMode.VERIFY_ONLY,
+            window=4,
+            chunk=4,
+        ),
+        Method(
+            "auto",
+            "the whole action drafted ahead, verified with the prefill, a server that never waits",
+            server=ServerMode.STREAM,
+            window=WHOLE_ACTION,
+            chunk=4,
+            ahead=True,
+            temporal=True,
+        ),
+    )
+}
+
+
+def method_named(name: str) -> Method:
+    """The method of that name; raises SpecDecodeError that lists the names otherwise."""
+    try:
+        return METHODS[name]
+    except KeyError:
+        raise SpecDecodeError(f"There is no method {name!r}; choose one of {', '.join(METHODS)}.") from None
