@@ -46,7 +46,7 @@ go to that {o}; walk to that {o}; follow the path to the {o}; let us go to the {
 try to reach the {o}; go find the {o}; go and find the {o}; go look for the {o}; seek the {o}; seek out the {o}
 turn to the {o} and go there; walk until you reach the {o}; walk up to the {o}; trot to the {o}; march to the {o}
 i would like you to find the {o}; is there a {o} go to it; do you see the {o} go there; {o} is your target
-the target is the {o}; next go to the {o}; now go to the {o}; move close to the {o}; go right up to the {o}
+the target is the {o}; next go to the {o}; now go to the {o}; move close to the {o}
 park at the {o}; park in front of the {o}; return to the {o}; go back to the {o}; go to the {k} that is {c}
 find the {k} that is {c}; go to the {k} which is {c}; walk to the {k} in {c}"""
 TURN = """turn {d} {n} degrees; turn {n} degrees {d}; turn {n} degrees to the {d}; turn {d} by {n} degrees
@@ -61,7 +61,7 @@ walk {d} for {n} {u}; move {d} by {n} {u}; go {d} by {n} {u}; step {d} {n} {u}; 
 take me {n} {u} {d}; proceed {n} {u} {d}; drive {d} {n} {u}; drive {n} {u} {d}"""
 STEP = "walk {d}; go {d}; move {d}; step {d}; move a bit {d}; walk {d} a little; go a little {d}; take a step {d}"
 STOP = """stop; halt; freeze; stay; stay there; stay here; stand still; do not move; don't move; wait; hold position
-hold it; stop walking; stop moving; stop there; stop right there; stop now; hold still; stay where you are; whoa; pause
+hold it; stop walking; stop moving; stop there; stop now; hold still; stay where you are; whoa; pause
 do not go to the {o}; don't go to the {o}; do not walk to the {o}; don't walk to the {o}; do not find the {o}
 stay away from the {o}; keep away from the {o}; never go to the {o}; don't go near the {o}; no; cancel; abort"""
 STAND = (
@@ -95,7 +95,6 @@ CLOSERS = (
     "quickly",
     "slowly",
     "carefully",
-    "right now",
     "for me",
     "my friend",
 )

@@ -33,6 +33,9 @@ DISTANCES = (0.2, 0.5, 0.7, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 SIDE_CLEARANCE = 0.38
 """Metres that stay free between the robot's middle and an obstacle's footprint."""
 
+MOST_DETOUR = 0.7
+"""Radians between the way past an obstacle and the goal, which must stay in the picture."""
+
 _COUNTED = re.compile(r"(searching|turning|walking) (-?[0-9.]+)")
 
 
@@ -179,11 +182,14 @@ def _around_obstacles(
             continue
         nearest = away
         around = math.asin(min(1.0, (clearance + 0.04) / away))
-        side = math.copysign(1.0, off_path) if abs(off_path) > 0.08 else _last_side(last)
+        turning = -1.0 if last is not None and last.wz < 0 else 1.0
+        side = math.copysign(1.0, off_path) if abs(off_path) > 0.08 else turning
         if _outside(scene, thing.x, thing.y, yaw + angle + side * math.pi / 2, clearance):
             side = -side
         heading = math.remainder(angle + side * around, 2 * math.pi)
-    return heading, nearest < 1.2
+    # Never turn so far away that the goal leaves the picture.
+    detour = math.remainder(heading - bearing, 2 * math.pi)
+    return bearing + max(-MOST_DETOUR, min(MOST_DETOUR, detour)), nearest < 1.2
 
 
 def _outside(scene: Scene, x: float, y: float, direction: float, reach: float) -> bool:

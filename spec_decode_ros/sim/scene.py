@@ -115,7 +115,7 @@ def random_scene(
 ) -> Scene:
     """A random room; the same seed gives the same room.
 
-    No two objects look alike. The robot fits between any two of them and between each and the walls.
+    No two objects look alike, none hides another from the start, and the robot fits between any two of them.
 
     Args:
         seed: a number, or a generator that is drawn from.
@@ -129,12 +129,16 @@ def random_scene(
     names = _distinct_names(rng, count, must_have)
     start_x, start_y = rng.uniform(-0.5, 0.5, 2) * (half_x, half_y)
     taken = [(start_x, start_y)]
+    angles: list[float] = []
     objects: list[SceneObject] = []
     for color, kind in names:
         for _ in range(200):
             x = rng.uniform(-half_x + 0.75, half_x - 0.75)
             y = rng.uniform(-half_y + 0.75, half_y - 0.75)
-            if all(math.hypot(x - a, y - b) > 1.55 for a, b in taken):
+            angle = math.atan2(y - start_y, x - start_x)
+            apart = all(math.hypot(x - a, y - b) > 1.55 for a, b in taken)
+            if apart and all(abs(math.remainder(angle - a, 2 * math.pi)) > 0.25 for a in angles):
+                angles.append(angle)
                 taken.append((x, y))
                 objects.append(
                     SceneObject(color, kind, float(x), float(y), float(rng.uniform(-math.pi, math.pi)))
