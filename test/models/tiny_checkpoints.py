@@ -74,11 +74,17 @@ def jpeg(seed: int = 0, width: int = 84, height: int = 56) -> bytes:
 
 
 def make_tokenizer(
-    path: Path, special: Sequence[str], words: Sequence[str] = WORDS, template: str | None = None, bos: bool = False
+    path: Path,
+    special: Sequence[str],
+    words: Sequence[str] = WORDS,
+    template: str | None = None,
+    bos: bool = False,
 ) -> PreTrainedTokenizerFast:
     """A word-level tokenizer over `words`; `special[0]` pads and stands for unknown words, `special[1]` ends an answer."""
     tokens = [*special, "user", "assistant", *words]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(dict.fromkeys(tokens))}, special[0]))
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(dict.fromkeys(tokens))}, special[0])
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -280,7 +286,9 @@ def make_llava(
     )
     model = LlavaForConditionalGeneration(config).eval()
     scramble(model, seed)
-    LlavaImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}).save_pretrained(path)
+    LlavaImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}).save_pretrained(
+        path
+    )
     return _save(model, path, [1], 0)
 
 

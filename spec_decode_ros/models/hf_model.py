@@ -1,0 +1,243 @@
+"""One loaded checkpoint, and answers that grow on it with a rolled-back cache.
+
+Written against the parts that all decoders of transformers share (embedding, decoder, output head), so that no model
+file is copied: image features and positions are worked out here and handed to the decoder, which makes a pass over a
+few tokens cheap, keeps sessions that share a model apart, and lets an answer contain any token, even an image
+placeholder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import DynamicCache
+
+from spec_decode_ros.decoding.sampling import choose
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.positions import multimodal_positions
+from spec_decode_ros.models.text import CheckpointText
+from spec_decode_ros.models.vision import ImageFamily, read_images
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from spec_decode_ros.decoding.messages import Sampling
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt that is ready for the decoder.
+
+    Attributes:
+        ids: token ids, image placeholders expanded.
+        embeddings: (1, len(ids), width), image features in their places.
+        positions: (1, len(ids)), or (3, 1, len(ids)) for models with three-dimensional positions.
+        next_position: position of the first answer token.
+    """
+
+    ids: tuple[int, ...]
+    embeddings: torch.Tensor
+    positions: torch.Tensor
+    next_position: int
+
+
+class HfModel:
+    """A checkpoint in memory: what a drafter and a verifier have in common.
+
+    Args:
+        model: a transformers model with an output head, in evaluation mode.
+        text: its text side.
+        images: how it takes images; None for a text-only model.
+    """
+
+    def __init__(self, model: PreTrainedModel, text: CheckpointText, images: ImageFamily | None) -> None:
+        self.model = model.eval()
+        self.text = text
+        self.images = images
+        self.decoder: Any = model.get_decoder()
+        self.head: Any = model.get_output_embeddings()
+        self.embedding: Any = model.get_input_embeddings()
+        self.device = self.embedding.weight.device
+        self.three_dimensional = hasattr(getattr(model, "model", None), "get_rope_index")
+        self.image_token_id = getattr(model.config, "image_token_id", None)
+        text_config = model.config.get_text_config()
+        self.context = int(getattr(text_config, "max_position_embeddings", 0) or 1 << 30)
+        if self.embedding.weight.shape[0] < text.size:
+            raise SpecDecodeError(
+                f"The checkpoint's embedding has {self.embedding.weight.shape[0]} rows but its tokenizer "
+                f"{text.size} tokens: the two do not belong together."
+            )
+        layers = getattr(text_config, "layer_types", None) or ()
+        sliding = any(kind != "full_attention" for kind in layers) or (
+            not layers and getattr(text_config, "sliding_window", None)
+        )
+        self._own_masks = not sliding and model.config._attn_implementation == "sdpa"
+        self._triangle = torch.ones((0, 0), dtype=torch.bool, device=self.device)
+
+    @torch.inference_mode()
+    def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> Prompt:
+        """Read the images, run the vision tower, tokenise and embed."""
+        if images and self.images is None:
+            raise SpecDecodeError(
+                "This model pair takes text only: leave the image away or choose another pair."
+            )
+        rendered = self.text.render(prompt, len(images))
+        features: Sequence[torch.Tensor] = ()
+        inputs: dict[str, torch.Tensor] = {}
+        if images and self.images is not None:
+            inputs = self.images.inputs(read_images(images))
+            features = self._features(inputs)
+            rendered = self._expand(rendered, self.images.placeholders(inputs, features))
+        ids = self.text.encode_prompt(rendered)
+        if not ids:
+            raise SpecDecodeError("The prompt is empty: give an instruction.")
+        row = torch.tensor([ids], device=self.device)
+        embeddings = self.embedding(row)
+        if features:
+            places = row[0] == self.image_token_id
+            flat = torch.cat(list(features)).to(embeddings)
+            if int(places.sum()) != len(flat):
+                raise SpecDecodeError(
+                    f"The prompt has {int(places.sum())} places for {len(flat)} image tokens: the chat template and "
+                    "the image processor of this checkpoint do not fit together."
+                )
+            embeddings[0, places] = flat
+        if self.three_dimensional and features:
+            merge = self.model.config.vision_config.spatial_merge_size
+            positions, following = multimodal_positions(
+                ids, self.image_token_id, inputs["image_grid_thw"].tolist(), merge
+            )
+            positions = positions.to(self.device)
+        else:
+            positions, following = self.plain_positions(0, len(ids)), len(ids)
+        return Prompt(tuple(ids), embeddings, positions, following)
+
+    def _features(self, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        """Image features, one (tokens, width) for each image."""
+        moved = {
+            name: value.to(self.device, self.model.dtype)
+            if value.is_floating_point()
+            else value.to(self.device)
+            for name, value in inputs.items()
+        }
+        return list(self.model.get_image_features(**moved, return_dict=True).pooler_output)  # type: ignore[operator]
+
+    def _expand(self, rendered: str, placeholders: Sequence[str]) -> str:
+        """Put each image's placeholders in the place of its one image token."""
+        parts = rendered.split(self.text.image_token)
+        if len(parts) != len(placeholders) + 1:
+            raise SpecDecodeError(
+                f"The chat template made room for {len(parts) - 1} images where {len(placeholders)} were sent: this "
+                "checkpoint's template does not take that many."
+            )
+        return "".join(part + image for part, image in zip(parts, [*placeholders, ""], strict=True))
+
+    def plain_positions(self, start: int, stop: int) -> torch.Tensor:
+        """Positions start to stop - 1, in the shape that the decoder takes."""
+        positions = torch.arange(start, stop, device=self.device).unsqueeze(0)
+        return positions.expand(3, 1, -1) if self.three_dimensional else positions
+
+    @torch.inference_mode()
+    def run(
+        self, embeddings: torch.Tensor, positions: torch.Tensor, cache: DynamicCache, past: int, keep: int
+    ) -> torch.Tensor:
+        """One pass over new tokens behind `past` cached ones; logits (keep, vocabulary) of the last `keep`."""
+        hidden = self.decoder(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            attention_mask=self._mask(past, embeddings.shape[1]),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        # Rows of a padded head belong to no token and are never chosen.
+        return self.head(hidden[0, -keep:])[:, : self.text.size]
+
+    def _mask(self, past: int, count: int) -> torch.Tensor | None:
+        """Causal mask (1, 1, count, past + count), a view into one triangle; None lets the model make its own."""
+        if not self._own_masks:
+            return None
+        total = past + count
+        if total > len(self._triangle):
+            size = max(256, 2 * total)
+            self._triangle = torch.ones((size, size), dtype=torch.bool, device=self.device).tril()
+        return self._triangle[None, None, past:total, :total]
+
+    def choose(self, logits: torch.Tensor, first_position: int, sampling: Sampling) -> tuple[int, ...]:
+        """The tokens that rows of logits (K, V) stand for, the first at answer position `first_position`."""
+        if sampling.temperature == 0:
+            best, tokens = logits.max(dim=-1)
+            if bool(best.isfinite().all()):
+                return tuple(tokens.tolist())
+        return choose(logits.float().cpu().numpy(), first_position, sampling)
+
+
+class Answer:
+    """The cache of one prompt and one answer, kept at what the next pass has in common with the last."""
+
+    def __init__(self, model: HfModel, prompt: Prompt) -> None:
+        self.model = model
+        self.prompt = prompt
+        self._cache: DynamicCache | None = None
+        self._cached: list[int] = []
+        self._length = 0
+
+    def logits(self, answer: Sequence[int], keep: int) -> torch.Tensor:
+        """Logits (keep, vocabulary) that follow the last `keep` tokens of prompt and `answer`.
+
+        Tokens outside the vocabulary stand for token 0: they can never be chosen, so what follows them is never used.
+        """
+        size = self.model.text.size
+        tokens = [token if 0 <= token < size else 0 for token in answer]
+        prompt_length = len(self.prompt.ids)
+        common = 0
+        for cached, token in zip(self._cached, tokens, strict=False):
+            if cached != token:
+                break
+            common += 1
+        # The tokens whose outputs are asked for go through the model in any case.
+        past = min(self._length, prompt_length + common, prompt_length + len(tokens) - keep)
+        if prompt_length + len(tokens) > self.model.context:
+            raise SpecDecodeError(
+                f"Prompt and answer are longer than the model's context of {self.model.context} tokens: shorten the "
+                "instruction or send a smaller image."
+            )
+        self._roll_back(past)
+        embeddings, positions = self._inputs(tokens, past)
+        assert self._cache is not None
+        try:
+            logits = self.model.run(embeddings, positions, self._cache, past, keep)
+        except BaseException:
+            self.close()  # a pass that broke off leaves the layers at different lengths
+            raise
+        self._cached = tokens
+        self._length = prompt_length + len(tokens)
+        return logits
+
+    @torch.inference_mode()
+    def _inputs(self, tokens: list[int], past: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings and positions of everything behind the first `past` tokens of prompt and answer."""
+        model, prompt = self.model, self.prompt
+        start = max(past - len(prompt.ids), 0)
+        embeddings = [prompt.embeddings[:, past:]] if past < len(prompt.ids) else []
+        positions = [prompt.positions[..., past:]] if past < len(prompt.ids) else []
+        if start < len(tokens):
+            embeddings.append(model.embedding(torch.tensor([tokens[start:]], device=model.device)))
+            following = prompt.next_position
+            positions.append(model.plain_positions(following + start, following + len(tokens)))
+        if len(embeddings) == 1:
+            return embeddings[0], positions[0]
+        return torch.cat(embeddings, dim=1), torch.cat(positions, dim=-1)
+
+    def _roll_back(self, length: int) -> None:
+        """Forget everything behind the first `length` tokens."""
+        if self._cache is None or length == 0:
+            self._cache = DynamicCache(config=self.model.decoder.config)
+        elif length < self._length:
+            self._cache.crop(length - self._length)
+
+    def close(self) -> None:
+        """Free the cache; a later call to `logits` begins again."""
+        self._cache, self._cached, self._length = None, [], 0

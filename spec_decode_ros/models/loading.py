@@ -1,0 +1,177 @@
+"""Reading a checkpoint, from a folder or the hub, whatever its architecture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.processing_utils import ProcessorMixin
+from transformers.utils import logging as transformers_logging
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.hf_model import HfModel
+from spec_decode_ros.models.text import CheckpointText
+from spec_decode_ros.models.vision import image_family
+
+if TYPE_CHECKING:
+    from spec_decode_ros.models.pair import ModelConfig
+
+
+class CheckpointError(SpecDecodeError):
+    """A checkpoint that cannot be loaded."""
+
+
+def load_tokenizer(side: ModelConfig, location: str) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer. Raises CheckpointError."""
+    return _read(AutoTokenizer.from_pretrained, location, revision=side.revision)
+
+
+def load_model(side: ModelConfig, location: str, chat_template: str = "own") -> HfModel:
+    """Load one side of a pair.
+
+    Args:
+        side: how to load it.
+        location: folder or hub id.
+        chat_template: `own`, `none` or a Jinja template.
+
+    Raises:
+        CheckpointError: it is not there, is damaged, or needs something that is missing.
+        SpecDecodeError: its architecture is not supported.
+    """
+    transformers_logging.disable_progress_bar()
+    if side.threads:
+        torch.set_num_threads(side.threads)
+    device = _device(side.device)
+    config: PreTrainedConfig = _read(AutoConfig.from_pretrained, location, revision=side.revision)
+    tokenizer = load_tokenizer(side, location)
+    image_token_id = getattr(config, "image_token_id", None)
+    image_token, images = None, None
+    if image_token_id is not None:
+        image_token = str(tokenizer.convert_ids_to_tokens(image_token_id))
+        processor = _read(
+            AutoImageProcessor.from_pretrained,
+            location,
+            revision=side.revision,
+            backend="pil",
+            **side.image_processor,
+        )
+        images = image_family(config, processor, tokenizer, image_token)
+    model = _load_weights(side, location, config, device)
+    text = CheckpointText(
+        tokenizer,
+        _eos_ids(model, tokenizer),
+        _template(side, location, tokenizer, chat_template),
+        image_token,
+    )
+    return HfModel(model, text, images)
+
+
+def _read(function: Any, location: str, **settings: Any) -> Any:
+    try:
+        return function(location, **settings)
+    except ImportError as error:
+        raise CheckpointError(f"{location} cannot be loaded: {_first_line(error)}") from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"The checkpoint {location} cannot be loaded ({_first_line(error)}): check the location, and that it has "
+            "been downloaded or the network reaches the hub."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise CheckpointError("There is no usable CUDA GPU here: set the pair's device to cpu or auto.")
+    return torch.device(name)
+
+
+def _load_weights(
+    side: ModelConfig, location: str, config: PreTrainedConfig, device: torch.device
+) -> PreTrainedModel:
+    vision = type(config) in AutoModelForImageTextToText._model_mapping
+    if not vision and type(config) not in AutoModelForCausalLM._model_mapping:
+        raise CheckpointError(
+            f"{location} is a {config.model_type} model, which writes no text: choose a language or vision-language "
+            "model."
+        )
+    dtype: Any = side.dtype
+    if dtype == "auto" and device.type == "cpu":
+        dtype = "float32"
+    settings: dict[str, Any] = {
+        "dtype": dtype if dtype == "auto" else getattr(torch, dtype),
+        "revision": side.revision,
+        "attn_implementation": "sdpa",
+        "use_safetensors": True,
+    }
+    if side.quantization != "none":
+        settings |= _quantization(side, device)
+    kind = AutoModelForImageTextToText if vision else AutoModelForCausalLM
+    model = _read(kind.from_pretrained, location, config=config, **settings)
+    return model.eval() if side.quantization != "none" else model.to(device).eval()
+
+
+def _quantization(side: ModelConfig, device: torch.device) -> dict[str, Any]:
+    import importlib.util
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise CheckpointError(
+            f"Quantisation to {side.quantization} needs bitsandbytes: run `pip install bitsandbytes accelerate`, or set "
+            "quantization to none."
+        )
+    from transformers import BitsAndBytesConfig
+
+    if side.quantization == "8bit":
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        compute = torch.bfloat16 if side.dtype == "auto" else getattr(torch, side.dtype)
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        )
+    return {"quantization_config": config, "device_map": {"": str(device)}}
+
+
+def _eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What transformers' own `generate` stops at."""
+    text_config = model.config.get_text_config()
+    for owner in (model.generation_config, model.config, text_config, tokenizer):
+        value = getattr(owner, "eos_token_id", None)
+        if value is not None:
+            return list(value) if isinstance(value, (list, tuple)) else [int(value)]
+    raise CheckpointError(
+        "The checkpoint names no end token: set eos_token_id in its generation_config.json."
+    )
+
+
+def _template(
+    side: ModelConfig, location: str, tokenizer: PreTrainedTokenizerBase, chat_template: str
+) -> str | None:
+    if chat_template == "none":
+        return None
+    if chat_template != "own":
+        return chat_template
+    # A vision-language checkpoint keeps its template with its processor, an older one with its tokenizer.
+    settings = {"revision": side.revision} if side.revision else {}
+    document, _ = _read(ProcessorMixin.get_processor_dict, location, **settings)
+    own = document.get("chat_template") or tokenizer.chat_template
+    if isinstance(own, dict):
+        own = own.get("default") or next(iter(own.values()))
+    return own

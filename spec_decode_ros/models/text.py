@@ -1,0 +1,104 @@
+"""Text to token ids and back, as one checkpoint does it: chat template, special tokens, end of an answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from spec_decode_ros.models.vocabulary import fingerprint, vocabulary_size
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class CheckpointText:
+    """The text side of a checkpoint.
+
+    Args:
+        tokenizer: the checkpoint's tokenizer.
+        eos_ids: token ids that end an answer.
+        template: Jinja chat template with which prompts are wrapped, or None for plain text.
+        image_token: the placeholder that stands for one image in rendered text, or None for a text-only model.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        eos_ids: Sequence[int],
+        template: str | None,
+        image_token: str | None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.eos_ids = frozenset(int(index) for index in eos_ids)
+        self.template = template
+        self.image_token = image_token
+        self.size = vocabulary_size(tokenizer)
+        reserved = {token for token in tokenizer.all_special_tokens if len(token) > 1}
+        if image_token:
+            reserved.add(image_token)
+        self._reserved = re.compile(
+            "|".join(map(re.escape, sorted(reserved, key=len, reverse=True))) or r"(?!)"
+        )
+
+    @cached_property
+    def vocabulary(self) -> str:
+        """Fingerprint of the vocabulary."""
+        return fingerprint(self.tokenizer)
+
+    def encode(self, text: str) -> list[int]:
+        """Answer text to token ids, without special tokens."""
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Token ids to answer text, special tokens and ids outside the vocabulary left out."""
+        known = [int(token) for token in tokens if 0 <= token < self.size]
+        return self.tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def render(self, prompt: str, image_count: int) -> str:
+        """The whole text that the model reads: one user message, images before the text, then the answer's start.
+
+        Special tokens that are spelled out in `prompt` are broken up, so that an operator's sentence can neither
+        end the message nor claim an image.
+        """
+        prompt = self._reserved.sub(lambda match: match[0][0] + " " + match[0][1:], prompt)
+        if self.template is None:
+            return (self.image_token or "") * image_count + prompt
+        content: object = prompt
+        if self.image_token:
+            content = [*({"type": "image"} for _ in range(image_count)), {"type": "text", "text": prompt}]
+        rendered = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            chat_template=self.template,
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        assert isinstance(rendered, str)
+        return rendered
+
+    def encode_prompt(self, rendered: str) -> list[int]:
+        """Token ids of a rendered prompt; a leading special token that the template wrote is not added again."""
+        bos = self.tokenizer.bos_token
+        return self.tokenizer.encode(rendered, add_special_tokens=not (bos and rendered.startswith(bos)))
+
+
+class TextSide:
+    """What drafter and verifier alike answer about text: `interfaces.TextCodec`, out of a checkpoint."""
+
+    def __init__(self, text: CheckpointText) -> None:
+        self._text = text
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        return self._text.eos_ids
+
+    @property
+    def vocabulary(self) -> str:
+        return self._text.vocabulary
+
+    def encode(self, text: str) -> list[int]:
+        return self._text.encode(text)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return self._text.decode(tokens)
