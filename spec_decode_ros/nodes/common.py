@@ -1,0 +1,238 @@
+"""What every node shares: parameters with descriptors, diagnostics, quality of service, and the main loop.
+
+Only interfaces that are in Humble's rclpy are used, so that a robot with Ubuntu 22.04 runs the same files.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+
+from spec_decode_ros.errors import SpecDecodeError
+
+LATEST_FRAME = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""Sensor data, of which only the newest counts."""
+
+LATEST = QoSProfile(depth=1)
+"""Reliable, of which only the newest counts: actions and velocities."""
+
+EVENTS = QoSProfile(depth=10)
+"""Reliable, each of which counts: commands and postures."""
+
+OK, WARN, ERROR, STALE = (
+    DiagnosticStatus.OK,
+    DiagnosticStatus.WARN,
+    DiagnosticStatus.ERROR,
+    DiagnosticStatus.STALE,
+)
+
+# -- parameters ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a node; its type is that of the default, and with ``fixed`` it cannot change while running."""
+
+    name: str
+    default: bool | int | float | str
+    description: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    fixed: bool = False
+
+    def descriptor(self) -> ParameterDescriptor:
+        descriptor = ParameterDescriptor(description=self.description, read_only=self.fixed)
+        if self.choices:
+            descriptor.additional_constraints = "one of: " + ", ".join(self.choices)
+        if self.low is not None and self.high is not None:
+            if isinstance(self.default, float):
+                descriptor.floating_point_range = [
+                    FloatingPointRange(from_value=float(self.low), to_value=float(self.high), step=0.0)
+                ]
+            else:
+                descriptor.integer_range = [
+                    IntegerRange(from_value=int(self.low), to_value=int(self.high), step=1)
+                ]
+        return descriptor
+
+
+class Settings(Mapping[str, Any]):
+    """The present values of a node's parameters.
+
+    ``check`` gets all values as they would be after a change and raises SpecDecodeError to refuse it.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: Sequence[Parameter],
+        check: Callable[[Mapping[str, Any]], object] | None = None,
+    ) -> None:
+        self._parameters = {parameter.name: parameter for parameter in parameters}
+        self._check = check
+        self._values: dict[str, Any] = {}
+        for parameter in parameters:
+            try:
+                declared = node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
+            except ParameterException as error:
+                raise SpecDecodeError(
+                    f"parameter {parameter.name} ({parameter.description}): {error}"
+                ) from error
+            self._values[parameter.name] = declared.value
+        if reason := self._refusal(self._values):
+            raise SpecDecodeError(reason)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def _refusal(self, values: Mapping[str, Any]) -> str | None:
+        for name, parameter in self._parameters.items():
+            if parameter.choices and values[name] not in parameter.choices:
+                return f"{name} is {values[name]!r}, choose one of {', '.join(parameter.choices)}"
+        try:
+            if self._check:
+                self._check(values)
+        except SpecDecodeError as error:
+            return str(error)
+        return None
+
+    def _on_set(self, changes: list[Any]) -> SetParametersResult:
+        known = {change.name: change.value for change in changes if change.name in self._parameters}
+        values = {**self._values, **known}
+        reason = self._refusal(values)
+        if reason is None:
+            self._values = values
+        return SetParametersResult(successful=reason is None, reason=reason or "")
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+# -- time ---------------------------------------------------------------------------------------------------
+
+
+def seconds(stamp: Time) -> float:
+    """A message's stamp in seconds; equal stamps give equal numbers."""
+    return stamp.sec + stamp.nanosec * 1e-9
+
+
+def clock_seconds(node: Node) -> float:
+    """The node's clock in seconds: the one that stamps are of."""
+    return node.get_clock().now().nanoseconds * 1e-9
+
+
+def steady_clock() -> Clock:
+    """For timers that must tick even where simulated time stands still."""
+    return Clock(clock_type=ClockType.STEADY_TIME)
+
+
+# -- diagnostics --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Health:
+    """What a node says of itself: a level, a sentence, and values to read."""
+
+    level: bytes
+    message: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+class Diagnostics:
+    """Publishes a node's health on ``/diagnostics`` once a second, and at once on :meth:`publish`."""
+
+    def __init__(self, node: Node, part: str, health: Callable[[], Health], period_s: float = 1.0) -> None:
+        self._node, self._part, self._health = node, part, health
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", EVENTS)
+        self._timer = node.create_timer(period_s, self.publish, clock=steady_clock())
+
+    def publish(self) -> None:
+        health = self._health()
+        status = DiagnosticStatus(
+            level=health.level,
+            name=f"{self._node.get_fully_qualified_name()[1:]}: {self._part}",
+            message=health.message,
+            hardware_id="spec_decode_ros",
+            values=[KeyValue(key=key, value=_text(value)) for key, value in health.values.items()],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(array)
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+# -- the main loop ------------------------------------------------------------------------------------------
+
+
+def run(make: Callable[[], Node], args: Sequence[str] | None = None, threads: int = 1) -> int:
+    """Run one node until SIGINT or SIGTERM; the process's exit code.
+
+    A node may have a method ``close()``, which is called once before the node is destroyed, and an attribute
+    ``finished``, which ends it when true. Signals that come while the node is torn down are ignored, so an
+    impatient second Ctrl-C does not cut the last stop short.
+    """
+    phase = "starting"
+
+    def on_signal(signum: int, frame: object) -> None:
+        nonlocal phase
+        if phase == "starting":
+            phase = "stopping"
+            raise KeyboardInterrupt
+        phase = "stopping"
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, on_signal)
+    node: Node | None = None
+    code = 0
+    try:
+        # The signals are ours: rclpy's own handlers would shut the context down before the last stop is sent.
+        rclpy.init(
+            args=list(sys.argv if args is None else args), signal_handler_options=SignalHandlerOptions.NO
+        )
+        node = make()
+        executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
+        executor.add_node(node)
+        if phase == "starting":
+            phase = "running"
+        while phase == "running" and rclpy.ok() and not getattr(node, "finished", False):
+            executor.spin_once(timeout_sec=0.1)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except SpecDecodeError as error:
+        print(f"{sys.argv[0].rpartition('/')[2]}: {error}", file=sys.stderr)
+        code = 1
+    finally:
+        phase = "stopping"
+        # Ignored outright, because Python would restore the deadly default while the interpreter ends.
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
+        if node is not None:
+            close = getattr(node, "close", None)
+            if close is not None:
+                close()
+            node.destroy_node()
+        if rclpy.ok():
+            rclpy.shutdown()
+    return code

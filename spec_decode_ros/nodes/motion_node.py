@@ -1,0 +1,218 @@
+"""The node between any model and the legs: actions in, guarded velocities out at a fixed rate.
+
+The rules are in :mod:`spec_decode_ros.robots.guard`; here are the topics, the clocks and the services.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from geometry_msgs.msg import Twist, TwistStamped
+from rclpy.node import Node
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from spec_decode_ros.nodes.common import (
+    ERROR,
+    EVENTS,
+    LATEST,
+    OK,
+    WARN,
+    Diagnostics,
+    Health,
+    Parameter,
+    Settings,
+    clock_seconds,
+    run,
+    seconds,
+    steady_clock,
+)
+from spec_decode_ros.robots.guard import (
+    EMERGENCY,
+    OPERATOR,
+    SITTING,
+    MotionGuard,
+    MotionLimits,
+    MotionOutput,
+    MotionState,
+    Verdict,
+)
+from spec_decode_ros.robots.reflex import is_stop
+
+_LIMITS = MotionLimits()
+
+PARAMETERS = (
+    Parameter("rate", 20.0, "Hz, velocities sent a second", 5.0, 100.0, fixed=True),
+    Parameter("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
+    Parameter("frame_id", "base_link", "frame of the stamped velocities", fixed=True),
+    Parameter("max_vx", _LIMITS.max_vx, "m/s, largest forward or backward speed", 0.0, 3.0),
+    Parameter("max_wz", _LIMITS.max_wz, "rad/s, largest turn rate", 0.0, 4.0),
+    Parameter("max_ax", _LIMITS.max_ax, "m/s², largest change of speed; a stop is immediate", 0.01, 20.0),
+    Parameter(
+        "max_aw", _LIMITS.max_aw, "rad/s², largest change of turn rate; a stop is immediate", 0.01, 40.0
+    ),
+    Parameter("watchdog_s", _LIMITS.watchdog_s, "s without a fresh action until the robot stops", 0.01, 0.5),
+    Parameter("max_age_s", _LIMITS.max_age_s, "s since the frame until an action is stale", 0.01, 10.0),
+    Parameter("max_future_s", _LIMITS.max_future_s, "s that a stamp may be ahead of the clock", 0.0, 1.0),
+    Parameter("unverified_factor", _LIMITS.unverified_factor, "speed of drafts, 0: not at all", 0.0, 1.0),
+)
+
+_LIMIT_NAMES = tuple(MotionLimits.__dataclass_fields__)
+_LEVELS = {MotionState.STOPPED: WARN, MotionState.HELD: WARN, MotionState.EMERGENCY: ERROR}
+
+
+def limits_from(values: Mapping[str, Any]) -> MotionLimits:
+    """The limits that the node's parameters describe; raises LimitsError."""
+    return MotionLimits(**{name: values[name] for name in _LIMIT_NAMES})
+
+
+class MotionNode(Node):
+    """Subscribes action/verified, action/draft, action/posture and command; publishes cmd_vel and posture."""
+
+    def __init__(self) -> None:
+        super().__init__("motion_node")
+        self._settings = Settings(self, PARAMETERS, check=limits_from)
+        self._guard = MotionGuard(limits_from(self._settings))
+        self._refused = 0
+        self._last_refusal = ""
+        self._shown: tuple[MotionState, str] | None = None
+        self._output = MotionOutput(0.0, 0.0, MotionState.IDLE, "no action yet")
+        stamped = self._settings["stamped"]
+        self._cmd_vel = self.create_publisher(TwistStamped if stamped else Twist, "cmd_vel", LATEST)
+        self._posture = self.create_publisher(String, "posture", EVENTS)
+        self.create_subscription(TwistStamped, "action/verified", lambda m: self._on_action(m, True), LATEST)
+        self.create_subscription(TwistStamped, "action/draft", lambda m: self._on_action(m, False), LATEST)
+        self.create_subscription(String, "action/posture", self._on_posture, EVENTS)
+        self.create_subscription(String, "command", self._on_command, EVENTS)
+        self.create_service(Trigger, "~/emergency_stop", self._on_emergency_stop)
+        self.create_service(Trigger, "~/release", self._on_release)
+        # Steady, so that velocities go on and actions expire where the ROS clock stands still.
+        self.create_timer(1.0 / self._settings["rate"], self._tick, clock=steady_clock())
+        self._diagnostics = Diagnostics(self, "motion", self._health)
+        self.get_logger().info("ready: nothing moves before the first action")
+
+    # -- in -------------------------------------------------------------------------------------------------
+
+    def _on_action(self, message: TwistStamped, verified: bool) -> None:
+        twist = message.twist
+        others = (twist.linear.y, twist.linear.z, twist.angular.x, twist.angular.y)
+        if any(value != 0.0 for value in others):  # true for NaN as well
+            verdict = self._guard.reject(
+                f"an action may have linear.x and angular.z only, not {others}; stopping"
+            )
+        else:
+            verdict = self._guard.command(
+                twist.linear.x,
+                twist.angular.z,
+                stamp=seconds(message.header.stamp),
+                now=time.monotonic(),
+                clock=clock_seconds(self),
+                verified=verified,
+            )
+        self._note(verdict)
+
+    def _note(self, verdict: Verdict) -> None:
+        if not verdict.accepted:
+            self._refused += 1
+            self._last_refusal = verdict.reason
+            self.get_logger().warning(f"refused: {verdict.reason}", throttle_duration_sec=2.0)
+        if verdict.stopped:
+            self._tick()
+
+    def _on_posture(self, message: String) -> None:
+        posture = message.data
+        blocked = [name for name in self._guard.holds if name != SITTING]
+        if posture not in ("stand up", "sit down"):
+            self._note(self._guard.reject(f"there is no posture {posture[:40]!r}; stopping"))
+            return
+        if blocked:
+            self.get_logger().warning(f"{posture} is refused: the robot is held by {', '.join(blocked)}")
+            return
+        if posture == "sit down":
+            self._guard.hold(SITTING, "the robot sits; tell it to stand up")
+        else:
+            self._guard.lift(SITTING, clock=clock_seconds(self))
+        self._tick()
+        self._posture.publish(message)
+
+    def _on_command(self, message: String) -> None:
+        if is_stop(message.data):
+            self._guard.hold(OPERATOR, "told to stop, waiting for the next command")
+            self._tick()
+        else:
+            self._guard.lift(OPERATOR, clock=clock_seconds(self))
+
+    def _on_emergency_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._guard.emergency_stop("asked for by service")
+        self._tick()
+        self.get_logger().error("emergency stop: latched until ~/release is called")
+        response.success = True
+        response.message = "stopped and latched; call ~/release to let the robot move again"
+        return response
+
+    def _on_release(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._guard.release(clock=clock_seconds(self))
+        if response.success:
+            rest = ", ".join(self._guard.holds)
+            response.message = (
+                f"released, but still held by {rest}" if rest else "released; waiting for a new action"
+            )
+        else:
+            response.message = "there was no emergency stop to release"
+        self.get_logger().info(response.message)
+        return response
+
+    # -- out ------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        limits = limits_from(self._settings)
+        if limits != self._guard.limits:
+            self._guard.set_limits(limits)
+        self._output = self._guard.step(now=time.monotonic(), clock=clock_seconds(self))
+        self._send(self._output.vx, self._output.wz)
+        shown = (self._output.state, self._output.reason)
+        if shown != self._shown:
+            self._shown = shown
+            if self._output.state in _LEVELS:
+                self.get_logger().info(f"{self._output.state.value}: {self._output.reason}")
+
+    def _send(self, vx: float, wz: float) -> None:
+        if self._settings["stamped"]:
+            message = TwistStamped()
+            message.header.stamp = self.get_clock().now().to_msg()
+            message.header.frame_id = self._settings["frame_id"]
+            twist = message.twist
+        else:
+            message = twist = Twist()
+        twist.linear.x, twist.angular.z = vx, wz
+        self._cmd_vel.publish(message)
+
+    def _health(self) -> Health:
+        out = self._output
+        return Health(
+            _LEVELS.get(out.state, OK),
+            out.reason,
+            {
+                "state": out.state.value,
+                "vx": out.vx,
+                "wz": out.wz,
+                "emergency_stop": EMERGENCY in self._guard.holds,
+                "holds": ", ".join(self._guard.holds),
+                "refused_actions": self._refused,
+                "last_refusal": self._last_refusal,
+            },
+        )
+
+    def close(self) -> None:
+        """The last word is a stop, said more than once because nobody will be there to repeat it."""
+        self._guard.emergency_stop("motion_node is shutting down")
+        for _ in range(3):
+            self._send(0.0, 0.0)
+            time.sleep(0.02)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of the ``motion_node`` executable."""
+    return run(MotionNode, args)

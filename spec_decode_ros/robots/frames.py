@@ -1,0 +1,130 @@
+"""Where camera frames come from when there is no robot: a folder of pictures, a video file, a camera device.
+
+Every source yields JPEG bytes. Pictures that are JPEG already, and not too wide, go through untouched.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from spec_decode_ros.errors import SpecDecodeError
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
+
+
+class SourceError(SpecDecodeError):
+    """A frame source that cannot be opened or read."""
+
+
+def to_jpeg(picture: bytes, max_width: int = 0, quality: int = 85, name: str = "picture") -> bytes:
+    """JPEG bytes of an encoded picture, scaled down to ``max_width`` pixels (0: as wide as it is)."""
+    try:
+        with Image.open(io.BytesIO(picture)) as image:
+            if image.format == "JPEG" and not 0 < max_width < image.width:
+                image.load()  # a truncated file fails here and not later in the model
+                return picture
+            return _encode(image.convert("RGB"), max_width, quality)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SourceError(f"{name} is no readable picture ({error}); remove or replace it") from error
+
+
+def _encode(image: Image.Image, max_width: int, quality: int) -> bytes:
+    if 0 < max_width < image.width:
+        image = image.resize((max_width, max(1, round(image.height * max_width / image.width))))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def open_source(source: str, loop: bool = True, max_width: int = 0, quality: int = 85) -> Iterator[bytes]:
+    """Open a source and return its frames as JPEG bytes, one after the other.
+
+    Args:
+        source: a folder of pictures (taken in the order of their names), one picture, a video file, or a
+            camera device such as ``/dev/video0`` or ``0``.
+        loop: begin anew at the end; a camera device never ends.
+        max_width: pixels; wider frames are scaled down, 0 leaves them as they are.
+        quality: of JPEG frames that have to be encoded, 1 to 95.
+
+    Raises:
+        SourceError: at once if there is nothing to open, later if a frame cannot be read.
+    """
+    if not source:
+        raise SourceError(
+            "no frame source is given: set it to a folder of pictures, a video file or a camera"
+        )
+    path = Path(source)
+    if source.isdigit() or source.startswith("/dev/"):
+        return _video(int(source) if source.isdigit() else source, False, max_width, quality)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
+        if not files:
+            raise SourceError(
+                f"there are no pictures in {source}: it needs files that end in {', '.join(PICTURES)}"
+            )
+        return _pictures(files, loop, max_width, quality)
+    if not path.is_file():
+        raise SourceError(
+            f"there is no frame source {source}: give a folder of pictures, a video file or a camera"
+        )
+    if path.suffix.lower() in PICTURES:
+        return _pictures([path], loop, max_width, quality)
+    if path.suffix.lower() in VIDEOS:
+        return _video(source, loop, max_width, quality)
+    raise SourceError(
+        f"{source} is neither a picture nor a video: known endings are {', '.join(PICTURES + VIDEOS)}"
+    )
+
+
+def _pictures(files: list[Path], loop: bool, max_width: int, quality: int) -> Iterator[bytes]:
+    while True:
+        for file in files:
+            try:
+                content = file.read_bytes()
+            except OSError as error:
+                raise SourceError(f"{file} cannot be read ({error})") from error
+            yield to_jpeg(content, max_width, quality, str(file))
+        if not loop:
+            return
+
+
+def _video(source: str | int, loop: bool, max_width: int, quality: int) -> Iterator[bytes]:
+    try:
+        import cv2
+    except ImportError as error:
+        raise SourceError(
+            f"reading {source} needs OpenCV: pip install opencv-python-headless, or use a folder of pictures"
+        ) from error
+    capture = cv2.VideoCapture(source)
+    if not capture.isOpened():
+        raise SourceError(
+            f"{source} cannot be opened as a video or camera: is the file whole, is the camera free?"
+        )
+    return _captured(capture, source, loop, max_width, quality)
+
+
+def _captured(capture: Any, source: str | int, loop: bool, max_width: int, quality: int) -> Iterator[bytes]:
+    import cv2
+
+    try:
+        fresh = True
+        while True:
+            good, frame = capture.read()
+            if good:
+                fresh = False
+                yield _encode(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)), max_width, quality)
+            elif fresh:
+                raise SourceError(f"{source} gives no frame: is the file whole, is the camera plugged in?")
+            elif not loop:
+                return
+            else:
+                capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+                fresh = True
+    finally:
+        capture.release()

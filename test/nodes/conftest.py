@@ -1,0 +1,42 @@
+"""A ROS domain and a watching node for every test of the nodes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def domain() -> Iterator[int]:
+    """A ROS domain that no other test session on this machine uses at the same time."""
+    for candidate in range(1, 100):
+        number = 1 + (os.getpid() + candidate) % 100
+        lock = open(Path(tempfile.gettempdir()) / f"ros_domain_{number}.lock", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            continue
+        os.environ["ROS_DOMAIN_ID"] = str(number)
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        yield number
+        lock.close()
+        return
+    pytest.fail("all ROS domains are taken")
+
+
+@pytest.fixture
+def ros(domain: int, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """The test's own node (see ros_session.Ros), and the end of every process that it started."""
+    from ros_session import Ros
+
+    session = Ros(tmp_path)
+    try:
+        yield session
+    finally:
+        session.close()

@@ -1,0 +1,212 @@
+"""The motion node as a process: what goes in over ROS and which velocities come out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: the nodes need ROS 2")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist, TwistStamped
+from ros_session import Ros, wait_for
+from std_msgs.msg import String
+
+
+class Motion:
+    """A running motion node with its inputs and its recorded output."""
+
+    def __init__(self, ros: Ros, **parameters) -> None:
+        self.ros = ros
+        self.process = ros.start("motion_node", **parameters)
+        kind = Twist if parameters.get("stamped") is False else TwistStamped
+        self.log = ros.listen(kind, "cmd_vel", 50)
+        self.verified = ros.publisher(TwistStamped, "action/verified")
+        self.draft = ros.publisher(TwistStamped, "action/draft")
+        wait_for(lambda: self.log, "the first velocity")
+
+    def act(self, vx: float, wz: float, verified: bool = True, age_s: float = 0.0) -> None:
+        message = TwistStamped()
+        now = self.ros.node.get_clock().now().nanoseconds - round(age_s * 1e9)
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 10**9)
+        message.twist.linear.x, message.twist.angular.z = vx, wz
+        (self.verified if verified else self.draft).publish(message)
+
+    def keep_acting(self, vx: float, wz: float, until, what: str, verified: bool = True):
+        """Repeat an action, as a model does, until something is true."""
+
+        def again():
+            self.act(vx, wz, verified)
+            time.sleep(0.05)
+            return until()
+
+        return wait_for(again, what)
+
+    @property
+    def now(self) -> tuple[float, float]:
+        twist = self.log[-1][1]
+        twist = getattr(twist, "twist", twist)
+        return twist.linear.x, twist.angular.z
+
+    def settled_at_zero(self) -> bool:
+        """The last ten velocities were all zero."""
+        return len(self.log) > 10 and all(self._zero(message) for _, message in self.log[-10:])
+
+    @staticmethod
+    def _zero(message) -> bool:
+        twist = getattr(message, "twist", message)
+        return twist.linear.x == 0.0 and twist.angular.z == 0.0
+
+    def still_zero_after(self, seconds: float, act=None) -> bool:
+        begin = len(self.log)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if act:
+                act()
+            time.sleep(0.05)
+        new = self.log[begin:]
+        return len(new) > 3 and all(self._zero(message) for _, message in new)
+
+
+def test_an_action_moves_the_robot_and_its_expiry_stops_it(ros):
+    motion = Motion(ros)
+    assert motion.settled_at_zero() or motion.still_zero_after(0.3)
+    motion.keep_acting(0.4, -0.5, lambda: motion.now == (0.4, -0.5), "the velocities of the action")
+    motion.act(0.4, -0.5)
+    last_action = time.monotonic()
+    wait_for(lambda: motion.now == (0.0, 0.0), "the stop after the last action")
+    stopped = next(when for when, message in motion.log if when > last_action and motion._zero(message))
+    # Generous, because the machine may be busy; what is meant is that it stops by itself and soon.
+    assert stopped - last_action < 3.0
+    assert motion.still_zero_after(0.3)
+    frame = motion.log[-1][1].header
+    assert frame.frame_id == "base_link"
+    assert frame.stamp.sec > 0
+
+
+def test_velocities_change_in_steps_and_within_limits(ros):
+    motion = Motion(ros, max_vx=0.5, max_ax=1.0)
+    motion.keep_acting(0.9, 0.0, lambda: motion.now[0] == 0.5, "the highest speed")
+    speeds = [message.twist.linear.x for _, message in motion.log]
+    assert max(speeds) == 0.5
+    # One step makes up for at most 0.1 s.
+    assert all(new - old <= 0.1 + 1e-9 for old, new in itertools.pairwise(speeds))
+
+
+def test_drafts_move_at_reduced_speed(ros):
+    motion = Motion(ros, unverified_factor=0.25)
+    done = lambda: motion.now == (0.1, 0.1)  # noqa: E731
+    motion.keep_acting(0.4, 0.4, done, "a quarter of the draft's velocities", verified=False)
+    assert max(message.twist.linear.x for _, message in motion.log) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_bad_numbers_stop_the_robot_and_the_diagnostics_say_why(ros, bad):
+    motion = Motion(ros)
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion")
+    motion.act(bad, 0.0)
+    wait_for(lambda: motion.now == (0.0, 0.0), "the stop")
+    reason = wait_for(
+        lambda: [s.message for _, m in diagnostics for s in m.status if "finite" in s.message], "the reason"
+    )
+    assert "vx" in reason[0]
+
+
+def test_stale_actions_do_not_move_the_robot(ros):
+    motion = Motion(ros, max_age_s=0.5)
+    assert motion.still_zero_after(0.5, lambda: motion.act(0.4, 0.0, age_s=2.0))
+    motion.process.wait_until_it_says("old")
+
+
+def test_the_emergency_stop_latches_until_released(ros):
+    motion = Motion(ros)
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion")
+    assert ros.call("motion_node/emergency_stop").success
+    wait_for(lambda: motion.now == (0.0, 0.0), "the stop")
+    assert motion.still_zero_after(0.7, lambda: motion.act(0.4, 0.0))
+    assert ros.call("motion_node/release").success
+    assert not ros.call("motion_node/release").success
+    assert motion.still_zero_after(0.2)
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion after the release")
+
+
+def test_the_operators_stop_holds_until_the_next_command(ros):
+    motion = Motion(ros)
+    command = ros.publisher(String, "command", 10)
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion")
+    command.publish(String(data="Stop!"))
+    wait_for(lambda: motion.now == (0.0, 0.0), "the stop")
+    assert motion.still_zero_after(0.5, lambda: motion.act(0.4, 0.0))
+    command.publish(String(data="stop at the red chair"))
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion after the next command")
+
+
+def test_a_sitting_robot_does_not_walk(ros):
+    motion = Motion(ros)
+    passed = ros.listen(String, "posture", 10)
+    posture = ros.publisher(String, "action/posture", 10)
+    posture.publish(String(data="sit down"))
+    wait_for(lambda: passed, "the posture")
+    assert motion.still_zero_after(0.5, lambda: motion.act(0.4, 0.0))
+    posture.publish(String(data="stand up"))
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion after standing up")
+    assert [message.data for _, message in passed] == ["sit down", "stand up"]
+    ros.call("motion_node/emergency_stop")
+    posture.publish(String(data="sit down"))
+    motion.process.wait_until_it_says("sit down is refused")
+    assert len(passed) == 2
+
+
+def test_plain_twists_on_request(ros):
+    motion = Motion(ros, stamped=False)
+    motion.keep_acting(0.3, 0.0, lambda: motion.now[0] == 0.3, "motion")
+
+
+def test_an_interrupt_sends_a_last_stop_and_exits_with_zero(ros):
+    motion = Motion(ros)
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion")
+    motion.act(0.4, 0.0)
+    interrupted = time.monotonic()
+    motion.process.popen.send_signal(2)
+    time.sleep(0.1)
+    if motion.process.popen.poll() is None:
+        motion.process.popen.send_signal(2)
+    assert motion.process.wait() == 0, motion.process.output
+    assert "Traceback" not in motion.process.output
+    assert wait_for(lambda: motion.now == (0.0, 0.0), "the last stop")
+    assert motion.log[-1][0] - interrupted < 5.0
+
+
+def test_limits_that_make_no_sense_are_refused_in_one_sentence(ros):
+    process = ros.start("motion_node", ready=None, watchdog_s=0.9)
+    assert process.wait() == 1
+    assert "watchdog_s" in process.output
+    assert "Traceback" not in process.output
+
+
+def test_limits_change_while_running_only_to_sensible_ones(ros):
+    from rcl_interfaces.msg import Parameter as ParameterMessage
+    from rcl_interfaces.msg import ParameterType, ParameterValue
+    from rcl_interfaces.srv import SetParameters
+
+    motion = Motion(ros)
+    client = ros.node.create_client(SetParameters, "motion_node/set_parameters")
+    wait_for(client.service_is_ready, "the parameter service")
+
+    def set_double(name: str, value: float):
+        parameter = ParameterMessage(name=name)
+        parameter.value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
+        future = client.call_async(SetParameters.Request(parameters=[parameter]))
+        wait_for(future.done, "the parameter service's answer")
+        return future.result().results[0]
+
+    assert not set_double("watchdog_s", 5.0).successful
+    assert not set_double("rate", 50.0).successful
+    assert not set_double("max_vx", math.nan).successful
+    assert set_double("max_vx", 0.2).successful
+    motion.keep_acting(0.9, 0.0, lambda: motion.now[0] == 0.2, "the new highest speed")
+    assert motion.still_zero_after(0.0) or max(m.twist.linear.x for _, m in motion.log) == 0.2
