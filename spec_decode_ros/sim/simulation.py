@@ -1,0 +1,189 @@
+"""A room with a Go2 in it, as one thing to step, to look through and to ask where the robot is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S, Go2, Pose
+from spec_decode_ros.sim.render import Camera
+from spec_decode_ros.sim.robot_model import attach_go2
+from spec_decode_ros.sim.scene import Scene, SceneObject, bearing_and_distance, to_mjcf
+
+
+@dataclass(frozen=True)
+class Odometry:
+    """Where the robot is and how it moves: forward and leftward speed in m/s, turn rate in rad/s."""
+
+    time: float
+    pose: Pose
+    vx: float
+    vy: float
+    wz: float
+
+
+@dataclass(frozen=True)
+class Collision:
+    """The robot began to touch something: simulated time in seconds and the name of what it touched."""
+
+    time: float
+    thing: str
+
+
+class Simulation:
+    """One room and one robot, in simulated time.
+
+    Not thread-safe: OpenGL contexts belong to one thread, so make, use and close it in the same one.
+
+    Args:
+        scene: the room.
+        seed: of the robot's small differences (see :class:`~spec_decode_ros.sim.go2.Go2`).
+        backend: of the camera, see :class:`~spec_decode_ros.sim.render.Camera`.
+        visual: draw the robot with its meshes, for pictures of it.
+    """
+
+    def __init__(self, scene: Scene, seed: int = 0, backend: str = "auto", visual: bool = False) -> None:
+        self.scene = scene
+        self.model = attach_go2(to_mjcf(scene), visual=visual)
+        self.robot = Go2(self.model, self._start(), seed)
+        self._backend = backend
+        self._camera: Camera | None = None
+        self._begin(seed)
+
+    def _start(self) -> Pose:
+        return Pose(*self.scene.start)
+
+    def _begin(self, seed: int) -> None:
+        self._seed = seed
+        self._owed = 0.0
+        self._touching: frozenset[str] = frozenset()
+        self._collisions: list[Collision] = []
+        self._path: list[tuple[float, Pose]] = [(0.0, self.robot.pose)]
+
+    def reset(self, seed: int | None = None) -> None:
+        """Put the robot back at its start and time at zero; the logs begin anew."""
+        seed = self._seed if seed is None else seed
+        self.robot.reset(self._start(), seed)
+        self._begin(seed)
+
+    # ---------------------------------------------------------------- time and commands
+
+    @property
+    def time(self) -> float:
+        """Simulated seconds since the start."""
+        return self.robot.time
+
+    def step(self, seconds: float) -> None:
+        """Advance simulated time by this much, as fast as the machine can.
+
+        Time moves in control periods of 20 ms; what doesn't fill one is kept for the next call.
+        """
+        self._owed += seconds
+        while self._owed > CONTROL_PERIOD_S - 1e-9:
+            self._owed -= CONTROL_PERIOD_S
+            self._control_period()
+
+    def catch_up(self, elapsed: float, at_most: float = 0.25) -> None:
+        """Advance towards `elapsed` seconds since the start, for a simulation that follows a real clock.
+
+        A machine that is too slow makes time run slower; it never has to make up for more than `at_most`.
+        """
+        self.step(max(0.0, min(elapsed - self.time - self._owed, at_most)))
+
+    def set_velocity(self, vx: float, wz: float) -> None:
+        """Command a forward speed (m/s) and a turn rate (rad/s, left positive), until the next command."""
+        self.robot.set_velocity(vx, wz)
+
+    def set_posture(self, posture: str) -> None:
+        """Carry out ``stand up`` or ``sit down``.
+
+        Raises:
+            SpecDecodeError: for any other posture.
+        """
+        if posture == "stand up":
+            self.robot.stand_up()
+        elif posture == "sit down":
+            self.robot.sit_down()
+        else:
+            raise SpecDecodeError(f"no posture {posture!r}: use 'stand up' or 'sit down'")
+
+    def _control_period(self) -> None:
+        self.robot.step()
+        now = frozenset(
+            name.rpartition("_")[0] if name.startswith("object_") else name for name in self.robot.touched
+        )
+        for name in sorted(now - self._touching):
+            self._collisions.append(Collision(self.time, self._describe(name)))
+        self._touching = now
+        self._path.append((self.time, self.robot.pose))
+
+    def _describe(self, name: str) -> str:
+        kind, _, index = name.partition("_")
+        return self.scene.objects[int(index)].name if kind == "object" else "wall"
+
+    # ---------------------------------------------------------------- what is
+
+    def jpeg(self) -> bytes:
+        """The head camera's picture now, as JPEG bytes (384x192)."""
+        if self._camera is None:
+            self._camera = Camera(self.model, self._backend)
+        return self._camera.jpeg(self.robot.data)
+
+    @property
+    def odometry(self) -> Odometry:
+        """Where the robot is and how it moves, without error."""
+        return Odometry(self.time, self.robot.pose, *self.robot.velocity)
+
+    @property
+    def collisions(self) -> tuple[Collision, ...]:
+        """Every time the robot began to touch an object or a wall."""
+        return tuple(self._collisions)
+
+    @property
+    def path(self) -> tuple[tuple[float, Pose], ...]:
+        """Time and pose after every control period."""
+        return tuple(self._path)
+
+    @property
+    def path_length(self) -> float:
+        """Metres walked, over points 0.2 s apart, so that the body's sway doesn't count."""
+        points = [pose for _, pose in self._path[::10]] + [self._path[-1][1]]
+        pairs = pairwise(points)
+        return sum(((b.x - a.x) ** 2 + (b.y - a.y) ** 2) ** 0.5 for a, b in pairs)
+
+    def object(self, name: str) -> SceneObject:
+        """The scene's object of that name.
+
+        Raises:
+            SpecDecodeError: there is none.
+        """
+        index = self.scene.find(name)
+        if index < 0:
+            there = ", ".join(thing.name for thing in self.scene.objects)
+            raise SpecDecodeError(f"no {name!r} in this scene: it has {there or 'nothing'}")
+        return self.scene.objects[index]
+
+    def distance_to(self, name: str) -> float:
+        """Metres on the floor plane from the head camera to the surface of the named object."""
+        return self._seen_from_head(name)[1]
+
+    def bearing_to(self, name: str) -> float:
+        """Radians, left positive, from the robot's heading to the named object, seen from the head camera."""
+        return self._seen_from_head(name)[0]
+
+    def _seen_from_head(self, name: str) -> tuple[float, float]:
+        pose = self.robot.pose
+        return bearing_and_distance(self.object(name), (pose.x, pose.y, pose.yaw))
+
+    def close(self) -> None:
+        """Free the camera; safe to call twice."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+    def __enter__(self) -> Simulation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
