@@ -171,9 +171,12 @@ class CloudMachine:
         if message.tokens:
             self._keep(Hint(message.position, until_end(message.tokens, self._eos), message.round))
             self._waited = False
+        elif self._open is None:  # its Open is lost, or was said to a server that has been restarted
+            sentence = f"Action {message.action_id} is not open here; open it again."
+            return [Send(Error(message.action_id, ErrorCode.UNKNOWN_ACTION, sentence))]
         elif message.final and message.position >= len(self._committed):
             self._alone_at = message.position
-        elif self._open:  # a poll
+        else:
             return [Send(self._report(min(message.position, len(self._committed))))]
         return self._next_pass() if self.state is State.WAITING else []
 

@@ -1,0 +1,139 @@
+"""Whatever the network, the draft model and the method do, the answer is what the target alone would say."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toys import EOS, toy_drafter, toy_target
+from virtual import HostileLink, Times, VirtualAction, decode_alone
+
+from spec_decode_ros.decoding.commands import Done
+from spec_decode_ros.decoding.messages import Fate, ServerMode
+from spec_decode_ros.decoding.methods import METHODS, Method
+from spec_decode_ros.decoding.request import Request
+
+ANY_METHOD = [
+    METHODS["cloud"],
+    METHODS["sync"],
+    METHODS["auto"],
+    replace(METHODS["auto"], name="patient", patience_ms=30.0),
+    Method("pipelined", "", ServerMode.VERIFY_ONLY, window=5, chunk=2, ahead=True),
+    Method("narrow", "", ServerMode.STREAM, window=3, chunk=1, temporal=True),
+]
+
+
+@st.composite
+def actions(draw) -> dict:
+    """Everything that could make a difference, and must not."""
+    seed = draw(st.integers(0, 10**6))
+    rng = random.Random(seed)
+    target = toy_target(seed, context=draw(st.sampled_from([0, 1, None])), vocabulary=draw(st.integers(2, 20)))
+    max_tokens = draw(st.integers(1, 24))
+    answer = decode_alone(target, {EOS}, max_tokens)
+    previous = [token if rng.random() < 0.8 else rng.randrange(20) for token in answer]
+    return dict(
+        method=draw(st.sampled_from(ANY_METHOD)),
+        request=Request(
+            action_id=1,
+            prompt="p",
+            max_tokens=max_tokens,
+            previous=draw(st.sampled_from([(), tuple(previous), answer, (*answer, 3, EOS, 4)])),
+            resend_s=draw(st.sampled_from([0.004, 0.05, 0.5])),
+        ),
+        eos={EOS},
+        target=target,
+        drafter=toy_drafter(
+            target,
+            seed + 1,
+            draw(st.sampled_from([0.0, 0.5, 0.9, 1.0])),
+            draw(st.sampled_from([0.0, 0.0, 0.2, 1.0])),
+        ),
+        link=HostileLink(
+            rng,
+            loss=draw(st.sampled_from([0.0, 0.1, 0.6])),
+            repeat=draw(st.sampled_from([0.0, 0.5])),
+            longest_delay=draw(st.sampled_from([0.0, 0.003, 0.05, 1.0])),
+        ),
+        times=Times(
+            draft_prefill=rng.random() * 0.02,
+            draft_token=rng.choice([0.0, 0.001, 0.02]),
+            prepare=rng.random() * 0.02,
+            prefill=rng.random() * 0.05,
+            step=rng.choice([0.0, 0.003, 0.03]),
+        ),
+        forget_at=draw(st.sampled_from([(), (), (0.03,), (0.02, 0.06)])),
+        keeps_early_drafts=draw(st.booleans()),
+    )
+
+
+@settings(max_examples=600, deadline=None)
+@given(actions())
+def test_the_answer_is_the_targets_own(action: dict) -> None:
+    request = action["request"]
+    outcome = VirtualAction(**action).run()
+    done = outcome.ending
+    assert isinstance(done, Done)
+    assert done.tokens == decode_alone(action["target"], {EOS}, request.max_tokens)
+    assert done.verified and done.complete
+    assert len(done.fates) == len(done.tokens) and Fate.UNVERIFIED not in done.fates
+    assert done.counts.round_trips >= 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(actions())
+def test_the_counts_fit_together_where_the_server_lives_on(action: dict) -> None:
+    outcome = VirtualAction(**{**action, "forget_at": (), "keeps_early_drafts": True}).run()
+    done = outcome.ending
+    assert isinstance(done, Done)
+    counts = done.counts
+    assert counts.passes == len(outcome.widths)
+    assert counts.drafted == sum(outcome.widths)
+    assert counts.accepted == done.fates.count(Fate.ACCEPTED) <= counts.drafted
+    # Every pass commits at least one token, so no draft can make the server run more often than alone.
+    assert counts.passes <= len(done.tokens)
+    assert outcome.finished == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(actions(), st.floats(0.001, 0.3), st.booleans())
+def test_the_deadline_ends_every_action(action: dict, deadline_s: float, fallback: bool) -> None:
+    request = replace(action["request"], deadline_s=deadline_s, fallback=fallback)
+    run = VirtualAction(**{**action, "request": request})
+    outcome = run.run()
+    assert outcome.at <= deadline_s + 1e-9
+    if not isinstance(outcome.ending, Done):
+        assert not fallback
+        return
+    answer = decode_alone(action["target"], {EOS}, request.max_tokens)
+    known = sum(fate is not Fate.UNVERIFIED for fate in outcome.ending.fates)
+    assert outcome.ending.tokens[:known] == answer[:known]
+    assert outcome.ending.verified == (known == len(outcome.ending.fates) and outcome.ending.tokens == answer)
+
+
+def test_the_edge_alone_says_what_the_draft_model_says() -> None:
+    target = toy_target(5)
+    drafter = toy_drafter(target, 6, 0.5)
+    link = HostileLink(random.Random(1), 1.0, 0.0, 0.0)
+    for max_tokens in (1, 7, 100):
+        request = Request(1, "p", max_tokens=max_tokens)
+        outcome = VirtualAction(METHODS["edge"], request, {EOS}, target, drafter, link).run()
+        assert isinstance(outcome.ending, Done)
+        assert outcome.ending.tokens == decode_alone(drafter, {EOS}, max_tokens)
+        assert not outcome.ending.verified and outcome.ending.complete
+        assert set(outcome.ending.fates) == {Fate.UNVERIFIED}
+        assert outcome.up == []
+
+
+@pytest.mark.parametrize("name", ["cloud", "sync", "auto"])
+def test_a_dead_network_is_asked_again_ever_more_rarely(name: str) -> None:
+    link = HostileLink(random.Random(1), 1.0, 0.0, 0.0)
+    request = Request(1, "p", resend_s=0.1, deadline_s=10.0)
+    target = toy_target(5, end_after=8)
+    outcome = VirtualAction(METHODS[name], request, {EOS}, target, target, link).run()
+    opens = [message for message in outcome.up if type(message).__name__ == "Open"]
+    assert 4 <= len(opens) <= 18
+    assert isinstance(outcome.ending, Done) and not outcome.ending.verified

@@ -1,0 +1,40 @@
+"""Deterministic toy models: a next token that is a hash of the text, and drafters that agree now and then."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from virtual import NextToken
+
+EOS = 0
+
+
+def _hash(seed: int, *numbers: int) -> int:
+    return zlib.crc32(repr((seed, numbers)).encode())
+
+
+def toy_target(seed: int, vocabulary: int = 20, context: int | None = None, end_after: int = 0) -> NextToken:
+    """A target whose token depends on the position and on the last `context` tokens (None: all of them).
+
+    A context of 0 is a text of fixed shape, as an action is. No end token comes before `end_after` tokens.
+    """
+
+    def next_token(text: Sequence[int]) -> int:
+        seen = text if context is None else text[len(text) - context :] if context else ()
+        token = _hash(seed, len(text), *seen) % vocabulary
+        return token if token != EOS or len(text) >= end_after else 1
+
+    return next_token
+
+
+def toy_drafter(target: NextToken, seed: int, agreement: float, gives_up: float = 0.0) -> NextToken:
+    """Says what the target says in about `agreement` of all places; at times it has nothing to say."""
+
+    def next_token(text: Sequence[int]) -> int | None:
+        chance = _hash(seed, 1, *text) / 2**32
+        if _hash(seed, 2, *text) / 2**32 < gives_up:
+            return None
+        return target(text) if chance < agreement else _hash(seed, 3, *text) % 20
+
+    return next_token

@@ -1,0 +1,268 @@
+"""Both machines driven in virtual time: no sockets, no threads, no models, thousands of actions a second.
+
+The same machines that the live system drives with sockets are driven here by a queue of events. Time costs
+come from `Times`, arrivals from a link, tokens from two functions of the sequence so far.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from spec_decode_ros.decoding.cloud import CloudMachine
+from spec_decode_ros.decoding.commands import (
+    Done,
+    DraftFrom,
+    Failed,
+    Finished,
+    Prepare,
+    RunPass,
+    Send,
+    Show,
+    StopDrafting,
+    Wait,
+)
+from spec_decode_ros.decoding.edge import EdgeMachine
+from spec_decode_ros.decoding.messages import Close, Error, ErrorCode, Open
+from spec_decode_ros.decoding.methods import Method
+from spec_decode_ros.decoding.request import Request
+
+NextToken = Callable[[Sequence[int]], int | None]
+"""The token that follows a sequence; None when the model can say no more (a target always can)."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """What work costs, in seconds. A pass over a draft of k tokens takes `step + k * per_token`."""
+
+    draft_prefill: float = 0.005
+    draft_token: float = 0.0012
+    prepare: float = 0.002
+    prefill: float = 0.011
+    step: float = 0.0025
+    per_token: float = 0.00011
+
+    def target_pass(self, first: bool, width: int) -> float:
+        return (self.prefill if first else self.step) + width * self.per_token
+
+
+class Link(Protocol):
+    def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
+        """When this message, sent now, arrives: once, never or several times."""
+        ...
+
+
+@dataclass
+class SteadyLink:
+    """Round-trip time and upload of a frame; in order, nothing lost."""
+
+    rtt: float = 0.0
+    frame_upload: float = 0.0
+    _up_free: float = 0.0
+
+    def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
+        if not upward:
+            return [now + self.rtt / 2]
+        self._up_free = max(now, self._up_free) + (self.frame_upload if isinstance(message, Open) else 0.0)
+        return [self._up_free + self.rtt / 2]
+
+
+@dataclass
+class HostileLink:
+    """Loses, repeats, delays and reorders messages at random."""
+
+    rng: random.Random
+    loss: float
+    repeat: float
+    longest_delay: float
+
+    def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
+        copies = 0 if self.rng.random() < self.loss else 2 if self.rng.random() < self.repeat else 1
+        return [now + self.rng.random() * self.longest_delay for _ in range(copies)]
+
+
+@dataclass
+class Outcome:
+    """What became of one action. Times in seconds from its start."""
+
+    ending: Done | Failed
+    at: float
+    first_draft_at: float | None
+    up: list[object] = field(default_factory=list)
+    down: list[object] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    finished: int = 0
+
+
+class VirtualAction:
+    """One action on one edge and one server. `forget_at`: when the server is restarted."""
+
+    def __init__(
+        self,
+        method: Method,
+        request: Request,
+        eos: Collection[int],
+        target: NextToken,
+        drafter: NextToken,
+        link: Link,
+        times: Times | None = None,
+        forget_at: Sequence[float] = (),
+        keeps_early_drafts: bool = True,
+    ) -> None:
+        self.eos, self.target, self.drafter = eos, target, drafter
+        self.link, self.times = link, times or Times()
+        self.keeps_early_drafts = keeps_early_drafts
+        self.edge = EdgeMachine(method, request, eos)
+        self.cloud: CloudMachine | None = None
+        self.closed = False
+        self.prefilled = False
+        self.drafting: DraftFrom | None = None
+        self.draft_model_ready = False
+        self.tick_at: float | None = None
+        self.now = 0.0
+        self.queue: list[tuple[float, int, Callable[[], None]]] = []
+        self.order = itertools.count()
+        self.ending: Done | Failed | None = None
+        self.outcome = Outcome(Failed("none", "none"), 0.0, None)
+        for at in forget_at:
+            self.at(at, self.forget)
+
+    def run(self, limit_s: float = 1e6, limit_events: int = 100_000) -> Outcome:
+        """Play the action to its end and let the messages that are still on their way arrive."""
+        self.obey_edge(self.edge.start(0.0))
+        for _ in range(limit_events):
+            if not self.queue:
+                break
+            self.now, _, action = heapq.heappop(self.queue)
+            if self.now > limit_s:
+                break
+            action()
+        if self.ending is None:
+            raise AssertionError(f"No end by {self.now} s; edge {self.edge.state}, {self.edge.answer}")
+        return self.outcome
+
+    def at(self, time: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self.queue, (time, next(self.order), action))
+
+    # ---- the edge ------------------------------------------------------------------------------------------
+
+    def obey_edge(self, commands: Sequence[object]) -> None:
+        for command in commands:
+            assert self.ending is None, f"{command} after the end"
+            match command:
+                case Send(message):
+                    self.outcome.up.append(message)
+                    for arrival in self.link.arrivals(self.now, True, message):
+                        self.at(arrival, lambda message=message: self.reach_cloud(message))
+                case DraftFrom(run, prefix, _):
+                    self.drafting = command
+                    start = self.times.draft_token
+                    if not self.draft_model_ready:
+                        start += self.times.draft_prefill
+                        self.draft_model_ready = True
+                    self.at(self.now + start, lambda run=run, text=prefix: self.draft_token(run, text))
+                case StopDrafting():
+                    self.drafting = None
+                case Show(tokens, committed):
+                    if tokens and self.outcome.first_draft_at is None and committed < len(tokens):
+                        self.outcome.first_draft_at = self.now
+                case Done() | Failed():
+                    self.ending = self.outcome.ending = command
+                    self.outcome.at = self.now
+        self.plan_tick()
+
+    def draft_token(self, run: int, text: tuple[int, ...]) -> None:
+        current = self.drafting
+        if current is None or current.run != run:
+            return
+        token = self.drafter(text)
+        if token is None:
+            self.obey_edge(self.edge.draft_ended(run))
+            return
+        text = (*text, token)
+        if len(text) - len(current.prefix) < current.budget and token not in self.eos:
+            self.at(self.now + self.times.draft_token, lambda: self.draft_token(run, text))
+        self.obey_edge(self.edge.drafted(run, token))
+
+    def plan_tick(self) -> None:
+        wake = self.edge.wake_at
+        if wake is not None and (self.tick_at is None or not self.now <= self.tick_at <= wake):
+            self.tick_at = max(wake, self.now)
+            self.at(self.tick_at, self.tick)
+
+    def tick(self) -> None:
+        if self.tick_at is not None and self.now >= self.tick_at:
+            self.tick_at = None
+            self.obey_edge(self.edge.tick(self.now))
+
+    def reach_edge(self, message: object) -> None:
+        self.obey_edge(self.edge.receive(message))
+
+    # ---- the cloud -----------------------------------------------------------------------------------------
+
+    def reach_cloud(self, message: object) -> None:
+        if isinstance(message, Open) and self.cloud is None and not self.closed:
+            self.cloud = CloudMachine(self.eos)
+        if self.cloud is None and self.keeps_early_drafts and not isinstance(message, Close):
+            self.cloud = CloudMachine(self.eos)
+        if isinstance(message, Close):
+            self.closed = True
+        if self.cloud is None:
+            if not isinstance(message, Close):
+                self.send_down(Error(message.action_id, ErrorCode.UNKNOWN_ACTION, "unknown"))
+            return
+        self.obey_cloud(self.cloud, self.cloud.receive(message))
+
+    def obey_cloud(self, cloud: CloudMachine, commands: Sequence[object]) -> None:
+        if cloud is not self.cloud:
+            return  # of a server that was restarted
+        for command in commands:
+            match command:
+                case Send(message):
+                    self.send_down(message)
+                case Prepare():
+                    self.after(self.times.prepare, cloud, cloud.prepared)
+                case RunPass(committed, draft):
+                    assert committed == cloud.committed
+                    self.outcome.widths.append(len(draft))
+                    seconds = self.times.target_pass(not self.prefilled, len(draft))
+                    self.prefilled = True
+                    text = [*committed, *draft]
+                    choices = [self.target(text[:end]) for end in range(len(committed), len(text) + 1)]
+                    self.after(
+                        seconds, cloud, lambda c=tuple(choices), s=seconds: cloud.pass_finished(c, s * 1e3)
+                    )
+                case Wait(milliseconds):
+                    self.after(milliseconds / 1e3, cloud, cloud.waited)
+                case Finished():
+                    self.outcome.finished += 1
+
+    def after(self, seconds: float, cloud: CloudMachine, event: Callable[[], list]) -> None:
+        def happen() -> None:
+            if cloud is self.cloud:
+                self.obey_cloud(cloud, event())
+
+        self.at(self.now + seconds, happen)
+
+    def send_down(self, message: object) -> None:
+        self.outcome.down.append(message)
+        for arrival in self.link.arrivals(self.now, False, message):
+            self.at(arrival, lambda: self.reach_edge(message))
+
+    def forget(self) -> None:
+        self.cloud, self.prefilled = None, False
+
+
+def decode_alone(model: NextToken, eos: Collection[int], max_tokens: int) -> tuple[int, ...]:
+    """What a model says when it is asked for one token after the other."""
+    answer: list[int] = []
+    while len(answer) < max_tokens and (not answer or answer[-1] not in eos):
+        token = model(answer)
+        if token is None:
+            break
+        answer.append(token)
+    return tuple(answer)
