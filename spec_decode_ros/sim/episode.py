@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ class EpisodeResult:
         return row
 
 
-def make_task(seed: int, templates: Sequence[str] = (), **scene_options: int) -> Task:
+def make_task(seed: int, templates: Sequence[str] = (), **scene_options: Any) -> Task:
     """The task of an episode: the same seed and templates give the same one.
 
     Args:

@@ -152,7 +152,7 @@ class Simulation:
         pairs = pairwise(points)
         return sum(((b.x - a.x) ** 2 + (b.y - a.y) ** 2) ** 0.5 for a, b in pairs)
 
-    def object(self, name: str) -> SceneObject:
+    def find_object(self, name: str) -> SceneObject:
         """The scene's object of that name.
 
         Raises:
@@ -174,7 +174,7 @@ class Simulation:
 
     def _seen_from_head(self, name: str) -> tuple[float, float]:
         pose = self.robot.pose
-        return bearing_and_distance(self.object(name), (pose.x, pose.y, pose.yaw))
+        return bearing_and_distance(self.find_object(name), (pose.x, pose.y, pose.yaw))
 
     def close(self) -> None:
         """Free the camera; safe to call twice."""
