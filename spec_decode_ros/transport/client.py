@@ -7,6 +7,7 @@ sent is dropped: the methods send again what matters, and nothing stale queues u
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -73,6 +74,7 @@ class Client:
         self._last_arrival = 0.0
         self._action_id = 0
         self._lost_action = 0
+        self._ids = itertools.count(1)
         sock: zmq.Socket = zmq.Context.instance().socket(zmq.DEALER)
         common_options(sock, limits)
         sock.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues for a server that is not there
@@ -133,6 +135,10 @@ class Client:
     def silence_s(self) -> float:
         """Seconds since anything arrived; pings go out once a second."""
         return time.perf_counter() - self._last_arrival if self._last_arrival else float("inf")
+
+    def next_action_id(self) -> int:
+        """A number for a new action: they count up over all that use this connection."""
+        return next(self._ids)
 
     def listen(self, listener: Callable[[Arrival], None] | None) -> None:
         """Hand `Opened`, `Committed` and `Error` to `listener`, in the socket's thread; it must return quickly."""

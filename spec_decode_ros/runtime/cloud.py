@@ -1,0 +1,297 @@
+"""The verifier as a live server: a socket thread, a model thread, and one state machine per action.
+
+The socket thread feeds every message to its machine at once, also while the model runs, so that a draft which
+arrives during a pass is there when the next one is chosen. The model thread takes one piece of work after the
+other, first come first served: a session has at most one piece waiting, so robots take turns. Whatever goes wrong
+in one session ends that session with an error to its robot, never the server.
+"""
+
+from __future__ import annotations
+
+import collections
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from spec_decode_ros.decoding.cloud import CloudMachine, State
+from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
+from spec_decode_ros.decoding.messages import PROTOCOL, Close, Draft, Error, ErrorCode, Message, Open, Welcome
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.interfaces import Verifier, VerifySession
+from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
+from spec_decode_ros.transport.server import LOOPBACK, Server
+
+_log = logging.getLogger(__name__)
+
+_SWEEP_S = 1.0
+_JOIN_S = 30.0
+
+
+@dataclass
+class _Session:
+    client: bytes
+    action_id: int
+    machine: CloudMachine
+    used: float
+    prompt: str = ""
+    images: tuple[bytes, ...] = ()
+    model: VerifySession | None = None
+
+
+@dataclass
+class ServerCounts:
+    """What a server has done since its start, for diagnostics."""
+
+    actions: int = 0
+    passes: int = 0
+    failures: int = 0
+    busy_ms: float = 0.0
+    sessions: int = 0
+
+
+@dataclass
+class _Work:
+    """What waits for the model thread."""
+
+    jobs: collections.deque[Callable[[], None]] = field(default_factory=collections.deque)
+    timers: list[tuple[float, int, _Session]] = field(default_factory=list)
+
+
+class VerifierServer:
+    """Serves one target model to any number of robots.
+
+    Args:
+        verifier: the target; only the model thread calls it.
+        pair: name of the model pair, compared with the robots'.
+        bind: endpoint to listen on; by default a free port of this machine only.
+        expire_s: an action of which nothing was heard for so long is dropped.
+        max_sessions: so many unfinished actions at once; further ones are answered with ``busy``.
+    """
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        pair: str,
+        bind: str = LOOPBACK,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        expire_s: float = 30.0,
+        max_sessions: int = 64,
+    ) -> None:
+        self._verifier = verifier
+        self._eos = frozenset(verifier.eos_ids)
+        welcome = Welcome(PROTOCOL, pair, verifier.vocabulary, tuple(sorted(self._eos)))
+        self._server = Server(welcome, self._on_message, self._on_gone, bind, limits)
+        self._expire_s = expire_s
+        self._max_sessions = max_sessions
+        self._sessions: dict[tuple[bytes, int], _Session] = {}
+        self._latest: dict[bytes, int] = {}
+        self._work = _Work()
+        self._changed = threading.Condition()
+        self._order = itertools.count()
+        self._next_sweep = 0.0
+        self._stopping = False
+        self._counts = ServerCounts()
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+
+    def start(self) -> str:
+        """Bind, begin to serve, and return the bound endpoint."""
+        endpoint = self._server.start()
+        self._thread.start()
+        return endpoint
+
+    def stop(self) -> None:
+        """End both threads; a pass that runs is waited for."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(_JOIN_S)
+        self._server.stop()
+
+    def __enter__(self) -> VerifierServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def endpoint(self) -> str:
+        return self._server.endpoint
+
+    @property
+    def counts(self) -> ServerCounts:
+        """A copy of the counts so far."""
+        with self._changed:
+            counts = ServerCounts(**vars(self._counts))
+            counts.sessions = sum(session.model is not None for session in self._sessions.values())
+            return counts
+
+    # ---- in the socket thread ------------------------------------------------------------------------------
+
+    def _on_message(self, client: bytes, message: Message, images: tuple[bytes, ...]) -> None:
+        assert isinstance(message, Open | Draft | Close)
+        with self._changed:
+            session = self._session_for(client, message)
+            if session is None:
+                return
+            session.used = time.monotonic()
+            if isinstance(message, Open) and session.machine.state is State.NEW:
+                session.prompt, session.images = message.prompt, images
+                self._counts.actions += 1
+            self._obey(session, session.machine.receive(message))
+            if isinstance(message, Draft) and not message.tokens and session.machine.state is State.NEW:
+                self._tell_unknown(client, message.action_id)
+
+    def _session_for(self, client: bytes, message: Open | Draft | Close) -> _Session | None:
+        key = (client, message.action_id)
+        if key in self._sessions or isinstance(message, Close):
+            return self._sessions.get(key)
+        if message.action_id < self._latest.get(client, 0):
+            self._tell_unknown(client, message.action_id)
+            return None
+        self._latest[client] = message.action_id
+        for other in [known for known in self._sessions if known[0] == client]:
+            self._drop(other)  # a robot's newest action replaces its older ones
+        if self._unfinished() >= self._max_sessions:
+            sentence = f"The verifier serves {self._max_sessions} actions already; try again or start another one."
+            self._server.send(client, Error(message.action_id, ErrorCode.BUSY, sentence))
+            return None
+        session = _Session(client, message.action_id, CloudMachine(self._eos), time.monotonic())
+        self._sessions[key] = session
+        return session
+
+    def _unfinished(self) -> int:
+        over = (State.DONE, State.FAILED, State.CLOSED)
+        return sum(session.machine.state not in over for session in self._sessions.values())
+
+    def _tell_unknown(self, client: bytes, action_id: int) -> None:
+        sentence = "The verifier does not know this action; open it again."
+        self._server.send(client, Error(action_id, ErrorCode.UNKNOWN_ACTION, sentence))
+
+    def _on_gone(self, client: bytes) -> None:
+        with self._changed:
+            for key in [known for known in self._sessions if known[0] == client]:
+                self._drop(key)
+            self._latest.pop(client, None)
+
+    def _drop(self, key: tuple[bytes, int]) -> None:
+        session = self._sessions.pop(key)
+        self._obey(session, session.machine.receive(Close(session.action_id)))
+
+    # ---- in either thread, under the lock ------------------------------------------------------------------
+
+    def _obey(self, session: _Session, commands: list[CloudCommand]) -> None:
+        for command in commands:
+            if isinstance(command, Send):
+                self._server.send(session.client, command.message)
+            elif isinstance(command, Prepare):
+                self._work.jobs.append(lambda: self._prepare(session))
+            elif isinstance(command, RunPass):
+                self._work.jobs.append(lambda run=command: self._pass(session, run))  # type: ignore[misc]
+            elif isinstance(command, Wait):
+                due = time.monotonic() + command.milliseconds / 1000.0
+                heapq.heappush(self._work.timers, (due, next(self._order), session))
+            elif isinstance(command, Finished):
+                session.images = ()
+                self._work.jobs.append(lambda: self._free(session))
+        self._changed.notify()
+
+    # ---- in the model thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (job := self._next_job()) is not None:
+            job()
+        with self._changed:
+            left = list(self._sessions.values())
+        for session in left:
+            self._free(session)
+
+    def _next_job(self) -> Callable[[], None] | None:
+        with self._changed:
+            while not self._stopping:
+                now = time.monotonic()
+                self._fire_timers(now)
+                if now >= self._next_sweep:
+                    self._next_sweep = now + _SWEEP_S
+                    self._sweep(now)
+                if self._work.jobs:
+                    return self._work.jobs.popleft()
+                due = self._work.timers[0][0] if self._work.timers else float("inf")
+                self._changed.wait(max(0.0, min(due, self._next_sweep) - now))
+            return None
+
+    def _fire_timers(self, now: float) -> None:
+        while self._work.timers and self._work.timers[0][0] <= now:
+            session = heapq.heappop(self._work.timers)[2]
+            self._obey(session, session.machine.waited())
+
+    def _sweep(self, now: float) -> None:
+        for key, session in list(self._sessions.items()):
+            if now - session.used > self._expire_s:
+                self._drop(key)
+        clients = {client for client, _ in self._sessions}
+        self._latest = {client: latest for client, latest in self._latest.items() if client in clients}
+
+    def _prepare(self, session: _Session) -> None:
+        def work() -> None:
+            session.model = self._verifier.prepare(session.prompt, session.images)
+
+        self._at_work(session, work, lambda _, busy_ms: session.machine.prepared(busy_ms))
+
+    def _pass(self, session: _Session, run: RunPass) -> None:
+        def work() -> tuple[int, ...]:
+            assert session.model is not None
+            return session.model.verify(run.committed, run.draft, session.machine.sampling)
+
+        def report(choices: tuple[int, ...], busy_ms: float) -> list[CloudCommand]:
+            self._counts.passes += 1
+            return session.machine.pass_finished(choices, busy_ms)
+
+        self._at_work(session, work, report)
+
+    def _at_work(
+        self, session: _Session, work: Callable[[], object], report: Callable[..., list[CloudCommand]]
+    ) -> None:
+        """Do the model's work for one session outside the lock, then tell its machine within it."""
+        if session.machine.state is State.CLOSING:  # closed while it stood in line: spare the model the work
+            with self._changed:
+                self._obey(session, session.machine.failed("closed"))
+            return
+        start = time.perf_counter()
+        try:
+            result = work()
+        except Exception as error:
+            self._fail(session, error)
+            return
+        busy_ms = (time.perf_counter() - start) * 1000.0
+        with self._changed:
+            self._counts.busy_ms += busy_ms
+            try:
+                self._obey(session, report(result, busy_ms))
+            except Exception as error:
+                self._fail(session, error)
+
+    def _fail(self, session: _Session, error: Exception) -> None:
+        if isinstance(error, SpecDecodeError):
+            sentence = str(error)
+        else:
+            _log.error("action %d failed", session.action_id, exc_info=error)
+            sentence = f"The verifier failed on this action ({type(error).__name__}); its log says more."
+        with self._changed:
+            self._counts.failures += 1
+            self._obey(session, session.machine.failed(sentence[:500]))
+
+    def _free(self, session: _Session) -> None:
+        model, session.model = session.model, None
+        if model is None:
+            return
+        try:
+            model.close()
+        except Exception:
+            _log.exception("freeing the caches of action %d failed", session.action_id)

@@ -1,0 +1,124 @@
+"""The draft model's own thread: it drafts until it is told otherwise, a token at a time."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.models.interfaces import Drafter, DraftSession
+
+_log = logging.getLogger(__name__)
+
+_JOIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What one action drafts about."""
+
+    prompt: str
+    images: tuple[bytes, ...]
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """News from the drafting thread; times are of `time.perf_counter`.
+
+    `token` is None when the run has ended before its budget was used; `error` says why, if it failed.
+    """
+
+    run: int
+    token: int | None
+    began: float
+    at: float
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class _Order:
+    frame: Frame
+    run: int
+    prefix: tuple[int, ...]
+    budget: int
+    report: Callable[[Drafted], None]
+
+
+class DraftingThread:
+    """Runs the drafter. The newest order replaces the one at work, after at most one more token."""
+
+    def __init__(self, drafter: Drafter) -> None:
+        self._drafter = drafter
+        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self._current: _Order | None = None
+        self._closing = False
+        self._frame: Frame | None = None
+        self._session: DraftSession | None = None
+        self._thread = threading.Thread(target=self._run, name="drafter", daemon=True)
+        self._thread.start()
+
+    def draft(
+        self,
+        frame: Frame,
+        run: int,
+        prefix: Sequence[int],
+        budget: int,
+        report: Callable[[Drafted], None],
+    ) -> None:
+        """Draft up to `budget` tokens after `prefix`; `report` is called in the drafting thread for each."""
+        self._current = _Order(frame, run, tuple(prefix), budget, report)
+        self._orders.put(self._current)
+
+    def pause(self) -> None:
+        """Drop the order at work."""
+        self._current = None
+
+    def close(self) -> None:
+        """End the thread; a token that is being drafted is waited for."""
+        self._closing = True
+        self._current = None
+        self._orders.put(None)
+        self._thread.join(_JOIN_S)
+
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None and not self._closing:
+            if order is not self._current:
+                continue
+            began = time.perf_counter()
+            try:
+                self._work(order)
+            except Exception as error:
+                if order is self._current:
+                    _log.exception("drafting failed")
+                order.report(Drafted(order.run, None, began, time.perf_counter(), error))
+        self._drop_session()
+
+    def _work(self, order: _Order) -> None:
+        began = time.perf_counter()
+        session = self._session_for(order.frame)
+        for made, token in enumerate(session.draft(order.prefix, order.frame.sampling), 1):
+            if order is not self._current:
+                return
+            now = time.perf_counter()
+            order.report(Drafted(order.run, token, began, now))
+            began = now
+            if made == order.budget:
+                return
+        order.report(Drafted(order.run, None, began, time.perf_counter()))
+
+    def _session_for(self, frame: Frame) -> DraftSession:
+        if self._session is None or self._frame is not frame:
+            self._drop_session()
+            self._session = self._drafter.open(frame.prompt, frame.images)
+            self._frame = frame
+        return self._session
+
+    def _drop_session(self) -> None:
+        session, self._session, self._frame = self._session, None, None
+        if session is not None:
+            session.close()

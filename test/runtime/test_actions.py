@@ -1,0 +1,288 @@
+"""Whole actions over real sockets: the answer is always the target's, whatever method, link and mishap."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.methods import METHODS
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.runtime.cloud import VerifierServer
+from spec_decode_ros.runtime.edge import ActionFailed, EdgeRuntime, Progress
+from spec_decode_ros.transport.client import Client
+from spec_decode_ros.transport.link import Link, LinkProfile
+
+from .toys import EOS, ToyDrafter, ToyText, ToyVerifier, target_answer
+
+WAIT_S = 10.0
+CLOUD_METHODS = [name for name, method in METHODS.items() if method.uses_cloud]
+FRAME = b"\xff\xd8 a frame " + bytes(range(256)) * 20
+
+
+@contextlib.contextmanager
+def client_of(endpoint: str) -> Iterator[Client]:
+    with Client(endpoint, "toy", ToyText.vocabulary) as client:
+        client.wait_ready(WAIT_S)
+        yield client
+
+
+@contextlib.contextmanager
+def system(
+    method: str,
+    drafter: ToyDrafter | None = None,
+    verifier: ToyVerifier | None = None,
+    profile: LinkProfile | None = None,
+    **options: object,
+) -> Iterator[EdgeRuntime]:
+    with contextlib.ExitStack() as stack:
+        endpoint = stack.enter_context(VerifierServer(verifier or ToyVerifier(), "toy")).endpoint
+        if profile:
+            endpoint = stack.enter_context(Link(endpoint, profile)).endpoint
+        client = stack.enter_context(client_of(endpoint))
+        yield stack.enter_context(EdgeRuntime(drafter or ToyDrafter(), client, method, **options))  # type: ignore[arg-type]
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("rtt_ms", [0.0, 20.0])
+@pytest.mark.parametrize("method", CLOUD_METHODS)
+@pytest.mark.parametrize("every", [0, 3, 1], ids=["good drafts", "some wrong", "all wrong"])
+def test_the_answer_is_the_targets(method: str, every: int, rtt_ms: float) -> None:
+    drafter = ToyDrafter(lambda position: bool(every) and position % every == 0, token_s=0.001)
+    last: tuple[int, ...] = ()
+    with system(method, drafter, ToyVerifier(0.001), LinkProfile(rtt_ms) if rtt_ms else None) as runtime:
+        for index in range(6):
+            sampling = Sampling(0.8, seed=index) if index % 2 else Sampling()
+            prompt = f"go to chair {index // 2}"
+            result = runtime.act(prompt, [FRAME], last, sampling=sampling)
+            assert result.tokens == target_answer(prompt, [FRAME], sampling)
+            assert result.verified and result.complete
+            assert len(result.fates) == len(result.tokens)
+            assert result.text == ToyText().decode(result.tokens)
+            last = result.tokens
+
+
+@pytest.mark.parametrize("method", CLOUD_METHODS)
+def test_loss_and_reordering_change_only_the_time(method: str) -> None:
+    profile = LinkProfile(rtt_ms=5.0, jitter_ms=20.0, loss=0.15, seed=3)
+    drafter = ToyDrafter(lambda position: position % 4 == 2)
+    with system(method, drafter, ToyVerifier(), profile, deadline_s=60.0) as runtime:
+        for index in range(4):
+            result = runtime.act(f"prompt {index}", [FRAME])
+            assert result.verified
+            assert result.tokens == target_answer(f"prompt {index}", [FRAME])
+
+
+def test_a_perfect_draft_costs_one_round_trip_and_few_passes() -> None:
+    with system("auto", ToyDrafter()) as runtime:
+        answer = target_answer("go", [FRAME])
+        result = runtime.act("go", [FRAME], answer)
+        assert result.stats["round_trips"] == 1
+        assert result.stats["cloud_passes"] == 1
+        assert result.stats["acceptance_rate"] == 1.0
+        assert set(result.fates) == {"accepted"}
+
+
+def test_stats_and_timeline_tell_what_happened() -> None:
+    verifier = ToyVerifier(0.02)
+    drafter = ToyDrafter(lambda position: position == 3, token_s=0.002)
+    with system("auto", drafter, verifier, LinkProfile(30.0)) as runtime:
+        assert eventually(lambda: (runtime._client.rtt_ms or 0) > 25)
+        result = runtime.act("go", [FRAME])
+    stats = result.stats
+    assert stats["ttva_ms"] >= 50  # a round trip and a pass
+    assert 0 < stats["ttft_ms"] <= stats["ttva_ms"]
+    assert 0 < stats["ttfa_ms"] <= stats["ttva_ms"]
+    assert stats["tpot_ms"] == pytest.approx((stats["ttva_ms"] - stats["ttft_ms"]) / (len(result.tokens) - 1))
+    assert stats["cloud_passes"] == len(verifier.passes)
+    assert stats["cloud_busy_ms"] >= 20 * len(verifier.passes)
+    assert stats["accepted_length"] == len(result.tokens) / len(verifier.passes)
+    assert stats["image_bytes"] == len(FRAME)
+    assert 0 < stats["uplink_bytes"] < 1000
+    assert 0 < stats["downlink_bytes"] < 2000
+    assert result.fates.count("corrected") + result.fates.count("added") >= 1
+    lanes = {lane for lane, *_ in result.timeline}
+    assert lanes == {"robot", "link", "cloud"}
+    for _, _, start, end in result.timeline:
+        assert 0 <= start <= end
+    busy = sum(end - start for lane, _, start, end in result.timeline if lane == "cloud")
+    assert busy <= stats["cloud_busy_ms"] + 1e-6
+
+
+def test_progress_shows_drafts_first_and_then_what_is_final() -> None:
+    seen: list[Progress] = []
+    gate = threading.Event()
+    verifier = ToyVerifier()
+    verifier.gate = gate
+
+    def watch(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.ended:
+            gate.set()  # the whole draft is there before any verdict
+
+    with system("auto", ToyDrafter(), verifier) as runtime:
+        result = runtime.act("go", [FRAME], on_event=watch)
+    drafts = [progress for progress in seen if progress.committed == 0]
+    assert drafts and drafts[-1].text
+    assert seen[-1].committed == len(result.tokens)
+    assert seen[-1].committed_text == result.text
+    assert [progress.elapsed_ms for progress in seen] == sorted(progress.elapsed_ms for progress in seen)
+
+
+def test_the_edge_method_needs_no_server() -> None:
+    with EdgeRuntime(ToyDrafter(), None, "edge") as runtime:
+        result = runtime.act("go", [FRAME])
+    assert result.tokens == target_answer("go", [FRAME])  # the toy draft is a good one
+    assert not result.verified and result.complete
+    assert set(result.fates) == {"unverified"}
+    assert result.stats["ttva_ms"] is None and result.stats["cloud_passes"] == 0
+    assert result.stats["ttfa_ms"] > 0
+
+
+def test_a_method_of_the_cloud_without_a_client_is_refused() -> None:
+    with pytest.raises(SpecDecodeError, match="endpoint"):
+        EdgeRuntime(ToyDrafter(), None, "auto")
+    with pytest.raises(SpecDecodeError, match="choose one of"):
+        EdgeRuntime(ToyDrafter(), None, "magic")
+
+
+def test_models_run_in_one_thread_each_and_caches_are_freed() -> None:
+    drafter, verifier = ToyDrafter(), ToyVerifier()
+    with system("auto", drafter, verifier) as runtime:
+        for index in range(5):
+            runtime.act(f"go {index}", [FRAME])
+        assert eventually(lambda: verifier.open == 0)
+    assert verifier.threads == {"model"}
+    assert drafter.threads == {"drafter"}
+
+
+@pytest.mark.parametrize("method", CLOUD_METHODS)
+def test_a_failing_session_hurts_nobody_else(method: str) -> None:
+    verifier = ToyVerifier()
+    with VerifierServer(verifier, "toy") as server, client_of(server.endpoint) as one, client_of(server.endpoint) as two:
+        with EdgeRuntime(ToyDrafter(), one, method, fallback=False) as runtime:
+            with pytest.raises(ActionFailed, match="RuntimeError"):
+                runtime.act("explode please", [FRAME])
+            with pytest.raises(ActionFailed, match=r"can't be read; send a JPEG"):
+                runtime.act("unreadable", [FRAME])
+            assert runtime.act("go on", [FRAME]).verified
+        with EdgeRuntime(ToyDrafter(), two, method) as runtime:
+            assert runtime.act("go", [FRAME]).tokens == target_answer("go", [FRAME])
+        assert server.counts.failures == 2
+        assert eventually(lambda: verifier.open == 0)
+
+
+def test_when_the_cloud_fails_the_draft_is_what_remains() -> None:
+    with system("auto", ToyDrafter(lambda position: position == 2)) as runtime:
+        result = runtime.act("explode please", [FRAME])
+    assert not result.verified and result.complete
+    assert result.tokens[-1] == EOS
+    assert set(result.fates) == {"unverified"}
+
+
+def test_a_failing_draft_model_only_costs_time() -> None:
+    with system("auto") as runtime:
+        result = runtime.act("no draft, please", [FRAME])
+        assert result.verified and result.tokens == target_answer("no draft, please", [FRAME])
+    with EdgeRuntime(ToyDrafter(), None, "edge") as runtime, pytest.raises(ActionFailed, match="a bug in the draft"):
+        runtime.act("no draft, please", [FRAME])
+
+
+def test_the_deadline_ends_an_action_with_the_draft() -> None:
+    verifier = ToyVerifier()
+    verifier.gate = threading.Event()
+    with system("auto", verifier=verifier, deadline_s=0.3) as runtime:
+        start = time.perf_counter()
+        result = runtime.act("go", [FRAME])
+        assert 0.29 < time.perf_counter() - start < 5.0
+        verifier.gate.set()
+        assert not result.verified and result.complete
+        # The next action is not disturbed by what comes late.
+        assert runtime.act("go again", [FRAME]).tokens == target_answer("go again", [FRAME])
+
+
+def test_a_server_that_dies_in_mid_action_and_comes_back_finishes_it() -> None:
+    first = ToyVerifier()
+    first.gate = threading.Event()
+    server = VerifierServer(first, "toy")
+    endpoint = server.start()
+    results = []
+    with client_of(endpoint) as client, EdgeRuntime(ToyDrafter(), client, "auto", deadline_s=30.0) as runtime:
+        thread = threading.Thread(target=lambda: results.append(runtime.act("go", [FRAME])))
+        thread.start()
+        assert eventually(lambda: bool(first.passes))
+        server._server.stop()  # the address is gone at once, as when the process is killed
+        first.gate.set()
+        server.stop()
+        with VerifierServer(ToyVerifier(), "toy", endpoint):
+            thread.join(30.0)
+            assert results and results[0].verified
+            assert results[0].tokens == target_answer("go", [FRAME])
+
+
+def test_a_verifier_that_is_gone_is_not_waited_for() -> None:
+    with Client("tcp://127.0.0.1:1", "toy", ToyText.vocabulary) as client:
+        with EdgeRuntime(ToyDrafter(), client, "auto", deadline_s=60.0) as runtime:
+            result = runtime.act("go", [FRAME])
+            assert result.complete and not result.verified
+        with (
+            EdgeRuntime(ToyDrafter(), client, "auto", fallback=False) as runtime,
+            pytest.raises(ActionFailed, match="does not answer"),
+        ):
+            runtime.act("go", [FRAME])
+
+
+def test_a_link_that_breaks_and_mends() -> None:
+    with VerifierServer(ToyVerifier(0.02), "toy") as server, Link(server.endpoint, LinkProfile(5.0)) as link:
+        with client_of(link.endpoint) as client, EdgeRuntime(ToyDrafter(), client, "cloud", deadline_s=30.0) as runtime:
+
+            def watch(progress: Progress) -> None:
+                if progress.committed == 2:
+                    link.cut()
+                    threading.Timer(0.7, link.mend).start()
+
+            result = runtime.act("go", [FRAME], on_event=watch)
+            assert result.verified
+            assert result.tokens == target_answer("go", [FRAME])
+
+
+def test_several_robots_at_once_each_get_their_answers() -> None:
+    verifier = ToyVerifier(0.002)
+    wrong: list[str] = []
+
+    def robot(name: str, endpoint: str, method: str) -> None:
+        with (
+            client_of(endpoint) as client,
+            EdgeRuntime(ToyDrafter(lambda position: position % 3 == 1), client, method, deadline_s=30.0) as runtime,
+        ):
+            for index in range(5):
+                prompt = f"{name} {index}"
+                result = runtime.act(prompt, [FRAME])
+                if result.tokens != target_answer(prompt, [FRAME]) or not result.verified:
+                    wrong.append(prompt)
+
+    with VerifierServer(verifier, "toy") as server:
+        methods = [*CLOUD_METHODS, *CLOUD_METHODS]
+        threads = [
+            threading.Thread(target=robot, args=(f"robot {index}", server.endpoint, method))
+            for index, method in enumerate(methods)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60.0)
+        assert not wrong
+        assert server.counts.actions == 5 * len(methods)
+        assert eventually(lambda: verifier.open == 0)

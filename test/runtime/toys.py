@@ -1,0 +1,129 @@
+"""A draft and a target model that compute their tokens by hashing: deterministic, different in every context."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.errors import SpecDecodeError
+
+EOS = 0
+VOCABULARY = 50
+
+
+def token_after(context: bytes, prefix: Sequence[int], seed: int, longest: int = 12) -> int:
+    """The target's token: any of 49 words, and the end more and more likely towards `longest`."""
+    digest = hashlib.sha256(repr((context, tuple(prefix), seed)).encode()).digest()
+    if len(prefix) >= 4 and digest[0] % max(1, longest - len(prefix)) == 0:
+        return EOS
+    return 1 + digest[1] % (VOCABULARY - 1)
+
+
+def context_of(prompt: str, images: Sequence[bytes]) -> bytes:
+    return hashlib.sha256(prompt.encode() + b"".join(images)).digest()
+
+
+def target_answer(
+    prompt: str, images: Sequence[bytes] = (), sampling: Sampling | None = None, max_tokens: int = 64
+) -> tuple[int, ...]:
+    """What the target alone says."""
+    tokens: list[int] = []
+    while len(tokens) < max_tokens and EOS not in tokens:
+        tokens.append(token_after(context_of(prompt, images), tokens, (sampling or Sampling()).seed))
+    return tuple(tokens)
+
+
+class ToyText:
+    eos_ids = frozenset({EOS})
+    vocabulary = "toy-50"
+
+    def encode(self, text: str) -> list[int]:
+        return [int(word[1:]) for word in text.split()]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return " ".join(f"w{token}" for token in tokens if token != EOS)
+
+
+class ToyVerifier(ToyText):
+    """Takes `pass_s` for a pass and notes what it was asked; a prompt with ``explode`` fails."""
+
+    def __init__(self, pass_s: float = 0.0) -> None:
+        self.pass_s = pass_s
+        self.passes: list[tuple[str, int, int]] = []
+        self.threads: set[str] = set()
+        self.open = 0
+        self.gate: threading.Event | None = None
+        """If set, every pass waits for it (at most ten seconds)."""
+
+    def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> ToyVerifySession:
+        self.threads.add(threading.current_thread().name)
+        if "unreadable" in prompt:
+            raise SpecDecodeError("The image can't be read; send a JPEG.")
+        self.open += 1
+        return ToyVerifySession(self, prompt, images)
+
+
+class ToyVerifySession:
+    def __init__(self, model: ToyVerifier, prompt: str, images: Sequence[bytes]) -> None:
+        self.model = model
+        self.prompt = prompt
+        self.context = context_of(prompt, images)
+        self.closed = False
+
+    def verify(self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling) -> tuple[int, ...]:
+        assert not self.closed
+        self.model.threads.add(threading.current_thread().name)
+        self.model.passes.append((self.prompt, len(committed), len(draft)))
+        if self.model.gate:
+            self.model.gate.wait(10.0)
+        if self.model.pass_s:
+            time.sleep(self.model.pass_s)
+        if "explode" in self.prompt:
+            raise RuntimeError("a bug in the model")
+        tokens = [*committed, *draft]
+        return tuple(
+            token_after(self.context, tokens[:length], sampling.seed)
+            for length in range(len(committed), len(tokens) + 1)
+        )
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.model.open -= 1
+
+
+class ToyDrafter(ToyText):
+    """Says what the target says, except where `wrong(position)` is true; takes `token_s` for a token."""
+
+    def __init__(self, wrong: Callable[[int], bool] = lambda position: False, token_s: float = 0.0) -> None:
+        self.wrong = wrong
+        self.token_s = token_s
+        self.threads: set[str] = set()
+
+    def open(self, prompt: str, images: Sequence[bytes] = ()) -> ToyDraftSession:
+        self.threads.add(threading.current_thread().name)
+        if "no draft" in prompt:
+            raise RuntimeError("a bug in the draft model")
+        return ToyDraftSession(self, context_of(prompt, images))
+
+
+class ToyDraftSession:
+    def __init__(self, model: ToyDrafter, context: bytes) -> None:
+        self.model = model
+        self.context = context
+
+    def draft(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[int]:
+        tokens = list(prefix)
+        while EOS not in tokens:
+            time.sleep(self.model.token_s)
+            token = token_after(self.context, tokens, sampling.seed)
+            if self.model.wrong(len(tokens)):
+                token = 1 + (token + 7) % (VOCABULARY - 1)
+            tokens.append(token)
+            yield token
+
+    def close(self) -> None:
+        pass
