@@ -17,7 +17,8 @@ comes out then is an explicit zero, in every further step, until a fresh action 
 *Freshness.* ``stamp`` says when the camera frame behind an action was taken. An action that is too old,
 from the future, or not newer than the last one accepted is refused; it changes nothing and the watchdog
 runs on. The verified action for a frame does follow the draft for the same frame, never the other way
-round. A zero is obeyed whatever its stamp is.
+round. A draft may be revised for the same frame, which does not prolong it. A zero is obeyed whatever its
+stamp is.
 
 *Unverified actions* run at ``unverified_factor`` of what they ask for, at 0 not at all. Only speed that a
 still valid verified action also asks for, in the same direction, is not reduced; so a confirmed walk does
@@ -149,6 +150,7 @@ class MotionGuard:
         self._draft: _Active | None = None
         self._holds: dict[str, str] = {}
         self._newest: tuple[float, bool] | None = None  # (stamp, verified) of the last action accepted
+        self._newest_until = 0.0
         self._not_before = -math.inf  # stamps up to here belong to a time before a stop or a release
         self._now: float | None = None
         self._clock: float | None = None
@@ -207,7 +209,7 @@ class MotionGuard:
         if not self._keep_time(now, clock):
             return Verdict(False, self._reason, stopped=True)
         if vx == 0.0 and wz == 0.0:
-            return self._take_zero(stamp, clock, verified)
+            return self._take_zero(stamp, now, clock, verified)
         if self._holds:
             return Verdict(False, f"the robot is held: {self._hold_reason()}")
         if refusal := self._why_not_fresh(stamp, clock, verified):
@@ -217,12 +219,16 @@ class MotionGuard:
         lasts = self._limits.watchdog_s if duration_s is None else min(duration_s, self._limits.watchdog_s)
         if lasts <= 0.0:
             return self._refuse_and_stop(f"the action lasts {duration_s!r} s, which is no time at all")
-        active = _Active(_clamp(vx, self._limits.max_vx), _clamp(wz, self._limits.max_wz), until=now + lasts)
+        until = now + lasts
+        if (stamp, verified) == self._newest:
+            until = min(until, self._newest_until)
+        limits = self._limits
+        active = _Active(_clamp(vx, limits.max_vx), _clamp(wz, limits.max_wz), until)
         if verified:
             self._verified, self._draft = active, None
         else:
             self._draft = active
-        self._newest = (stamp, verified)
+        self._newest, self._newest_until = (stamp, verified), until
         return Verdict(True, "verified action" if verified else "unverified action")
 
     def command_text(
@@ -310,13 +316,13 @@ class MotionGuard:
 
     # -- rules ----------------------------------------------------------------------------------------------
 
-    def _take_zero(self, stamp: float, clock: float, verified: bool) -> Verdict:
+    def _take_zero(self, stamp: float, now: float, clock: float, verified: bool) -> Verdict:
         kind = "verified" if verified else "unverified"
         late = self._why_not_fresh(stamp, clock, verified)
         if not self._holds:
             self._stop(f"a {kind} action says stop")
         if not late:
-            self._newest = (stamp, verified)
+            self._newest, self._newest_until = (stamp, verified), now + self._limits.watchdog_s
         return Verdict(True, f"a {kind} action says stop", stopped=True)
 
     def _why_not_fresh(self, stamp: float, clock: float, verified: bool) -> str | None:
@@ -330,7 +336,8 @@ class MotionGuard:
             return f"the action is stamped {-age:.2f} s in the future; the clocks differ"
         if stamp <= self._not_before:
             return "the frame behind the action is from before the last stop was lifted"
-        if self._newest is not None and (stamp, verified) <= self._newest:
+        revised = not verified and (stamp, verified) == self._newest
+        if self._newest is not None and (stamp, verified) <= self._newest and not revised:
             return "an action for this frame or a newer one has come already"
         return None
 

@@ -187,6 +187,17 @@ def test_the_verdict_follows_the_draft_of_its_frame_and_never_the_other_way_roun
     assert drive.tick(7).vx == 0.2
 
 
+def test_a_draft_can_be_revised_for_its_frame_but_not_prolonged():
+    drive = Drive(unverified_factor=1.0)
+    stamp = drive.now
+    for tick in range(12):
+        drive.guard.command(0.4, 0.0 + 0.01 * tick, stamp=stamp, now=drive.now, verified=False)
+        out = drive.tick()
+        assert out.moves == (tick < 7), tick
+        if out.moves:
+            assert out.wz == 0.01 * tick
+
+
 def test_unverified_actions_run_at_reduced_speed():
     drive = Drive(unverified_factor=0.5)
     drive.command(0.8, -1.0, verified=False)
