@@ -47,6 +47,10 @@ class Method:
             )
         if self.chunk < 1:
             raise SpecDecodeError(f"Method {self.name!r}: chunk must be at least 1, not {self.chunk}.")
+        if self.patience_ms < 0:
+            raise SpecDecodeError(
+                f"Method {self.name!r}: patience_ms must be 0 or more, not {self.patience_ms}."
+            )
 
     @property
     def uses_draft_model(self) -> bool:
@@ -77,7 +81,7 @@ METHODS: dict[str, Method] = {
             "the whole action drafted ahead, verified with the prefill, a server that never waits",
             server=ServerMode.STREAM,
             window=WHOLE_ACTION,
-            chunk=4,
+            chunk=2,
             ahead=True,
             temporal=True,
         ),

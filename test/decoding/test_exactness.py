@@ -31,7 +31,9 @@ def actions(draw) -> dict:
     """Everything that could make a difference, and must not."""
     seed = draw(st.integers(0, 10**6))
     rng = random.Random(seed)
-    target = toy_target(seed, context=draw(st.sampled_from([0, 1, None])), vocabulary=draw(st.integers(2, 20)))
+    target = toy_target(
+        seed, context=draw(st.sampled_from([0, 1, None])), vocabulary=draw(st.integers(2, 20))
+    )
     max_tokens = draw(st.integers(1, 24))
     answer = decode_alone(target, {EOS}, max_tokens)
     previous = [token if rng.random() < 0.8 else rng.randrange(20) for token in answer]
