@@ -72,7 +72,10 @@ def test_one_wrong_token_costs_one_more_pass_and_no_round_trip() -> None:
 
 def test_a_wrong_draft_steps_back_behind_a_right_temporal_one() -> None:
     outcome = act("auto", agreement=0.0, previous=ANSWER)
-    assert outcome.widths == [4, 11]  # the drafted four, then what the temporal draft says after the correction
+    assert outcome.widths == [
+        4,
+        11,
+    ]  # the drafted four, then what the temporal draft says after the correction
 
 
 def test_a_useless_draft_model_never_makes_the_server_wait_or_run_more_often() -> None:
