@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import DynamicCache
@@ -60,14 +60,16 @@ class HfModel:
         self.decoder: Any = model.get_decoder()
         self.head: Any = model.get_output_embeddings()
         self.embedding: Any = model.get_input_embeddings()
-        self.device = self.embedding.weight.device
+        table = cast("torch.Tensor", self.embedding.weight)
+        self.device = table.device
         self.three_dimensional = hasattr(getattr(model, "model", None), "get_rope_index")
-        self.image_token_id = getattr(model.config, "image_token_id", None)
+        image_token_id = getattr(model.config, "image_token_id", None)
+        self.image_token_id = -1 if image_token_id is None else int(image_token_id)
         text_config = model.config.get_text_config()
         self.context = int(getattr(text_config, "max_position_embeddings", 0) or 1 << 30)
-        if self.embedding.weight.shape[0] < text.size:
+        if table.shape[0] < text.size:
             raise SpecDecodeError(
-                f"The checkpoint's embedding has {self.embedding.weight.shape[0]} rows but its tokenizer "
+                f"The checkpoint's embedding has {table.shape[0]} rows but its tokenizer "
                 f"{text.size} tokens: the two do not belong together."
             )
         layers = getattr(text_config, "layer_types", None) or ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spec_decode_ros.models.vocabulary import fingerprint, vocabulary_size
 
@@ -54,7 +54,9 @@ class CheckpointText:
     def decode(self, tokens: Sequence[int]) -> str:
         """Token ids to answer text, special tokens and ids outside the vocabulary left out."""
         known = [int(token) for token in tokens if 0 <= token < self.size]
-        return self.tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
 
     def render(self, prompt: str, image_count: int) -> str:
         """The whole text that the model reads: one user message, images before the text, then the answer's start.
@@ -65,7 +67,7 @@ class CheckpointText:
         prompt = self._reserved.sub(lambda match: match[0][0] + " " + match[0][1:], prompt)
         if self.template is None:
             return (self.image_token or "") * image_count + prompt
-        content: object = prompt
+        content: Any = prompt
         if self.image_token:
             content = [*({"type": "image"} for _ in range(image_count)), {"type": "text", "text": prompt}]
         rendered = self.tokenizer.apply_chat_template(

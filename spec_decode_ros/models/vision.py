@@ -19,7 +19,6 @@ from spec_decode_ros.errors import SpecDecodeError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
-    from transformers.image_processing_utils import BaseImageProcessor
 
 
 class ImageError(SpecDecodeError):
@@ -65,7 +64,7 @@ class QwenImages:
     gives the same bits as the processor in a fraction of its time.
     """
 
-    def __init__(self, processor: BaseImageProcessor, image_token: str) -> None:
+    def __init__(self, processor: Any, image_token: str) -> None:
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
         self._smart_resize = smart_resize
@@ -133,7 +132,7 @@ class QwenImages:
 class LlavaImages:
     """LLaVA 1.5 and its like: one fixed size, one run of placeholders an image."""
 
-    def __init__(self, processor: BaseImageProcessor, image_token: str) -> None:
+    def __init__(self, processor: Any, image_token: str) -> None:
         self._processor = processor
         self._image_token = image_token
 
@@ -149,7 +148,7 @@ class TiledImages:
 
     def __init__(
         self,
-        processor: BaseImageProcessor,
+        processor: Any,
         tokenizer: PreTrainedTokenizerBase,
         image_token: str,
         per_tile: int,
@@ -183,7 +182,7 @@ class TiledImages:
 
 def image_family(
     config: PreTrainedConfig,
-    processor: BaseImageProcessor,
+    processor: Any,
     tokenizer: PreTrainedTokenizerBase,
     image_token: str,
 ) -> ImageFamily:

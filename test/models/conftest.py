@@ -1,0 +1,84 @@
+"""Random checkpoints of every supported family, made once a session, and transformers' own answers to compare with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import reference
+import tiny_checkpoints
+
+from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
+from spec_decode_ros.models.verifier import HfVerifier
+
+MAKERS: dict[str, Callable[..., Path]] = {
+    "qwen2_vl": tiny_checkpoints.make_qwen2_vl,
+    "smolvlm": tiny_checkpoints.make_smolvlm,
+    "llava": tiny_checkpoints.make_llava,
+    "llama": tiny_checkpoints.make_llama,
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One loaded random checkpoint."""
+
+    name: str
+    path: Path
+    verifier: HfVerifier
+
+    @property
+    def sees(self) -> bool:
+        return self.name != "llama"
+
+    def images(self, seed: int = 1) -> list[bytes]:
+        return [tiny_checkpoints.jpeg(seed)] if self.sees else []
+
+    def reference(self, prompt: str, images: list[bytes], count: int) -> list[int]:
+        """transformers' own greedy answer."""
+        return reference.generate(self.name, self.path, self.verifier.model.model, prompt, images, count)
+
+
+def pair_of(draft: Path, target: Path | None = None) -> PairConfig:
+    """A pair on the CPU."""
+    sides = [ModelConfig(location=str(path), device="cpu") for path in (draft, target or draft)]
+    return PairConfig(name="random", draft=sides[0], target=sides[1])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def checkpoint(name: str) -> Path:
+        if name not in made:
+            made[name] = MAKERS[name](tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return checkpoint
+
+
+@pytest.fixture(scope="session", params=list(MAKERS))
+def family(request: pytest.FixtureRequest, checkpoints: Callable[[str], Path]) -> Family:
+    path = checkpoints(request.param)
+    return Family(request.param, path, load_verifier(pair_of(path)))
+
+
+@pytest.fixture(scope="session")
+def qwen(checkpoints: Callable[[str], Path]) -> Family:
+    path = checkpoints("qwen2_vl")
+    return Family("qwen2_vl", path, load_verifier(pair_of(path)))
