@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -81,10 +82,10 @@ def _read(function: Any, location: str, **settings: Any) -> Any:
         return function(location, **settings)
     except ImportError as error:
         raise CheckpointError(f"{location} cannot be loaded: {_first_line(error)}") from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"The checkpoint {location} cannot be loaded ({_first_line(error)}): check the location, and that it has "
-            "been downloaded or the network reaches the hub."
+            f"The checkpoint {location} cannot be loaded ({_first_line(error)}): check the location, and that it is "
+            "whole or the network reaches the hub."
         ) from error
 
 
@@ -117,12 +118,17 @@ def _load_weights(
         "dtype": dtype if dtype == "auto" else getattr(torch, dtype),
         "revision": side.revision,
         "attn_implementation": "sdpa",
-        "use_safetensors": True,
+        "use_safetensors": True,  # never unpickle what was downloaded
+        "output_loading_info": True,
     }
     if side.quantization != "none":
         settings |= _quantization(side, device)
     kind = AutoModelForImageTextToText if vision else AutoModelForCausalLM
-    model = _read(kind.from_pretrained, location, config=config, **settings)
+    model, report = _read(kind.from_pretrained, location, config=config, **settings)
+    if absent := sorted(report["missing_keys"]):
+        raise CheckpointError(
+            f"The checkpoint {location} lacks {len(absent)} weights, such as {absent[0]}: download or train it again."
+        )
     return model.eval() if side.quantization != "none" else model.to(device).eval()
 
 
