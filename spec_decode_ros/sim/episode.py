@@ -146,6 +146,7 @@ class Episode:
         rules: limits and criteria.
         limits: of the motion guard, as on the robot.
         simulation: of the task's scene; its owner closes it.
+        latency: asked after every decision for its seconds, instead of the rules' ``latency_s``.
     """
 
     def __init__(
@@ -156,12 +157,14 @@ class Episode:
         limits: MotionLimits | None = None,
         *,
         simulation: Simulation,
+        latency: Callable[[], float] | None = None,
     ) -> None:
         self.task = task
         self.rules = rules or Rules()
         self.simulation = simulation
         self._policy = policy
         self._guard = MotionGuard(limits)
+        self._latency = latency or (lambda: self.rules.latency_s)
         self._last: str | None = None
         self._said: list[Action] = []
         self._decisions = 0
@@ -176,9 +179,10 @@ class Episode:
             seen_at = sim.time
             text = self._policy(sim.jpeg(), self.task.instruction, self._last)
             self._decisions += 1
-            self._advance(seen_at + rules.latency_s)
+            latency_s = self._latency()
+            self._advance(seen_at + latency_s)
             self._obey(text, seen_at)
-            self._advance(seen_at + max(rules.period_s, rules.latency_s))
+            self._advance(seen_at + max(rules.period_s, latency_s))
             reason = self._reason_to_end()
         return self._result(reason)
 
@@ -261,7 +265,9 @@ def _same_ending(one: Action, other: Action) -> bool:
     return one.note.endswith("reached") == other.note.endswith("reached")
 
 
-def run_episode(task: Task, policy: Policy, rules: Rules | None = None) -> EpisodeResult:
-    """Run one task in a simulation of its own."""
+def run_episode(
+    task: Task, policy: Policy, rules: Rules | None = None, latency: Callable[[], float] | None = None
+) -> EpisodeResult:
+    """Run one task in a simulation of its own; the arguments are those of :class:`Episode`."""
     with Simulation(task.scene, task.seed) as simulation:
-        return Episode(task, policy, rules, simulation=simulation).run()
+        return Episode(task, policy, rules, simulation=simulation, latency=latency).run()

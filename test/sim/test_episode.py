@@ -205,3 +205,15 @@ def test_rules_refuse_nonsense(field: str) -> None:
         Rules(**{field: 0})
     with pytest.raises(SpecDecodeError, match="latency_s"):
         Rules(latency_s=-0.1)
+
+
+def test_measured_latency_replaces_the_rules() -> None:
+    def played(latency: Callable[[], float] | None) -> EpisodeResult:
+        with Simulation(AHEAD.scene, backend="ray") as simulation:
+            simulation.jpeg = lambda: NO_PICTURE  # type: ignore[method-assign]
+            policy = scripted("vx 0.0 wz 0.2 | searching 0")(simulation)
+            rules = Rules(latency_s=0.0, time_out_s=4.0)
+            return Episode(AHEAD, policy, rules, simulation=simulation, latency=latency).run()
+
+    assert played(None).decisions == 12
+    assert played(lambda: 1.0).decisions == 4
