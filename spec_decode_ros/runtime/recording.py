@@ -78,10 +78,13 @@ class Recorder:
     def stats(self, done: Done, method: str, at: float) -> Stats:
         counts: Counts = done.counts
         end, count, first = self.ms(at), len(done.tokens), self._first_final_ms
+        acted = self._first_action_ms
+        if acted is None and done.complete:
+            acted = end
         return {
             "method": method,
             "ttva_ms": end if done.verified else None,
-            "ttfa_ms": self._first_action_ms,
+            "ttfa_ms": acted,
             "ttft_ms": first,
             "tpot_ms": (end - first) / (count - 1) if first is not None and count > 1 else None,
             "total_ms": end,

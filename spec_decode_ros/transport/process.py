@@ -9,8 +9,10 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO
 
+import spec_decode_ros
 from spec_decode_ros.errors import SpecDecodeError
 
 READY = "ready "
@@ -34,12 +36,24 @@ def ready_child(command: Sequence[str], name: str, timeout_s: float) -> Iterator
     """
     with tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(
-            list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=_environment(),
         )
         try:
             yield _wait_ready(child, stderr, name, timeout_s)
         finally:
             _end(child)
+
+
+def _environment() -> dict[str, str]:
+    """The child imports this package from where this process did, installed or not."""
+    here = str(Path(spec_decode_ros.__file__).resolve().parent.parent)
+    paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def _wait_ready(child: subprocess.Popen[str], stderr: IO[bytes], name: str, timeout_s: float) -> str:

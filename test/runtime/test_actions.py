@@ -245,17 +245,21 @@ def test_a_verifier_that_is_gone_is_not_waited_for() -> None:
 
 
 def test_a_link_that_breaks_and_mends() -> None:
-    with VerifierServer(ToyVerifier(0.02), "toy") as server, Link(server.endpoint, LinkProfile(5.0)) as link:
-        with client_of(link.endpoint) as client, EdgeRuntime(ToyDrafter(), client, "cloud", deadline_s=30.0) as runtime:
+    with (
+        VerifierServer(ToyVerifier(0.02), "toy") as server,
+        Link(server.endpoint, LinkProfile(5.0)) as link,
+        client_of(link.endpoint) as client,
+        EdgeRuntime(ToyDrafter(), client, "cloud", deadline_s=30.0) as runtime,
+    ):
 
-            def watch(progress: Progress) -> None:
-                if progress.committed == 2:
-                    link.cut()
-                    threading.Timer(0.7, link.mend).start()
+        def watch(progress: Progress) -> None:
+            if progress.committed == 2:
+                link.cut()
+                threading.Timer(0.7, link.mend).start()
 
-            result = runtime.act("go", [FRAME], on_event=watch)
-            assert result.verified
-            assert result.tokens == target_answer("go", [FRAME])
+        result = runtime.act("go", [FRAME], on_event=watch)
+        assert result.verified
+        assert result.tokens == target_answer("go", [FRAME])
 
 
 def test_several_robots_at_once_each_get_their_answers() -> None:

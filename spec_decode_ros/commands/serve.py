@@ -1,0 +1,78 @@
+"""Serve the target model of a pair to robots, without ROS."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+from spec_decode_ros.models.pair import DEFAULT_PAIR, load_pair_config, load_verifier
+from spec_decode_ros.runtime.cloud import VerifierServer
+from spec_decode_ros.runtime.warmup import warm_up
+from spec_decode_ros.transport.process import READY
+from spec_decode_ros.transport.server import LOOPBACK
+
+_SWITCH_S = 0.0005
+"""How long the model may hold the interpreter while a message waits; Python's own 5 ms delay every draft."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pair", default=DEFAULT_PAIR, help="model pair, by name or as a .yaml file (%(default)s)")
+    parser.add_argument(
+        "--bind",
+        default=LOOPBACK,
+        metavar="URL",
+        help="where to listen, such as tcp://0.0.0.0:5555; by default a free port that only this machine reaches",
+    )
+    parser.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N; by default what the pair says")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="precision of the target")
+    parser.add_argument("--threads", type=int, help="CPU threads of the target; 0 leaves the choice to torch")
+    parser.add_argument(
+        "--with-parent", action="store_true", help="end when standard input closes, as a child process should"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    if args.with_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    config = load_pair_config(args.pair)
+    if args.dtype:
+        config = replace(config, target=replace(config.target, dtype=args.dtype))
+    verifier = load_verifier(config, args.device, args.threads)
+    warm_up(verifier)
+    sys.setswitchinterval(_SWITCH_S)
+    stop = threading.Event()
+    with _set_by_signals(stop), VerifierServer(verifier, config.name, args.bind) as server:
+        print(f"serving the pair {config.name} at {server.endpoint}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        print(f"{READY}{server.endpoint}", flush=True)
+        while not stop.wait(1.0):
+            pass
+    return 0
+
+
+@contextlib.contextmanager
+def _set_by_signals(stop: threading.Event) -> Iterator[None]:
+    """Interruption and termination set `stop`, so that the server can close its doors first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _end_with_parent() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
