@@ -175,6 +175,7 @@ class Episode:
         """Run until success, failure or time-out, as fast as the machine can."""
         sim, rules = self.simulation, self.rules
         reason = None
+        due = sim.time
         while reason is None:
             seen_at = sim.time
             text = self._policy(sim.jpeg(), self.task.instruction, self._last)
@@ -182,7 +183,9 @@ class Episode:
             latency_s = self._latency()
             self._advance(seen_at + latency_s)
             self._obey(text, seen_at)
-            self._advance(seen_at + max(rules.period_s, latency_s))
+            # Counted from when it was due, so that rounding to control periods doesn't add up.
+            due = max(due + rules.period_s, seen_at + latency_s)
+            self._advance(due)
             reason = self._reason_to_end()
         return self._result(reason)
 

@@ -66,7 +66,7 @@ def _camera(simulation: Simulation, view: View, aspect: float) -> mujoco.MjvCame
 
 
 def _draw_trail(scene: mujoco.MjvScene, simulation: Simulation) -> None:
-    points = [np.array((pose.x, pose.y, 0.02)) for _, pose in simulation.path[::10]]
+    points = [np.array((pose.x, pose.y, 0.02)) for _, pose in simulation.path]
     for a, b in pairwise(points):
         if scene.ngeom >= scene.maxgeom:
             return

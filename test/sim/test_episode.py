@@ -212,7 +212,7 @@ def test_measured_latency_replaces_the_rules() -> None:
         with Simulation(AHEAD.scene, backend="ray") as simulation:
             simulation.jpeg = lambda: NO_PICTURE  # type: ignore[method-assign]
             policy = scripted("vx 0.0 wz 0.2 | searching 0")(simulation)
-            rules = Rules(latency_s=0.0, time_out_s=4.0)
+            rules = Rules(latency_s=0.0, time_out_s=3.9)
             return Episode(AHEAD, policy, rules, simulation=simulation, latency=latency).run()
 
     assert played(None).decisions == 12
