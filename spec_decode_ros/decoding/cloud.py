@@ -174,7 +174,7 @@ class CloudMachine:
         elif self._open is None:  # its Open is lost, or was said to a server that has been restarted
             sentence = f"Action {message.action_id} is not open here; open it again."
             return [Send(Error(message.action_id, ErrorCode.UNKNOWN_ACTION, sentence))]
-        elif message.final and message.position >= len(self._committed):
+        elif message.final and message.position == len(self._committed):
             self._alone_at = message.position
         else:
             return [Send(self._report(min(message.position, len(self._committed))))]

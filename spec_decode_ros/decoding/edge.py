@@ -190,6 +190,8 @@ class EdgeMachine:
     # ---- what the messages mean ----------------------------------------------------------------------------
 
     def _receive_committed(self, message: Committed) -> list[EdgeCommand]:
+        if not message.tokens and message.position < len(self._committed):
+            return [self._remind(message.position)]
         if message.done:
             self._end = min(message.position + len(message.tokens), self.request.max_tokens)
         for index, item in enumerate(zip(message.tokens, message.fates, strict=True), message.position):
@@ -320,6 +322,11 @@ class EdgeMachine:
                 round=self._counts.round_trips + 1,
             )
         )
+
+    def _remind(self, position: int) -> Send:
+        """All that is known from `position` on, for a server that began anew and has no more than that."""
+        known = self.answer[position:]
+        return Send(Draft(self.request.action_id, position, known, round=self._counts.round_trips + 1))
 
     def _show(self) -> Show:
         return Show(self.answer, len(self._committed))

@@ -309,6 +309,33 @@ def test_a_server_that_has_forgotten_gets_all_that_is_known() -> None:
     assert sent(machine.tick(2.0))[0].draft == (5, 6)
 
 
+def test_a_server_that_began_anew_is_reminded() -> None:
+    machine = edge_started("sync")
+    drafted(machine, 1, 5, 6, 7, 8)
+    machine.receive(committed(0, 5, 6, 3))
+    drafted(machine, 2, 4)
+    assert sent(machine.receive(committed(1, passes=0))) == [Draft(1, 1, (6, 3, 4), round=2)]
+    server = passing(VERIFY)
+    server.pass_finished((5,))
+    assert [m.position for m in sent(server.receive(Draft(1, 3, final=True)))] == [1]
+    assert server.receive(Draft(1, 1, (6, 3, 4))) == [RunPass((5,), (6, 3, 4))]
+
+
+def test_a_draft_that_comes_late_and_shorter_changes_nothing() -> None:
+    machine = passing(STREAM, Draft(1, 0, (5, 6, 7)), Draft(1, 0, (5, 6)))
+    machine.receive(Draft(1, 0, (5,)))
+    assert [hint.tokens for hint in machine._hints] == [(5, 6, 7)]
+
+
+def test_patience_is_used_up_until_a_draft_comes() -> None:
+    machine = passing(Open(1, "p", patience_ms=7.0, draft=(5,)))
+    machine.pass_finished((5, 6))
+    machine.waited()
+    assert machine.pass_finished((7,))[1:] == [RunPass((5, 6, 7), ())]
+    machine.receive(Draft(1, 2, (9, 9)))
+    assert machine.pass_finished((8,))[1:] == [Wait(7.0)]
+
+
 @pytest.mark.parametrize("action_id", [0, 1])
 def test_without_the_cloud_the_draft_goes_on_alone(action_id: int) -> None:
     machine = edge_started("sync", max_tokens=6)
