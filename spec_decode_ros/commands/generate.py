@@ -21,6 +21,7 @@ from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair import DEFAULT_PAIR, PairConfig, load_drafter, load_pair_config
 from spec_decode_ros.runtime.edge import ActionResult, EdgeRuntime
 from spec_decode_ros.runtime.process import spawn_server
+from spec_decode_ros.runtime.threads import be_responsive
 from spec_decode_ros.runtime.warmup import warm_up
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.link import LinkProfile, link_process
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.instruction is not None and not images:
         raise SpecDecodeError("An instruction needs the frame that it is about: add --image FILE, or use --prompt.")
     profile = LinkProfile(rtt_ms=args.rtt_ms)
+    be_responsive()
     with contextlib.ExitStack() as stack:
         endpoint, drafter = _both_sides(stack, args, config, method.uses_cloud)
         client = None

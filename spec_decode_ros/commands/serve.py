@@ -14,12 +14,10 @@ from dataclasses import replace
 
 from spec_decode_ros.models.pair import DEFAULT_PAIR, load_pair_config, load_verifier
 from spec_decode_ros.runtime.cloud import VerifierServer
+from spec_decode_ros.runtime.threads import be_responsive
 from spec_decode_ros.runtime.warmup import warm_up
 from spec_decode_ros.transport.process import READY
 from spec_decode_ros.transport.server import LOOPBACK
-
-_SWITCH_S = 0.0005
-"""How long the model may hold the interpreter while a message waits; Python's own 5 ms delay every draft."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         config = replace(config, target=replace(config.target, dtype=args.dtype))
     verifier = load_verifier(config, args.device, args.threads)
     warm_up(verifier)
-    sys.setswitchinterval(_SWITCH_S)
+    be_responsive()
     stop = threading.Event()
     with _set_by_signals(stop), VerifierServer(verifier, config.name, args.bind) as server:
         print(f"serving the pair {config.name} at {server.endpoint}; Ctrl-C ends it", file=sys.stderr, flush=True)

@@ -144,7 +144,10 @@ class VerifierServer:
             if isinstance(message, Open) and session.machine.state is State.NEW:
                 session.prompt, session.images = message.prompt, images
                 self._counts.actions += 1
-            self._obey(session, session.machine.receive(message))
+            try:
+                self._obey(session, session.machine.receive(message))
+            except Exception as error:
+                self._fail(session, error)
             if isinstance(message, Draft) and not message.tokens and session.machine.state is State.NEW:
                 self._tell_unknown(client, message.action_id)
 
@@ -205,8 +208,13 @@ class VerifierServer:
     # ---- in the model thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (job := self._next_job()) is not None:
-            job()
+        while not self._stopping:
+            try:
+                job = self._next_job()
+                if job is not None:
+                    job()
+            except Exception:
+                _log.exception("the model thread goes on after a failure")
         with self._changed:
             left = list(self._sessions.values())
         for session in left:
@@ -271,6 +279,7 @@ class VerifierServer:
             return
         busy_ms = (time.perf_counter() - start) * 1000.0
         with self._changed:
+            session.used = time.monotonic()  # a robot that only listens is still there
             self._counts.busy_ms += busy_ms
             try:
                 self._obey(session, report(result, busy_ms))

@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import logging
 import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from spec_decode_ros.decoding.commands import Done, DraftFrom, EdgeCommand, Failed, Send, Show, StopDrafting
 from spec_decode_ros.decoding.edge import EdgeMachine
-from spec_decode_ros.decoding.messages import Error, Open, Sampling
+from spec_decode_ros.decoding.messages import Close, Error, Open, Sampling
 from spec_decode_ros.decoding.methods import Method, method_named
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.errors import SpecDecodeError
@@ -36,6 +37,10 @@ _LONGEST_WAIT_S = 0.5
 
 class ActionFailed(SpecDecodeError):
     """The action has no answer; the message says why."""
+
+
+class ActionCancelled(ActionFailed):
+    """`EdgeRuntime.cancel` ended the action."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,8 @@ class EdgeRuntime:
         self._max_tokens = max_tokens
         self._fallback = fallback
         self._own_ids = itertools.count(1)
+        self._busy = threading.Lock()
+        self._action: _Action | None = None
         self._thread = DraftingThread(drafter) if self.method.uses_draft_model else None
 
     def __enter__(self) -> EdgeRuntime:
@@ -121,6 +128,12 @@ class EdgeRuntime:
         if self._thread:
             self._thread.close()
             self._thread = None
+
+    def cancel(self) -> None:
+        """End the action that runs, if one does, from any thread: its `act` raises `ActionCancelled`."""
+        action = self._action
+        if action:
+            action.cancel()
 
     def act(
         self,
@@ -141,9 +154,12 @@ class EdgeRuntime:
             on_event: called in this thread whenever the answer has grown or changed; must return quickly.
             captured: time of `time.perf_counter` when the frame was captured; by default now.
 
+        One action at a time: another thread may call `cancel`, but not `act`.
+
         Raises:
             ActionFailed: without fallback, when the cloud fails or the deadline passes; with it, when the draft
                 model fails too.
+            ActionCancelled: after `cancel`.
             WireError: if an image or the prompt is larger than the protocol allows.
         """
         now = time.perf_counter()
@@ -159,8 +175,14 @@ class EdgeRuntime:
             fallback=self._fallback,
         )
         recorder = Recorder(now if captured is None else captured, self._client.rtt_ms if self._client else None)
-        action = _Action(self, request, tuple(images), recorder, on_event)
-        return action.run()
+        if not self._busy.acquire(blocking=False):
+            raise SpecDecodeError("This runtime decodes one action at a time; cancel the one that runs first.")
+        try:
+            self._action = _Action(self, request, tuple(images), recorder, on_event)
+            return self._action.run()
+        finally:
+            self._action = None
+            self._busy.release()
 
 
 class _Action:
@@ -185,10 +207,13 @@ class _Action:
         self._on_event = on_event
         self._eos = frozenset(self._drafter.eos_ids)
         self._machine = EdgeMachine(runtime.method, request, self._eos)
-        self._events: queue.SimpleQueue[Drafted | Arrival] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Drafted | Arrival | None] = queue.SimpleQueue()
         self._run = 0  # the drafting whose tokens were seen last
         self._end: Done | Failed | None = None
         self._draft_error: Exception | None = None
+
+    def cancel(self) -> None:
+        self._events.put(None)
 
     def run(self) -> ActionResult:
         try:
@@ -224,12 +249,19 @@ class _Action:
         except queue.Empty:
             pass
         else:
-            if isinstance(event, Drafted):
+            if event is None:
+                self._leave()
+            elif isinstance(event, Drafted):
                 self._on_drafted(event)
             else:
                 self._on_arrival(event)
         if self._end is None:
             self._obey(self._machine.tick(time.perf_counter()))
+
+    def _leave(self) -> None:
+        if self._client:
+            self._client.send(Close(self._request.action_id))
+        raise ActionCancelled("The action was cancelled.")
 
     def _on_drafted(self, event: Drafted) -> None:
         if event.token is None:

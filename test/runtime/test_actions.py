@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.messages import Close, Draft, Error, ErrorCode, Open, Sampling, ServerMode
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime.cloud import VerifierServer
-from spec_decode_ros.runtime.edge import ActionFailed, EdgeRuntime, Progress
-from spec_decode_ros.transport.client import Client
+from spec_decode_ros.runtime.edge import ActionCancelled, ActionFailed, EdgeRuntime, Progress
+from spec_decode_ros.transport.client import Arrival, Client
 from spec_decode_ros.transport.link import Link, LinkProfile
 
 from .toys import EOS, ToyDrafter, ToyText, ToyVerifier, target_answer
@@ -211,6 +212,71 @@ def test_the_deadline_ends_an_action_with_the_draft() -> None:
         assert not result.verified and result.complete
         # The next action is not disturbed by what comes late.
         assert runtime.act("go again", [FRAME]).tokens == target_answer("go again", [FRAME])
+
+
+def test_an_action_can_be_cancelled_from_another_thread() -> None:
+    verifier = ToyVerifier()
+    verifier.gate = threading.Event()
+    with system("auto", verifier=verifier, deadline_s=60.0) as runtime:
+        runtime.cancel()  # nothing runs: nothing happens
+        threading.Timer(0.2, runtime.cancel).start()
+        with pytest.raises(ActionCancelled):
+            runtime.act("go", [FRAME])
+        verifier.gate.set()
+        assert eventually(lambda: verifier.open == 0)
+        assert runtime.act("go", [FRAME]).verified
+
+
+def test_a_second_action_at_the_same_time_is_refused() -> None:
+    with system("auto") as runtime:
+
+        def interfere(progress: Progress) -> None:
+            with pytest.raises(SpecDecodeError, match="one action at a time"):
+                runtime.act("another", [FRAME])
+
+        assert runtime.act("go", [FRAME], on_event=interfere).verified
+
+
+def test_an_action_that_is_heard_of_no_more_expires() -> None:
+    verifier = ToyVerifier()
+    with VerifierServer(verifier, "toy", expire_s=0.5) as server, client_of(server.endpoint) as client:
+        client.send(Open(1, "go", mode=ServerMode.VERIFY_ONLY))
+        assert eventually(lambda: verifier.open == 1)
+        assert eventually(lambda: verifier.open == 0)
+        with EdgeRuntime(ToyDrafter(), client, "sync") as runtime:
+            client.next_action_id()  # 1 is the action above
+            assert runtime.act("go", [FRAME]).verified
+
+
+def test_a_full_server_says_that_it_is_busy() -> None:
+    verifier = ToyVerifier()
+    with (
+        VerifierServer(verifier, "toy", max_sessions=1) as server,
+        client_of(server.endpoint) as one,
+        client_of(server.endpoint) as two,
+    ):
+        one.send(Open(1, "go", mode=ServerMode.VERIFY_ONLY))
+        assert eventually(lambda: verifier.open == 1)
+        with EdgeRuntime(ToyDrafter(), two, "auto", fallback=False) as runtime:
+            with pytest.raises(ActionFailed, match="serves 1 actions already"):
+                runtime.act("go", [FRAME])
+            one.send(Close(1))
+            assert eventually(lambda: verifier.open == 0)
+            assert runtime.act("go", [FRAME]).verified
+
+
+def test_the_newest_action_of_a_robot_replaces_its_older_ones() -> None:
+    verifier = ToyVerifier()
+    with VerifierServer(verifier, "toy") as server, client_of(server.endpoint) as client:
+        arrivals: queue.Queue[Arrival] = queue.Queue()
+        client.listen(arrivals.put)
+        for action_id in (1, 2, 3):
+            client.send(Open(action_id, f"go {action_id}", mode=ServerMode.VERIFY_ONLY))
+        assert eventually(lambda: server.counts.sessions == 1 and verifier.open == 1)
+        client.send(Draft(2, 0))
+        while (message := arrivals.get(timeout=WAIT_S).message).action_id != 2 or not isinstance(message, Error):
+            pass
+        assert message.code == ErrorCode.UNKNOWN_ACTION
 
 
 def test_a_server_that_dies_in_mid_action_and_comes_back_finishes_it() -> None:
