@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,17 +72,22 @@ def draw_timelines(
 
 
 def _span_colors(actions: Sequence[ActionTimeline]) -> dict[tuple[str, str], str]:
-    """A colour for every (lane, name), lane by lane."""
+    """A colour for every lane and kind of span, lane by lane."""
     names: dict[str, list[str]] = {lane: [] for lane in LANES}
     for action in actions:
         for lane, name, *_ in sorted(action.spans, key=lambda span: span[2]):
-            if name not in names[lane]:
-                names[lane].append(name)
+            if _kind(name) not in names[lane]:
+                names[lane].append(_kind(name))
     return {
         (lane, name): _SHADES[lane][place % len(_SHADES[lane])]
         for lane in LANES
         for place, name in enumerate(names[lane])
     }
+
+
+def _kind(name: str) -> str:
+    """Spans that differ only in a count of tokens share a colour."""
+    return re.sub(r" \d+ tokens?$", "", name)
 
 
 def _draw_legend(figure: Figure, colors: dict[tuple[str, str], str]) -> None:
@@ -113,7 +119,7 @@ def _draw_action(
         for (_, name, start, end), level in placed:
             top = row - _ROOM / 2 + level * height
             width = max(end - start, 0.002 * longest)
-            color = colors[lane, name]
+            color = colors[lane, _kind(name)]
             axes.barh(
                 top, width, height, left=start, align="edge", color=color, edgecolor="white", lw=0.7, zorder=2
             )

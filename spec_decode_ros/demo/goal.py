@@ -1,0 +1,116 @@
+"""Says when a mission is over, from where the robot really is and from what the model says of itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.sim.scene import Scene, bearing_and_distance
+
+REACHED = "reached"
+_GIVING_UP = ("not found", "not understood", "done", "stopped")
+_STILL_MPS, _STILL_RADPS = 0.06, 0.15
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One object to stand in front of.
+
+    Attributes:
+        scene: the room.
+        target: the object, such as ``red chair``.
+        instruction: what the operator says.
+        reach_m: metres from the head camera to the object's surface, at most.
+        facing_deg: degrees between the heading and the object, at most.
+        still_s: seconds to stand still, by the model's own word and in fact.
+        time_out_s: seconds from the command.
+    """
+
+    scene: Scene
+    target: str
+    instruction: str
+    reach_m: float = 0.6
+    facing_deg: float = 25.0
+    still_s: float = 1.0
+    time_out_s: float = 75.0
+
+    def __post_init__(self) -> None:
+        if self.scene.find(self.target) < 0:
+            there = ", ".join(thing.name for thing in self.scene.objects)
+            raise SpecDecodeError(f"there is no {self.target} in this room; there are: {there}")
+        if not self.time_out_s > 0:
+            raise SpecDecodeError(f"the time-out is {self.time_out_s} s, but must be above 0")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a mission ended: a sentence, and how far from the goal, metres and degrees."""
+
+    success: bool
+    reason: str
+    distance_m: float
+    facing_deg: float
+
+
+class GoalWatch:
+    """Feed it what happens; it says once how the mission ended.
+
+    Times are in seconds of one clock; the mission begins with the first one.
+    """
+
+    def __init__(self, goal: Goal) -> None:
+        self._goal = goal
+        self._began: float | None = None
+        self._still_since: float | None = None
+        self._note = ""
+
+    def said(self, text: str) -> None:
+        """A verified action's text."""
+        note = text.partition("|")[2].strip()
+        if _ending(note) != _ending(self._note):
+            self._still_since = None
+        self._note = note
+
+    def moved(
+        self, now: float, pose: tuple[float, float, float], speed: float, turn: float
+    ) -> Outcome | None:
+        """Where the robot is (x, y in metres, yaw in radians) and how fast (m/s, rad/s); the end, if this is it."""
+        self._began = now if self._began is None else self._began
+        still = speed < _STILL_MPS and abs(turn) < _STILL_RADPS and _ending(self._note) is not None
+        if not still:
+            self._still_since = None
+        elif self._still_since is None:
+            self._still_since = now
+        if self._still_since is not None and now - self._still_since >= self._goal.still_s:
+            return self._judge(pose)
+        if now - self._began >= self._goal.time_out_s:
+            return self._outcome(pose, False, f"not there after {self._goal.time_out_s:.0f} s")
+        return None
+
+    def _judge(self, pose: tuple[float, float, float]) -> Outcome:
+        if _ending(self._note) != REACHED:
+            return self._outcome(pose, False, f"the model gave up: {self._note}")
+        outcome = self._outcome(pose, True, f"reached the {self._goal.target}")
+        if outcome.distance_m > self._goal.reach_m:
+            things = self._goal.scene.objects
+            nearest = min(things, key=lambda thing: bearing_and_distance(thing, pose)[1]).name
+            where = (
+                f"at the {nearest}" if nearest != self._goal.target else f"{outcome.distance_m:.1f} m away"
+            )
+            return self._outcome(pose, False, f"stopped {where}")
+        if outcome.facing_deg > self._goal.facing_deg:
+            return self._outcome(pose, False, f"stopped facing {outcome.facing_deg:.0f} degrees past it")
+        return outcome
+
+    def _outcome(self, pose: tuple[float, float, float], success: bool, reason: str) -> Outcome:
+        thing = self._goal.scene.objects[self._goal.scene.find(self._goal.target)]
+        angle, distance = bearing_and_distance(thing, pose)
+        return Outcome(success, reason, distance, abs(math.degrees(angle)))
+
+
+def _ending(note: str) -> str | None:
+    """The note without what changes from one action to the next, if it is one that ends a mission."""
+    if note.endswith(REACHED):
+        return REACHED
+    return next((ending for ending in _GIVING_UP if note.endswith(ending)), None)

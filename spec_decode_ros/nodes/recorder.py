@@ -1,0 +1,95 @@
+"""Records every topic into an mcap bag, without rosbag2 being installed; readable with and without ROS."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from spec_decode_ros.nodes.common import steady_clock
+
+_LOOK_PERIOD_S = 0.2
+_DEPTH = 100
+
+
+class BagRecorder:
+    """Subscribes to whatever topic appears and writes what it says, as it came.
+
+    Args:
+        node: whose subscriptions are used.
+        folder: where `<name>.mcap` and `metadata.yaml` go; older ones are replaced.
+        name: of the bag.
+    """
+
+    def __init__(self, node: Node, folder: Path, name: str = "demo") -> None:
+        from rosbags.rosbag2 import StoragePlugin, Writer
+        from rosbags.typesys import Stores, get_typestore
+
+        self._node = node
+        self._folder = folder
+        self._unfinished = folder / f".{name}" / name
+        shutil.rmtree(self._unfinished.parent, ignore_errors=True)
+        # Version 8 is what Humble's tools read too.
+        self._writer = Writer(self._unfinished, version=8, storage_plugin=StoragePlugin.MCAP)
+        self._writer.open()
+        self._types = get_typestore(Stores.ROS2_HUMBLE)
+        self._subscriptions: dict[str, Any] = {}
+        self.counts: dict[str, int] = {}
+        """Messages recorded, by topic."""
+        self.look()
+        self._timer = node.create_timer(_LOOK_PERIOD_S, self.look, clock=steady_clock())
+
+    def look(self) -> None:
+        """Subscribe to topics that are new since the last look."""
+        for topic, types in self._node.get_topic_names_and_types():
+            if topic not in self._subscriptions and self._node.count_publishers(topic):
+                self._subscribe(topic, types[0])
+
+    def _subscribe(self, topic: str, kind: str) -> None:
+        package, _, name = kind.partition("/msg/")
+        try:
+            message_type = getattr(importlib.import_module(f"{package}.msg"), name)
+            connection = self._writer.add_connection(topic, kind, typestore=self._types)
+        except (ImportError, AttributeError, KeyError) as error:
+            self._node.get_logger().warning(f"{topic} is not recorded: {kind} is unknown here ({error})")
+            self._subscriptions[topic] = None
+            return
+        self.counts[topic] = 0
+
+        def write(data: bytes) -> None:
+            self.counts[topic] += 1
+            self._writer.write(connection, time.time_ns(), data)
+
+        self._subscriptions[topic] = self._node.create_subscription(
+            message_type, topic, write, self._quality(topic), raw=True
+        )
+
+    def _quality(self, topic: str) -> QoSProfile:
+        """What every publisher of the topic can serve."""
+        offered = [info.qos_profile for info in self._node.get_publishers_info_by_topic(topic)]
+        reliable = all(quality.reliability == ReliabilityPolicy.RELIABLE for quality in offered)
+        latched = all(quality.durability == DurabilityPolicy.TRANSIENT_LOCAL for quality in offered)
+        return QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=_DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
+
+    def close(self) -> Path:
+        """Finish the bag and return its mcap file."""
+        self._node.destroy_timer(self._timer)
+        for subscription in self._subscriptions.values():
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+        self._writer.close()
+        for path in self._unfinished.iterdir():
+            path.replace(self._folder / path.name)
+        shutil.rmtree(self._unfinished.parent)
+        return self._folder / f"{self._unfinished.name}.mcap"
