@@ -1,0 +1,198 @@
+"""Training: first the vision tower alone on what stands where, then the whole model on the expert's answers.
+
+The draft learns the same way and then from the target's own distributions (distillation), since what counts for a
+draft is that the target agrees with it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch.nn import functional as F
+from transformers import Qwen2VLForConditionalGeneration
+
+from spec_decode_ros.training.batches import VELOCITY_PLACES, Batch, batches, make_batch
+from spec_decode_ros.training.dataset import Dataset
+from spec_decode_ros.training.network import CellHead, see, think
+
+Report = Callable[[str, float, dict[str, float]], None]
+"""Called with the phase's name, the fraction done and figures to show."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training, bounded by time, so that it ends when it was told to on any machine."""
+
+    name: str
+    minutes: float
+    peak_lr: float
+    batch: int = 32
+    warmup: float = 0.04
+    cell_weight: float = 0.0
+    answer_weight: float = 0.0
+    distill_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or self.batch < 1 or not 0 < self.peak_lr < 1:
+            raise ValueError(
+                f"phase {self.name}: minutes, batch and learning rate have to be positive: {asdict(self)}"
+            )
+
+    def learning_rate(self, fraction: float) -> float:
+        """Linear warm-up, then a cosine to zero."""
+        if fraction < self.warmup:
+            return self.peak_lr * max(fraction, 0.01 * self.warmup) / self.warmup
+        return (
+            self.peak_lr
+            * 0.5
+            * (1 + math.cos(math.pi * min(1.0, (fraction - self.warmup) / (1 - self.warmup))))
+        )
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return Batch(**{name: value.to(device) for name, value in vars(batch).items()})
+
+
+def _logits(model: Qwen2VLForConditionalGeneration, visual: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Logits (N, vocabulary) at the N places whose next token belongs to an answer."""
+    hidden = think(model, visual, batch.tokens, batch.question, batch.position)
+    return model.lm_head(hidden[batch.target >= 0])
+
+
+def fit(
+    model: Qwen2VLForConditionalGeneration,
+    cells: CellHead,
+    data: Dataset,
+    phase: Phase,
+    seed: int,
+    report: Report,
+    teacher: Qwen2VLForConditionalGeneration | None = None,
+    held_out: Dataset | None = None,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> None:
+    """Train ``model`` (and ``cells``) in place for one phase.
+
+    Args:
+        teacher: the model whose distributions are learned where ``distill_weight`` is positive.
+        held_out: examples that :func:`accuracy` is measured on now and then.
+        checkpoint: called whenever an intermediate state is worth keeping.
+    """
+    device = next(model.parameters()).device
+    parameters = [p for m in (model, cells) for p in m.parameters()]
+    decay = [p for p in parameters if p.dim() >= 2]
+    rest = [p for p in parameters if p.dim() < 2]
+    groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=phase.peak_lr, betas=(0.9, 0.98), fused=True)
+    model.train()
+    start = shown = saved = time.monotonic()
+    seen = 0
+    for step, cpu_batch in enumerate(batches(data, phase.batch, seed)):
+        fraction = (time.monotonic() - start) / (60 * phase.minutes)
+        if fraction >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = phase.learning_rate(fraction)
+        batch = _to(cpu_batch, device)
+        # bfloat16 products are almost twice as fast as float32 ones, on CPUs that have them as on GPUs.
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = _loss(model, cells, batch, phase, teacher)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        seen += phase.batch
+        now = time.monotonic()
+        if now - shown > 20:
+            report(
+                phase.name, fraction, {"step": step, "images/s": seen / (now - start), "loss": loss.item()}
+            )
+            shown = now
+        if now - saved > 240:
+            checkpoint()
+            if held_out is not None and phase.answer_weight + phase.distill_weight > 0:
+                report(phase.name, fraction, accuracy(model, held_out))
+            saved = time.monotonic()
+    model.eval()
+
+
+def _loss(
+    model: Qwen2VLForConditionalGeneration,
+    cells: CellHead,
+    batch: Batch,
+    phase: Phase,
+    teacher: Qwen2VLForConditionalGeneration | None,
+) -> torch.Tensor:
+    visual = see(model, batch.frames)
+    loss = visual.new_zeros((), dtype=torch.float32)
+    if phase.cell_weight:
+        loss = loss + phase.cell_weight * cells.loss(visual.float(), batch.presence, batch.place)
+    if not (phase.answer_weight or phase.distill_weight):
+        return loss
+    logits = _logits(model, visual, batch).float()
+    asked = batch.target >= 0
+    weight = batch.weight[asked] / batch.weight[asked].sum()
+    if phase.answer_weight:
+        losses = F.cross_entropy(logits, batch.target[asked], reduction="none")
+        loss = loss + phase.answer_weight * (losses * weight).sum()
+    if phase.distill_weight and teacher is not None:
+        with torch.no_grad():
+            wanted = _logits(teacher, see(teacher, batch.frames), batch).float().log_softmax(-1)
+        losses = F.kl_div(logits.log_softmax(-1), wanted, log_target=True, reduction="none").sum(-1)
+        loss = loss + phase.distill_weight * (losses * weight).sum()
+    return loss
+
+
+@torch.no_grad()
+def accuracy(
+    model: Qwen2VLForConditionalGeneration,
+    data: Dataset,
+    teacher: Qwen2VLForConditionalGeneration | None = None,
+) -> dict[str, float]:
+    """Shares of held-out answers that are right, token by token given the right beginning.
+
+    ``vx`` and ``wz`` count the questions whose answer moves toward an object in view; ``wz_near`` allows one step of
+    0.2 rad/s; ``all`` is every token of every answer. With a teacher, the teacher's own choice is what is right.
+    """
+    from spec_decode_ros.training.processor import build_tokenizer
+
+    device = next(model.parameters()).device
+    tokenizer = build_tokenizer()
+    words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    numbers = torch.full((len(words),), float("nan"))
+    for i, word in enumerate(words):
+        try:
+            numbers[i] = float(word)
+        except ValueError:
+            continue
+    toward = torch.tensor(tokenizer.convert_tokens_to_ids(["left", "right", "ahead", "reached"]))
+    was_training = model.training
+    model.eval()
+    sums: dict[str, list[float]] = {"vx": [], "wz": [], "wz_near": [], "all": []}
+    import numpy as np
+
+    for start in range(0, len(data), 64):
+        index = np.arange(start, min(start + 64, len(data)))
+        batch = _to(make_batch(data, index, np.zeros(len(index), bool)), device)
+        with torch.autocast(device.type, torch.bfloat16):
+            choice = _logits(model, see(model, batch.frames), batch).argmax(-1).cpu()
+            asked = (batch.target >= 0).cpu()
+            right = batch.target.cpu()[asked]
+            if teacher is not None:
+                right = _logits(teacher, see(teacher, batch.frames), batch).argmax(-1).cpu()
+        place, question = batch.place_in_answer.cpu()[asked], batch.question.cpu()[asked]
+        row = torch.arange(len(index))[:, None].expand(asked.shape)[asked]
+        group = row * 100 + question
+        goes = group[torch.isin(batch.target.cpu()[asked], toward)]
+        relevant = torch.isin(group, goes)
+        sums["all"] += (choice == right).tolist()
+        for name, where in zip(("vx", "wz"), VELOCITY_PLACES, strict=True):
+            mine = relevant & (place == where)
+            sums[name] += (choice[mine] == right[mine]).tolist()
+            if name == "wz":
+                sums["wz_near"] += ((numbers[choice[mine]] - numbers[right[mine]]).abs() < 0.25).tolist()
+    model.train(was_training)
+    return {name: sum(values) / max(1, len(values)) for name, values in sums.items()}
