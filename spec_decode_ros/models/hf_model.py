@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import DynamicCache
 
 from spec_decode_ros.decoding.sampling import choose
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.decoders import Decoder, decoder_for
 from spec_decode_ros.models.positions import multimodal_positions
 from spec_decode_ros.models.text import CheckpointText
 from spec_decode_ros.models.vision import ImageFamily, read_images
@@ -57,7 +57,7 @@ class HfModel:
         self.model = model.eval()
         self.text = text
         self.images = images
-        self.decoder: Any = model.get_decoder()
+        self.decoder: Decoder = decoder_for(model.get_decoder())
         self.head: Any = model.get_output_embeddings()
         self.embedding: Any = model.get_input_embeddings()
         table = cast("torch.Tensor", self.embedding.weight)
@@ -72,12 +72,6 @@ class HfModel:
                 f"The checkpoint's embedding has {table.shape[0]} rows but its tokenizer "
                 f"{text.size} tokens: the two do not belong together."
             )
-        layers = getattr(text_config, "layer_types", None) or ()
-        sliding = any(kind != "full_attention" for kind in layers) or (
-            not layers and getattr(text_config, "sliding_window", None)
-        )
-        self._own_masks = not sliding and model.config._attn_implementation == "sdpa"
-        self._triangle = torch.ones((0, 0), dtype=torch.bool, device=self.device)
 
     @torch.inference_mode()
     def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> Prompt:
@@ -144,28 +138,12 @@ class HfModel:
 
     @torch.inference_mode()
     def run(
-        self, embeddings: torch.Tensor, positions: torch.Tensor, cache: DynamicCache, past: int, keep: int
+        self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any, past: int, keep: int
     ) -> torch.Tensor:
         """One pass over new tokens behind `past` cached ones; logits (keep, vocabulary) of the last `keep`."""
-        hidden = self.decoder(
-            inputs_embeds=embeddings,
-            position_ids=positions,
-            attention_mask=self._mask(past, embeddings.shape[1]),
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
+        hidden = self.decoder.run(embeddings, positions, cache, past)
         # Rows of a padded head belong to no token and are never chosen.
         return self.head(hidden[0, -keep:])[:, : self.text.size]
-
-    def _mask(self, past: int, count: int) -> torch.Tensor | None:
-        """Causal mask (1, 1, count, past + count), a view into one triangle; None lets the model make its own."""
-        if not self._own_masks:
-            return None
-        total = past + count
-        if total > len(self._triangle):
-            size = max(256, 2 * total)
-            self._triangle = torch.ones((size, size), dtype=torch.bool, device=self.device).tril()
-        return self._triangle[None, None, past:total, :total]
 
     def choose(self, logits: torch.Tensor, first_position: int, sampling: Sampling) -> tuple[int, ...]:
         """The tokens that rows of logits (K, V) stand for, the first at answer position `first_position`."""
@@ -182,7 +160,7 @@ class Answer:
     def __init__(self, model: HfModel, prompt: Prompt) -> None:
         self.model = model
         self.prompt = prompt
-        self._cache: DynamicCache | None = None
+        self._cache: Any = None
         self._cached: list[int] = []
         self._length = 0
 
@@ -208,7 +186,6 @@ class Answer:
             )
         self._roll_back(past)
         embeddings, positions = self._inputs(tokens, past)
-        assert self._cache is not None
         try:
             logits = self.model.run(embeddings, positions, self._cache, past, keep)
         except BaseException:
@@ -236,9 +213,9 @@ class Answer:
     def _roll_back(self, length: int) -> None:
         """Forget everything behind the first `length` tokens."""
         if self._cache is None or length == 0:
-            self._cache = DynamicCache(config=self.model.decoder.config)
+            self._cache = self.model.decoder.new_cache()
         elif length < self._length:
-            self._cache.crop(length - self._length)
+            self.model.decoder.roll_back(self._cache, self._length, length)
 
     def close(self) -> None:
         """Free the cache; a later call to `logits` begins again."""

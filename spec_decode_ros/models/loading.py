@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.text import CheckpointText
-from spec_decode_ros.models.vision import image_family
+from spec_decode_ros.models.vision import image_family, quicken_vision
 
 if TYPE_CHECKING:
     from spec_decode_ros.models.pair import ModelConfig
@@ -129,7 +129,10 @@ def _load_weights(
         raise CheckpointError(
             f"The checkpoint {location} lacks {len(absent)} weights, such as {absent[0]}: download or train it again."
         )
-    return model.eval() if side.quantization != "none" else model.to(device).eval()
+    if side.quantization == "none":
+        model = model.to(device)
+    quicken_vision(model)
+    return model.eval()
 
 
 def _quantization(side: ModelConfig, device: torch.device) -> dict[str, Any]:

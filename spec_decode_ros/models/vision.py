@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from torch import nn
+from torch.nn import functional as F
 
 from spec_decode_ros.errors import SpecDecodeError
 
@@ -127,6 +129,26 @@ class QwenImages:
 
     def placeholders(self, inputs: Mapping[str, torch.Tensor], features: Sequence[torch.Tensor]) -> list[str]:
         return [self._image_token * len(feature) for feature in features]
+
+
+class FlatPatchEmbedding(nn.Module):
+    """Qwen2-VL's patch embedding as the matrix product that it is: a convolution whose kernel covers a whole patch."""
+
+    def __init__(self, convolution: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(convolution, nn.Conv3d)
+        self.weight = nn.Parameter(convolution.weight.data.flatten(1), requires_grad=False)
+        self.bias = convolution.bias
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        return F.linear(patches.to(self.weight.dtype), self.weight, self.bias)
+
+
+def quicken_vision(model: Any) -> None:
+    """Replace what transformers' vision towers do slowly; the features stay the same up to rounding."""
+    tower: Any = getattr(getattr(model, "model", None), "visual", None)
+    if tower is not None and isinstance(getattr(tower.patch_embed, "proj", None), nn.Conv3d):
+        tower.patch_embed = FlatPatchEmbedding(tower.patch_embed.proj)
 
 
 class LlavaImages:

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import reference
 import tiny_checkpoints
 
+from spec_decode_ros.models.decoders import SmallDecoder, TransformersDecoder
 from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
 from spec_decode_ros.models.verifier import HfVerifier
 
@@ -43,7 +44,7 @@ class Family:
 
     def reference(self, prompt: str, images: list[bytes], count: int) -> list[int]:
         """transformers' own greedy answer."""
-        return reference.generate(self.name, self.path, self.verifier.model.model, prompt, images, count)
+        return reference.generate(self.name, self.path, prompt, images, count)
 
 
 def pair_of(draft: Path, target: Path | None = None) -> PairConfig:
@@ -72,10 +73,16 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
     return checkpoint
 
 
-@pytest.fixture(scope="session", params=list(MAKERS))
+@pytest.fixture(scope="session", params=[*MAKERS, "qwen2_vl as it is", "llama as it is"])
 def family(request: pytest.FixtureRequest, checkpoints: Callable[[str], Path]) -> Family:
-    path = checkpoints(request.param)
-    return Family(request.param, path, load_verifier(pair_of(path)))
+    """Every family on the decoder that it gets on a CPU, and two on transformers' own."""
+    name = request.param.split()[0]
+    path = checkpoints(name)
+    verifier = load_verifier(pair_of(path))
+    assert isinstance(verifier.model.decoder, SmallDecoder)
+    if name != request.param:
+        verifier.model.decoder = TransformersDecoder(verifier.model.model.get_decoder())
+    return Family(name, path, verifier)
 
 
 @pytest.fixture(scope="session")

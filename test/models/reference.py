@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoTokenizer, LlavaProcessor, Qwen2VLProcessor, SmolVLMProcessor
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    LlavaProcessor,
+    Qwen2VLProcessor,
+    SmolVLMProcessor,
+)
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.processing_utils import ProcessorMixin
 
@@ -44,14 +54,18 @@ def _processor(name: str, path: Path, tokenizer: object) -> object:
         return SmolVLMProcessor(image_processor, tokenizer, None, image_seq_len=4)
 
 
-def generate(
-    name: str, path: Path, model: torch.nn.Module, prompt: str, images: list[bytes], count: int
-) -> list[int]:
-    """The greedy answer of at most `count` tokens."""
+@functools.lru_cache(maxsize=16)
+def _model(name: str, path: Path) -> Any:
+    kind = AutoModelForCausalLM if name == "llama" else AutoModelForImageTextToText
+    return kind.from_pretrained(path, dtype=torch.float32).eval()
+
+
+def generate(name: str, path: Path, prompt: str, images: list[bytes], count: int) -> list[int]:
+    """The greedy answer of at most `count` tokens, by a model that this package has not touched."""
     made = inputs(name, path, prompt, images)
+    made.setdefault("attention_mask", torch.ones_like(made["input_ids"]))
+    model = _model(name, path)
     if hasattr(model.model, "rope_deltas"):
         model.model.rope_deltas = None
-    if name == "llava":
-        made.setdefault("attention_mask", torch.ones_like(made["input_ids"]))
     out = model.generate(**made, do_sample=False, max_new_tokens=count)
     return out[0, made["input_ids"].shape[1] :].tolist()

@@ -187,7 +187,7 @@ def test_hub_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match="someone/nothing cannot be loaded .* network reaches the hub"):
+    with pytest.raises(CheckpointError, match=r"someone/nothing cannot be loaded .* network reaches the hub"):
         load_verifier(_pair("someone/nothing"))
 
 
