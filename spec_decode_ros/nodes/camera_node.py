@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 
@@ -79,3 +81,7 @@ class CameraNode(Node):
 def main(args: list[str] | None = None) -> int:
     """Entry point of the ``camera_node`` executable."""
     return run(CameraNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

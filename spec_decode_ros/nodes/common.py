@@ -180,7 +180,7 @@ class Diagnostics:
 
 
 def _text(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 # -- the main loop ------------------------------------------------------------------------------------------

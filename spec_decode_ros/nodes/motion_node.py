@@ -5,6 +5,7 @@ The rules are in :mod:`spec_decode_ros.robots.guard`; here are the topics, the c
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -47,6 +48,7 @@ PARAMETERS = (
     Parameter("rate", 20.0, "Hz, velocities sent a second", 5.0, 100.0, fixed=True),
     Parameter("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
     Parameter("frame_id", "base_link", "frame of the stamped velocities", fixed=True),
+    Parameter("action_s", 0.4, "s that an action lasts; the watchdog ends it earlier", 0.05, 0.5),
     Parameter("max_vx", _LIMITS.max_vx, "m/s, largest forward or backward speed", 0.0, 3.0),
     Parameter("max_wz", _LIMITS.max_wz, "rad/s, largest turn rate", 0.0, 4.0),
     Parameter("max_ax", _LIMITS.max_ax, "m/s², largest change of speed; a stop is immediate", 0.01, 20.0),
@@ -110,6 +112,7 @@ class MotionNode(Node):
                 now=time.monotonic(),
                 clock=clock_seconds(self),
                 verified=verified,
+                duration_s=self._settings["action_s"],
             )
         self._note(verdict)
 
@@ -216,3 +219,7 @@ class MotionNode(Node):
 def main(args: list[str] | None = None) -> int:
     """Entry point of the ``motion_node`` executable."""
     return run(MotionNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

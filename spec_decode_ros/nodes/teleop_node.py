@@ -25,6 +25,9 @@ PARAMETERS = (
     Parameter("wait_s", 10.0, "s to wait for somebody to hear a command", 0.0, 60.0, fixed=True),
 )
 
+_SETTLE_S = 1.0
+"""Seconds without a new listener after which all of them are taken to be found."""
+
 HELP = "type what the robot should do; empty line: emergency stop, release: lift it, quit: end"
 
 
@@ -41,6 +44,7 @@ class TeleopNode(Node):
         self._waiting: list[tuple[str, float]] = []
         self._closing = threading.Event()
         self._lock = threading.Lock()
+        self._listeners, self._settled = 0, 0.0
         self.finished = False
         self._timer = self.create_timer(0.05, self._send_waiting, clock=steady_clock())
         if self._settings["command"].strip():
@@ -64,12 +68,17 @@ class TeleopNode(Node):
                 self._waiting = [(line, time.monotonic() + self._settings["wait_s"])]
 
     def _send_waiting(self) -> None:
+        now = time.monotonic()
+        listeners = self._publisher.get_subscription_count()
+        if listeners != self._listeners:
+            self._listeners, self._settled = listeners, now + _SETTLE_S
         with self._lock:
             if not self._waiting:
                 return
             line, deadline = self._waiting[0]
-            heard = self._publisher.get_subscription_count() > 0
-            if not heard and time.monotonic() < deadline:
+            heard = listeners > 0
+            # Drafter and motion node are found one after the other; what is said between reaches only one of them.
+            if now < self._settled or (not heard and now < deadline):
                 return
             self._waiting.clear()
         if heard:
@@ -109,3 +118,7 @@ class TeleopNode(Node):
 def main(args: list[str] | None = None) -> int:
     """Entry point of the ``teleop_node`` executable."""
     return run(TeleopNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

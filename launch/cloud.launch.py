@@ -1,0 +1,58 @@
+"""What runs in the cloud: the verifier, for one robot or a fleet.
+
+    ros2 launch spec_decode_ros cloud.launch.py bind:=tcp://10.0.0.5:5555 device:=cuda
+
+`--show-args` lists the arguments. Without ROS 2 in the cloud, `spec-decode serve` is the same server.
+"""
+
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchDescription
+
+CONFIG = Path(__file__).resolve().parent.parent / "config" / "cloud.yaml"
+
+# Each sets the parameter of the same name where it is given; default, meaning and type.
+SETTINGS = {
+    "pair": ("model pair: a shipped name or the path of a pair file", str),
+    "bind": ("endpoint to listen on, tcp://ADDRESS:PORT", str),
+    "device": ("device of the target model: cpu, cuda or auto", str),
+    "threads": ("CPU threads of the target model", int),
+}
+
+
+def launch_nodes(context):
+    """The verifier, with what was given on the command line over what is in the parameter file."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in SETTINGS}
+    return [
+        Node(
+            package="spec_decode_ros",
+            executable="cloud_bridge_node",
+            name="cloud_bridge_node",
+            namespace=LaunchConfiguration("cloud_namespace"),
+            parameters=[
+                LaunchConfiguration("cloud_params_file"),
+                {name: SETTINGS[name][1](value) for name, value in given.items() if value},
+            ],
+            output="screen",
+        )
+    ]
+
+
+def generate_launch_description():
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("cloud_namespace", default_value="", description="namespace of the node"),
+            DeclareLaunchArgument(
+                "cloud_params_file", default_value=str(CONFIG), description="its parameters"
+            ),
+            *(
+                DeclareLaunchArgument(name, default_value="", description=f"{meaning}; empty: as in the file")
+                for name, (meaning, _) in SETTINGS.items()
+            ),
+            OpaqueFunction(function=launch_nodes),
+        ]
+    )

@@ -1,0 +1,74 @@
+"""What runs on the robot: drafter and motion guard, and a camera where none publishes yet.
+
+    ros2 launch spec_decode_ros robot.launch.py endpoint:=tcp://10.0.0.5:5555
+
+`ros2 launch spec_decode_ros robot.launch.py --show-args` lists the arguments. What is left out is as in the parameter
+file. Commands go to the topic `command`: `ros2 run spec_decode_ros teleop_node`.
+"""
+
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchDescription
+
+CONFIG = Path(__file__).resolve().parent.parent / "config" / "robot.yaml"
+
+# For each argument: its default, what it means, and the (node, parameter, type) that it sets where it is given.
+ARGUMENTS = {
+    "namespace": ("", "namespace of all nodes and topics, one for each robot of a fleet", ()),
+    "params_file": (str(CONFIG), "parameters of the nodes", ()),
+    "endpoint": ("", "where the verifier listens, tcp://HOST:PORT", (("drafter_node", "endpoint", str),)),
+    "pair": ("", "model pair: a shipped name or the path of a pair file", (("drafter_node", "pair", str),)),
+    "method": ("", "decoding method: auto, sync, cloud or edge", (("drafter_node", "method", str),)),
+    "source": (
+        "",
+        "start a camera node on this folder, video or device; empty: somebody else publishes frames",
+        (("camera_node", "source", str),),
+    ),
+    "stamped": (
+        "",
+        "cmd_vel as TwistStamped (true) or Twist (false)",
+        (("motion_node", "stamped", lambda text: text.lower() in ("true", "1", "yes")),),
+    ),
+    "unverified_factor": (
+        "",
+        "speed of drafts that the cloud has not confirmed, 0 to 1",
+        (("motion_node", "unverified_factor", float),),
+    ),
+    "cmd_vel": ("cmd_vel", "topic of the velocities that go out", ()),
+    "image": ("camera/image/compressed", "topic of the camera's CompressedImage", ()),
+}
+
+
+def launch_nodes(context):
+    """The nodes, with what was given on the command line over what is in the parameter file."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    parameters = {}
+    for name, (_, _, targets) in ARGUMENTS.items():
+        for node, parameter, kind in targets:
+            if given[name]:
+                parameters.setdefault(node, {})[parameter] = kind(given[name])
+    nodes = ["motion_node", "drafter_node"] + (["camera_node"] if given["source"] else [])
+    return [
+        Node(
+            package="spec_decode_ros",
+            executable=node,
+            name=node,
+            namespace=given["namespace"],
+            parameters=[given["params_file"], parameters.get(node, {})],
+            remappings=[("cmd_vel", given["cmd_vel"]), ("camera/image/compressed", given["image"])],
+            output="screen",
+        )
+        for node in nodes
+    ]
+
+
+def generate_launch_description():
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description, _) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=launch_nodes)])

@@ -1,0 +1,373 @@
+"""The robot's side: camera frames and commands in, verified actions out.
+
+A thread of its own decides, one frame after the other and always on the newest, so that neither frames nor
+commands nor the parameters wait for a model. Velocities go out the moment they are known: on action/draft
+while only the draft model has said them, on action/verified once the target has. Every message carries the
+stamp of the frame behind it, which is how the motion node tells old from new.
+"""
+
+from __future__ import annotations
+
+import collections
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import TwistStamped
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import String
+
+from spec_decode_ros.actions.action import ACTION_PERIOD_S
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.methods import METHODS, method_named
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.pair import DEFAULT_PAIR, load_drafter, load_pair_config
+from spec_decode_ros.nodes.common import (
+    ERROR,
+    EVENTS,
+    LATEST,
+    LATEST_FRAME,
+    OK,
+    WARN,
+    Diagnostics,
+    Health,
+    Parameter,
+    Settings,
+    clock_seconds,
+    run,
+    seconds,
+)
+from spec_decode_ros.nodes.pilot import Decision, Pilot
+from spec_decode_ros.robots.frames import to_jpeg
+from spec_decode_ros.runtime.edge import EdgeRuntime
+from spec_decode_ros.runtime.warmup import warm_up
+from spec_decode_ros.transport.client import Client
+from spec_decode_ros.viz.overlay import Overlay, Piece, draw_overlay
+
+PARAMETERS = (
+    Parameter("pair", DEFAULT_PAIR, "model pair: a shipped name or the path of a pair file", fixed=True),
+    Parameter("method", "auto", "how robot and cloud share the work", choices=tuple(METHODS), fixed=True),
+    Parameter("endpoint", "tcp://127.0.0.1:5555", "where the verifier listens, tcp://HOST:PORT", fixed=True),
+    Parameter("device", "", "device of the draft model: cpu, cuda, auto; empty: the pair's", fixed=True),
+    Parameter("threads", 0, "CPU threads of the draft model; 0: the pair's", 0, 256, fixed=True),
+    Parameter("temperature", 0.0, "0: greedy; above: seeded sampling", 0.0, 2.0, fixed=True),
+    Parameter("seed", 0, "seed of the sampling", 0, 2**31 - 1, fixed=True),
+    Parameter("action_period", ACTION_PERIOD_S, "s from one decision to the next, at least", 0.02, 5.0),
+    Parameter("max_frame_age", 0.5, "s, an older frame is not decided on", 0.02, 10.0),
+    Parameter("max_frame_width", 640, "pixels, wider frames are scaled down; 0: never", 0, 4096),
+    Parameter(
+        "deadline", 1.5, "s, an action that takes longer ends with what there is", 0.1, 60.0, fixed=True
+    ),
+    Parameter(
+        "fallback", True, "go on with unverified drafts when the cloud is gone; false: stop", fixed=True
+    ),
+    Parameter("publish_drafts", True, "publish action/draft before the verdict"),
+    Parameter("rest_after", 3, "equal standing actions until the robot rests; 0: never", 0, 1000, fixed=True),
+    Parameter("overlay", True, "draw overlay/compressed while somebody watches"),
+)
+
+_RECENT = 20
+
+
+@dataclass(frozen=True)
+class _Frame:
+    message: CompressedImage
+    stamp: float
+
+
+@dataclass
+class _Tally:
+    """Numbers for the diagnostics; the deciding thread writes, the others read."""
+
+    actions: int = 0
+    unverified: int = 0
+    invalid: int = 0
+    stale_frames: int = 0
+    problem: str = ""
+    text: str = ""
+    ttva_ms: collections.deque[float] = field(default_factory=lambda: collections.deque(maxlen=_RECENT))
+    ttfa_ms: collections.deque[float] = field(default_factory=lambda: collections.deque(maxlen=_RECENT))
+    counts: collections.deque[tuple[int, int, int]] = field(
+        default_factory=lambda: collections.deque(maxlen=_RECENT)
+    )
+
+
+class DrafterNode(Node):
+    """Subscribes camera/image/compressed and command; publishes action/*, overlay/compressed."""
+
+    def __init__(self) -> None:
+        super().__init__("drafter_node")
+        self._settings = settings = Settings(self, PARAMETERS)
+        method = method_named(settings["method"])
+        pair = load_pair_config(settings["pair"])
+        drafter = load_drafter(pair, settings["device"] or None, settings["threads"] or None)
+        warm_up(drafter)
+        self._decode = drafter.decode
+        self._client = (
+            Client(settings["endpoint"], pair.name, drafter.vocabulary) if method.uses_cloud else None
+        )
+        self._runtime = EdgeRuntime(
+            drafter,
+            self._client,
+            method,
+            deadline_s=settings["deadline"],
+            max_tokens=pair.max_tokens,
+            fallback=settings["fallback"],
+        )
+        sampling = Sampling(temperature=settings["temperature"], seed=settings["seed"])
+        self._pilot = Pilot(self._runtime, pair.prompt, sampling, settings["rest_after"])
+        self._pair, self._method = pair.name, method.name
+        self._tally = _Tally()
+        self._changed = threading.Condition()
+        self._frame: _Frame | None = None
+        self._command: str | None = None
+        self._command_count = 0
+        self._posture_said: tuple[int, str] | None = None
+        self._closing = False
+
+        self._verified = self.create_publisher(TwistStamped, "action/verified", LATEST)
+        self._draft = self.create_publisher(TwistStamped, "action/draft", LATEST)
+        self._text = self.create_publisher(String, "action/text", EVENTS)
+        self._posture = self.create_publisher(String, "action/posture", EVENTS)
+        self._overlay = self.create_publisher(CompressedImage, "overlay/compressed", LATEST)
+        self.create_subscription(CompressedImage, "camera/image/compressed", self._on_frame, LATEST_FRAME)
+        self.create_subscription(String, "command", self._on_command, EVENTS)
+        self._diagnostics = Diagnostics(self, "drafter", self._health)
+        self._thread = threading.Thread(target=self._decide_forever, name="deciding", daemon=True)
+        self._thread.start()
+        where = (
+            f" with the verifier at {settings['endpoint']}" if method.uses_cloud else " without a verifier"
+        )
+        self.get_logger().info(f"ready: pair {pair.name}, method {method.name}{where}")
+
+    # -- callbacks ------------------------------------------------------------------------------------------
+
+    def _on_frame(self, message: CompressedImage) -> None:
+        with self._changed:
+            self._frame = _Frame(message, seconds(message.header.stamp))
+            self._changed.notify()
+
+    def _on_command(self, message: String) -> None:
+        with self._changed:
+            self._command = message.data
+            self._command_count += 1
+            self._changed.notify()
+        self.get_logger().info(f"command: {message.data[:200]}")
+
+    # -- the deciding thread --------------------------------------------------------------------------------
+
+    def _decide_forever(self) -> None:
+        used = -1.0
+        command = 0
+        due = 0.0
+        while True:
+            with self._changed:
+                if self._closing:
+                    return
+                frame, wish, count = self._frame, self._command, self._command_count
+                wait_s = due - time.monotonic()
+                resting = count == command and self._pilot.resting
+                if wish is None or frame is None or frame.stamp == used or resting:
+                    wait_s = 0.5
+                if wait_s > 0.0:
+                    # A new frame or command wakes early; then everything is looked at again.
+                    self._changed.wait(wait_s)
+                    continue
+            assert frame is not None
+            assert wish is not None
+            used = frame.stamp
+            if count != command:
+                command = count
+                self._pilot.set_command(wish)
+            if self._usable(frame):
+                due = time.monotonic() + self._settings["action_period"]
+                self._decide(frame, count)
+
+    def _usable(self, frame: _Frame) -> bool:
+        age = clock_seconds(self) - frame.stamp
+        limit = self._settings["max_frame_age"]
+        if -limit <= age <= limit:
+            return True
+        self._tally.stale_frames += 1
+        self._tally.problem = f"the newest frame is {age:.2f} s old, at most {limit:g} s are allowed"
+        self.get_logger().warning(self._tally.problem, throttle_duration_sec=2.0)
+        return False
+
+    def _decide(self, frame: _Frame, command: int) -> None:
+        stamp = frame.message.header.stamp
+        last: list[tuple[float, float]] = []
+
+        def current() -> bool:
+            return command == self._command_count and not self._closing
+
+        def on_velocities(vx: float, wz: float, verified: bool) -> None:
+            if not current():
+                return
+            if verified:
+                last[:] = [(vx, wz)]
+                self._publish(vx, wz, stamp, verified=True)
+            elif self._settings["publish_drafts"]:
+                self._publish(vx, wz, stamp, verified=False)
+
+        captured = time.perf_counter() - max(0.0, clock_seconds(self) - frame.stamp)
+        try:
+            jpeg = to_jpeg(
+                bytes(frame.message.data), self._settings["max_frame_width"], name="the camera's frame"
+            )
+            decision = self._pilot.decide(jpeg, on_velocities, captured)
+        except SpecDecodeError as error:
+            self._give_up(stamp, str(error))
+            return
+        except Exception as error:
+            # Whatever a model or a driver raises, the robot stops, says so, and tries again with the next frame.
+            self.get_logger().error(
+                f"deciding failed: {type(error).__name__}: {error}", throttle_duration_sec=5.0
+            )
+            self._give_up(stamp, f"deciding failed: {type(error).__name__}: {error}")
+            return
+        if current():
+            self._carry_out(decision, stamp, last, command)
+            self._draw(jpeg, decision)
+
+    def _give_up(self, stamp: Time, problem: str) -> None:
+        self._tally.problem = problem
+        self.get_logger().warning(problem, throttle_duration_sec=2.0)
+        self._publish(0.0, 0.0, stamp, verified=True)
+
+    def _carry_out(
+        self, decision: Decision, stamp: Time, said: list[tuple[float, float]], command: int
+    ) -> None:
+        result, action = decision.result, decision.action
+        self._count(decision)
+        if action is None:
+            self._tally.invalid += 1
+            self._give_up(stamp, decision.problem)
+            return
+        self._tally.problem = ""
+        if not result.verified:
+            # Nothing here was confirmed, however early it was said: it goes out as the draft that it is.
+            self._publish(action.vx, action.wz, stamp, verified=False)
+            return
+        if said != [(action.vx, action.wz)]:
+            self._publish(action.vx, action.wz, stamp, verified=True)
+        self._text.publish(String(data=result.text))
+        if action.posture and self._posture_said != (command, action.posture):
+            self._posture_said = (command, action.posture)
+            self._posture.publish(String(data=action.posture))
+
+    def _publish(self, vx: float, wz: float, stamp: Time, *, verified: bool) -> None:
+        message = TwistStamped()
+        message.header.stamp = stamp
+        message.header.frame_id = "base_link"
+        message.twist.linear.x, message.twist.angular.z = float(vx), float(wz)
+        (self._verified if verified else self._draft).publish(message)
+
+    def _count(self, decision: Decision) -> None:
+        result, tally = decision.result, self._tally
+        stats = result.stats
+        tally.actions += 1
+        tally.text = result.text
+        tally.unverified += not result.verified
+        for name, kept in (("ttva_ms", tally.ttva_ms), ("ttfa_ms", tally.ttfa_ms)):
+            value = stats.get(name)
+            if isinstance(value, (int, float)):
+                kept.append(float(value))
+        tally.counts.append(
+            (int(stats["drafted"] or 0), int(stats["accepted"] or 0), int(stats["cloud_passes"] or 0))
+        )
+
+    def _draw(self, jpeg: bytes, decision: Decision) -> None:
+        if not self._settings["overlay"] or self._overlay.get_subscription_count() == 0:
+            return
+        result, action = decision.result, decision.action
+        took = result.stats["total_ms"]
+        status = f"{self._method}, {'verified' if result.verified else 'unverified'} after {took:.0f} ms"
+        if decision.problem:
+            status = decision.problem
+        overlay = Overlay(
+            self._pilot.command,
+            pieces(self._decode, result.tokens, result.fates),
+            action.vx if action else 0.0,
+            action.wz if action else 0.0,
+            result.verified,
+            status,
+        )
+        message = CompressedImage(format="jpeg", data=draw_overlay(jpeg, overlay))
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._overlay.publish(message)
+
+    # -- diagnostics and the end ----------------------------------------------------------------------------
+
+    def _health(self) -> Health:
+        tally, client = self._tally, self._client
+        counts = list(tally.counts)
+        drafted, accepted, passes = (sum(count[i] for count in counts) for i in range(3))
+        values: dict[str, object] = {
+            "pair": self._pair,
+            "method": self._method,
+            "command": self._command or "",
+            "action": tally.text,
+            "actions": tally.actions,
+            "unverified_actions": tally.unverified,
+            "invalid_actions": tally.invalid,
+            "stale_frames": tally.stale_frames,
+            "resting": self._pilot.resting,
+            "ttva_ms": _median(tally.ttva_ms),
+            "ttfa_ms": _median(tally.ttfa_ms),
+            "acceptance_rate": accepted / drafted if drafted else "",
+            "cloud_passes": passes / len(counts) if counts else "",
+        }
+        if client is not None:
+            connected = client.ready and client.silence_s < 3.5
+            values |= {"endpoint": client.endpoint, "connected": connected}
+            values["rtt_ms"] = "" if client.rtt_ms is None else client.rtt_ms
+            if client.refusal:
+                return Health(ERROR, client.refusal, values)
+            if not connected:
+                return Health(WARN, f"the verifier at {client.endpoint} does not answer", values)
+        if tally.problem:
+            return Health(WARN, tally.problem, values)
+        if self._command is None:
+            return Health(OK, "waiting for a command", values)
+        if self._frame is None:
+            return Health(WARN, "waiting for a camera frame", values)
+        return Health(OK, "resting until the next command" if self._pilot.resting else "deciding", values)
+
+    def close(self) -> None:
+        """End the deciding thread, then the runtime and the connection."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(self._settings["deadline"] + 2.0)
+        self._runtime.close()
+        if self._client is not None:
+            self._client.close()
+
+
+def pieces(decode, tokens: Sequence[int], fates: Sequence[str]) -> list[Piece]:  # type: ignore[no-untyped-def]
+    """The answer cut into its tokens' texts, each with its fate; tokens without text are left out."""
+    cut, before = [], ""
+    for index, fate in enumerate(fates):
+        text = decode(tokens[: index + 1])
+        if text[len(before) :].strip():
+            cut.append(Piece(text[len(before) :], fate))
+        before = text
+    return cut
+
+
+def _median(values: Sequence[float]) -> object:
+    return statistics.median(list(values)) if values else ""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of the ``drafter_node`` executable."""
+    return run(DrafterNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

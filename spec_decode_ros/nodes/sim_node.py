@@ -1,0 +1,162 @@
+"""A MuJoCo room with a Go2 in it, in real time: stands where the robot stands, with its camera and its legs."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+
+from geometry_msgs.msg import Twist, TwistStamped
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.nodes.common import (
+    ERROR,
+    EVENTS,
+    LATEST,
+    LATEST_FRAME,
+    OK,
+    WARN,
+    Diagnostics,
+    Health,
+    Parameter,
+    Settings,
+    run,
+    steady_clock,
+)
+from spec_decode_ros.sim.episode import make_task
+from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S
+from spec_decode_ros.sim.render import BACKENDS
+from spec_decode_ros.sim.simulation import Simulation
+
+PARAMETERS = (
+    Parameter("seed", 0, "of the room, its objects and the suggested task", 0, 2**31 - 1, fixed=True),
+    Parameter(
+        "target", "", "object whose distance is reported, such as 'red chair'; empty: the task's", fixed=True
+    ),
+    Parameter("backend", "auto", "how frames are drawn", choices=(*BACKENDS, "auto"), fixed=True),
+    Parameter("camera_rate", 10.0, "Hz, frames a second", 0.5, 30.0, fixed=True),
+    Parameter("odom_rate", 20.0, "Hz, odometry messages a second", 1.0, 50.0, fixed=True),
+    Parameter("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
+    Parameter(
+        "cmd_vel_timeout", 0.5, "s without a velocity until the robot stands, as the real one does", 0.1, 5.0
+    ),
+)
+
+
+class SimNode(Node):
+    """Publishes camera/image/compressed and odom; subscribes cmd_vel and posture."""
+
+    def __init__(self) -> None:
+        super().__init__("sim_node")
+        self._settings = settings = Settings(self, PARAMETERS)
+        task = make_task(settings["seed"])
+        self._target = settings["target"] or task.target
+        # Made here and used in timers and callbacks, which all run in this one thread, as OpenGL wants it.
+        self._sim = Simulation(task.scene, settings["seed"], settings["backend"])
+        self._sim.find_object(self._target)
+        self._sim.jpeg()
+        self._began = time.monotonic()
+        self._told = self._began
+        self._frames = self.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME)
+        self._odom = self.create_publisher(Odometry, "odom", LATEST)
+        kind = TwistStamped if settings["stamped"] else Twist
+        self.create_subscription(kind, "cmd_vel", self._on_velocity, LATEST)
+        self.create_subscription(String, "posture", self._on_posture, EVENTS)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        clock = steady_clock()
+        self.create_timer(CONTROL_PERIOD_S, self._advance, clock=clock)
+        self.create_timer(1.0 / settings["camera_rate"], self._publish_frame, clock=clock)
+        self.create_timer(1.0 / settings["odom_rate"], self._publish_odometry, clock=clock)
+        self._diagnostics = Diagnostics(self, "simulation", self._health)
+        self.get_logger().info(f"ready: room {settings['seed']}, try the command: go to the {self._target}")
+
+    def _on_velocity(self, message: TwistStamped | Twist) -> None:
+        twist = message.twist if isinstance(message, TwistStamped) else message
+        self._told = time.monotonic()
+        try:
+            self._sim.set_velocity(twist.linear.x, twist.angular.z)
+        except SpecDecodeError as error:
+            self._sim.set_velocity(0.0, 0.0)
+            self.get_logger().warning(str(error), throttle_duration_sec=2.0)
+
+    def _on_posture(self, message: String) -> None:
+        try:
+            self._sim.set_posture(message.data)
+        except SpecDecodeError as error:
+            self.get_logger().warning(str(error))
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._sim.reset()
+        self._began = time.monotonic()
+        response.success, response.message = True, "the robot is back at its start"
+        return response
+
+    def _advance(self) -> None:
+        now = time.monotonic()
+        if now - self._told > self._settings["cmd_vel_timeout"]:
+            self._sim.set_velocity(0.0, 0.0)
+        behind = now - self._began - self._sim.time
+        self._sim.catch_up(now - self._began)
+        if behind > 1.0:
+            # The machine is too slow for real time: go on from here and do not chase the clock.
+            self._began = now - self._sim.time
+
+    def _publish_frame(self) -> None:
+        message = CompressedImage(format="jpeg", data=self._sim.jpeg())
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.frame_id = "head_camera"
+        self._frames.publish(message)
+
+    def _publish_odometry(self) -> None:
+        odometry = self._sim.odometry
+        message = Odometry()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.frame_id, message.child_frame_id = "odom", "base_link"
+        pose, twist = message.pose.pose, message.twist.twist
+        pose.position.x, pose.position.y = odometry.pose.x, odometry.pose.y
+        pose.position.z = self._sim.robot.height
+        pose.orientation.z = math.sin(odometry.pose.yaw / 2.0)
+        pose.orientation.w = math.cos(odometry.pose.yaw / 2.0)
+        twist.linear.x, twist.linear.y, twist.angular.z = odometry.vx, odometry.vy, odometry.wz
+        self._odom.publish(message)
+
+    def _health(self) -> Health:
+        sim = self._sim
+        pose, collisions = sim.odometry.pose, sim.collisions
+        values: dict[str, object] = {
+            "target": self._target,
+            "distance": sim.distance_to(self._target),
+            "bearing_deg": math.degrees(sim.bearing_to(self._target)),
+            "collisions": len(collisions),
+            "last_collision": collisions[-1].thing if collisions else "",
+            "x": pose.x,
+            "y": pose.y,
+            "yaw": pose.yaw,
+            "path_length": sim.path_length,
+            "sim_time": sim.time,
+            "sitting": sim.robot.sitting,
+            "fallen": sim.robot.fallen,
+        }
+        if sim.robot.fallen:
+            return Health(ERROR, "the robot has fallen; call ~/reset", values)
+        if collisions:
+            return Health(WARN, f"touched {collisions[-1].thing}", values)
+        return Health(OK, "running", values)
+
+    def close(self) -> None:
+        """Free the camera, in the thread that made it."""
+        self._sim.close()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of the ``sim_node`` executable."""
+    return run(SimNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""What the operator sees: the frame, the command, the action's tokens coloured by fate, and where the robot goes."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+from spec_decode_ros.viz.style import FATE_COLORS, INK, MUTED, ORANGE, RED
+
+WIDTH = 640
+_MARGIN = 12
+_LEAST_PANEL = 92
+_LOOK_AHEAD_S = 1.5
+_PIXELS_PER_METRE = 190.0
+"""Scale of the path that is drawn on the frame: seen from above, the robot at the lower edge."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of the action's text, usually one token, and what became of it (a key of ``FATE_COLORS``)."""
+
+    text: str
+    fate: str
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One picture's worth of news. Velocities in m/s and rad/s; None where there is no action."""
+
+    instruction: str
+    pieces: Sequence[Piece] = ()
+    vx: float | None = None
+    wz: float | None = None
+    verified: bool = False
+    status: str = ""
+
+
+def draw_overlay(jpeg: bytes, overlay: Overlay, width: int = WIDTH, quality: int = 85) -> bytes:
+    """The frame with a panel under it, as JPEG bytes; the panel grows with the text."""
+    with Image.open(io.BytesIO(jpeg)) as frame:
+        height = max(1, round(frame.height * width / frame.width))
+        frame = frame.convert("RGB").resize((width, height))
+    if overlay.vx is not None and overlay.wz is not None:
+        _draw_motion(frame, overlay.vx, overlay.wz, overlay.verified)
+    panel = _panel(overlay, width)
+    picture = Image.new("RGB", (width, height + panel.height), "white")
+    picture.paste(frame, (0, 0))
+    picture.paste(panel, (0, height))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def unicycle_path(vx: float, wz: float, seconds: float, points: int = 24) -> list[tuple[float, float]]:
+    """Where constant velocities lead: (metres ahead, metres to the left) from the robot, the start included."""
+    path = []
+    for index in range(points + 1):
+        t = seconds * index / points
+        if abs(wz) < 1e-6:
+            path.append((vx * t, 0.0))
+        else:
+            path.append((vx / wz * math.sin(wz * t), vx / wz * (1.0 - math.cos(wz * t))))
+    return path
+
+
+def _draw_motion(frame: Image.Image, vx: float, wz: float, verified: bool) -> None:
+    draw = ImageDraw.Draw(frame)
+    origin = (frame.width / 2, frame.height - 14.0)
+    color = FATE_COLORS["accepted"] if verified else ORANGE
+    if vx == 0.0 and wz == 0.0:
+        x, y = origin
+        draw.rectangle((x - 9, y - 9, x + 9, y + 9), fill=RED, outline="white", width=2)
+        return
+    if abs(vx) < 0.05:  # turning on the spot: an arc around the robot
+        radius, sweep = 46.0, max(-2.4, min(2.4, wz * _LOOK_AHEAD_S))
+        angles = [sweep * index / 24 for index in range(25)]
+        points = [(origin[0] - radius * math.sin(a), origin[1] - radius * math.cos(a)) for a in angles]
+    else:
+        path = unicycle_path(vx, wz, _LOOK_AHEAD_S)
+        points = [
+            (origin[0] - left * _PIXELS_PER_METRE, origin[1] - ahead * _PIXELS_PER_METRE)
+            for ahead, left in path
+        ]
+    draw.line(points, fill="white", width=11, joint="curve")
+    draw.line(points, fill=color, width=7, joint="curve")
+    _draw_head(draw, points[-3], points[-1], color)
+
+
+def _draw_head(
+    draw: ImageDraw.ImageDraw, tail: tuple[float, float], tip: tuple[float, float], color: str
+) -> None:
+    angle = math.atan2(tip[1] - tail[1], tip[0] - tail[0])
+    corners = [
+        (tip[0] + 16 * math.cos(angle + turn), tip[1] + 16 * math.sin(angle + turn))
+        for turn in (0.0, 2.3, -2.3)
+    ]
+    draw.polygon(corners, fill=color, outline="white")
+
+
+def _panel(overlay: Overlay, width: int) -> Image.Image:
+    big, small = _font(17), _font(13)
+    panel = Image.new("RGB", (width, 4 * _LEAST_PANEL), "white")
+    draw = ImageDraw.Draw(panel)
+    y = 8.0
+    for line in _wrap(draw, _printable(overlay.instruction) or "no command yet", big, width - 2 * _MARGIN)[
+        :2
+    ]:
+        draw.text((_MARGIN, y), line, fill=INK, font=big)
+        y += 24
+    y = _draw_pieces(draw, overlay.pieces, y + 2, width)
+    if overlay.status:
+        draw.text((_MARGIN, y), _printable(overlay.status), fill=MUTED, font=small)
+        y += 20
+    return panel.crop((0, 0, width, max(_LEAST_PANEL, round(y) + 6)))
+
+
+def _draw_pieces(draw: ImageDraw.ImageDraw, pieces: Sequence[Piece], y: float, width: int) -> float:
+    font, x = _font(16), float(_MARGIN)
+    for piece in pieces[:64]:
+        text = _printable(piece.text).strip() or "·"
+        wide = draw.textlength(text, font=font)
+        if x + wide + 10 > width - _MARGIN and x > _MARGIN:
+            x, y = float(_MARGIN), y + 26
+        if y > 3 * _LEAST_PANEL:
+            break
+        draw.rectangle((x, y, x + wide + 8, y + 22), fill=FATE_COLORS.get(piece.fate, MUTED))
+        draw.text((x + 4, y + 2), text, fill="white", font=font)
+        x += wide + 12
+    return y + 28
+
+
+def _wrap(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont, width: float) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if draw.textlength(longer, font=font) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _font(size: int) -> ImageFont.ImageFont:
+    try:
+        return ImageFont.load_default(size)
+    except TypeError:  # Pillow before 10.1 has one size only
+        return ImageFont.load_default()
+
+
+def _printable(text: str) -> str:
+    """What every font can draw: one line of Latin-1, at most 300 characters."""
+    one_line = " ".join(text[:300].split())
+    return one_line.encode("latin-1", "replace").decode("latin-1")
