@@ -58,8 +58,10 @@ def run(args: argparse.Namespace) -> int:
     from spec_decode_ros.commands._output import write_json
     from spec_decode_ros.demo import report
     from spec_decode_ros.demo.goal import Goal
+    from spec_decode_ros.models.pair import load_pair_config
     from spec_decode_ros.sim.episode import make_task
 
+    pair = load_pair_config(args.pair).name
     console = Console(highlight=False, stderr=args.json == "-")
     goal = Goal(
         make_task(args.seed).scene,
@@ -72,12 +74,14 @@ def run(args: argparse.Namespace) -> int:
         (out / name).unlink(missing_ok=True)
     run_, comparison, decode = _run(args, goal, console)
     story = run_.story
-    caption = f"method {args.method}, RTT {args.rtt_ms:g} ms, pair {args.pair}"
-    outcome = f"{story.outcome.reason if story.outcome else 'not finished'} in {story.took_s:.1f} s"
+    caption = f"method {args.method}, RTT {args.rtt_ms:g} ms, pair {pair}"
+    outcome = f"{story.outcome.reason if story.outcome else 'not finished'}, {story.took_s:.1f} s"
     files = {"path": str(report.draw_walk(goal, story, out / "path.png", f"{outcome} · {caption}"))}
     if comparison is not None:
         files["frame"] = str(report.draw_frame(goal, comparison, decode, out / "frame.png", caption))
-        subtitle = f"the same frame by both methods · “{goal.instruction}” · RTT {args.rtt_ms:g} ms, pair {args.pair}"
+        subtitle = (
+            f"the same frame by both methods · “{goal.instruction}” · RTT {args.rtt_ms:g} ms, pair {pair}"
+        )
         files["timeline"] = str(report.draw_timeline(comparison, out / "timeline.png", subtitle))
     files |= {"bag": str(run_.bag), "summary": str(out / "summary.json")}
     document = report.summary(
@@ -85,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         story,
         comparison,
         method=args.method,
-        pair=args.pair,
+        pair=pair,
         seed=args.seed,
         rtt_ms=args.rtt_ms,
         recorded=run_.counts,

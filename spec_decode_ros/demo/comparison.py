@@ -80,10 +80,15 @@ class Comparison:
         pairs = zip(self.results[one], self.results[other], strict=True)
         return sum(a.tokens == b.tokens for a, b in pairs)
 
-    def typical(self, method: str) -> int:
-        """Index of the sample whose time to the verified action is the median of the method."""
-        times = [(float(r.stats["ttva_ms"] or 0.0), i) for i, r in enumerate(self.results[method])]
-        return sorted(times)[(len(times) - 1) // 2][1]
+    def typical(self) -> int:
+        """Index of the sample whose times to the verified action are nearest to every method's median."""
+        distance = [0.0] * len(self.samples)
+        for method, results in self.results.items():
+            middle = self.spread(method, "ttva_ms")
+            if middle is not None and middle.median > 0:
+                for index, result in enumerate(results):
+                    distance[index] += abs(float(result.stats["ttva_ms"] or 0.0) / middle.median - 1.0)
+        return distance.index(min(distance))
 
     def as_dict(self) -> dict[str, dict[str, dict[str, float] | None]]:
         """For JSON: method, number, then median and quartiles."""

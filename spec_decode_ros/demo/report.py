@@ -102,7 +102,7 @@ def print_summary(console: Console, document: dict[str, Any], comparison: Compar
 
     verdict = Text("SUCCESS ", "bold green") if document["success"] else Text("FAILED ", "bold red")
     console.print(
-        verdict + Text(f"“{document['instruction']}”: {document['reason']} in {document['seconds']:.1f} s")
+        verdict + Text(f"“{document['instruction']}”: {document['reason']}, {document['seconds']:.1f} s")
     )
     console.print(
         f"{document['verified_actions']} verified actions, {document['corrected_actions']} of them with velocities "
@@ -156,11 +156,11 @@ def draw_walk(goal: Goal, story: Story, out: Path, caption: str) -> Path:
 
 
 def draw_timeline(comparison: Comparison, out: Path, caption: str) -> Path:
-    """The frame that was typical for the last method, by every method."""
+    """A typical frame, by every method."""
     from spec_decode_ros.viz.timeline import ActionTimeline, draw_timelines
 
     methods = list(comparison.results)
-    place = comparison.typical(methods[-1])
+    place = comparison.typical()
     actions = []
     for method in methods:
         result = comparison.results[method][place]
@@ -194,6 +194,7 @@ def draw_frame(
     """A camera frame with the action that it led to."""
     from PIL import Image
 
+    from spec_decode_ros.viz.legend import with_legend
     from spec_decode_ros.viz.overlay import Overlay, draw_overlay
 
     method = list(comparison.results)[-1]
@@ -208,7 +209,7 @@ def draw_frame(
     jpeg = draw_overlay(comparison.samples[place].jpeg, overlay, width=960, quality=95)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(io.BytesIO(jpeg)) as picture:
-        picture.save(out)
+        with_legend(picture.convert("RGB")).save(out)
     return out
 
 

@@ -156,7 +156,7 @@ def _draw_walk(axes: Axes, path: np.ndarray, decisions: Sequence[Decision]) -> N
         marks = [d for d in decisions if d.corrected == corrected]
         if marks:
             x, y = [d.x for d in marks], [d.y for d in marks]
-            axes.plot(x, y, "o", color=color, mec="white", mew=0.8, ms=6.5, zorder=5, label=label)
+            axes.plot(x, y, "o", color=color, mec="white", mew=0.8, ms=5.5, zorder=5, label=label)
     _draw_robot(axes, path[0], style.GREY, "start")
     _draw_robot(axes, path[-1], style.INK, "end")
 
@@ -189,9 +189,10 @@ def _draw_robot(axes: Axes, pose: np.ndarray, color: str, label: str) -> None:
             zorder=6 if solid else 3.5,
         )
     )
-    behind = pose[:2] - _rotation(pose[2]) @ (length / 2 + 0.17, 0.0)
+    # The path leaves the start in front and reaches the end from behind.
+    beside = (0.0, -width / 2 - 0.2) if solid else (-length / 2 - 0.2, 0.0)
     axes.text(
-        *behind,
+        *(pose[:2] + _rotation(pose[2]) @ beside),
         label,
         color=color if solid else style.MUTED,
         fontsize=8.5,

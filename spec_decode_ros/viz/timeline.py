@@ -113,7 +113,9 @@ def _draw_action(
     for row in range(len(LANES)):
         axes.axhspan(row - 0.47, row + 0.47, color="#f4f5f7", lw=0, zorder=0)
     for row, lane in enumerate(LANES):
-        placed = _stack([span for span in action.spans if span[0] == lane])
+        spans = [span for span in action.spans if span[0] == lane]
+        # Messages travel side by side; the models do one thing after the other, whatever the clocks say.
+        placed = _stack(spans) if lane == "link" else [(span, 0) for span in spans]
         levels = max((level for _, level in placed), default=0) + 1
         height = _ROOM / levels
         for (_, name, start, end), level in placed:

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Environment
+from install_environment import ROOT, Environment
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,7 +9,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Environment
+from install_environment import ROOT, Environment
 
 NODES = sorted(path.stem for path in (ROOT / "spec_decode_ros/nodes").glob("*_node.py"))
 NO_BUILD_ENVIRONMENT = ("--no-deps", "--no-build-isolation", "-q")

@@ -1,0 +1,111 @@
+"""Methods are compared on the same frames, in alternating order, by medians that are computed right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from spec_decode_ros.demo import comparison as module
+from spec_decode_ros.demo.comparison import METRICS, Comparison, Sample, Spread, compare, speedup
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.runtime.edge import ActionResult
+
+
+def result(tokens: Sequence[int] = (1, 2), **stats: float | None) -> ActionResult:
+    everything = dict.fromkeys(METRICS) | stats
+    return ActionResult(tuple(tokens), "text", True, True, ("accepted",) * len(tokens), everything, ())
+
+
+class Codec:
+    """Stands for a drafter: only its text side is used."""
+
+    eos_ids = frozenset({9})
+
+    def encode(self, text: str) -> list[int]:
+        return [len(word) for word in text.split()]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, tuple[int, ...]]]:
+    """What was decoded, in order: method, prompt, last tokens."""
+    made: list[tuple[str, str, tuple[int, ...]]] = []
+
+    class Runtime:
+        def __init__(self, drafter, client, name, **_):
+            self.name = name
+
+        def act(self, prompt, images, last=()):
+            made.append((self.name, prompt, last))
+            return result(ttva_ms=100.0 if self.name == "cloud" else 50.0)
+
+        def close(self):
+            made.append((self.name, "closed", ()))
+
+    monkeypatch.setattr(module, "EdgeRuntime", Runtime)
+    return made
+
+
+SAMPLES = [Sample(b"a", "go", None), Sample(b"b", "go", "vx 0.4 wz"), Sample(b"c", "go", "vx 0.4 wz")]
+
+
+def test_the_order_alternates_and_every_method_sees_every_sample(calls):
+    compared = compare(SAMPLES, Codec(), None, warm_up=0)
+    acts = [call for call in calls if call[1] != "closed"]
+    assert [name for name, *_ in acts] == ["cloud", "auto", "auto", "cloud", "cloud", "auto"]
+    assert [len(results) for results in compared.results.values()] == [3, 3]
+    assert len(calls) - len(acts) == 2, "every runtime is closed"
+
+
+def test_the_last_action_is_in_the_prompt_and_is_a_draft(calls):
+    compare(SAMPLES[:2], Codec(), None, methods=("auto",), warm_up=0)
+    assert calls[0][1:] == ("go | last none", ())
+    assert calls[1][1:] == ("go | last vx 0.4 wz", (2, 3, 2, 9))
+
+
+def test_warm_up_is_not_measured_and_enough_is_enough(calls):
+    compared = compare(SAMPLES, Codec(), None, warm_up=2, enough=lambda: True)
+    assert [len(results) for results in compared.results.values()] == [1, 1]
+    assert len(compared.samples) == 1
+    assert len([call for call in calls if call[1] != "closed"]) == 2 * 2 + 2
+
+
+def test_no_frame_is_refused():
+    with pytest.raises(SpecDecodeError, match="at least one frame"):
+        compare([], Codec(), None)
+
+
+def test_median_and_quartiles():
+    assert Spread.of([4.0]) == Spread(4.0, 4.0, 4.0)
+    assert Spread.of([5.0, 1.0, 3.0, 2.0, 4.0]) == Spread(3.0, 2.0, 4.0)
+
+
+@pytest.fixture
+def compared() -> Comparison:
+    slow = [result((1, 2), ttva_ms=t, cloud_passes=10, cloud_busy_ms=20.0) for t in (90.0, 100.0, 300.0)]
+    fast = [
+        result((1, n), ttva_ms=t, cloud_passes=1, cloud_busy_ms=5.0)
+        for n, t in ((2, 55.0), (2, 50.0), (3, 45.0))
+    ]
+    return Comparison(SAMPLES, {"cloud": slow, "auto": fast})
+
+
+def test_numbers_that_do_not_apply_stay_empty(compared: Comparison):
+    assert compared.spread("cloud", "acceptance_rate") is None
+    table = compared.as_dict()
+    assert table["cloud"]["acceptance_rate"] is None
+    assert table["cloud"]["ttva_ms"] == {"median": 100.0, "p25": 95.0, "p75": 200.0}
+    assert set(table["auto"]) == {*METRICS, "capacity"}
+
+
+def test_capacity_is_one_period_of_compute_shared(compared: Comparison):
+    capacity = compared.spread("auto", "capacity")
+    assert capacity is not None
+    assert capacity.median == pytest.approx(1000 / 3 / 5.0)
+    assert compared.spread("cloud", "capacity").median == pytest.approx(1000 / 3 / 20.0)
+
+
+def test_agreement_typical_frame_and_ratios(compared: Comparison):
+    assert compared.agreement("cloud", "auto") == 2
+    assert compared.typical() == 1
+    assert speedup(compared, "cloud", "auto") == {"ttva": 2.0, "cloud_passes": 10.0, "cloud_busy": 4.0}

@@ -1,0 +1,124 @@
+"""The summary says what happened, in the names that are promised, and the frame that is shown is a telling one."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from spec_decode_ros.demo import report
+from spec_decode_ros.demo.comparison import METRICS, Comparison, Sample
+from spec_decode_ros.demo.goal import Goal, Outcome
+from spec_decode_ros.runtime.edge import ActionResult
+from spec_decode_ros.sim.scene import Scene, SceneObject
+
+GOAL = Goal(Scene((SceneObject("red", "chair", 2.0, 0.0),)), "red chair", "go to the red chair")
+
+
+def result(text: str, *fates: str) -> ActionResult:
+    stats = dict.fromkeys(METRICS) | {"ttva_ms": 80.0, "cloud_busy_ms": 10.0, "cloud_passes": 1.0}
+    return ActionResult(tuple(range(len(fates))), text, True, True, fates, stats, ())
+
+
+class Action:
+    def __init__(self, corrected: bool) -> None:
+        self.corrected, self.took_ms, self.pose = corrected, 90.0, (0.0, 0.0, 0.0)
+
+
+class Story:
+    """What the report reads of a mission's story."""
+
+    def __init__(self, success: bool = True, collisions: int = 0, finished: bool = True) -> None:
+        self.outcome = Outcome(success, "reached the red chair", 0.45, 3.0) if finished else None
+        self.took_s, self.collisions = 14.25, collisions
+        self.verified = [Action(False), Action(True), Action(False)]
+
+
+def summary(story: Story, comparison: Comparison | None = None) -> dict:
+    return report.summary(
+        GOAL,
+        story,
+        comparison,
+        method="auto",
+        pair="tiny",
+        seed=3,
+        rtt_ms=60.0,
+        recorded={"/odom": 5},
+        files={"path": "out/path.png"},
+    )
+
+
+def test_a_success_is_reached_without_touching_anything():
+    assert summary(Story())["success"] is True
+    assert summary(Story(success=False))["success"] is False
+    assert summary(Story(finished=False))["success"] is False
+    touched = summary(Story(collisions=1))
+    assert touched["success"] is False
+    assert "touched something" in touched["reason"]
+
+
+def test_the_summary_is_json_with_the_promised_names():
+    results = {"cloud": [result("a", "added")], "auto": [result("a", "accepted")]}
+    document = json.loads(
+        json.dumps(summary(Story(), Comparison([Sample(b"", "go", None)], results)), allow_nan=False)
+    )
+    assert {"success", "method", "rtt_ms", "verified_actions"} <= set(document)
+    assert document["method"] == "auto"
+    assert document["rtt_ms"] == 60.0
+    assert document["verified_actions"] == 3
+    assert document["corrected_actions"] == 1
+    assert document["mission_ttva_ms"]["median"] == 90.0
+    assert document["identical_answers"] == document["compared_frames"] == 1
+    for method in ("cloud", "auto"):
+        assert set(document["methods"][method]) == {*METRICS, "capacity"}
+        assert document["methods"][method]["ttva_ms"]["median"] == 80.0
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_the_printed_table_has_every_number_and_every_file(success: bool):
+    results = {"cloud": [result("a", "added")], "auto": [result("a", "accepted")]}
+    comparison = Comparison([Sample(b"", "go", None)], results)
+    out = io.StringIO()
+    report.print_summary(Console(file=out, width=120), summary(Story(success), comparison), comparison)
+    printed = out.getvalue()
+    assert ("SUCCESS" in printed) is success
+    assert ("FAILED" in printed) is not success
+    for label in report._LABELS.values():
+        assert label in printed
+    assert "out/path.png" in printed
+
+
+def test_without_a_single_action_there_is_still_a_summary():
+    story = Story(finished=False)
+    story.verified = []
+    document = summary(story)
+    assert document["verified_actions"] == 0
+    assert document["mission_ttva_ms"] is None
+    out = io.StringIO()
+    report.print_summary(Console(file=out, width=120), document, None)
+    assert "FAILED" in out.getvalue()
+
+
+def test_the_telling_frame_walks_to_the_target_with_mixed_fates():
+    results = [
+        result("vx 0.0 wz 0.8 | searching 40", "accepted", "added", "corrected"),
+        result("vx 0.4 wz 0.0 | red chair ahead 2.0", "accepted", "accepted"),
+        result("vx 0.4 wz 0.2 | red chair left 1.5", "accepted", "corrected"),
+        result("vx 0.0 wz 0.0 | red chair reached", "accepted", "corrected", "added"),
+    ]
+    assert report.most_telling(results, "red chair") == 2
+
+
+def test_the_answer_is_cut_into_its_tokens():
+    words = ["vx", " 0.4", "", " |"]
+    pieces = report.pieces(
+        lambda tokens: "".join(words[token] for token in tokens),
+        result("vx 0.4 |", "accepted", "corrected", "added", "added"),
+    )
+    assert [(piece.text, piece.fate) for piece in pieces] == [
+        ("vx", "accepted"),
+        (" 0.4", "corrected"),
+        (" |", "added"),
+    ]
