@@ -1,10 +1,9 @@
-"""Random checkpoints of every supported family, made once a session, and transformers' own answers to compare with."""
+"""Random checkpoints of every supported family, made once a session."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import reference
 import tiny_checkpoints
+from families import Family, pair_of
 
 from spec_decode_ros.models.decoders import SmallDecoder, TransformersDecoder
-from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
-from spec_decode_ros.models.verifier import HfVerifier
+from spec_decode_ros.models.pair import load_verifier
 
 MAKERS: dict[str, Callable[..., Path]] = {
     "qwen2_vl": tiny_checkpoints.make_qwen2_vl,
@@ -25,32 +23,6 @@ MAKERS: dict[str, Callable[..., Path]] = {
     "llava": tiny_checkpoints.make_llava,
     "llama": tiny_checkpoints.make_llama,
 }
-
-
-@dataclass(frozen=True)
-class Family:
-    """One loaded random checkpoint."""
-
-    name: str
-    path: Path
-    verifier: HfVerifier
-
-    @property
-    def sees(self) -> bool:
-        return self.name != "llama"
-
-    def images(self, seed: int = 1) -> list[bytes]:
-        return [tiny_checkpoints.jpeg(seed)] if self.sees else []
-
-    def reference(self, prompt: str, images: list[bytes], count: int) -> list[int]:
-        """transformers' own greedy answer."""
-        return reference.generate(self.name, self.path, prompt, images, count)
-
-
-def pair_of(draft: Path, target: Path | None = None) -> PairConfig:
-    """A pair on the CPU."""
-    sides = [ModelConfig(location=str(path), device="cpu") for path in (draft, target or draft)]
-    return PairConfig(name="random", draft=sides[0], target=sides[1])
 
 
 @pytest.fixture(scope="session", autouse=True)

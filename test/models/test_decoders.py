@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny_checkpoints
 import torch
-from conftest import Family, pair_of
+from families import Family, pair_of
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from spec_decode_ros.decoding.messages import Sampling

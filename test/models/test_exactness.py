@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-import reference
 import tiny_checkpoints
 import torch
-from conftest import Family, pair_of
+import transformers_reference
+from families import Family, pair_of
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.models.pair import load_verifier
@@ -138,7 +138,9 @@ def test_end_tokens_come_from_the_generation_settings(tmp_path) -> None:
     assert ending.eos_ids == {1, answer[3]}
     expected = answer[: answer.index(answer[3]) + 1]
     assert one_by_one(ending, PROMPT, images, LENGTH, GREEDY) == expected
-    assert reference.generate("qwen2_vl", tmp_path / "ending", PROMPT, images, LENGTH) == expected
+    assert (
+        transformers_reference.generate("qwen2_vl", tmp_path / "ending", PROMPT, images, LENGTH) == expected
+    )
 
 
 def test_rows_of_a_padded_head_are_never_chosen(tmp_path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny_checkpoints
-from conftest import Family
+from families import Family
 
 from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
 from spec_decode_ros.models.precision import Flip, find_flips

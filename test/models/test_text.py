@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny_checkpoints
-from conftest import Family, pair_of
+from families import Family, pair_of
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError

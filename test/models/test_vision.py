@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny_checkpoints
 import torch
-from conftest import Family
+from families import Family
 from PIL import Image
 from transformers import AutoImageProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil

@@ -1,0 +1,38 @@
+"""One loaded random checkpoint of a supported family, with transformers' own answers to compare with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tiny_checkpoints
+import transformers_reference
+
+from spec_decode_ros.models.pair import ModelConfig, PairConfig
+from spec_decode_ros.models.verifier import HfVerifier
+
+
+@dataclass(frozen=True)
+class Family:
+    """One loaded random checkpoint."""
+
+    name: str
+    path: Path
+    verifier: HfVerifier
+
+    @property
+    def sees(self) -> bool:
+        return self.name != "llama"
+
+    def images(self, seed: int = 1) -> list[bytes]:
+        return [tiny_checkpoints.jpeg(seed)] if self.sees else []
+
+    def reference(self, prompt: str, images: list[bytes], count: int) -> list[int]:
+        """transformers' own greedy answer."""
+        return transformers_reference.generate(self.name, self.path, prompt, images, count)
+
+
+def pair_of(draft: Path, target: Path | None = None) -> PairConfig:
+    """A pair on the CPU."""
+    sides = [ModelConfig(location=str(path), device="cpu") for path in (draft, target or draft)]
+    return PairConfig(name="random", draft=sides[0], target=sides[1])
