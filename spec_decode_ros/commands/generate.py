@@ -24,6 +24,7 @@ from spec_decode_ros.runtime.process import spawn_server
 from spec_decode_ros.runtime.threads import be_responsive
 from spec_decode_ros.runtime.warmup import warm_up
 from spec_decode_ros.transport.client import Client
+from spec_decode_ros.transport.keys import robot_keys
 from spec_decode_ros.transport.link import LinkProfile, link_process
 
 _JPEG = b"\xff\xd8\xff"
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="sample within this mass; 1 is off")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling")
     parser.add_argument("--endpoint", metavar="URL", help="a verifier that runs already; by default one is started")
+    parser.add_argument("--keys", metavar="DIR", help="this robot's keys, where the server at --endpoint wants them")
     parser.add_argument("--rtt-ms", type=float, default=0.0, metavar="R", help="put an emulated network in between")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds for the action (%(default)g)")
     parser.add_argument("--json", metavar="F", help="write the result here; - is standard output, and only it")
@@ -56,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
     config = load_pair_config(args.pair)
     if args.instruction is not None and not images:
         raise SpecDecodeError("An instruction needs the frame that it is about: add --image FILE, or use --prompt.")
+    if args.keys and not args.endpoint:
+        raise SpecDecodeError("--keys is for a server that runs already; name it with --endpoint.")
+    keys = robot_keys(args.keys) if args.keys else None
     profile = LinkProfile(rtt_ms=args.rtt_ms)
     be_responsive()
     with contextlib.ExitStack() as stack:
@@ -64,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         if endpoint:
             if profile.rtt_ms:
                 endpoint = stack.enter_context(link_process(endpoint, profile))
-            client = stack.enter_context(Client(endpoint, config.name, drafter.vocabulary))
+            client = stack.enter_context(Client(endpoint, config.name, drafter.vocabulary, keys=keys))
             client.wait_ready()
         runtime = stack.enter_context(
             EdgeRuntime(

@@ -12,10 +12,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import DEFAULT_PAIR, load_pair_config, load_verifier
 from spec_decode_ros.runtime.cloud import VerifierServer
 from spec_decode_ros.runtime.threads import be_responsive
 from spec_decode_ros.runtime.warmup import warm_up
+from spec_decode_ros.transport.keys import ServerKeys, make_keys, server_keys
 from spec_decode_ros.transport.process import READY
 from spec_decode_ros.transport.server import LOOPBACK
 
@@ -28,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where to listen, such as tcp://0.0.0.0:5555; by default a free port that only this machine reaches",
     )
+    parser.add_argument(
+        "--keys", metavar="DIR", help="let in only robots with keys, and encrypt; the keys are made in DIR on first use"
+    )
+    parser.add_argument("--new-robot", metavar="NAME", help="with --keys: make keys for one more robot")
     parser.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N; by default what the pair says")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="precision of the target")
     parser.add_argument("--threads", type=int, help="CPU threads of the target; 0 leaves the choice to torch")
@@ -40,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     if args.with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    keys = _keys(args.keys, args.new_robot)
     config = load_pair_config(args.pair)
     if args.dtype:
         config = replace(config, target=replace(config.target, dtype=args.dtype))
@@ -47,12 +54,22 @@ def run(args: argparse.Namespace) -> int:
     warm_up(verifier)
     be_responsive()
     stop = threading.Event()
-    with _set_by_signals(stop), VerifierServer(verifier, config.name, args.bind) as server:
+    with _set_by_signals(stop), VerifierServer(verifier, config.name, args.bind, keys=keys) as server:
         print(f"serving the pair {config.name} at {server.endpoint}; Ctrl-C ends it", file=sys.stderr, flush=True)
         print(f"{READY}{server.endpoint}", flush=True)
         while not stop.wait(1.0):
             pass
     return 0
+
+
+def _keys(folder: str | None, new_robot: str | None) -> ServerKeys | None:
+    if folder is None:
+        if new_robot:
+            raise SpecDecodeError("--new-robot makes keys; name their folder with --keys DIR.")
+        return None
+    for made in make_keys(folder, new_robot):
+        print(f"new keys: copy {made} to the robot, then delete it here", file=sys.stderr, flush=True)
+    return server_keys(folder)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from spec_decode_ros.decoding.messages import PROTOCOL, Close, Draft, Error, Err
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Verifier, VerifySession
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
+from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.server import LOOPBACK, Server
 
 _log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class VerifierServer:
         verifier: the target; only the model thread calls it.
         pair: name of the model pair, compared with the robots'.
         bind: endpoint to listen on; by default a free port of this machine only.
+        keys: with them only robots that have keys are served; see :mod:`spec_decode_ros.transport.keys`.
         expire_s: an action of which nothing was heard for so long is dropped.
         max_sessions: so many unfinished actions at once; further ones are answered with ``busy``.
     """
@@ -79,13 +81,14 @@ class VerifierServer:
         bind: str = LOOPBACK,
         *,
         limits: Limits = DEFAULT_LIMITS,
+        keys: ServerKeys | None = None,
         expire_s: float = 30.0,
         max_sessions: int = 64,
     ) -> None:
         self._verifier = verifier
         self._eos = frozenset(verifier.eos_ids)
         welcome = Welcome(PROTOCOL, pair, verifier.vocabulary, tuple(sorted(self._eos)))
-        self._server = Server(welcome, self._on_message, self._on_gone, bind, limits)
+        self._server = Server(welcome, self._on_message, self._on_gone, bind, limits, keys)
         self._expire_s = expire_s
         self._max_sessions = max_sessions
         self._sessions: dict[tuple[bytes, int], _Session] = {}

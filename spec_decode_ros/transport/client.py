@@ -31,6 +31,7 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, DOWN, Limits, WireError, decode, encode
 from spec_decode_ros.transport.handshake import HELLO_FIRST, HandshakeError, difference
+from spec_decode_ros.transport.keys import RobotKeys
 from spec_decode_ros.transport.loop import SocketLoop, common_options
 
 _log = logging.getLogger(__name__)
@@ -57,9 +58,17 @@ class Client:
         endpoint: where the verifier listens, such as ``tcp://10.0.0.5:5555``.
         pair: name of the model pair, compared with the server's.
         vocabulary: fingerprint of its vocabulary, compared with the server's.
+        keys: the robot's keys, for a server that wants them.
     """
 
-    def __init__(self, endpoint: str, pair: str, vocabulary: str, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        pair: str,
+        vocabulary: str,
+        limits: Limits = DEFAULT_LIMITS,
+        keys: RobotKeys | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self._hello = Hello(PROTOCOL, pair, vocabulary)
         self._limits = limits
@@ -80,6 +89,9 @@ class Client:
         sock.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues for a server that is not there
         sock.setsockopt(zmq.RECONNECT_IVL, 100)
         sock.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
+        if keys:
+            sock.curve_publickey, sock.curve_secretkey = keys.public, keys.secret
+            sock.curve_serverkey = keys.server
         try:
             sock.connect(endpoint)
         except zmq.ZMQError as error:
@@ -110,7 +122,7 @@ class Client:
         if not self._decided.wait(timeout_s):
             raise HandshakeError(
                 f"No verifier answered at {self.endpoint} within {timeout_s:g} s; start one there with "
-                "'spec-decode serve', or check the address and the network."
+                "'spec-decode serve', or check the address, the network and, if it wants keys, the keys."
             )
         if self._welcome is None:
             raise HandshakeError(self._refusal)

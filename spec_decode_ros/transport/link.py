@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 
 import zmq
@@ -108,7 +108,8 @@ class Link:
     def stop(self) -> None:
         """End the relay; what is under way is lost."""
         self._stop.set()
-        self._wake_in.send(b"x")
+        with suppress(OSError):  # the thread has ended already
+            self._wake_in.send(b"x")
         if self._thread:
             self._thread.join(timeout=5.0)
             self._thread = None

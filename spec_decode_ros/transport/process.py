@@ -16,7 +16,7 @@ import spec_decode_ros
 from spec_decode_ros.errors import SpecDecodeError
 
 READY = "ready "
-_GRACE_S = 3.0
+_GRACE_S = 5.0
 _TAIL_BYTES = 4000
 
 
@@ -29,7 +29,7 @@ def ready_child(command: Sequence[str], name: str, timeout_s: float) -> Iterator
     """Start `command`, wait for its ready line and yield what follows the word ``ready``.
 
     The child's standard input is a pipe that closes when this process dies, however it dies; children end when
-    they see it closed. At exit the child is asked to end, and killed after three seconds.
+    they see it closed. At exit the child is asked to end, and killed after five seconds.
 
     Raises:
         ChildError: if the child ends or stays silent for `timeout_s` seconds.

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
 
 from spec_decode_ros.decoding.messages import Error, ErrorCode, Hello, Message, Ping, Pong, Welcome
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, UP, Limits, WireError, decode, encode
 from spec_decode_ros.transport.handshake import HELLO_FIRST, difference
+from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.loop import SocketLoop, common_options
 
 _log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Server:
             `Close` of a client that was welcomed; must return quickly.
         on_gone: called in the socket's thread with a client that was found to be gone.
         bind: endpoint; by default a free port that only this machine can reach.
+        keys: with them only robots that have keys are let in, and everything is encrypted.
     """
 
     def __init__(
@@ -53,12 +56,17 @@ class Server:
         on_gone: Callable[[bytes], None] = lambda client: None,
         bind: str = LOOPBACK,
         limits: Limits = DEFAULT_LIMITS,
+        keys: ServerKeys | None = None,
     ) -> None:
         self._welcome = welcome
         self._on_message = on_message
         self._on_gone = on_gone
         self._bind = bind
         self._limits = limits
+        self._keys = keys
+        # Authentication is a matter of a whole context, so it gets one of its own.
+        self._context = zmq.Context() if keys else zmq.Context.instance()
+        self._authenticator: ThreadAuthenticator | None = None
         self._peers: collections.OrderedDict[bytes, float] = collections.OrderedDict()
         self._loop: SocketLoop | None = None
         self.endpoint = ""
@@ -69,21 +77,26 @@ class Server:
         Raises:
             SpecDecodeError: if the endpoint can't be bound.
         """
-        sock: zmq.Socket = zmq.Context.instance().socket(zmq.ROUTER)
+        sock: zmq.Socket = self._context.socket(zmq.ROUTER)
         common_options(sock, self._limits)
         sock.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to a client that is gone fails instead of vanishing
+        if self._keys:
+            self._authenticator = _authenticator(self._context, self._keys)
+            sock.curve_publickey, sock.curve_secretkey = self._keys.public, self._keys.secret
+            sock.curve_server = True
         try:
             sock.bind(self._bind)
         except zmq.ZMQError as error:
             sock.close(0)
+            self._end_context()
             raise SpecDecodeError(
                 f"The server can't listen on {self._bind} ({error.strerror}); choose a free address with --bind."
             ) from error
         self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
-        if not is_loopback(self.endpoint):
+        if not self._keys and not is_loopback(self.endpoint):
             _log.warning(
                 "%s can be reached from other machines and whoever reaches it may use it, unencrypted: "
-                "keep it inside a private network or a tunnel",
+                "use --keys, or keep it inside a private network",
                 self.endpoint,
             )
         self._loop = SocketLoop(
@@ -95,6 +108,13 @@ class Server:
     def stop(self) -> None:
         if self._loop:
             self._loop.stop()
+        self._end_context()
+
+    def _end_context(self) -> None:
+        if self._authenticator:
+            self._authenticator.stop()
+            self._authenticator = None
+            self._context.destroy(linger=0)
 
     def send(self, client: bytes, message: Message) -> None:
         """Send to one client, from any thread. What a vanished or overfull client misses is dropped."""
@@ -137,3 +157,10 @@ class Server:
     def _on_unsent(self, frames: list[bytes], error: zmq.ZMQError) -> None:
         if error.errno == zmq.EHOSTUNREACH and self._peers.pop(frames[0], None) is not None:
             self._on_gone(frames[0])
+
+
+def _authenticator(context: zmq.Context, keys: ServerKeys) -> ThreadAuthenticator:
+    authenticator = ThreadAuthenticator(context)
+    authenticator.start()
+    authenticator.configure_curve(domain="*", location=str(keys.robots))
+    return authenticator

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from spec_decode_ros import cli
 from spec_decode_ros.runtime.process import spawn_server
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.process import ChildError
@@ -35,22 +38,19 @@ def server(folder: Path):
         yield endpoint
 
 
-def spec_decode(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "spec_decode_ros.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-    )
+def spec_decode(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of the command, in this process: loading torch takes seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main(list(arguments))
+    return code, out.getvalue(), err.getvalue()
 
 
 def generate(folder: Path, *arguments: str) -> dict:
     common = ["--pair", str(folder / "pair.yaml"), "--image", str(folder / "frame.jpg"), "--json", "-"]
-    done = spec_decode("generate", *common, "--instruction", "go to the red chair", *arguments)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    code, out, err = spec_decode("generate", *common, "--instruction", "go to the red chair", *arguments)
+    assert code == 0, err
+    return json.loads(out)
 
 
 def test_generate_says_the_same_with_every_method_and_any_round_trip_time(folder: Path, server: str) -> None:
@@ -69,6 +69,25 @@ def test_generate_starts_a_server_of_its_own(folder: Path, server: str) -> None:
     assert own["tokens"] == generate(folder, "--endpoint", server, "--method", "cloud", *arguments)["tokens"]
 
 
+def test_generate_for_people_names_the_text_and_the_numbers(folder: Path, server: str, tmp_path: Path) -> None:
+    files = ["--image", str(folder / "frame.jpg"), "--json", str(tmp_path / "out" / "result.json")]
+    command = ["generate", "--pair", str(folder / "pair.yaml"), "--endpoint", server, "--instruction", "go", *files]
+    code, out, _ = spec_decode(*command)
+    assert code == 0
+    document = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert out.splitlines()[0] == document["text"]
+    assert "verified by the target" in out and "ttva_ms" in out
+
+
+def test_generate_takes_any_prompt_without_an_image(folder: Path, server: str) -> None:
+    arguments = ["--pair", str(folder / "pair.yaml"), "--endpoint", server, "--json", "-"]
+    code, out, _ = spec_decode("generate", "--prompt", "turn left", "--max-tokens", "5", *arguments)
+    assert code == 0
+    document = json.loads(out)
+    assert 1 <= len(document["tokens"]) <= 5
+    assert document["action"] is None and document["prompt"] == "turn left"
+
+
 def test_generate_on_the_edge_alone_is_unverified(folder: Path) -> None:
     edge = generate(folder, "--method", "edge")
     assert edge["tokens"] and not edge["verified"]
@@ -84,10 +103,10 @@ def test_generate_refuses_wrong_use_with_one_sentence(folder: Path, tmp_path: Pa
         (["--instruction", "go", "--image", str(tmp_path / "text.jpg")], "JPEG or PNG"),
         (["--prompt", "go", "--temperature", "-1"], "temperature"),
     ):
-        done = spec_decode("generate", *pair, *arguments)
-        assert done.returncode == 2
-        assert sentence in done.stderr and "Traceback" not in done.stderr
-        assert not done.stdout
+        code, out, err = spec_decode("generate", *pair, *arguments)
+        assert code == 2
+        assert sentence in err and len(err.splitlines()) == 1
+        assert not out
 
 
 def test_a_server_of_another_pair_is_refused(server: str) -> None:
@@ -95,9 +114,10 @@ def test_a_server_of_another_pair_is_refused(server: str) -> None:
         client.wait_ready(WAIT_S)
 
 
-def test_serve_ends_on_a_signal_and_says_where_it_listens(folder: Path) -> None:
+def test_serve_with_keys_lets_only_robots_with_keys_in_and_ends_on_a_signal(folder: Path, tmp_path: Path) -> None:
+    serve = ["serve", "--pair", str(folder / "pair.yaml"), "--keys", str(tmp_path), "--threads", "1"]
     child = subprocess.Popen(
-        [sys.executable, "-m", "spec_decode_ros.cli", "serve", "--pair", str(folder / "pair.yaml")],
+        [sys.executable, "-m", "spec_decode_ros.cli", *serve],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
@@ -106,7 +126,12 @@ def test_serve_ends_on_a_signal_and_says_where_it_listens(folder: Path) -> None:
     )
     try:
         assert child.stdout is not None
-        assert child.stdout.readline().startswith("ready tcp://127.0.0.1:")
+        ready, endpoint = child.stdout.readline().split()
+        assert ready == "ready" and endpoint.startswith("tcp://127.0.0.1:")
+        with Client(endpoint, "tiny", "words") as client, pytest.raises(ValueError, match="No verifier answered"):
+            client.wait_ready(1.0)
+        let_in = generate(folder, "--endpoint", endpoint, "--keys", str(tmp_path / "robot"))
+        assert let_in["verified"]
         child.send_signal(signal.SIGINT)
         assert child.wait(30.0) == 0
     finally:
