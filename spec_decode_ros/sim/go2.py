@@ -31,7 +31,7 @@ PHYSICS_STEPS = round(CONTROL_PERIOD_S / PHYSICS_STEP_S)
 STANDING_HEIGHT_M = 0.33
 
 # Slew limits of the commanded velocity, m/s² and rad/s².
-ACCELERATION = np.array([1.5, 4.0])
+ACCELERATION = np.array([3.0, 8.0])
 MAX_COMMAND = np.array([1.0, 1.5])
 
 # With a zero command the robot changes from stepping to holding its pose below this speed, or after a time.
@@ -40,6 +40,8 @@ HOLD_AFTER_S = 0.6
 HOLD_BLEND_S = 0.25
 WALK_BLEND_S = 0.10
 POSTURE_S = 1.2
+# Seconds of standing still before it lowers itself: from a step, with a foot in the air, it would topple.
+SETTLE_S = 0.8
 
 WALK_KP, WALK_KD = 20.0, 0.5
 HOLD_KP, HOLD_KD = 40.0, 1.0
@@ -108,6 +110,7 @@ class Go2:
         self._hold = 1.0
         self._idle_s = 0.0
         self._sitting = False
+        self._lowered = False
         self._posture_from = DEFAULT_POSE.copy()
         self._posture_s = POSTURE_S
         self._touched: tuple[str, ...] = ()
@@ -129,20 +132,11 @@ class Go2:
 
     def stand_up(self) -> None:
         """Rise from sitting; nothing happens to a robot that stands."""
-        if self._sitting:
-            self._sitting = False
-            self._begin_posture()
+        self._sitting = False
 
     def sit_down(self) -> None:
-        """Stop and lie down on the belly; nothing happens to a robot that sits."""
-        if not self._sitting:
-            self._sitting = True
-            self._begin_posture()
-
-    def _begin_posture(self) -> None:
-        self._posture_from = self._target.copy()
-        self._posture_s = 0.0
-        self._command[:] = 0.0
+        """Stop, and once it stands still lie down on the belly; nothing happens to a robot that sits."""
+        self._sitting = True
 
     # ---------------------------------------------------------------- time
 
@@ -162,10 +156,11 @@ class Go2:
         self._touched = tuple(sorted(touched))
 
     def _choose_target(self) -> tuple[NDArray[np.float64], tuple[float, float]]:
-        if self._sitting or self._posture_s < POSTURE_S:
+        if self._changes_posture():
             return self._posture_target(), (HOLD_KP, HOLD_KD)
         step = ACCELERATION * CONTROL_PERIOD_S
-        self._command += np.clip(self._wanted - self._command, -step, step)
+        wanted_now = np.zeros(2) if self._sitting else self._wanted
+        self._command += np.clip(wanted_now - self._command, -step, step)
         speed = self.velocity
         moving = bool(np.any(self._command != 0.0))
         if moving:
@@ -192,12 +187,24 @@ class Go2:
         gains = (WALK_KP + h * (HOLD_KP - WALK_KP), WALK_KD + h * (HOLD_KD - WALK_KD))
         return (1.0 - h) * walk + h * DEFAULT_POSE, gains
 
+    def _changes_posture(self) -> bool:
+        """Whether the joints follow a posture now. A new one begins from standing still or at a posture's end."""
+        if self._posture_s < POSTURE_S:
+            return True
+        still = self._hold >= 1.0 and self._idle_s >= SETTLE_S
+        if self._sitting != self._lowered and (self._lowered or still):
+            self._lowered = self._sitting
+            self._posture_from = self._target.copy()
+            self._posture_s = 0.0
+        return self._lowered or self._posture_s < POSTURE_S
+
     def _posture_target(self) -> NDArray[np.float64]:
         self._posture_s = min(POSTURE_S, self._posture_s + CONTROL_PERIOD_S)
         part = self._posture_s / POSTURE_S
         blend = part * part * (3.0 - 2.0 * part)
-        goal = SIT_POSE if self._sitting else DEFAULT_POSE
-        self._hold = 1.0
+        goal = SIT_POSE if self._lowered else DEFAULT_POSE
+        self._hold, self._idle_s = 1.0, 0.0
+        self._command[:] = 0.0
         return (1.0 - blend) * self._posture_from + blend * goal
 
     def _obstacle_contacts(self) -> set[str]:

@@ -96,7 +96,7 @@ class VelocityTrim:
 
     _FILTER_S = 0.25
     # The legs follow a new command this late; what isn't there yet for that reason is not missing.
-    _LAG_S = 0.25
+    _LAG_S = 0.05
     _GAIN = np.array([0.8, 0.8, 1.2])
     _LIMIT = np.array([0.20, 0.20, 0.35])
 

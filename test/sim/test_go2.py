@@ -143,9 +143,28 @@ def test_sits_down_refuses_to_walk_and_stands_up(robot: Go2) -> None:
 def test_sits_down_while_walking_without_a_fall(robot: Go2) -> None:
     drive(robot, 2.0, 0.6, 0.4)
     robot.sit_down()
-    drive(robot, 2.0)
+    drive(robot, 4.0)
     assert not robot.fallen
     assert robot.height < 0.16
+
+
+def test_hasty_orders_never_make_it_fall(model: mujoco.MjModel) -> None:
+    """Postures in mid-step, reversals and orders that contradict each other, each after a random short while."""
+    robot = Go2(model, Pose(8.0, 0.0, 0.0), seed=2)
+    rng = np.random.default_rng(2)
+    for _ in range(60):
+        order = rng.random()
+        if order < 0.15:
+            robot.sit_down()
+        elif order < 0.35:
+            robot.stand_up()
+        drive(
+            robot,
+            rng.uniform(0.05, 0.8),
+            rng.choice([0.0, 0.2, 0.6, -0.3]),
+            rng.choice([0.0, 0.8, -0.8, 1.5]),
+        )
+        assert not robot.fallen
 
 
 def test_same_seed_same_motion_other_seed_another(model: mujoco.MjModel) -> None:
