@@ -36,7 +36,7 @@ def command_names() -> list[str]:
 def _summary(name: str) -> str:
     """First line of a command module's docstring, read without importing (and so without its imports)."""
     spec = importlib.util.find_spec(f"{commands.__name__}.{name}")
-    source = spec.loader.get_source(spec.name) if spec and spec.loader else None
+    source = spec.loader.get_source(spec.name) if spec and spec.loader else None  # type: ignore[attr-defined]
     docstring = ast.get_docstring(ast.parse(source)) if source else None
     return (docstring or name).splitlines()[0].rstrip(".")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
@@ -45,6 +46,10 @@ class Spread:
     median: float
     low: float
     high: float
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return {"median": round(self.median, 4), "p25": round(self.low, 4), "p75": round(self.high, 4)}
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
@@ -97,11 +102,7 @@ class Comparison:
             table[method] = {}
             for metric in (*METRICS, "capacity"):
                 spread = self.spread(method, metric)
-                table[method][metric] = spread and {
-                    "median": round(spread.median, 4),
-                    "p25": round(spread.low, 4),
-                    "p75": round(spread.high, 4),
-                }
+                table[method][metric] = spread.as_dict() if spread else None
         return table
 
 
@@ -111,7 +112,7 @@ def compare(
     client: Client,
     *,
     methods: Sequence[str] = ("cloud", "auto"),
-    style: PromptStyle = "trained",
+    style: str = "trained",
     max_tokens: int = 64,
     warm_up: int = 2,
     enough: Callable[[], bool] = lambda: False,
@@ -153,8 +154,8 @@ def compare(
     return Comparison(samples[:count], results)
 
 
-def _act(runtime: EdgeRuntime, drafter: Drafter, sample: Sample, style: PromptStyle) -> ActionResult:
-    prompt = build_prompt(sample.instruction, sample.last_action, style)
+def _act(runtime: EdgeRuntime, drafter: Drafter, sample: Sample, style: str) -> ActionResult:
+    prompt = build_prompt(sample.instruction, sample.last_action, cast(PromptStyle, style))
     last: tuple[int, ...] = ()
     if sample.last_action:
         last = tuple(drafter.encode(sample.last_action))

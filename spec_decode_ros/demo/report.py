@@ -66,7 +66,7 @@ def summary(
         "collisions": story.collisions,
         "verified_actions": len(story.verified),
         "corrected_actions": sum(action.corrected for action in story.verified),
-        "mission_ttva_ms": _as_dict(Spread.of(waits)) if waits else None,
+        "mission_ttva_ms": Spread.of(waits).as_dict() if waits else None,
         "methods": comparison.as_dict() if comparison else {},
         "recorded": dict(sorted(recorded.items())),
         "files": files,
@@ -89,10 +89,6 @@ def _reason(story: Story) -> str:
         return "not finished"
     touched = ", but touched something on the way" if story.collisions else ""
     return story.outcome.reason + touched
-
-
-def _as_dict(spread: Spread) -> dict[str, float]:
-    return {"median": round(spread.median, 3), "p25": round(spread.low, 3), "p75": round(spread.high, 3)}
 
 
 def print_summary(console: Console, document: dict[str, Any], comparison: Comparison | None) -> None:

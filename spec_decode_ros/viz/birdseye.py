@@ -191,8 +191,10 @@ def _draw_robot(axes: Axes, pose: np.ndarray, color: str, label: str) -> None:
     )
     # The path leaves the start in front and reaches the end from behind.
     beside = (0.0, -width / 2 - 0.2) if solid else (-length / 2 - 0.2, 0.0)
+    x, y = pose[:2] + _rotation(pose[2]) @ beside
     axes.text(
-        *(pose[:2] + _rotation(pose[2]) @ beside),
+        x,
+        y,
         label,
         color=color if solid else style.MUTED,
         fontsize=8.5,
