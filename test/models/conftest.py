@@ -20,6 +20,7 @@ from spec_decode_ros.models.pair import load_verifier
 MAKERS: dict[str, Callable[..., Path]] = {
     "qwen2_vl": tiny_checkpoints.make_qwen2_vl,
     "smolvlm": tiny_checkpoints.make_smolvlm,
+    "idefics3": tiny_checkpoints.make_idefics3,
     "llava": tiny_checkpoints.make_llava,
     "llama": tiny_checkpoints.make_llama,
 }

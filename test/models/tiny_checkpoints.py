@@ -12,6 +12,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ import yaml
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    AutoModelForImageTextToText,
     CLIPVisionConfig,
+    Idefics3Config,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
@@ -28,8 +31,8 @@ from transformers import (
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     SmolVLMConfig,
-    SmolVLMForConditionalGeneration,
 )
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
@@ -235,13 +238,14 @@ def make_smolvlm(
     layers: int = 2,
     words: Sequence[str] = WORDS,
     splitting: bool = True,
+    kind: type[SmolVLMConfig] | type[Idefics3Config] = SmolVLMConfig,
 ) -> Path:
     """A SmolVLM checkpoint: image cut into tiles of 32 x 32 when `splitting`, four visual tokens a tile."""
     path = Path(path)
     special = ["<|endoftext|>", "<end_of_utterance>", "<|im_start|>", "<fake_token_around_image>", "<image>"]
     special += ["<global-img>", *(f"<row_{row}_col_{col}>" for row in range(1, 5) for col in range(1, 5))]
     tokenizer = make_tokenizer(path, special, words, SMOLVLM_TEMPLATE)
-    config = SmolVLMConfig(
+    config = kind(
         text_config={"model_type": "llama", **_text_config(len(tokenizer), width, layers)},
         vision_config={
             "hidden_size": 32,
@@ -255,12 +259,18 @@ def make_smolvlm(
         scale_factor=2,
         pad_token_id=0,
     )
-    model = SmolVLMForConditionalGeneration(config).eval()
+    model = AutoModelForImageTextToText.from_config(config).eval()
     scramble(model, seed)
-    SmolVLMImageProcessorPil(
+    processor = SmolVLMImageProcessorPil if kind is SmolVLMConfig else Idefics3ImageProcessorPil
+    processor(
         size={"longest_edge": 64}, max_image_size={"longest_edge": 32}, do_image_splitting=splitting
     ).save_pretrained(path)
     return _save(model, path, [1], 0)
+
+
+def make_idefics3(path: str | Path, **kwargs: Any) -> Path:
+    """The same shapes as an Idefics3 checkpoint, which the first generation of SmolVLM is by its configuration."""
+    return make_smolvlm(path, kind=Idefics3Config, **kwargs)
 
 
 def make_llava(

@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    Idefics3Processor,
     LlavaProcessor,
     Qwen2VLProcessor,
     SmolVLMProcessor,
@@ -34,7 +35,7 @@ def inputs(name: str, path: Path, prompt: str, images: list[bytes]) -> dict[str,
         made = tokenizer(text, return_tensors="pt", add_special_tokens=False)
     else:
         processor = _processor(name, path, tokenizer)
-        nested = [pictures] if name == "smolvlm" else pictures
+        nested = [pictures] if name in ("smolvlm", "idefics3") else pictures
         made = processor(text=[text], images=nested, return_tensors="pt")
     return {key: value for key, value in made.items() if key != "token_type_ids"}
 
@@ -51,6 +52,8 @@ def _processor(name: str, path: Path, tokenizer: object) -> object:
     ):
         if name == "qwen2_vl":
             return Qwen2VLProcessor(image_processor, tokenizer)
+        if name == "idefics3":
+            return Idefics3Processor(image_processor, tokenizer, image_seq_len=4)
         return SmolVLMProcessor(image_processor, tokenizer, None, image_seq_len=4)
 
 
