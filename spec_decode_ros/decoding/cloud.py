@@ -6,6 +6,7 @@ committed is the truth; drafts are hints about what follows and may come at any 
     driver                                   machine
     receive(Open)                      ->    Send(Opened), Prepare
     prepared()                         ->    RunPass(draft that has arrived by now)
+    pass_begins() (optional)           ->    the same RunPass with the drafts that came while it stood in line
     pass_finished(choices, busy_ms)    ->    Send(Committed), RunPass | Wait | nothing | Finished
     receive(Draft)                     ->    RunPass, where one was wanting; Send(Committed) to a poll
 """
@@ -115,6 +116,12 @@ class CloudMachine:
         self._move(Event.PREPARED)
         return [Finished()] if self.state is State.CLOSED else self._next_pass()
 
+    def pass_begins(self) -> RunPass:
+        """The pass that was asked for, with what has come since: for a driver whose passes wait in line."""
+        if self.state is State.PASSING:
+            self._running = self._best_rest()[: min(self._widest, self._room() - 1)]
+        return RunPass(self.committed, self._running)
+
     def pass_finished(self, choices: Sequence[int], busy_ms: float = 0.0) -> list[CloudCommand]:
         """The pass has returned the target's choices, one more than it had draft tokens."""
         if self.state is State.CLOSING:
@@ -193,10 +200,9 @@ class CloudMachine:
         """The one place where the server decides: verify a draft, go on alone, or wait."""
         assert self._open is not None
         streams = self._open.mode is ServerMode.STREAM
-        rest = (best_rest if streams else exact_rest)(self._hints, self._committed)
+        rest = self._best_rest()
         if rest or self._alone_at == len(self._committed):
-            # The pass itself adds a token after the draft, so the draft may fill all room but one.
-            return self._run(until_end(rest, self._eos)[: min(self._widest, self._room() - 1)])
+            return self._run(rest)
         if self._passes and not streams:
             return []
         if self._open.patience_ms and not self._waited:
@@ -206,11 +212,18 @@ class CloudMachine:
             return [Wait(self._open.patience_ms)]
         return self._run(())
 
-    def _run(self, draft: tuple[int, ...]) -> list[CloudCommand]:
+    def _best_rest(self) -> tuple[int, ...]:
+        """The most promising draft of what follows the committed tokens."""
+        assert self._open is not None
+        rest_of = best_rest if self._open.mode is ServerMode.STREAM else exact_rest
+        return until_end(rest_of(self._hints, self._committed), self._eos)
+
+    def _run(self, rest: tuple[int, ...]) -> list[CloudCommand]:
         self._move(Event.PASS)
         self._held_back = False
-        self._running = draft
-        return [RunPass(self.committed, draft)]
+        # The pass itself adds a token after the draft, so the draft may fill all room but one.
+        self._running = rest[: min(self._widest, self._room() - 1)]
+        return [RunPass(self.committed, self._running)]
 
     def _keep(self, hint: Hint) -> None:
         """Remember a hint; of two from the same place, one the beginning of the other, only the longer."""

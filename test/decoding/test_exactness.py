@@ -72,7 +72,7 @@ def actions(draw) -> dict:
     )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(actions())
 def test_the_answer_is_the_targets_own(action: dict) -> None:
     request = action["request"]
