@@ -1,0 +1,204 @@
+"""The launch files with the real launch: every node comes up, the arguments arrive, and Ctrl-C ends them cleanly."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from ros_session import REPOSITORY, environment, wait_for
+
+NODES = ("camera_node", "cloud_bridge_node", "drafter_node", "motion_node", "sim_node", "teleop_node")
+CONFIGS = ("robot.yaml", "cloud.yaml", "sim.yaml")
+
+needs_launch = pytest.mark.skipif(
+    importlib.util.find_spec("launch_ros") is None,
+    reason="launch_ros is not installed: it comes with ROS 2 only",
+)
+
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+arguments = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
+service = LaunchService()
+service.include_launch_description(LaunchDescription([
+    IncludeLaunchDescription(PythonLaunchDescriptionSource(sys.argv[1]), launch_arguments=arguments)
+]))
+sys.exit(service.run())
+"""
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    """An install prefix as colcon leaves it, as far as launch looks at it."""
+    root = tmp_path / "prefix"
+    index = root / "share" / "ament_index" / "resource_index" / "packages"
+    index.mkdir(parents=True)
+    (index / "spec_decode_ros").touch()
+    executables = root / "lib" / "spec_decode_ros"
+    executables.mkdir(parents=True)
+    for node in NODES:
+        script = executables / node
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m spec_decode_ros.nodes.{node} "$@"\n')
+        script.chmod(0o755)
+    return root
+
+
+class Launched:
+    """A launch file that runs in a process of its own."""
+
+    def __init__(self, file: str, prefix: Path, output: Path, **arguments: object) -> None:
+        env = environment()
+        paths = [str(prefix), *filter(None, [env.get("AMENT_PREFIX_PATH")])]
+        env["AMENT_PREFIX_PATH"] = os.pathsep.join(paths)
+        env["ROS_LOG_DIR"] = str(output.parent / "log")
+        self._path = output
+        self._file = output.open("wb")
+        words = [f"{name}:={value}" for name, value in arguments.items()]
+        self.popen = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(REPOSITORY / "launch" / file), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+        )
+
+    @property
+    def output(self) -> str:
+        return self._path.read_text(errors="replace")
+
+    def wait_until_it_says(self, words: str) -> None:
+        def said() -> bool:
+            assert self.popen.poll() is None, self.output
+            return words in self.output
+
+        wait_for(said, f"{words!r}")
+
+    def interrupt(self) -> str:
+        """Ctrl-C as a terminal sends it, to the whole group; what was said."""
+        os.killpg(self.popen.pid, signal.SIGINT)
+        self.popen.wait(60)
+        return self.output
+
+    def close(self) -> None:
+        if self.popen.poll() is None:
+            os.killpg(self.popen.pid, signal.SIGKILL)
+            self.popen.wait(30)
+        self._file.close()
+
+
+@pytest.fixture
+def launch(domain: int, prefix: Path, tmp_path: Path):
+    running: list[Launched] = []
+
+    def start(file: str, **arguments: object) -> Launched:
+        launched = Launched(file, prefix, tmp_path / f"launch_{len(running)}.log", **arguments)
+        running.append(launched)
+        return launched
+
+    yield start
+    for launched in running:
+        launched.close()
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_parameter_files_name_parameters_that_exist(config):
+    pytest.importorskip("rclpy", reason="rclpy is not installed: the nodes need ROS 2")
+    document = yaml.safe_load((REPOSITORY / "config" / config).read_text())
+    for key, value in document.items():
+        node = key.rpartition("/")[2]
+        if node == "sim_node":
+            pytest.importorskip("mujoco", reason="mujoco is not installed: the simulator needs it")
+        module = importlib.import_module(f"spec_decode_ros.nodes.{node}")
+        parameters = {parameter.name: parameter for parameter in module.PARAMETERS}
+        for name, given in value["ros__parameters"].items():
+            assert name in parameters, f"{config}: {node} has no parameter {name}"
+            assert type(given) is type(parameters[name].default), f"{config}: {node}.{name}"
+            if isinstance(given, float) and name != "action_period":
+                assert given == parameters[name].default, (
+                    f"{config}: {node}.{name} differs from the node's default"
+                )
+
+
+@needs_launch
+@pytest.mark.parametrize("file", ["robot.launch.py", "cloud.launch.py", "sim.launch.py"])
+def test_every_argument_is_described(file):
+    describe = runpy.run_path(str(REPOSITORY / "launch" / file))["generate_launch_description"]
+    arguments = describe().get_launch_arguments_with_include_launch_description_actions()
+    assert arguments
+    for argument, _ in arguments:
+        assert argument.description and argument.description != "no description given", argument.name
+
+
+@needs_launch
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_simulation_launch_walks_the_robot(ros, launch, tmp_path):
+    pytest.importorskip("mujoco", reason="mujoco is not installed: the simulator needs it")
+    pytest.importorskip("torch", reason="torch is not installed: the models need it")
+    from diagnostic_msgs.msg import DiagnosticArray
+    from geometry_msgs.msg import TwistStamped
+    from scripted_pair import make_scripted_pair
+    from std_msgs.msg import String
+
+    pair = make_scripted_pair(tmp_path / "pair", "vx 0.2 wz 0.4 | walking 1", "vx 0.2 wz 0.4 | walking 1")
+    endpoint = f"ipc://{tmp_path}/verifier"
+    launched = launch("sim.launch.py", pair=pair, bind=endpoint, endpoint=endpoint, seed=2, namespace="go2_7")
+    launched.wait_until_it_says("room 2")
+    launched.wait_until_it_says("ready: verifying pair")
+    launched.wait_until_it_says("ready: pair random")
+    cmd_vel = ros.listen(TwistStamped, "go2_7/cmd_vel", 10)
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+    ros.publisher(String, "go2_7/command", 10).publish(String(data="walk to the red chair"))
+    wait_for(lambda: any(m.twist.linear.x > 0.0 for _, m in list(cmd_vel)), "motion")
+    parts = {"motion", "drafter", "verifier", "simulation"}
+    wait_for(
+        lambda: parts <= {s.name.rpartition(": ")[2] for _, m in list(diagnostics) for s in m.status},
+        "the diagnostics of every node",
+    )
+    said = launched.interrupt()
+    for node in ("motion_node", "drafter_node", "cloud_bridge_node", "sim_node"):
+        assert f"[{node}-" in said
+    assert "Traceback" not in said
+    assert said.count("process has finished cleanly") == 4, said
+    time.sleep(0.1)
+    assert cmd_vel[-1][1].twist.linear.x == 0.0
+
+
+@needs_launch
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_robot_launch_passes_its_arguments_on(ros, launch, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: the models need it")
+    from geometry_msgs.msg import Twist
+    from PIL import Image
+    from scripted_pair import make_scripted_pair
+    from std_msgs.msg import String
+
+    Image.new("RGB", (168, 84), "green").save(tmp_path / "frame.jpg")
+    pair = make_scripted_pair(tmp_path / "pair", "vx 0.4 wz 0.2 | walking 1", "vx 0.4 wz 0.2 | walking 1")
+    launched = launch(
+        "robot.launch.py",
+        pair=pair,
+        method="edge",
+        source=tmp_path / "frame.jpg",
+        stamped="false",
+        unverified_factor="0.25",
+        cmd_vel="legs",
+    )
+    launched.wait_until_it_says("method edge")
+    velocities = ros.listen(Twist, "legs", 10)
+    ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
+    wait_for(lambda: any(m.linear.x == 0.1 for _, m in list(velocities)), "a quarter of the draft's speed")
+    said = launched.interrupt()
+    assert said.count("process has finished cleanly") == 3, said

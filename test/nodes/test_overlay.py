@@ -1,0 +1,73 @@
+"""The operator's picture: something of everything is on it, whatever the text."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image, ImageChops
+
+from spec_decode_ros.viz.overlay import WIDTH, Overlay, Piece, draw_overlay, unicycle_path
+
+
+@pytest.fixture(scope="module")
+def frame() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (384, 192), (120, 130, 140)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def opened(jpeg: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(jpeg)).convert("RGB")
+
+
+def differ(one: Image.Image, other: Image.Image) -> bool:
+    return max(high for _, high in ImageChops.difference(one, other).getextrema()) > 60
+
+
+PIECES = [
+    Piece("vx", "accepted"),
+    Piece("0.4", "corrected"),
+    Piece("wz", "added"),
+    Piece("0.2", "unverified"),
+]
+
+
+def test_the_picture_has_the_frame_and_a_panel(frame):
+    picture = opened(draw_overlay(frame, Overlay("go to the red chair", PIECES, 0.4, 0.2, True, "96 ms")))
+    assert picture.width == WIDTH
+    assert picture.height > WIDTH // 2
+    assert picture.getpixel((5, 5))[1] == pytest.approx(130, abs=8)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Overlay("go to the blue ball", PIECES, 0.4, 0.2, True, "96 ms"),
+        Overlay("go to the red chair", [Piece(p.text, "corrected") for p in PIECES], 0.4, 0.2, True, "96 ms"),
+        Overlay("go to the red chair", PIECES, 0.4, -0.2, True, "96 ms"),
+        Overlay("go to the red chair", PIECES, 0.0, 0.8, True, "96 ms"),
+        Overlay("go to the red chair", PIECES, 0.0, 0.0, True, "96 ms"),
+        Overlay("go to the red chair", PIECES, None, None, True, "96 ms"),
+        Overlay("go to the red chair", PIECES, 0.4, 0.2, False, "96 ms"),
+        Overlay("go to the red chair", PIECES, 0.4, 0.2, True, "512 ms"),
+    ],
+)
+def test_everything_told_is_drawn(frame, other):
+    first = opened(draw_overlay(frame, Overlay("go to the red chair", PIECES, 0.4, 0.2, True, "96 ms")))
+    assert differ(first, opened(draw_overlay(frame, other)))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "иди к красному стулу", "去红色的椅子", "🤖 " * 50, "long " * 500, "\x00\n\r\t"]
+)
+def test_any_text_can_be_drawn(frame, text):
+    pieces = [Piece(text, "accepted"), Piece(text, "no such fate")] * 40
+    assert opened(draw_overlay(frame, Overlay(text, pieces, 0.1, 0.1, False, text))).width == WIDTH
+
+
+def test_the_path_bends_to_the_left_for_a_positive_turn_rate():
+    ahead, left = unicycle_path(0.4, 0.5, 1.0)[-1]
+    assert 0.0 < ahead < 0.4
+    assert left > 0.0
+    assert unicycle_path(0.4, 0.0, 1.0)[-1] == pytest.approx((0.4, 0.0))
