@@ -151,8 +151,6 @@ class VerifierServer:
                 self._obey(session, session.machine.receive(message))
             except Exception as error:
                 self._fail(session, error)
-            if isinstance(message, Draft) and not message.tokens and session.machine.state is State.NEW:
-                self._tell_unknown(client, message.action_id)
 
     def _session_for(self, client: bytes, message: Open | Draft | Close) -> _Session | None:
         key = (client, message.action_id)
@@ -199,7 +197,7 @@ class VerifierServer:
             elif isinstance(command, Prepare):
                 self._work.jobs.append(lambda: self._prepare(session))
             elif isinstance(command, RunPass):
-                self._work.jobs.append(lambda run=command: self._pass(session, run))  # type: ignore[misc]
+                self._work.jobs.append(lambda: self._pass(session))
             elif isinstance(command, Wait):
                 due = time.monotonic() + command.milliseconds / 1000.0
                 heapq.heappush(self._work.timers, (due, next(self._order), session))
@@ -255,9 +253,11 @@ class VerifierServer:
 
         self._at_work(session, work, lambda _, busy_ms: session.machine.prepared(busy_ms))
 
-    def _pass(self, session: _Session, run: RunPass) -> None:
+    def _pass(self, session: _Session) -> None:
         def work() -> tuple[int, ...]:
             assert session.model is not None
+            with self._changed:
+                run = session.machine.pass_begins()  # with what came while it stood in line
             return session.model.verify(run.committed, run.draft, session.machine.sampling)
 
         def report(choices: tuple[int, ...], busy_ms: float) -> list[CloudCommand]:

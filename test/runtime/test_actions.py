@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from spec_decode_ros.decoding.messages import Close, Draft, Error, ErrorCode, Open, Sampling, ServerMode
+from spec_decode_ros.decoding.messages import (
+    Close,
+    Draft,
+    Error,
+    ErrorCode,
+    Open,
+    Opened,
+    Sampling,
+    ServerMode,
+)
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime.cloud import VerifierServer
@@ -277,6 +286,32 @@ def test_the_newest_action_of_a_robot_replaces_its_older_ones() -> None:
         while (message := arrivals.get(timeout=WAIT_S).message).action_id != 2 or not isinstance(message, Error):
             pass
         assert message.code == ErrorCode.UNKNOWN_ACTION
+
+
+def test_a_pass_that_stands_in_line_takes_the_drafts_that_come_meanwhile() -> None:
+    verifier = ToyVerifier()
+    verifier.gates = {"c": threading.Event(), "a": threading.Event()}
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(VerifierServer(verifier, "toy"))
+        heard: dict[str, queue.Queue[Arrival]] = {}
+        clients: dict[str, Client] = {}
+        for name in ("c", "a", "b"):
+            clients[name] = stack.enter_context(client_of(server.endpoint))
+            heard[name] = queue.Queue()
+            clients[name].listen(heard[name].put)
+            clients[name].send(Open(1, name))
+            assert heard[name].get(timeout=WAIT_S).message == Opened(1)
+            if name == "c":
+                assert eventually(lambda: bool(verifier.passes))
+        verifier.gates["c"].set()  # both others get prepared, then a's pass holds up b's
+        assert eventually(lambda: any(prompt == "a" for prompt, *_ in verifier.passes))
+        answer = target_answer("b")
+        clients["b"].send(Draft(1, 0, answer, final=True))
+        clients["b"].send(Draft(1, 0))  # a poll: its answer comes when the draft has been taken in
+        assert heard["b"].get(timeout=WAIT_S).message.tokens == ()
+        verifier.gates["a"].set()
+        assert heard["b"].get(timeout=WAIT_S).message.tokens == answer
+        assert [length for prompt, _, length in verifier.passes if prompt == "b"] == [len(answer)]
 
 
 def test_a_server_that_dies_in_mid_action_and_comes_back_finishes_it() -> None:

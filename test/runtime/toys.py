@@ -57,6 +57,8 @@ class ToyVerifier(ToyText):
         self.open = 0
         self.gate: threading.Event | None = None
         """If set, every pass waits for it (at most ten seconds)."""
+        self.gates: dict[str, threading.Event] = {}
+        """The same for passes of one prompt."""
 
     def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> ToyVerifySession:
         self.threads.add(threading.current_thread().name)
@@ -77,8 +79,9 @@ class ToyVerifySession:
         assert not self.closed
         self.model.threads.add(threading.current_thread().name)
         self.model.passes.append((self.prompt, len(committed), len(draft)))
-        if self.model.gate:
-            self.model.gate.wait(10.0)
+        for gate in (self.model.gate, self.model.gates.get(self.prompt)):
+            if gate:
+                gate.wait(10.0)
         if self.model.pass_s:
             time.sleep(self.model.pass_s)
         if "explode" in self.prompt:
