@@ -18,7 +18,13 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
-from spec_decode_ros.models.pair import DEFAULT_PAIR, PairConfig, load_drafter, load_pair_config
+from spec_decode_ros.models.pair import (
+    DEFAULT_PAIR,
+    PairConfig,
+    load_drafter,
+    load_pair_config,
+    resolve_location,
+)
 from spec_decode_ros.runtime.edge import ActionResult, EdgeRuntime
 from spec_decode_ros.runtime.process import spawn_server
 from spec_decode_ros.runtime.threads import be_responsive
@@ -56,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
     sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed)
     images = [read_jpeg(path) for path in args.image]
     config = load_pair_config(args.pair)
+    resolve_location(config.draft, config.folder)  # fails at once, where loading would take seconds first
+    if method.uses_cloud and not args.endpoint:
+        resolve_location(config.target, config.folder)
     if args.instruction is not None and not images:
         raise SpecDecodeError("An instruction needs the frame that it is about: add --image FILE, or use --prompt.")
     if args.keys and not args.endpoint:

@@ -188,6 +188,8 @@ class Client:
             message, _ = decode(frames, DOWN, self._limits)
         except WireError as error:
             _log.warning("dropped a message from %s: %s", self.endpoint, error)
+            if self._welcome is None:
+                self._refuse(f"The verifier at {self.endpoint} does not fit: {error}")
             return
         self._last_arrival = now
         if isinstance(message, Pong):
@@ -200,7 +202,7 @@ class Client:
             self._welcome = None
             self._last_hello = 0.0
             self._on_tick()
-        elif isinstance(message, Error) and message.code == ErrorCode.MISMATCH:
+        elif isinstance(message, Error) and (message.code == ErrorCode.MISMATCH or self._welcome is None):
             self._refuse(message.sentence)
         elif self._listener:
             self._listener(Arrival(message, now, len(frames[0])))

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 LOOPBACK = "tcp://127.0.0.1:*"
 _MAX_PEERS = 1024
+_REBIND_S = 1.5
 
 
 def is_loopback(endpoint: str) -> bool:
@@ -85,7 +86,7 @@ class Server:
             sock.curve_publickey, sock.curve_secretkey = self._keys.public, self._keys.secret
             sock.curve_server = True
         try:
-            sock.bind(self._bind)
+            _bind(sock, self._bind)
         except zmq.ZMQError as error:
             sock.close(0)
             self._end_context()
@@ -157,6 +158,19 @@ class Server:
     def _on_unsent(self, frames: list[bytes], error: zmq.ZMQError) -> None:
         if error.errno == zmq.EHOSTUNREACH and self._peers.pop(frames[0], None) is not None:
             self._on_gone(frames[0])
+
+
+def _bind(sock: zmq.Socket, endpoint: str) -> None:
+    """Bind, with patience for an address that a server which has just been stopped is about to leave."""
+    until = time.monotonic() + _REBIND_S
+    while True:
+        try:
+            sock.bind(endpoint)
+            return
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE or time.monotonic() > until:
+                raise
+        time.sleep(0.05)
 
 
 def _authenticator(context: zmq.Context, keys: ServerKeys) -> ThreadAuthenticator:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -257,6 +261,20 @@ def test_an_action_that_is_heard_of_no_more_expires() -> None:
             assert runtime.act("go", [FRAME]).verified
 
 
+def test_the_action_of_a_robot_that_vanished_is_dropped() -> None:
+    verifier = ToyVerifier(0.2)
+    verifier.gate = threading.Event()
+    prompt = max((f"go {index}" for index in range(50)), key=lambda text: len(target_answer(text)))
+    assert len(target_answer(prompt)) > 8
+    with VerifierServer(verifier, "toy") as server:
+        with client_of(server.endpoint) as client:
+            client.send(Open(1, prompt))
+            assert eventually(lambda: bool(verifier.passes))
+        verifier.gate.set()
+        assert eventually(lambda: verifier.open == 0)
+        assert len(verifier.passes) < len(target_answer(prompt))
+
+
 def test_a_full_server_says_that_it_is_busy() -> None:
     verifier = ToyVerifier()
     with (
@@ -331,6 +349,45 @@ def test_a_server_that_dies_in_mid_action_and_comes_back_finishes_it() -> None:
             thread.join(30.0)
             assert results and results[0].verified
             assert results[0].tokens == target_answer("go", [FRAME])
+
+
+def toy_process(endpoint: str, pass_s: float) -> tuple[subprocess.Popen[str], str]:
+    root = Path(__file__).parents[2]
+    child = subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "toy_server.py"), endpoint, str(pass_s)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert child.stdout is not None
+    return child, child.stdout.readline().removeprefix("ready ").strip()
+
+
+@pytest.mark.parametrize("method", CLOUD_METHODS)
+def test_a_server_process_killed_in_mid_action_is_replaced_by_another(method: str) -> None:
+    first, endpoint = toy_process("tcp://127.0.0.1:*", 0.1)
+    children = [first]
+    killed = threading.Event()
+
+    def kill_once(progress: Progress) -> None:
+        if progress.committed >= 2 and not progress.ended and not killed.is_set():
+            killed.set()
+            first.kill()
+            first.wait(WAIT_S)
+            children.append(toy_process(endpoint, 0.0)[0])
+
+    drafter = ToyDrafter(lambda position: position % 2 == 1)
+    try:
+        with client_of(endpoint) as client, EdgeRuntime(drafter, client, method, deadline_s=60.0) as runtime:
+            result = runtime.act("go", [FRAME], on_event=kill_once)
+            assert killed.is_set() and len(children) == 2
+            assert result.verified
+            assert result.tokens == target_answer("go", [FRAME])
+    finally:
+        for child in children:
+            child.kill()
+            child.wait(WAIT_S)
 
 
 def test_a_verifier_that_is_gone_is_not_waited_for() -> None:

@@ -147,6 +147,28 @@ def test_another_protocol_version_is_refused() -> None:
         assert f"robot speaks protocol {PROTOCOL + 1} and the cloud protocol {PROTOCOL}" in answer.sentence
 
 
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ([b"\x07" + b"\x90"], "does not fit: The peer packs in version 7, this side in 1"),
+        (encode(Error(0, ErrorCode.BAD_MESSAGE, "The peer packs in version 1, this side in 7.")), "this side in 7"),
+        (encode(Welcome(PROTOCOL + 1, "toy", "words-1")), "robot speaks protocol"),
+    ],
+)
+def test_a_server_of_another_version_is_refused_by_the_client(answer: list[bytes], sentence: str) -> None:
+    router = zmq.Context.instance().socket(zmq.ROUTER)
+    router.setsockopt(zmq.LINGER, 0)
+    router.setsockopt(zmq.RCVTIMEO, int(WAIT_S * 1000))
+    router.bind("tcp://127.0.0.1:*")
+    try:
+        with Client(router.getsockopt_string(zmq.LAST_ENDPOINT), "toy", "words-1") as client:
+            router.send_multipart([router.recv_multipart()[0], *answer])
+            with pytest.raises(HandshakeError, match=sentence):
+                client.wait_ready(WAIT_S)
+    finally:
+        router.close(0)
+
+
 def test_nobody_there_is_a_time_out_with_the_remedy() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
