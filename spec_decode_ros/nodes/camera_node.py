@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from typing import NoReturn
 
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
@@ -78,10 +78,10 @@ class CameraNode(Node):
             close()
 
 
-def main(args: list[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> NoReturn:
     """Entry point of the ``camera_node`` executable."""
-    return run(CameraNode, args)
+    run(CameraNode, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

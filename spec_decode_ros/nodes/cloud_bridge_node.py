@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from typing import NoReturn
 
 from rclpy.node import Node
 
@@ -63,10 +63,10 @@ class CloudBridgeNode(Node):
         self._server.stop()
 
 
-def main(args: list[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> NoReturn:
     """Entry point of the ``cloud_bridge_node`` executable."""
-    return run(CloudBridgeNode, args)
+    run(CloudBridgeNode, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

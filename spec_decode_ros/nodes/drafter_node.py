@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import collections
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TwistStamped
@@ -364,10 +364,10 @@ def _median(values: Sequence[float]) -> object:
     return statistics.median(list(values)) if values else ""
 
 
-def main(args: list[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> NoReturn:
     """Entry point of the ``drafter_node`` executable."""
-    return run(DrafterNode, args)
+    run(DrafterNode, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

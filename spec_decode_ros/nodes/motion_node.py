@@ -5,10 +5,9 @@ The rules are in :mod:`spec_decode_ros.robots.guard`; here are the topics, the c
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.node import Node
@@ -216,10 +215,10 @@ class MotionNode(Node):
             time.sleep(0.02)
 
 
-def main(args: list[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> NoReturn:
     """Entry point of the ``motion_node`` executable."""
-    return run(MotionNode, args)
+    run(MotionNode, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
+from typing import NoReturn
 
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
@@ -153,10 +153,10 @@ class SimNode(Node):
         self._sim.close()
 
 
-def main(args: list[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> NoReturn:
     """Entry point of the ``sim_node`` executable."""
-    return run(SimNode, args)
+    run(SimNode, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

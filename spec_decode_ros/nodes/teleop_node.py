@@ -11,6 +11,7 @@ import select
 import sys
 import threading
 import time
+from typing import NoReturn
 
 from rclpy.node import Node
 from std_msgs.msg import String
@@ -115,10 +116,10 @@ class TeleopNode(Node):
         self._closing.set()
 
 
-def main(args: list[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> NoReturn:
     """Entry point of the ``teleop_node`` executable."""
-    return run(TeleopNode, args)
+    run(TeleopNode, args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

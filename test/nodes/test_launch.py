@@ -16,6 +16,9 @@ import yaml
 from ros_session import REPOSITORY, environment, wait_for
 
 NODES = ("camera_node", "cloud_bridge_node", "drafter_node", "motion_node", "sim_node", "teleop_node")
+_STARTS_S = 300.0
+"""Seconds for four processes, two with a model, that start at the same time on a machine that may be busy."""
+
 CONFIGS = ("robot.yaml", "cloud.yaml", "sim.yaml")
 
 needs_launch = pytest.mark.skipif(
@@ -82,7 +85,7 @@ class Launched:
             assert self.popen.poll() is None, self.output
             return words in self.output
 
-        wait_for(said, f"{words!r}")
+        wait_for(said, f"{words!r}", _STARTS_S)
 
     def interrupt(self) -> str:
         """Ctrl-C as a terminal sends it, to the whole group; what was said."""
@@ -142,7 +145,7 @@ def test_every_argument_is_described(file):
 
 @needs_launch
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_simulation_launch_walks_the_robot(ros, launch, tmp_path):
     pytest.importorskip("mujoco", reason="mujoco is not installed: the simulator needs it")
     pytest.importorskip("torch", reason="torch is not installed: the models need it")
@@ -177,7 +180,7 @@ def test_the_simulation_launch_walks_the_robot(ros, launch, tmp_path):
 
 @needs_launch
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_robot_launch_passes_its_arguments_on(ros, launch, tmp_path):
     pytest.importorskip("torch", reason="torch is not installed: the models need it")
     from geometry_msgs.msg import Twist

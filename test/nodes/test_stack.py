@@ -150,8 +150,8 @@ def test_without_fallback_a_lost_cloud_stops_the_robot(ros, pair, frames):
     assert all(m.twist.linear.x == 0.0 for _, m in cmd_vel[count + 5 :])
 
 
-@pytest.mark.parametrize("method", ["edge", "cloud", "sync"])
-def test_every_method_moves_the_robot(ros, pair, frames, method):
+@pytest.mark.parametrize("method", ["edge", "sync"])
+def test_other_methods_move_the_robot_too(ros, pair, frames, method):
     ros.start("motion_node", unverified_factor=0.5)
     ros.start("camera_node", source=frames)
     with serving(pair) as endpoint:
