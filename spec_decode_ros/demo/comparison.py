@@ -32,11 +32,15 @@ METRICS = (
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment of a mission: what the camera saw, what was asked, and the action before (None: the first)."""
+    """One moment of a mission: what the camera saw, what was asked, and the action before (None: the first).
+
+    `pose` is where the robot was, x and y in metres and yaw in radians.
+    """
 
     jpeg: bytes
     instruction: str
     last_action: str | None
+    pose: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from spec_decode_ros.nodes.mission import Story
     from spec_decode_ros.runtime.edge import ActionResult
 
+_SETTLE_S = 0.4
+
 _LABELS = {
     "ttva_ms": "frame to verified action, ms",
     "ttfa_ms": "frame to first action, ms",
@@ -206,6 +208,28 @@ def draw_frame(
     out.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(io.BytesIO(jpeg)) as picture:
         with_legend(picture.convert("RGB")).save(out)
+    return out
+
+
+def draw_scene(goal: Goal, comparison: Comparison, out: Path) -> Path | None:
+    """The robot from outside at the moment of that frame; None where there is no OpenGL."""
+    from PIL import Image
+
+    from spec_decode_ros.errors import SpecDecodeError
+    from spec_decode_ros.sim.go2 import Pose
+    from spec_decode_ros.sim.pictures import picture
+    from spec_decode_ros.sim.simulation import Simulation
+
+    pose = comparison.samples[most_telling(list(comparison.results.values())[-1], goal.target)].pose
+    if pose is None:
+        return None
+    try:
+        with Simulation(goal.scene, visual=True) as simulation:
+            simulation.robot.reset(Pose(*pose), 0)
+            simulation.step(_SETTLE_S)
+            Image.fromarray(picture(simulation, "behind", trail=False)).save(out)
+    except SpecDecodeError:
+        return None
     return out
 
 
