@@ -17,6 +17,7 @@ from spec_decode_ros.nodes.common import (
     Health,
     Parameter,
     Settings,
+    compressed,
     run,
     steady_clock,
 )
@@ -59,7 +60,7 @@ class CameraNode(Node):
         except SpecDecodeError as error:
             self._end(Health(ERROR, str(error), {**values, "frames": self._count}))
             return
-        message = CompressedImage(format="jpeg", data=jpeg)
+        message = compressed(jpeg)
         message.header.stamp = self.get_clock().now().to_msg()
         message.header.frame_id = self._frame_id
         self._publisher.publish(message)

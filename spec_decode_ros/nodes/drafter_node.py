@@ -39,6 +39,7 @@ from spec_decode_ros.nodes.common import (
     Parameter,
     Settings,
     clock_seconds,
+    compressed,
     run,
     seconds,
 )
@@ -297,7 +298,7 @@ class DrafterNode(Node):
             result.verified,
             status,
         )
-        message = CompressedImage(format="jpeg", data=draw_overlay(jpeg, overlay))
+        message = compressed(draw_overlay(jpeg, overlay))
         message.header.stamp = self.get_clock().now().to_msg()
         self._overlay.publish(message)
 

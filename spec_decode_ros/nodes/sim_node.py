@@ -25,6 +25,7 @@ from spec_decode_ros.nodes.common import (
     Health,
     Parameter,
     Settings,
+    compressed,
     run,
     steady_clock,
 )
@@ -107,7 +108,7 @@ class SimNode(Node):
             self._began = now - self._sim.time
 
     def _publish_frame(self) -> None:
-        message = CompressedImage(format="jpeg", data=self._sim.jpeg())
+        message = compressed(self._sim.jpeg())
         message.header.stamp = self.get_clock().now().to_msg()
         message.header.frame_id = "head_camera"
         self._frames.publish(message)

@@ -102,6 +102,7 @@ def _video(source: str | int, loop: bool, max_width: int, quality: int) -> Itera
             f"reading {source} needs OpenCV: pip install opencv-python-headless, or use a folder of pictures"
         ) from error
     capture = cv2.VideoCapture(source)
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # a camera's newest frame, not one that has waited in a queue
     if not capture.isOpened():
         raise SourceError(
             f"{source} cannot be opened as a video or camera: is the file whole, is the camera free?"
