@@ -47,7 +47,7 @@ PARAMETERS = (
     Parameter("rate", 20.0, "Hz, velocities sent a second", 5.0, 100.0, fixed=True),
     Parameter("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
     Parameter("frame_id", "base_link", "frame of the stamped velocities", fixed=True),
-    Parameter("action_s", 0.4, "s that an action lasts; the watchdog ends it earlier", 0.05, 0.5),
+    Parameter("action_s", 0.45, "s that an action lasts; the watchdog ends it earlier", 0.05, 0.5),
     Parameter("max_vx", _LIMITS.max_vx, "m/s, largest forward or backward speed", 0.0, 3.0),
     Parameter("max_wz", _LIMITS.max_wz, "rad/s, largest turn rate", 0.0, 4.0),
     Parameter("max_ax", _LIMITS.max_ax, "m/s², largest change of speed; a stop is immediate", 0.01, 20.0),
