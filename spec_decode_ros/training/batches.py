@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from spec_decode_ros.training.dataset import ANSWER_TOKENS, PAD, PROMPT_TOKENS, Dataset
-from spec_decode_ros.training.frames import COMBINATIONS, GRID, QUESTIONS
+from spec_decode_ros.training.frames import GRID, QUESTIONS
+from spec_decode_ros.training.processor import build_tokenizer
 
 VELOCITY_PLACES = (1, 3)
 """Where in an answer the two velocities stand: ``vx V wz W | ...``."""
 
 VELOCITY_WEIGHT = 2.0
+
+FORGOTTEN = 0.35
+"""Share of the answers toward an object whose last action is swapped for another."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,43 @@ def pack(prompts: np.ndarray, answers: np.ndarray) -> dict[str, torch.Tensor]:
     }
 
 
-def make_batch(data: Dataset, index: np.ndarray, mirror: np.ndarray) -> Batch:
-    """The examples ``index`` (B,), those with ``mirror`` (B,) as their mirror image."""
+class Forgetter:
+    """Swaps the last action in a prompt for another where the answer does not depend on it.
+
+    The way to an object in view is in the picture. With the true last action always there, which is nearly the
+    answer, a model learns to copy it long before it learns to look.
+    """
+
+    def __init__(self, share: float):
+        ids = build_tokenizer().convert_tokens_to_ids
+        self._share = share
+        self._last = ids("last")
+        self._toward = np.array(ids(["left", "right", "ahead"]))
+        self._none = ids(["last", "none", "<answer>"])
+        turns = [ids(wz) for wz in ("0.8", "-0.8")]
+        counts = [ids(str(n)) for n in range(0, 361, 15)]
+        before, middle, after = ids(["last", "vx", "0.0", "wz"]), ids(["|", "searching"]), ids(["<answer>"])
+        self._searches = [[*before, turn, *middle, count, *after] for turn in turns for count in counts]
+
+    def __call__(self, prompts: np.ndarray, answers: np.ndarray, rng: np.random.Generator) -> None:
+        """Change prompts (B, Q, 40) in place; answers (B, Q, 12) say which may be changed."""
+        free = np.isin(answers, self._toward).any(2) & (rng.random(answers.shape[:2]) < self._share)
+        for i, q in zip(*np.nonzero(free), strict=True):
+            row = prompts[i, q]
+            start = int(np.flatnonzero(row == self._last)[-1])
+            tail = self._none if rng.random() < 0.5 else self._searches[rng.integers(len(self._searches))]
+            tail = tail[: len(row) - start]
+            row[start:] = PAD
+            row[start : start + len(tail)] = tail
+
+
+def make_batch(
+    data: Dataset,
+    index: np.ndarray,
+    mirror: np.ndarray,
+    change: Callable[[np.ndarray, np.ndarray], None] = lambda prompts, answers: None,
+) -> Batch:
+    """The examples ``index`` (B,), those with ``mirror`` (B,) as their mirror image; ``change`` may edit the tokens."""
     frames, presence, place = data.frames[index], data.presence[index], data.place[index]
     rows, columns = GRID
     flip = np.flatnonzero(mirror)
@@ -81,21 +120,22 @@ def make_batch(data: Dataset, index: np.ndarray, mirror: np.ndarray) -> Batch:
     mirrored = place[flip].reshape(-1, rows, columns, 2)[:, :, ::-1] * np.float16([-1, 1])
     place[flip] = mirrored.reshape(-1, rows * columns, 2)
     side = mirror.astype(int)
+    prompts, answers = data.prompts[index, side], data.answers[index, side]
+    change(prompts, answers)
     return Batch(
         torch.from_numpy(frames),
         torch.from_numpy(presence.astype(np.int64)),
         torch.from_numpy(place),
-        **pack(data.prompts[index, side], data.answers[index, side]),
+        **pack(prompts, answers),
     )
 
 
 def batches(data: Dataset, size: int, seed: int) -> Iterator[Batch]:
     """Batches without end; every pass through the data is a new shuffle."""
     rng = np.random.default_rng(seed)
+    forget = Forgetter(FORGOTTEN)
     while True:
         shuffled = rng.permutation(len(data))
         for start in range(0, len(data) - size + 1, size):
-            yield make_batch(data, np.sort(shuffled[start : start + size]), rng.random(size) < 0.5)
-
-
-assert len(COMBINATIONS) <= 32
+            index = np.sort(shuffled[start : start + size])
+            yield make_batch(data, index, rng.random(size) < 0.5, lambda p, a: forget(p, a, rng))
