@@ -21,6 +21,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 WAIT_S = 90.0
 """Seconds that a test waits for something that normally takes one or two; a busy machine is no failure."""
 
+STARTS_S = 300.0
+"""Seconds for a process that imports torch and loads a model, which takes three where nothing else runs."""
+
 
 def wait_for(condition: Callable[[], object], what: str, timeout_s: float = WAIT_S) -> object:
     """The first true value of ``condition``; fails the test with ``what`` if there is none in time."""
@@ -125,7 +128,7 @@ class Ros:
         process = Process(module, arguments, output, stdin)
         self._processes.append(process)
         if ready:
-            process.wait_until_it_says(ready)
+            process.wait_until_it_says(ready, STARTS_S)
         return process
 
     def listen(self, kind: type, topic: str, qos=1) -> list[tuple[float, object]]:

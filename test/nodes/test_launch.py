@@ -13,12 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ros_session import REPOSITORY, environment, wait_for
+from ros_session import REPOSITORY, STARTS_S, environment, wait_for
 
 NODES = ("camera_node", "cloud_bridge_node", "drafter_node", "motion_node", "sim_node", "teleop_node")
-_STARTS_S = 300.0
-"""Seconds for four processes, two with a model, that start at the same time on a machine that may be busy."""
-
 CONFIGS = ("robot.yaml", "cloud.yaml", "sim.yaml")
 
 needs_launch = pytest.mark.skipif(
@@ -85,7 +82,7 @@ class Launched:
             assert self.popen.poll() is None, self.output
             return words in self.output
 
-        wait_for(said, f"{words!r}", _STARTS_S)
+        wait_for(said, f"{words!r}", STARTS_S)
 
     def interrupt(self) -> str:
         """Ctrl-C as a terminal sends it, to the whole group; what was said."""

@@ -26,7 +26,7 @@ from std_msgs.msg import String
 VERIFIED_TEXT = "vx 0.4 wz 0.2 | walking 1"
 DRAFT_TEXT = "vx 0.6 wz 0.2 | walking 1"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
