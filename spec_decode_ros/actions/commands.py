@@ -188,7 +188,10 @@ def _with_strange_words(text: str, command: Command, rng: np.random.Generator) -
 
 
 def vocabulary() -> list[str]:
-    """Every word that phrasings and answers use, sorted; strange words are left out on purpose."""
+    """Every word that phrasings and answers use, sorted; strange words are left out on purpose.
+
+    Of metres it has ``2.0`` and not ``2``: the tokenizer reads both as the first.
+    """
     words = {w for family in TEMPLATES.values() for t in family for w in t.split() if "{" not in w}
     for options in (
         *OBJECT_WORDS.values(),

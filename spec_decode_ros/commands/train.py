@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from pathlib import Path
@@ -38,16 +39,29 @@ def run(args: argparse.Namespace) -> int:
 
     from spec_decode_ros.training.recipe import Recipe, train
 
+    if args.threads < 0 or args.seed < 0:
+        raise SpecDecodeError("--threads and --seed cannot be negative")
     if args.threads:
         torch.set_num_threads(args.threads)
     name = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise SpecDecodeError(f"there is no device {name!r}: choose auto, cpu or cuda")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise SpecDecodeError("there is no CUDA device here: leave --device out, or say --device cpu")
-    minutes = args.minutes or (15.0 if name.startswith("cuda") else 70.0)
+    minutes = args.minutes
+    if minutes is None:
+        minutes = 15.0 if name.startswith("cuda") else 70.0
+    if not math.isfinite(minutes):
+        raise SpecDecodeError(f"--minutes cannot be {minutes}: training has to end")
     try:
         recipe = Recipe(args.out, args.work, args.frames, minutes, args.workers, args.seed)
     except ValueError as error:
         raise SpecDecodeError(str(error)) from error
+    for folder in (args.out, args.work):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SpecDecodeError(f"{folder} cannot be written to: {error.strerror}") from error
     console = Console(file=sys.stderr)
     rendering = args.frames * FRAME_SECONDS / args.workers / 60
     console.print(

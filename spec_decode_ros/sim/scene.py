@@ -122,8 +122,22 @@ def random_scene(
         min_objects: fewest objects.
         max_objects: most objects.
         must_have: an object such as ``red chair`` that has to be there.
+
+    Raises:
+        ValueError: there is no such object, or a room has no place for that many.
     """
+    if must_have is not None and must_have not in (f"{color} {kind}" for color in COLORS for kind in KINDS):
+        raise ValueError(f"no object '{must_have}': colours {list(COLORS)}, kinds {KINDS}")
     rng = np.random.default_rng(seed)
+    for _ in range(20):
+        scene = _scatter(rng, min_objects, max_objects, must_have)
+        if len(scene.objects) >= min_objects:
+            return scene
+    raise ValueError(f"a room has no place for {min_objects} objects: ask for fewer")
+
+
+def _scatter(rng: np.random.Generator, min_objects: int, max_objects: int, must_have: str | None) -> Scene:
+    """A room with the objects that found a place."""
     half_x, half_y = rng.uniform(2.6, 3.6, 2)
     count = int(rng.integers(min_objects, max_objects + 1))
     names = _distinct_names(rng, count, must_have)

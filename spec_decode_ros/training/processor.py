@@ -49,6 +49,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
             normalizers.Replace(Regex(r"[^a-z0-9|.'\-\s]"), " "),
             # A dot that is not inside a number ends a sentence.
             normalizers.Replace(Regex(r"\.(?![0-9])"), " "),
+            # Few metres are one word with or without their decimal.
+            *(normalizers.Replace(Regex(rf"(?<![0-9.\-]){n}(?![0-9.])"), f"{n}.0") for n in range(1, 5)),
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
