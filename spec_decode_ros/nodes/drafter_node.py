@@ -238,7 +238,8 @@ class DrafterNode(Node):
     def _give_up(self, stamp: Time, problem: str) -> None:
         self._tally.problem = problem
         self.get_logger().warning(problem, throttle_duration_sec=2.0)
-        self._publish(0.0, 0.0, stamp, verified=True)
+        # A stop that no model has asked for; as a draft, because action/verified says only what the target said.
+        self._publish(0.0, 0.0, stamp, verified=False)
 
     def _carry_out(
         self, decision: Decision, stamp: Time, said: list[tuple[float, float]], command: int

@@ -108,7 +108,8 @@ class Pilot:
             action = parse_action(result.text)
         except ActionError as error:
             self._still = 0
-            return Decision(result, None, str(error))
+            cut = f"the deadline passed when the answer had come to {result.text[:60]!r}; the robot stops"
+            return Decision(result, None, str(error) if result.complete else cut)
         still = result.verified and not action.moves and result.text == self._last_text
         self._still = self._still + 1 if still else int(result.verified and not action.moves)
         self._last_text, self._last_tokens = result.text, result.tokens

@@ -166,6 +166,10 @@ class Ros:
             process.kill()
         self._running = False
         self._thread.join(WAIT_S)
+        assert not self._thread.is_alive(), "the probe's callbacks hang"
+        # In this order: what an executor still holds must not be destroyed under it.
+        self._executor.remove_node(self.node)
+        self._executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
 

@@ -13,9 +13,15 @@ from spec_decode_ros.runtime.edge import ActionFailed, ActionResult, Progress
 class Script:
     """A runtime that answers what it is told to and shows the texts on the way: (text, committed text)."""
 
-    def __init__(self, *answers: str, verified: bool = True, shown: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        *answers: str,
+        verified: bool = True,
+        complete: bool = True,
+        shown: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.answers = list(answers)
-        self.verified = verified
+        self.verified, self.complete = verified, complete
         self.shown = shown
         self.prompts: list[str] = []
         self.last_tokens: list[tuple[int, ...]] = []
@@ -29,7 +35,7 @@ class Script:
         if text == "fail":
             raise ActionFailed("no answer")
         tokens = tuple(range(len(self.prompts)))
-        return ActionResult(tokens, text, self.verified, True, (), {}, ())
+        return ActionResult(tokens, text, self.verified, self.complete, (), {}, ())
 
 
 WALK = "vx 0.4 wz 0.0 | red chair ahead 2.0"
@@ -61,6 +67,12 @@ def test_what_is_no_action_is_reported_and_not_remembered():
     assert "is not of the form" in decision.problem
     pilot.decide(b"")
     assert runtime.prompts[1].endswith("| last none")
+
+
+def test_an_answer_that_the_deadline_cut_off_says_so():
+    decision = Pilot(Script("vx 0.4 wz", verified=False, complete=False), command="go").decide(b"")
+    assert decision.action is None
+    assert "deadline" in decision.problem
 
 
 def test_velocities_are_told_once_as_a_draft_and_once_confirmed():
