@@ -26,6 +26,10 @@ from std_msgs.msg import String
 VERIFIED_TEXT = "vx 0.4 wz 0.2 | walking 1"
 DRAFT_TEXT = "vx 0.6 wz 0.2 | walking 1"
 
+MOTION = {"max_age_s": 10.0, "max_ax": 20.0, "max_aw": 40.0}
+DECIDING = {"action_period": 0.2, "threads": 1, "deadline": 10.0, "max_frame_age": 10.0}
+"""Patience with a busy machine: late is late here and no failure, and one step reaches the speed of an action."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -71,8 +75,8 @@ def test_a_command_walks_the_robot_and_a_lost_drafter_stops_it(ros, pair, frames
     found = re.search(r"at (tcp://\S+)", cloud.output)
     assert found, cloud.output
     endpoint = found[1]
-    motion = ros.start("motion_node")
-    drafter = ros.start("drafter_node", pair=pair, endpoint=endpoint, action_period=0.2, threads=1)
+    motion = ros.start("motion_node", **MOTION)
+    drafter = ros.start("drafter_node", pair=pair, endpoint=endpoint, **DECIDING)
     ros.start("camera_node", source=frames)
     cmd_vel = ros.listen(TwistStamped, "cmd_vel", 50)
     verified = ros.listen(TwistStamped, "action/verified", 10)
@@ -101,10 +105,11 @@ def test_a_command_walks_the_robot_and_a_lost_drafter_stops_it(ros, pair, frames
 
     drafter.kill()
     killed = time.monotonic()
-    wait_for(lambda: velocity(cmd_vel) == (0.0, 0.0), "the stop")
-    stopped = next(when for when, m in cmd_vel if when > killed and m.twist.linear.x == 0.0)
+    stops = wait_for(
+        lambda: [when for when, m in list(cmd_vel) if when > killed and m.twist.linear.x == 0.0], "the stop"
+    )
     # The watchdog's half second, and room for a machine that is busy with something else.
-    assert stopped - killed < 3.0
+    assert stops[0] - killed < 3.0
     count = len(cmd_vel)
     wait_for(lambda: len(cmd_vel) > count + 5, "further velocities")
     assert all(m.twist.linear.x == 0.0 for _, m in cmd_vel[count:])
@@ -114,13 +119,11 @@ def test_a_command_walks_the_robot_and_a_lost_drafter_stops_it(ros, pair, frames
 
 
 def test_without_the_cloud_the_robot_goes_on_slower_and_recovers(ros, pair, frames):
-    ros.start("motion_node", unverified_factor=0.5)
+    ros.start("motion_node", unverified_factor=0.5, **MOTION)
     ros.start("camera_node", source=frames)
     with ExitStack() as cloud:
         endpoint = cloud.enter_context(serving(pair))
-        drafter = ros.start(
-            "drafter_node", pair=pair, endpoint=endpoint, action_period=0.2, deadline=0.4, threads=1
-        )
+        drafter = ros.start("drafter_node", pair=pair, endpoint=endpoint, **{**DECIDING, "deadline": 2.0})
         cmd_vel = ros.listen(TwistStamped, "cmd_vel", 50)
         ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
         wait_for(lambda: velocity(cmd_vel) == (0.4, 0.2), "the target's velocities")
@@ -136,26 +139,27 @@ def test_without_the_cloud_the_robot_goes_on_slower_and_recovers(ros, pair, fram
 
 
 def test_without_fallback_a_lost_cloud_stops_the_robot(ros, pair, frames):
-    ros.start("motion_node", unverified_factor=0.0)
+    ros.start("motion_node", unverified_factor=0.0, **MOTION)
     ros.start("camera_node", source=frames)
     with serving(pair) as endpoint:
-        parameters = {"action_period": 0.2, "deadline": 0.4, "fallback": False, "threads": 1}
+        parameters = {**DECIDING, "deadline": 2.0, "fallback": False}
         ros.start("drafter_node", pair=pair, endpoint=endpoint, **parameters)
         cmd_vel = ros.listen(TwistStamped, "cmd_vel", 50)
         ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
         wait_for(lambda: velocity(cmd_vel) == (0.4, 0.2), "the target's velocities")
-    wait_for(lambda: velocity(cmd_vel) == (0.0, 0.0), "the stop")
+    # Not the first zero, which may stand between two actions, but a second without anything else.
+    wait_for(lambda: all(m.twist.linear.x == 0.0 for _, m in cmd_vel[-20:]), "the stop")
     count = len(cmd_vel)
-    wait_for(lambda: len(cmd_vel) > count + 20, "a second of velocities")
-    assert all(m.twist.linear.x == 0.0 for _, m in cmd_vel[count + 5 :])
+    wait_for(lambda: len(cmd_vel) > count + 20, "another second of velocities")
+    assert all(m.twist.linear.x == 0.0 for _, m in cmd_vel[count:])
 
 
 @pytest.mark.parametrize("method", ["edge", "sync"])
 def test_other_methods_move_the_robot_too(ros, pair, frames, method):
-    ros.start("motion_node", unverified_factor=0.5)
+    ros.start("motion_node", unverified_factor=0.5, **MOTION)
     ros.start("camera_node", source=frames)
     with serving(pair) as endpoint:
-        ros.start("drafter_node", pair=pair, endpoint=endpoint, method=method, action_period=0.2, threads=1)
+        ros.start("drafter_node", pair=pair, endpoint=endpoint, method=method, **DECIDING)
         cmd_vel = ros.listen(TwistStamped, "cmd_vel", 50)
         ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
         expected = (0.3, 0.1) if method == "edge" else (0.4, 0.2)
@@ -164,10 +168,10 @@ def test_other_methods_move_the_robot_too(ros, pair, frames, method):
 
 def test_text_that_is_no_action_stops_the_robot_and_says_why(ros, tmp_path, frames):
     nonsense = make_scripted_pair(tmp_path, "vx 0.9 | red chair", "vx 0.9 | red chair")
-    ros.start("motion_node")
+    ros.start("motion_node", **MOTION)
     ros.start("camera_node", source=frames)
     with serving(nonsense) as endpoint:
-        ros.start("drafter_node", pair=nonsense, endpoint=endpoint, action_period=0.2, threads=1)
+        ros.start("drafter_node", pair=nonsense, endpoint=endpoint, **DECIDING)
         cmd_vel = ros.listen(TwistStamped, "cmd_vel", 50)
         diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
         ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
@@ -180,10 +184,10 @@ def test_text_that_is_no_action_stops_the_robot_and_says_why(ros, tmp_path, fram
 
 def test_a_posture_reaches_the_robot_once_and_the_drafter_rests(ros, tmp_path, frames):
     sitting = make_scripted_pair(tmp_path, "vx 0 wz 0.0 | sit down", "vx 0 wz 0.0 | sit down")
-    ros.start("motion_node")
+    ros.start("motion_node", **MOTION)
     ros.start("camera_node", source=frames)
     with serving(sitting) as endpoint:
-        ros.start("drafter_node", pair=sitting, endpoint=endpoint, action_period=0.1, threads=1)
+        ros.start("drafter_node", pair=sitting, endpoint=endpoint, **DECIDING)
         postures = ros.listen(String, "posture", 10)
         texts = ros.listen(String, "action/text", 10)
         diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
@@ -198,7 +202,7 @@ def test_a_posture_reaches_the_robot_once_and_the_drafter_rests(ros, tmp_path, f
 
 def test_frames_that_are_broken_or_old_do_not_end_the_drafter(ros, pair):
     with serving(pair) as endpoint:
-        ros.start("drafter_node", pair=pair, endpoint=endpoint, action_period=0.1, threads=1)
+        ros.start("drafter_node", pair=pair, endpoint=endpoint, **DECIDING)
         verified = ros.listen(TwistStamped, "action/verified", 10)
         drafts = ros.listen(TwistStamped, "action/draft", 10)
         diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
@@ -223,7 +227,7 @@ def test_frames_that_are_broken_or_old_do_not_end_the_drafter(ros, pair):
         def stale() -> bool:
             return int(values(diagnostics, "drafter").get("stale_frames", 0)) > 0
 
-        keep_showing(b"", stale, "a stale frame", age_s=5.0)
+        keep_showing(b"", stale, "a stale frame", age_s=50.0)
         good = io.BytesIO()
         Image.new("RGB", (168, 84), "red").save(good, "JPEG")
         keep_showing(
