@@ -9,11 +9,14 @@ import numpy as np
 import torch
 
 from spec_decode_ros.training.dataset import ANSWER_TOKENS, PAD, PROMPT_TOKENS, Dataset
-from spec_decode_ros.training.frames import GRID, QUESTIONS
+from spec_decode_ros.training.frames import COMBINATIONS, GRID, QUESTIONS
 from spec_decode_ros.training.processor import build_tokenizer
 
 VELOCITY_PLACES = (1, 3)
 """Where in an answer the two velocities stand: ``vx V wz W | ...``."""
+
+NOTE_PLACE = 5
+"""Where the note begins."""
 
 VELOCITY_WEIGHT = 2.0
 
@@ -26,7 +29,9 @@ class Batch:
     """B frames with their questions packed into T tokens.
 
     ``tokens question position`` are (B, T) int64; ``target`` (B, T) is the next token where it belongs to an answer and
-    -100 elsewhere; ``weight`` (B, T) is its share in the loss; ``place_in_answer`` (B, T) counts the answer's tokens.
+    -100 elsewhere; ``weight`` (B, T) is its share in the loss; ``place_in_answer`` (B, T) counts the answer's tokens;
+    ``goal`` (B, Q, 2) is bearing in radians and log distance of the object that the answer names, NaN if not in
+    view, and ``goal_cells`` (B, Q, 32) are the cells that show it.
     """
 
     frames: torch.Tensor
@@ -38,6 +43,31 @@ class Batch:
     target: torch.Tensor
     weight: torch.Tensor
     place_in_answer: torch.Tensor
+    goal: torch.Tensor
+    goal_cells: torch.Tensor
+
+
+def named_objects(answers: np.ndarray) -> np.ndarray:
+    """Index into :data:`COMBINATIONS` of the object that each answer (B, Q, 12) names in its note, -1 for none."""
+    ids = build_tokenizer().convert_tokens_to_ids
+    table = {(ids(c), ids(k)): i for i, (c, k) in enumerate(name.split() for name in COMBINATIONS)}
+    pairs = answers[..., NOTE_PLACE : NOTE_PLACE + 2].reshape(-1, 2)
+    return np.array([table.get((int(c), int(k)), -1) for c, k in pairs]).reshape(answers.shape[:2])
+
+
+def goals(named: np.ndarray, presence: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the objects of :func:`named_objects` are in their frames.
+
+    Returns:
+        (B, Q, 2) bearing in radians and log distance, NaN if not in view; and (B, Q, 32) the cells that show it.
+    """
+    bit = np.where(named < 0, 0, 1 << np.maximum(named, 0)).astype(np.int64)[..., None]
+    seen = presence.astype(np.int64)[:, None]
+    alone = (seen == bit) & (bit > 0) & ~np.isnan(place[:, None, :, 0])
+    values = np.where(alone[..., None], place[:, None].astype(np.float32), 0.0).sum(2)
+    count = alone.sum(2)[..., None]
+    with np.errstate(invalid="ignore"):
+        return (values / np.where(count, count, np.nan)).astype(np.float32), (seen & bit) > 0
 
 
 def pack(prompts: np.ndarray, answers: np.ndarray) -> dict[str, torch.Tensor]:
@@ -122,11 +152,14 @@ def make_batch(
     side = mirror.astype(int)
     prompts, answers = data.prompts[index, side], data.answers[index, side]
     change(prompts, answers)
+    goal, cells = goals(named_objects(answers), presence, place)
     return Batch(
         torch.from_numpy(frames),
         torch.from_numpy(presence.astype(np.int64)),
         torch.from_numpy(place),
         **pack(prompts, answers),
+        goal=torch.from_numpy(goal),
+        goal_cells=torch.from_numpy(cells),
     )
 
 

@@ -14,14 +14,19 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import Qwen2VLForConditionalGeneration
 
 from spec_decode_ros.training.batches import VELOCITY_PLACES, Batch, batches, make_batch
 from spec_decode_ros.training.dataset import Dataset
-from spec_decode_ros.training.network import CellHead, see, think
+from spec_decode_ros.training.network import CellHead, CompassHead, GoalHead, Pointer, see, think
 from spec_decode_ros.training.processor import build_tokenizer
+
+CHECKPOINT_S = 300.0
+MEASURED = 640
+"""Held-out frames, with four questions each, that accuracy is measured on."""
 
 Report = Callable[[str, float, dict[str, float]], None]
 """Called with the phase's name, the fraction done and figures to show."""
@@ -34,9 +39,11 @@ class Phase:
     name: str
     minutes: float
     peak_lr: float
-    batch: int = 32
+    batch: int = 16
     warmup: float = 0.04
     cell_weight: float = 0.0
+    goal_weight: float = 0.0
+    pointer_weight: float = 0.0
     answer_weight: float = 0.0
     distill_weight: float = 0.0
 
@@ -57,6 +64,16 @@ class Phase:
         )
 
 
+class Heads(nn.Module):
+    """What reads from a model while it trains and is thrown away afterwards."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.cells = CellHead(width)
+        self.goal = GoalHead(width)
+        self.compass = CompassHead(width)
+
+
 def _attention(device: torch.device) -> contextlib.AbstractContextManager:
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
 
@@ -65,15 +82,20 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(**{name: value.to(device) for name, value in vars(batch).items()})
 
 
-def _logits(model: Qwen2VLForConditionalGeneration, visual: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Logits (N, vocabulary) at the N places whose next token belongs to an answer."""
+def _hidden(model: Qwen2VLForConditionalGeneration, visual: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Hidden states (N, width) at the N places whose next token belongs to an answer."""
     hidden = think(model, visual, batch.tokens, batch.question, batch.position)
-    return model.lm_head(hidden[batch.target >= 0])
+    return hidden[batch.target >= 0]
+
+
+def _logits(model: Qwen2VLForConditionalGeneration, visual: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Logits (N, vocabulary) at the same N places."""
+    return model.lm_head(_hidden(model, visual, batch))
 
 
 def fit(
     model: Qwen2VLForConditionalGeneration,
-    cells: CellHead,
+    heads: Heads,
     data: Dataset,
     phase: Phase,
     seed: int,
@@ -82,7 +104,7 @@ def fit(
     held_out: Dataset | None = None,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train ``model`` (and ``cells``) in place for one phase.
+    """Train ``model`` (and ``heads``) in place for one phase.
 
     Args:
         teacher: the model whose distributions are learned where ``distill_weight`` is positive.
@@ -90,11 +112,13 @@ def fit(
         checkpoint: called whenever an intermediate state is worth keeping.
     """
     device = next(model.parameters()).device
-    parameters = [p for m in (model, cells) for p in m.parameters()]
+    parameters = [p for m in (model, heads) for p in m.parameters()]
     decay = [p for p in parameters if p.dim() >= 2]
     rest = [p for p in parameters if p.dim() < 2]
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=phase.peak_lr, betas=(0.9, 0.98), fused=True)
+    layers = model.config.text_config.num_hidden_layers
+    pointer = Pointer(model, layers // 2) if phase.pointer_weight else None
     model.train()
     start = shown = saved = time.monotonic()
     seen = 0
@@ -109,7 +133,7 @@ def fit(
         # On a CPU the fused attention's backward pass costs more than all matrix products together.
         with _attention(device):
             with torch.autocast(device.type, torch.bfloat16):
-                loss = _loss(model, cells, batch, phase, teacher)
+                loss = _loss(model, heads, batch, phase, teacher, pointer)
             optimizer.zero_grad()
             loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -121,29 +145,40 @@ def fit(
                 phase.name, fraction, {"step": step, "images/s": seen / (now - start), "loss": loss.item()}
             )
             shown = now
-        if now - saved > 240:
+        if now - saved > CHECKPOINT_S:
             checkpoint()
             if held_out is not None and phase.answer_weight + phase.distill_weight > 0:
                 report(phase.name, fraction, accuracy(model, held_out))
             saved = time.monotonic()
+    if pointer is not None:
+        pointer.close()
     model.eval()
 
 
 def _loss(
     model: Qwen2VLForConditionalGeneration,
-    cells: CellHead,
+    heads: Heads,
     batch: Batch,
     phase: Phase,
     teacher: Qwen2VLForConditionalGeneration | None,
+    pointer: Pointer | None,
 ) -> torch.Tensor:
     visual = see(model, batch.frames)
     loss = visual.new_zeros((), dtype=torch.float32)
     if phase.cell_weight:
-        loss = loss + phase.cell_weight * cells.loss(visual.float(), batch.presence, batch.place)
+        loss = loss + phase.cell_weight * heads.cells.loss(visual.float(), batch.presence, batch.place)
     if not (phase.answer_weight or phase.distill_weight):
         return loss
-    logits = _logits(model, visual, batch).float()
+    hidden = _hidden(model, visual, batch)
+    logits = model.lm_head(hidden).float()
     asked = batch.target >= 0
+    if phase.goal_weight:
+        begins = batch.place_in_answer[asked] == 0
+        loss = loss + phase.goal_weight * heads.goal.loss(hidden[begins], batch.goal.reshape(-1, 2))
+    if pointer is not None:
+        begins = batch.place_in_answer == 0
+        loss = loss + phase.pointer_weight * pointer.loss(begins, batch.goal_cells.reshape(begins.sum(), -1))
+        loss = loss + phase.goal_weight * heads.compass.loss(pointer.visual)
     weight = batch.weight[asked] / batch.weight[asked].sum()
     if phase.answer_weight:
         losses = F.cross_entropy(logits, batch.target[asked], reduction="none")
@@ -180,8 +215,8 @@ def accuracy(
     was_training = model.training
     model.eval()
     sums: dict[str, list[float]] = {"vx": [], "wz": [], "wz_near": [], "all": []}
-    for start in range(0, len(data), 64):
-        index = np.arange(start, min(start + 64, len(data)))
+    for start in range(0, min(len(data), MEASURED), 64):
+        index = np.arange(start, min(start + 64, len(data), MEASURED))
         batch = _to(make_batch(data, index, np.zeros(len(index), bool)), device)
         with torch.autocast(device.type, torch.bfloat16):
             choice = _logits(model, see(model, batch.frames), batch).argmax(-1).cpu()

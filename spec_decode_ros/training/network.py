@@ -7,13 +7,14 @@ several questions about one frame share its tokens: a block mask lets each quest
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
+from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb, apply_rotary_pos_emb_vision
 
 from spec_decode_ros.sim.render import FOV_X
 from spec_decode_ros.sim.scene import COLORS, KINDS
@@ -24,6 +25,10 @@ ROWS, COLUMNS = GRID
 VISUAL_TOKENS = ROWS * COLUMNS
 PREFIX = VISUAL_TOKENS + 2
 """Tokens of a prompt up to the end of the picture: start, picture, end."""
+
+ROPE_THETA = 10.0
+"""Base of the decoder's rotary frequencies. Qwen2-VL gives an image's columns the lowest ones: with the usual 10000 and
+heads 32 wide, eight columns would differ by 0.03 rad, and the decoder could not tell left from right."""
 
 FIRST_TEXT_POSITION = 1 + max(GRID) + 1
 """Rotary position of the first token of the instruction, by Qwen2-VL's rule."""
@@ -44,7 +49,7 @@ def build_model(
             "num_attention_heads": heads,
             "num_key_value_heads": 2,
             "max_position_embeddings": 1024,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
+            "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_THETA, "mrope_section": [4, 6, 6]},
             "tie_word_embeddings": True,
             "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id,
@@ -211,3 +216,87 @@ class CellHead(nn.Module):
             + F.cross_entropy(self.kind(visual)[one], first[one] % len(KINDS))
             + 2.0 * F.smooth_l1_loss(self.place(visual)[known], wanted[known], beta=0.05)
         )
+
+
+class GoalHead(nn.Module):
+    """Reads from the last token of a prompt where the object is that it speaks of; only for training.
+
+    The answer says the same in rounded words, but a number has a slope, and with it the decoder learns to look.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.place = nn.Linear(width, 2)
+
+    def loss(self, hidden: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+        """Mean loss for hidden states (N, width) and bearing and log distance (N, 2), NaN where none is in view."""
+        known = ~place[:, 0].isnan()
+        return F.smooth_l1_loss(self.place(hidden)[known].float(), place[known], beta=0.05)
+
+
+class CompassHead(nn.Module):
+    """Reads from each visual token, inside the decoder, which cell it stands for; only for training.
+
+    Rotary positions are relative, so a decoder has to work out where in the picture a token is before it can say
+    where an object is.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.cell = nn.Linear(width, 2)
+
+    def loss(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Mean loss for hidden states (B, 32, width) of the visual tokens."""
+        rows = torch.arange(ROWS).repeat_interleave(COLUMNS) / (ROWS - 1) - 0.5
+        wanted = torch.stack([_cell_bearings(), rows], -1).to(hidden.device)
+        read = self.cell(hidden).float()
+        return F.smooth_l1_loss(read, wanted.expand_as(read), beta=0.05)
+
+
+class Pointer:
+    """Watches one decoder layer and says how well two of its heads look at the object that a prompt speaks of.
+
+    That heads find an object by its words is what the whole task hangs on, and what takes longest to come about by
+    itself; told where to look, a few thousand frames are enough.
+    """
+
+    def __init__(self, model: Qwen2VLForConditionalGeneration, layer: int):
+        self._attention = model.model.language_model.layers[layer].self_attn
+        self._seen: dict[str, Any] = {}
+        self._hook = self._attention.register_forward_pre_hook(self._note, with_kwargs=True)
+
+    def _note(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._seen = kwargs
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._hook.remove()
+
+    @property
+    def visual(self) -> torch.Tensor:
+        """What the layer gets of the visual tokens, (B, 32, width), in the latest pass."""
+        return self._seen["hidden_states"][:, 1 : 1 + VISUAL_TOKENS]
+
+    def loss(self, begins: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """Minus log of the attention that falls on the object, for the latest pass of :func:`think`.
+
+        Args:
+            begins: (B, T) where the last token of each prompt is.
+            cells: (N, 32) for each such place in order, the cells that show the object; rows without any do not count.
+        """
+        attention, seen = self._attention, self._seen
+        hidden = seen["hidden_states"]
+        batch, length, _ = hidden.shape
+        q = attention.q_proj(hidden).view(batch, length, -1, attention.head_dim).transpose(1, 2)
+        k = attention.k_proj(hidden).view(batch, length, -1, attention.head_dim).transpose(1, 2)
+        q, k = apply_rotary_pos_emb(q, k, *seen["position_embeddings"])
+        group = q.shape[1] // k.shape[1]
+        row, place = begins.nonzero(as_tuple=True)
+        known = cells.any(-1)
+        row, place, cells = row[known], place[known] + PREFIX, cells[known]
+        scores = torch.einsum("nhd,nhld->nhl", q[row, ::group, place], k[row]).float() * attention.scaling
+        allowed = seen["attention_mask"][row, 0, place]
+        spread = scores.masked_fill(~allowed[:, None], float("-inf")).log_softmax(-1)[
+            ..., 1 : 1 + VISUAL_TOKENS
+        ]
+        return -spread.masked_fill(~cells[:, None], float("-inf")).logsumexp(-1).mean()

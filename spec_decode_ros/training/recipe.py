@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import Qwen2VLForConditionalGeneration
 
 from spec_decode_ros.training.dataset import make
-from spec_decode_ros.training.fit import Phase, Report, accuracy, fit
-from spec_decode_ros.training.network import CellHead, build_model
+from spec_decode_ros.training.fit import Heads, Phase, Report, accuracy, fit
+from spec_decode_ros.training.network import build_model
 from spec_decode_ros.training.processor import save_processor
 
 HELD_OUT_SEED_OFFSET = 98
@@ -37,6 +38,9 @@ class Shape:
 TARGET = Shape(layers=5, width=192, vision_layers=4, vision_width=128)
 DRAFT = Shape(layers=2, width=128, vision_layers=2, vision_width=96)
 
+SEE: dict[str, Any] = {"peak_lr": 1.5e-3, "cell_weight": 1.0}
+GROUNDED: dict[str, Any] = {"cell_weight": 0.2, "goal_weight": 2.0, "pointer_weight": 0.3}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -59,22 +63,21 @@ class Recipe:
     def target_phases(self) -> tuple[Phase, ...]:
         """The target learns to see, then to act."""
         return (
-            Phase("target: see", 0.07 * self.minutes, 2e-3, batch=32, cell_weight=1.0),
-            Phase("target: act", 0.66 * self.minutes, 1.5e-3, batch=24, cell_weight=0.1, answer_weight=1.0),
+            Phase("target: see", 0.09 * self.minutes, **SEE),
+            Phase("target: act", 0.63 * self.minutes, 1e-3, answer_weight=1.0, **GROUNDED),
         )
 
     def draft_phases(self) -> tuple[Phase, ...]:
-        """The draft learns to see, then from the target and from the expert at once."""
+        """The draft learns to see, then from the target's distributions and, less, from the expert."""
         return (
-            Phase("draft: see", 0.04 * self.minutes, 2e-3, batch=32, cell_weight=1.0),
+            Phase("draft: see", 0.05 * self.minutes, **SEE),
             Phase(
                 "draft: distil",
                 0.23 * self.minutes,
-                2e-3,
-                batch=24,
-                cell_weight=0.1,
+                1.5e-3,
                 answer_weight=0.2,
                 distill_weight=1.0,
+                **GROUNDED,
             ),
         )
 
@@ -93,14 +96,14 @@ def train(
         ("draft", DRAFT, recipe.draft_phases()),
     ):
         model = build_model(**vars(shape), seed=recipe.seed).to(device)
-        cells = CellHead(shape.width).to(device)
+        heads = Heads(shape.width).to(device)
         folder = recipe.out / name
 
         def keep(model: Qwen2VLForConditionalGeneration = model, folder: Path = folder) -> None:
             save(model, folder)
 
         for number, phase in enumerate(phases):
-            fit(model, cells, data, phase, recipe.seed + number, report, teacher, held_out, keep)
+            fit(model, heads, data, phase, recipe.seed + number, report, teacher, held_out, keep)
         keep()
         report(f"{name}: against the expert", 1.0, accuracy(model, held_out))
         if teacher is not None:
