@@ -89,7 +89,9 @@ class Mission(Node):
 
     def missing(self) -> list[str]:
         """What has to be there before a command makes sense."""
-        listening = {info.node_name for info in self.get_subscriptions_info_by_topic(self._command.topic_name)}
+        listening = {
+            info.node_name for info in self.get_subscriptions_info_by_topic(self._command.topic_name)
+        }
         parts = {
             "frames from sim_node": bool(self.story.frames),
             "odometry from sim_node": bool(self.story.path),
