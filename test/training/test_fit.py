@@ -1,0 +1,231 @@
+"""Fitting: schedule, one short stretch of it, accuracy, and the folder that comes out."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from transformers import Qwen2VLForConditionalGeneration
+
+from spec_decode_ros import cli
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_drafter, load_verifier
+from spec_decode_ros.sim.render import to_jpeg
+from spec_decode_ros.training import recipe
+from spec_decode_ros.training.dataset import Dataset
+from spec_decode_ros.training.fit import Heads, Phase, accuracy, fit
+from spec_decode_ros.training.frames import to_model_size
+from spec_decode_ros.training.network import see, think
+from spec_decode_ros.training.processor import build_tokenizer
+from spec_decode_ros.training.recipe import DRAFT, Recipe, save
+
+
+def silent(phase: str, fraction: float, figures: dict[str, float]) -> None:
+    pass
+
+
+def test_learning_rate_rises_and_falls_to_zero() -> None:
+    phase = Phase("x", 1.0, 1e-3, warmup=0.1)
+    rates = [phase.learning_rate(f) for f in np.linspace(0, 1, 101)]
+    peak = int(np.argmax(rates))
+    assert peak == 10
+    assert max(rates) == pytest.approx(1e-3)
+    assert rates[0] > 0
+    assert all(step > 0 for step in np.diff(rates)[:peak])
+    assert all(step < 0 for step in np.diff(rates)[peak:])
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+    assert phase.learning_rate(1.5) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"minutes": 0.0}, {"minutes": -1.0}, {"batch": 0}, {"peak_lr": 0.0}, {"peak_lr": 1.0}]
+)
+def test_phases_refuse_nonsense(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="phase x: minutes, batch and learning rate"):
+        Phase(**{"name": "x", "minutes": 1.0, "peak_lr": 1e-3, **wrong})  # type: ignore[arg-type]
+
+
+def test_the_recipes_phases_fill_its_time(tmp_path: Path) -> None:
+    for minutes in (0.1, 70.0):
+        plan = Recipe(tmp_path, tmp_path, minutes=minutes)
+        phases = [*plan.target_phases(), *plan.draft_phases()]
+        assert math.fsum(p.minutes for p in phases) == pytest.approx(minutes)
+        assert any(p.distill_weight for p in plan.draft_phases())
+        assert not any(p.distill_weight for p in plan.target_phases())
+
+
+@pytest.mark.parametrize("distil", [False, True])
+def test_a_short_fit_moves_every_weight_to_a_finite_value(
+    model: Qwen2VLForConditionalGeneration, data: Dataset, distil: bool
+) -> None:
+    student, teacher = copy.deepcopy(model), copy.deepcopy(model)
+    phase = Phase("x", 0.02, 1e-3, batch=16, cell_weight=1.0, answer_weight=1.0, distill_weight=float(distil))
+    fit(student, Heads(DRAFT.width), data, phase, 1, silent, teacher if distil else None)
+    assert not student.training
+    unmoved = []
+    for (name, new), old in zip(student.named_parameters(), model.parameters(), strict=True):
+        assert new.isfinite().all(), name
+        if torch.equal(new, old):
+            unmoved.append(name)
+    assert not unmoved
+    assert all(torch.equal(a, b) for a, b in zip(teacher.parameters(), model.parameters(), strict=True))
+
+
+def test_accuracy_counts_shares(model: Qwen2VLForConditionalGeneration, data: Dataset) -> None:
+    figures = accuracy(model, data)
+    assert set(figures) == {"vx", "wz", "wz_near", "all"}
+    assert all(0 <= value <= 1 for value in figures.values())
+    assert figures["wz_near"] >= figures["wz"]
+    assert figures["all"] < 0.5, "random weights know nothing"
+    itself = accuracy(model, data, model)
+    assert itself["all"] == itself["vx"] == itself["wz"] == 1.0
+
+
+@pytest.fixture(scope="module")
+def saved(model: Qwen2VLForConditionalGeneration, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    save(model, folder)
+    return folder
+
+
+def pair(draft: Path, target: Path) -> PairConfig:
+    sides = [ModelConfig(location=str(path), device="cpu") for path in (draft, target)]
+    return PairConfig(name="small", draft=sides[0], target=sides[1])
+
+
+def test_a_saved_folder_holds_half_precision_and_the_end_token(
+    model: Qwen2VLForConditionalGeneration, saved: Path
+) -> None:
+    weights = load_file(saved / "model.safetensors")
+    assert {w.dtype for w in weights.values()} == {torch.float16}
+    assert sum(w.numel() for w in weights.values()) == sum(p.numel() for p in model.parameters())
+    end = build_tokenizer().eos_token_id
+    assert json.loads((saved / "generation_config.json").read_text())["eos_token_id"] == end
+    config = json.loads((saved / "config.json").read_text())
+    assert config["model_type"] == "qwen2_vl"
+    assert next(model.parameters()).dtype == torch.float32, "saving leaves the model as it was"
+    assert not list(saved.glob("*.bin")) + list(saved.glob("*.pt")) + list(saved.glob("*.pkl"))
+
+
+def test_the_product_says_what_the_trained_model_says(
+    model: Qwen2VLForConditionalGeneration, saved: Path
+) -> None:
+    """From camera JPEG and prompt to the first tokens, through loading and decoding as robots use them."""
+    verifier = load_verifier(pair(saved, saved))
+    rng = np.random.default_rng(0)
+    rgb = np.repeat(np.repeat(rng.integers(0, 256, (24, 48, 3), np.uint8), 8, 0), 8, 1)
+    prompt = "go to the red chair | last none"
+    half = copy.deepcopy(model).half().float()
+    tokenizer = build_tokenizer()
+    text = tokenizer(prompt + "<answer>").input_ids
+    answer = tokenizer("vx 0.4 wz 0.2 | red chair left 1.5").input_ids
+    tokens = torch.tensor([text + answer])
+    with torch.no_grad():
+        visual = see(half, torch.from_numpy(to_model_size(rgb).copy())[None])
+        hidden = think(half, visual, tokens, torch.zeros_like(tokens), torch.arange(tokens.shape[1])[None])
+        logits = half.lm_head(hidden)[0, len(text) - 1 :]
+    session = verifier.prepare(prompt, [to_jpeg(rgb)])
+    choices = session.verify([], answer, Sampling())
+    session.close()
+    first, second = logits.topk(2).values.T
+    clear = first - second > 1e-3
+    assert clear.sum() > 5
+    assert [c for c, ok in zip(choices, clear, strict=True) if ok] == logits.argmax(-1)[clear].tolist()
+    assert verifier.eos_ids == {tokenizer.eos_token_id}
+
+
+def test_jpegs_of_training_and_camera_agree() -> None:
+    rgb = np.full((192, 384, 3), (10, 200, 90), np.uint8)
+    with Image.open(io.BytesIO(to_jpeg(rgb))) as image:
+        assert np.abs(np.asarray(image).astype(int) - rgb).max() <= 3
+    assert np.abs(to_model_size(rgb).astype(int) - (10, 200, 90)).max() <= 3
+
+
+@pytest.mark.slow
+def test_train_from_nothing_leaves_a_pair_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(recipe, "HELD_OUT", 20)
+    arguments = [
+        "--frames",
+        "120",
+        "--minutes",
+        "0.05",
+        "--workers",
+        "1",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    command = ["train", *arguments, "--out", str(tmp_path / "pair"), "--work", str(tmp_path / "frames")]
+    assert cli.main(command) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "against the expert" in said.err
+    assert "against the target" in said.err
+    sides = pair(tmp_path / "pair" / "draft", tmp_path / "pair" / "target")
+    drafter, verifier = load_drafter(sides), load_verifier(sides)
+    assert drafter.vocabulary == verifier.vocabulary
+    jpeg = to_jpeg(np.full((192, 384, 3), 120, np.uint8))
+    prompt = "go to the red chair | last none"
+    session = verifier.prepare(prompt, [jpeg])
+    assert len(session.verify([], [20, 21], Sampling())) == 3
+    session.close()
+    drafted = drafter.open(prompt, [jpeg])
+    assert next(iter(drafted.draft([], Sampling()))) < len(build_tokenizer())
+    drafted.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--frames", "10"], "at least 100 frames"),
+        (["--minutes", "0"], "some minutes"),
+        (["--minutes", "-1"], "some minutes"),
+        (["--minutes", "nan"], "--minutes cannot be nan"),
+        (["--minutes", "inf"], "--minutes cannot be inf"),
+        (["--workers", "0"], "one worker"),
+        (["--threads", "-1"], "cannot be negative"),
+        (["--seed", "-1"], "cannot be negative"),
+        (["--device", "tpu"], "no device 'tpu'"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert sentence in said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cli.main(["train", "--device", "cuda"]) == 2
+    assert "there is no CUDA device here" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert cli.main(["train", "--out", str(tmp_path / "file" / "pair"), "--work", str(tmp_path / "w")]) == 2
+    assert "cannot be written to" in capsys.readouterr().err
