@@ -39,22 +39,50 @@ _SHOWN = ("ttfa_ms", "ttft_ms", "ttva_ms", "acceptance_rate", "round_trips", "cl
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument("--instruction", metavar="S", help="what the robot is told, such as 'go to the red chair'")
+    asked.add_argument(
+        "--instruction", metavar="S", help="what the robot is told, such as 'go to the red chair'"
+    )
     asked.add_argument("--prompt", metavar="S", help="any text instead, for a pair of text models")
-    parser.add_argument("--image", metavar="F", action="append", default=[], help="the camera frame, a picture file")
-    parser.add_argument("--last-action", metavar="S", help="text of the last verified action, part of the next prompt")
-    parser.add_argument("--pair", default=DEFAULT_PAIR, help="model pair, by name or as a .yaml file (%(default)s)")
-    parser.add_argument("--method", choices=tuple(METHODS), default="auto", help="decoding method (%(default)s)")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="longest answer; by default what the pair says")
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy")
-    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest; 0 is off")
-    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="sample within this mass; 1 is off")
+    parser.add_argument(
+        "--image", metavar="F", action="append", default=[], help="the camera frame, a picture file"
+    )
+    parser.add_argument(
+        "--last-action", metavar="S", help="text of the last verified action, part of the next prompt"
+    )
+    parser.add_argument(
+        "--pair", default=DEFAULT_PAIR, help="model pair, by name or as a .yaml file (%(default)s)"
+    )
+    parser.add_argument(
+        "--method", choices=tuple(METHODS), default="auto", help="decoding method (%(default)s)"
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, metavar="N", help="longest answer; by default what the pair says"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy"
+    )
+    parser.add_argument(
+        "--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest; 0 is off"
+    )
+    parser.add_argument(
+        "--top-p", type=float, default=1.0, metavar="P", help="sample within this mass; 1 is off"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling")
-    parser.add_argument("--endpoint", metavar="URL", help="a verifier that runs already; by default one is started")
-    parser.add_argument("--keys", metavar="DIR", help="this robot's keys, where the server at --endpoint wants them")
-    parser.add_argument("--rtt-ms", type=float, default=0.0, metavar="R", help="put an emulated network in between")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds for the action (%(default)g)")
-    parser.add_argument("--json", metavar="F", help="write the result here; - is standard output, and only it")
+    parser.add_argument(
+        "--endpoint", metavar="URL", help="a verifier that runs already; by default one is started"
+    )
+    parser.add_argument(
+        "--keys", metavar="DIR", help="this robot's keys, where the server at --endpoint wants them"
+    )
+    parser.add_argument(
+        "--rtt-ms", type=float, default=0.0, metavar="R", help="put an emulated network in between"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="S", help="seconds for the action (%(default)g)"
+    )
+    parser.add_argument(
+        "--json", metavar="F", help="write the result here; - is standard output, and only it"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
     if method.uses_cloud and not args.endpoint:
         resolve_location(config.target, config.folder)
     if args.instruction is not None and not images:
-        raise SpecDecodeError("An instruction needs the frame that it is about: add --image FILE, or use --prompt.")
+        raise SpecDecodeError(
+            "An instruction needs the frame that it is about: add --image FILE, or use --prompt."
+        )
     if args.keys and not args.endpoint:
         raise SpecDecodeError("--keys is for a server that runs already; name it with --endpoint.")
     keys = robot_keys(args.keys) if args.keys else None
@@ -121,7 +151,9 @@ def read_jpeg(path: str | Path) -> bytes:
             picture.convert("RGB").save(out, "JPEG", quality=95)
             return out.getvalue()
     except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise SpecDecodeError(f"The image {path} is not a picture that can be read; give a JPEG or PNG.") from error
+        raise SpecDecodeError(
+            f"The image {path} is not a picture that can be read; give a JPEG or PNG."
+        ) from error
 
 
 def _both_sides(
@@ -147,7 +179,9 @@ def _last_tokens(drafter: Drafter, last_action: str | None) -> list[int]:
     return [*drafter.encode(last_action), min(drafter.eos_ids)] if last_action else []
 
 
-def _document(args: argparse.Namespace, config: PairConfig, prompt: str, result: ActionResult) -> dict[str, Any]:
+def _document(
+    args: argparse.Namespace, config: PairConfig, prompt: str, result: ActionResult
+) -> dict[str, Any]:
     document: dict[str, Any] = {
         "tokens": list(result.tokens),
         "text": result.text,

@@ -23,7 +23,9 @@ from spec_decode_ros.transport.server import LOOPBACK
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pair", default=DEFAULT_PAIR, help="model pair, by name or as a .yaml file (%(default)s)")
+    parser.add_argument(
+        "--pair", default=DEFAULT_PAIR, help="model pair, by name or as a .yaml file (%(default)s)"
+    )
     parser.add_argument(
         "--bind",
         default=LOOPBACK,
@@ -31,11 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to listen, such as tcp://0.0.0.0:5555; by default a free port that only this machine reaches",
     )
     parser.add_argument(
-        "--keys", metavar="DIR", help="let in only robots with keys, and encrypt; the keys are made in DIR on first use"
+        "--keys",
+        metavar="DIR",
+        help="let in only robots with keys, and encrypt; the keys are made in DIR on first use",
     )
     parser.add_argument("--new-robot", metavar="NAME", help="with --keys: make keys for one more robot")
     parser.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N; by default what the pair says")
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="precision of the target")
+    parser.add_argument(
+        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="precision of the target"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads of the target; 0 leaves the choice to torch")
     parser.add_argument(
         "--with-parent", action="store_true", help="end when standard input closes, as a child process should"
@@ -55,7 +61,11 @@ def run(args: argparse.Namespace) -> int:
     be_responsive()
     stop = threading.Event()
     with _set_by_signals(stop), VerifierServer(verifier, config.name, args.bind, keys=keys) as server:
-        print(f"serving the pair {config.name} at {server.endpoint}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        print(
+            f"serving the pair {config.name} at {server.endpoint}; Ctrl-C ends it",
+            file=sys.stderr,
+            flush=True,
+        )
         print(f"{READY}{server.endpoint}", flush=True)
         while not stop.wait(1.0):
             pass

@@ -163,7 +163,9 @@ class VerifierServer:
         for other in [known for known in self._sessions if known[0] == client]:
             self._drop(other)  # a robot's newest action replaces its older ones
         if self._unfinished() >= self._max_sessions:
-            sentence = f"The verifier serves {self._max_sessions} actions already; try again or start another one."
+            sentence = (
+                f"The verifier serves {self._max_sessions} actions already; try again or start another one."
+            )
             self._server.send(client, Error(message.action_id, ErrorCode.BUSY, sentence))
             return None
         session = _Session(client, message.action_id, CloudMachine(self._eos), time.monotonic())

@@ -106,7 +106,9 @@ class EdgeRuntime:
     ) -> None:
         self.method = method_named(method) if isinstance(method, str) else method
         if self.method.uses_cloud and client is None:
-            raise SpecDecodeError(f"The method {self.method.name!r} needs a verifier to connect to; name its endpoint.")
+            raise SpecDecodeError(
+                f"The method {self.method.name!r} needs a verifier to connect to; name its endpoint."
+            )
         self._drafter = drafter
         self._client = client if self.method.uses_cloud else None
         self._deadline_s = deadline_s
@@ -170,13 +172,19 @@ class EdgeRuntime:
             sampling or Sampling(),
             self._max_tokens,
             tuple(last_tokens),
-            resend_s=max(_LEAST_RESEND_S, 4.0 * (self._client.rtt_ms or 0.0) / 1000.0) if self._client else 1.0,
+            resend_s=max(_LEAST_RESEND_S, 4.0 * (self._client.rtt_ms or 0.0) / 1000.0)
+            if self._client
+            else 1.0,
             deadline_s=self._deadline_s,
             fallback=self._fallback,
         )
-        recorder = Recorder(now if captured is None else captured, self._client.rtt_ms if self._client else None)
+        recorder = Recorder(
+            now if captured is None else captured, self._client.rtt_ms if self._client else None
+        )
         if not self._busy.acquire(blocking=False):
-            raise SpecDecodeError("This runtime decodes one action at a time; cancel the one that runs first.")
+            raise SpecDecodeError(
+                "This runtime decodes one action at a time; cancel the one that runs first."
+            )
         try:
             self._action = _Action(self, request, tuple(images), recorder, on_event)
             return self._action.run()

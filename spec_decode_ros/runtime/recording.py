@@ -25,7 +25,9 @@ class Recorder:
         self._captured = captured
         self._rtt_ms = rtt_ms
         self._spans: list[Span] = []
-        self._draft: tuple[float, float, int] | None = None  # begin, end and tokens of the drafting that goes on
+        self._draft: tuple[float, float, int] | None = (
+            None  # begin, end and tokens of the drafting that goes on
+        )
         self._uplink_bytes = 0
         self._downlink_bytes = 0
         self._image_bytes = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class Batch:
     ``tokens question position`` are (B, T) int64; ``target`` (B, T) is the next token where it belongs to an answer and
     -100 elsewhere; ``weight`` (B, T) is its share in the loss; ``place_in_answer`` (B, T) counts the answer's tokens;
     ``goal`` (B, Q, 2) is bearing in radians and log distance of the object that the answer names, NaN if not in
-    view, and ``goal_cells`` (B, Q, 32) are the cells that show it.
+    view, and ``goal_cells`` (B, Q, 33) say where to look: the cells that show it, or the first for one not in view.
     """
 
     frames: torch.Tensor
@@ -47,12 +48,23 @@ class Batch:
     goal_cells: torch.Tensor
 
 
+@functools.cache
+def _token_ids() -> dict[str, int]:
+    return build_tokenizer().get_vocab()
+
+
 def named_objects(answers: np.ndarray) -> np.ndarray:
     """Index into :data:`COMBINATIONS` of the object that each answer (B, Q, 12) names in its note, -1 for none."""
-    ids = build_tokenizer().convert_tokens_to_ids
-    table = {(ids(c), ids(k)): i for i, (c, k) in enumerate(name.split() for name in COMBINATIONS)}
+    ids = _token_ids()
+    table = {(ids[c], ids[k]): i for i, (c, k) in enumerate(name.split() for name in COMBINATIONS)}
     pairs = answers[..., NOTE_PLACE : NOTE_PLACE + 2].reshape(-1, 2)
     return np.array([table.get((int(c), int(k)), -1) for c, k in pairs]).reshape(answers.shape[:2])
+
+
+def sought(answers: np.ndarray) -> np.ndarray:
+    """Which answers (B, Q, 12) look for an object that is not in view, (B, Q) bool."""
+    ids = _token_ids()
+    return (answers[..., NOTE_PLACE] == ids["searching"]) | (answers[..., NOTE_PLACE + 3] == ids["found"])
 
 
 def goals(named: np.ndarray, presence: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +171,7 @@ def make_batch(
         torch.from_numpy(place),
         **pack(prompts, answers),
         goal=torch.from_numpy(goal),
-        goal_cells=torch.from_numpy(cells),
+        goal_cells=torch.from_numpy(np.concatenate([sought(answers)[..., None], cells], 2)),
     )
 
 

@@ -282,7 +282,8 @@ class Pointer:
 
         Args:
             begins: (B, T) where the last token of each prompt is.
-            cells: (N, 32) for each such place in order, the cells that show the object; rows without any do not count.
+            cells: (N, 33) for each such place in order, where to look: first the picture's start, for an object that is
+                not in view, then the cells that show it. Rows without any do not count.
         """
         attention, seen = self._attention, self._seen
         hidden = seen["hidden_states"]
@@ -297,6 +298,6 @@ class Pointer:
         scores = torch.einsum("nhd,nhld->nhl", q[row, ::group, place], k[row]).float() * attention.scaling
         allowed = seen["attention_mask"][row, 0, place]
         spread = scores.masked_fill(~allowed[:, None], float("-inf")).log_softmax(-1)[
-            ..., 1 : 1 + VISUAL_TOKENS
+            ..., : 1 + VISUAL_TOKENS
         ]
         return -spread.masked_fill(~cells[:, None], float("-inf")).logsumexp(-1).mean()

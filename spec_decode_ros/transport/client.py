@@ -217,7 +217,9 @@ class Client:
         self._decided.set()
         if self._lost_action and self._listener:
             # The server that knew this action is gone: the method opens it again at once.
-            error = Error(self._lost_action, ErrorCode.UNKNOWN_ACTION, "The server was restarted in mid-action.")
+            error = Error(
+                self._lost_action, ErrorCode.UNKNOWN_ACTION, "The server was restarted in mid-action."
+            )
             self._listener(Arrival(error, now, 0))
         self._lost_action = 0
 

@@ -74,7 +74,9 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 1:
-                raise SpecDecodeError(f"The limit {field.name} must be at least 1, not {getattr(self, field.name)}.")
+                raise SpecDecodeError(
+                    f"The limit {field.name} must be at least 1, not {getattr(self, field.name)}."
+                )
 
     @property
     def frame_bytes(self) -> int:
@@ -102,7 +104,9 @@ def encode(message: Message, images: Sequence[bytes] = ()) -> list[bytes]:
     if number is None:
         raise WireError(f"{type(message).__name__} is not a message.")
     if len(images) != getattr(message, "images", 0):
-        raise WireError(f"{len(images)} images go with a message that counts {getattr(message, 'images', 0)}.")
+        raise WireError(
+            f"{len(images)} images go with a message that counts {getattr(message, 'images', 0)}."
+        )
     try:
         packed = msgpack.packb([number, *_plain_fields(message)], use_bin_type=True)
     except (TypeError, ValueError, OverflowError) as error:
@@ -139,9 +143,13 @@ def decode(
 
 def _unpack(frame: bytes, limits: Limits) -> list[typing.Any]:
     if not 2 <= len(frame) <= limits.message_bytes:
-        raise WireError(f"A message has {len(frame)} bytes without images; 2 to {limits.message_bytes} are accepted.")
+        raise WireError(
+            f"A message has {len(frame)} bytes without images; 2 to {limits.message_bytes} are accepted."
+        )
     if frame[0] != WIRE_VERSION:
-        raise WireError(f"The peer packs in version {frame[0]}, this side in {WIRE_VERSION}; update the older one.")
+        raise WireError(
+            f"The peer packs in version {frame[0]}, this side in {WIRE_VERSION}; update the older one."
+        )
     longest = 4 * max(limits.prompt_chars, limits.text_chars)
     try:
         value = msgpack.unpackb(

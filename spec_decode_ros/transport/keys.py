@@ -74,7 +74,9 @@ def _add_robot(folder: Path, robot: str) -> Path:
         raise KeyFolderError(f"A robot's name has 1 to 64 letters, digits, - or _, and is not {robot!r}.")
     known = folder / ROBOTS / f"{robot}.key"
     if known.exists():
-        raise KeyFolderError(f"There are keys for {robot!r} already; delete {known} to shut it out, or choose a name.")
+        raise KeyFolderError(
+            f"There are keys for {robot!r} already; delete {known} to shut it out, or choose a name."
+        )
     own = folder / robot
     own.mkdir(mode=0o700, exist_ok=True)
     _make_pair(own, robot)

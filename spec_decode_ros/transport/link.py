@@ -56,7 +56,9 @@ class LinkProfile:
     def __post_init__(self) -> None:
         for name in ("rtt_ms", "uplink_mbps", "downlink_mbps", "jitter_ms"):
             if not 0.0 <= getattr(self, name) < 1e5:
-                raise SpecDecodeError(f"{name} of a link is {getattr(self, name)}, but must lie within 0 and 100000")
+                raise SpecDecodeError(
+                    f"{name} of a link is {getattr(self, name)}, but must lie within 0 and 100000"
+                )
         if not 0.0 <= self.loss < 1.0:
             raise SpecDecodeError(f"the loss of a link is {self.loss}, but must be a probability below 1")
 

@@ -137,7 +137,10 @@ class Server:
             self._seen(client)
             self._on_message(client, message, images)
         else:
-            self.send(client, Error(0, HELLO_FIRST, "This server was restarted or does not know you; say hello first."))
+            self.send(
+                client,
+                Error(0, HELLO_FIRST, "This server was restarted or does not know you; say hello first."),
+            )
 
     def _greet(self, client: bytes, hello: Hello) -> None:
         differs = difference(hello, self._welcome)

@@ -185,7 +185,11 @@ def test_models_run_in_one_thread_each_and_caches_are_freed() -> None:
 @pytest.mark.parametrize("method", CLOUD_METHODS)
 def test_a_failing_session_hurts_nobody_else(method: str) -> None:
     verifier = ToyVerifier()
-    with VerifierServer(verifier, "toy") as server, client_of(server.endpoint) as one, client_of(server.endpoint) as two:
+    with (
+        VerifierServer(verifier, "toy") as server,
+        client_of(server.endpoint) as one,
+        client_of(server.endpoint) as two,
+    ):
         with EdgeRuntime(ToyDrafter(), one, method, fallback=False) as runtime:
             with pytest.raises(ActionFailed, match="RuntimeError"):
                 runtime.act("explode please", [FRAME])
@@ -210,7 +214,10 @@ def test_a_failing_draft_model_only_costs_time() -> None:
     with system("auto") as runtime:
         result = runtime.act("no draft, please", [FRAME])
         assert result.verified and result.tokens == target_answer("no draft, please", [FRAME])
-    with EdgeRuntime(ToyDrafter(), None, "edge") as runtime, pytest.raises(ActionFailed, match="a bug in the draft"):
+    with (
+        EdgeRuntime(ToyDrafter(), None, "edge") as runtime,
+        pytest.raises(ActionFailed, match="a bug in the draft"),
+    ):
         runtime.act("no draft, please", [FRAME])
 
 
@@ -301,7 +308,9 @@ def test_the_newest_action_of_a_robot_replaces_its_older_ones() -> None:
             client.send(Open(action_id, f"go {action_id}", mode=ServerMode.VERIFY_ONLY))
         assert eventually(lambda: server.counts.sessions == 1 and verifier.open == 1)
         client.send(Draft(2, 0))
-        while (message := arrivals.get(timeout=WAIT_S).message).action_id != 2 or not isinstance(message, Error):
+        while (message := arrivals.get(timeout=WAIT_S).message).action_id != 2 or not isinstance(
+            message, Error
+        ):
             pass
         assert message.code == ErrorCode.UNKNOWN_ACTION
 
@@ -427,7 +436,9 @@ def test_several_robots_at_once_each_get_their_answers() -> None:
     def robot(name: str, endpoint: str, method: str) -> None:
         with (
             client_of(endpoint) as client,
-            EdgeRuntime(ToyDrafter(lambda position: position % 3 == 1), client, method, deadline_s=30.0) as runtime,
+            EdgeRuntime(
+                ToyDrafter(lambda position: position % 3 == 1), client, method, deadline_s=30.0
+            ) as runtime,
         ):
             for index in range(5):
                 prompt = f"{name} {index}"

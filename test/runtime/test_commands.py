@@ -69,9 +69,20 @@ def test_generate_starts_a_server_of_its_own(folder: Path, server: str) -> None:
     assert own["tokens"] == generate(folder, "--endpoint", server, "--method", "cloud", *arguments)["tokens"]
 
 
-def test_generate_for_people_names_the_text_and_the_numbers(folder: Path, server: str, tmp_path: Path) -> None:
+def test_generate_for_people_names_the_text_and_the_numbers(
+    folder: Path, server: str, tmp_path: Path
+) -> None:
     files = ["--image", str(folder / "frame.jpg"), "--json", str(tmp_path / "out" / "result.json")]
-    command = ["generate", "--pair", str(folder / "pair.yaml"), "--endpoint", server, "--instruction", "go", *files]
+    command = [
+        "generate",
+        "--pair",
+        str(folder / "pair.yaml"),
+        "--endpoint",
+        server,
+        "--instruction",
+        "go",
+        *files,
+    ]
     code, out, _ = spec_decode(*command)
     assert code == 0
     document = json.loads((tmp_path / "out" / "result.json").read_text())
@@ -110,11 +121,16 @@ def test_generate_refuses_wrong_use_with_one_sentence(folder: Path, tmp_path: Pa
 
 
 def test_a_server_of_another_pair_is_refused(server: str) -> None:
-    with Client(server, "tiny", "words") as client, pytest.raises(ValueError, match="pair 'tiny' and the cloud 'random'"):
+    with (
+        Client(server, "tiny", "words") as client,
+        pytest.raises(ValueError, match="pair 'tiny' and the cloud 'random'"),
+    ):
         client.wait_ready(WAIT_S)
 
 
-def test_serve_with_keys_lets_only_robots_with_keys_in_and_ends_on_a_signal(folder: Path, tmp_path: Path) -> None:
+def test_serve_with_keys_lets_only_robots_with_keys_in_and_ends_on_a_signal(
+    folder: Path, tmp_path: Path
+) -> None:
     serve = ["serve", "--pair", str(folder / "pair.yaml"), "--keys", str(tmp_path), "--threads", "1"]
     child = subprocess.Popen(
         [sys.executable, "-m", "spec_decode_ros.cli", *serve],
@@ -128,7 +144,10 @@ def test_serve_with_keys_lets_only_robots_with_keys_in_and_ends_on_a_signal(fold
         assert child.stdout is not None
         ready, endpoint = child.stdout.readline().split()
         assert ready == "ready" and endpoint.startswith("tcp://127.0.0.1:")
-        with Client(endpoint, "tiny", "words") as client, pytest.raises(ValueError, match="No verifier answered"):
+        with (
+            Client(endpoint, "tiny", "words") as client,
+            pytest.raises(ValueError, match="No verifier answered"),
+        ):
             client.wait_ready(1.0)
         let_in = generate(folder, "--endpoint", endpoint, "--keys", str(tmp_path / "robot"))
         assert let_in["verified"]
@@ -165,5 +184,8 @@ def test_a_server_ends_with_its_parent(folder: Path) -> None:
 
 
 def test_a_server_that_cannot_start_says_why() -> None:
-    with pytest.raises(ChildError, match="There is no pair 'nonsense'"), spawn_server("nonsense", timeout_s=WAIT_S):
+    with (
+        pytest.raises(ChildError, match="There is no pair 'nonsense'"),
+        spawn_server("nonsense", timeout_s=WAIT_S),
+    ):
         pass

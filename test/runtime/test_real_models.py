@@ -112,7 +112,9 @@ def test_an_image_that_is_none_is_explained_and_the_server_lives_on(
         assert runtime.act(PROMPTS[0], [frames[0]]).verified
 
 
-def test_two_robots_on_one_target_do_not_mix(verifier: Verifier, drafter: Drafter, frames: list[bytes]) -> None:
+def test_two_robots_on_one_target_do_not_mix(
+    verifier: Verifier, drafter: Drafter, frames: list[bytes]
+) -> None:
     import threading
 
     expected = [alone(verifier, PROMPTS[0], frame, Sampling()) for frame in frames]
@@ -143,6 +145,8 @@ def test_warming_up_leaves_no_trace(verifier: Verifier, drafter: Drafter, frames
     assert alone(verifier, PROMPTS[0], frames[0], Sampling()) == before
 
 
-def test_the_pair_file_names_what_the_handshake_compares(pair_file: Path, drafter: Drafter, verifier: Verifier) -> None:
+def test_the_pair_file_names_what_the_handshake_compares(
+    pair_file: Path, drafter: Drafter, verifier: Verifier
+) -> None:
     assert load_pair_config(pair_file).name == "random"
     assert drafter.vocabulary == verifier.vocabulary

@@ -53,7 +53,9 @@ def test_a_robot_with_keys_is_let_in_and_no_other(tmp_path: Path) -> None:
 def test_a_robot_does_not_talk_to_a_false_server(tmp_path: Path) -> None:
     (robot,) = make_keys(tmp_path / "a")
     make_keys(tmp_path / "b")
-    (tmp_path / "b" / "robots" / "robot.key").write_bytes((tmp_path / "a" / "robots" / "robot.key").read_bytes())
+    (tmp_path / "b" / "robots" / "robot.key").write_bytes(
+        (tmp_path / "a" / "robots" / "robot.key").read_bytes()
+    )
     with guarded(tmp_path / "b") as endpoint:
         assert not is_let_in(endpoint, robot, 0.7)
 

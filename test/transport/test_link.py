@@ -31,7 +31,9 @@ def linked(profile: LinkProfile) -> Iterator[tuple[Link, Client, queue.Queue[Arr
         yield link, client, arrivals
 
 
-def round_trips_ms(client: Client, arrivals: queue.Queue[Arrival], count: int, tokens: int = 3) -> list[float]:
+def round_trips_ms(
+    client: Client, arrivals: queue.Queue[Arrival], count: int, tokens: int = 3
+) -> list[float]:
     times = []
     for index in range(count):
         start = time.perf_counter()
@@ -117,7 +119,9 @@ def test_the_link_as_a_process_of_its_own() -> None:
         assert min(round_trips_ms(client, arrivals, 5)) >= 19.7
 
 
-@pytest.mark.parametrize("options", [{"rtt_ms": -1.0}, {"rtt_ms": float("nan")}, {"loss": 1.0}, {"uplink_mbps": -2.0}])
+@pytest.mark.parametrize(
+    "options", [{"rtt_ms": -1.0}, {"rtt_ms": float("nan")}, {"loss": 1.0}, {"uplink_mbps": -2.0}]
+)
 def test_impossible_profiles_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(SpecDecodeError):
         LinkProfile(**options)
@@ -126,7 +130,11 @@ def test_impossible_profiles_are_refused(options: dict[str, float]) -> None:
 @pytest.mark.parametrize(
     ("program", "timeout_s", "sentence"),
     [
-        ("import sys; sys.exit('no such thing')", 20.0, "ended with code 1 before it was ready: no such thing"),
+        (
+            "import sys; sys.exit('no such thing')",
+            20.0,
+            "ended with code 1 before it was ready: no such thing",
+        ),
         ("import time; time.sleep(60)", 0.5, r"not ready within 0\.5 s; it wrote nothing"),
     ],
 )

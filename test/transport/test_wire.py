@@ -68,7 +68,9 @@ def echo(**options: object) -> Iterator[Echo]:
 
 
 @contextlib.contextmanager
-def connected(endpoint: str, pair: str = "toy", vocabulary: str = "words-1") -> Iterator[tuple[Client, queue.Queue]]:
+def connected(
+    endpoint: str, pair: str = "toy", vocabulary: str = "words-1"
+) -> Iterator[tuple[Client, queue.Queue]]:
     arrivals: queue.Queue[Arrival] = queue.Queue()
     with Client(endpoint, pair, vocabulary) as client:
         client.listen(arrivals.put)
@@ -151,7 +153,10 @@ def test_another_protocol_version_is_refused() -> None:
     ("answer", "sentence"),
     [
         ([b"\x07" + b"\x90"], "does not fit: The peer packs in version 7, this side in 1"),
-        (encode(Error(0, ErrorCode.BAD_MESSAGE, "The peer packs in version 1, this side in 7.")), "this side in 7"),
+        (
+            encode(Error(0, ErrorCode.BAD_MESSAGE, "The peer packs in version 1, this side in 7.")),
+            "this side in 7",
+        ),
         (encode(Welcome(PROTOCOL + 1, "toy", "words-1")), "robot speaks protocol"),
     ],
 )

@@ -1,0 +1,105 @@
+"""The shipped pair through real processes: every method says, token for token, what the target says alone.
+
+``SPEC_DECODE_SCENES=200 pytest test/system`` looks at as many random scenes as the README speaks of.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+from spec_decode_ros.actions.action import format_action, parse_action
+from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, Command, phrase
+from spec_decode_ros.demo.comparison import Comparison, Sample, compare
+from spec_decode_ros.models.pair import load_drafter, load_pair_config
+from spec_decode_ros.runtime.process import spawn_server
+from spec_decode_ros.sim.expert import decide, visible_objects
+from spec_decode_ros.sim.scene import random_scene
+from spec_decode_ros.sim.stage import Stage
+from spec_decode_ros.transport.client import Client
+from spec_decode_ros.transport.link import LinkProfile, link_process
+
+SCENES = int(os.environ.get("SPEC_DECODE_SCENES", "18"))
+ROUND_TRIPS_MS = (0.0, 20.0, 60.0)
+FIRST_SEED = 7_000_000
+METHODS = ("cloud", "sync", "auto")
+WAIT_S = 60.0
+
+
+def samples(count: int) -> Iterator[Sample]:
+    """One moment in each of so many random rooms: an instruction, and the action that came before."""
+    stage = Stage()
+    for seed in range(FIRST_SEED, FIRST_SEED + count):
+        rng = np.random.default_rng(seed)
+        scene = random_scene(rng)
+        stage.lay_out(scene)
+        x, y, _ = scene.start
+        thing = scene.objects[rng.integers(len(scene.objects))]
+        pose = (x, y, math.atan2(thing.y - y, thing.x - x) + rng.normal(0.0, 0.6))
+        stage.look(pose)
+        command = Command("goto", thing.color, thing.kind)
+        if rng.random() < 0.2:
+            command = Command("goto", str(rng.choice(list(COLOR_WORDS))), str(rng.choice(list(OBJECT_WORDS))))
+        last = (
+            decide(command, scene, pose, visible_objects(stage.hits()), None) if rng.random() < 0.7 else None
+        )
+        jpeg = stage.camera.jpeg(stage.data)
+        yield Sample(jpeg, phrase(command, rng), format_action(last) if last else None)
+
+
+@pytest.fixture(scope="module")
+def comparisons() -> list[Comparison]:
+    """The scenes, shared out evenly among the round-trip times."""
+    pair = load_pair_config("tiny")
+    drafter = load_drafter(pair)
+    moments = list(samples(SCENES))
+    results = []
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(spawn_server("tiny", timeout_s=WAIT_S))
+        for index, rtt_ms in enumerate(ROUND_TRIPS_MS):
+            with ExitStack() as link:
+                there = link.enter_context(link_process(endpoint, LinkProfile(rtt_ms=rtt_ms)))
+                client = Client(there, pair.name, drafter.vocabulary)
+                link.callback(client.close)
+                client.wait_ready(WAIT_S)
+                part = moments[index :: len(ROUND_TRIPS_MS)]
+                results.append(compare(part, drafter, client, methods=METHODS, max_tokens=pair.max_tokens))
+    return results
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_method_gives_the_targets_tokens_at_every_round_trip_time(
+    comparisons: list[Comparison],
+) -> None:
+    seen = 0
+    for comparison in comparisons:
+        for method in METHODS[1:]:
+            assert comparison.agreement("cloud", method) == len(comparison.samples), method
+        seen += len(comparison.samples)
+    assert seen == SCENES
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_answer_is_verified_and_an_action(comparisons: list[Comparison]) -> None:
+    for comparison in comparisons:
+        for result in comparison.results["auto"]:
+            assert result.verified
+            assert result.complete
+            parse_action(result.text)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_auto_needs_fewer_passes_and_sync_more_round_trips(comparisons: list[Comparison]) -> None:
+    for comparison in comparisons:
+        passes = {m: comparison.spread(m, "cloud_passes") for m in METHODS}
+        assert passes["auto"].median < passes["cloud"].median
+        rounds = {m: comparison.spread(m, "round_trips") for m in METHODS}
+        assert rounds["auto"].median <= rounds["sync"].median
