@@ -21,7 +21,10 @@ def difference(hello: Hello, welcome: Welcome) -> str | None:
             "install the same version of spec_decode_ros on both"
         )
     if hello.pair != welcome.pair:
-        return f"the robot runs the model pair {hello.pair!r} and the cloud {welcome.pair!r}; start both with the same --pair"
+        return (
+            f"the robot runs the model pair {hello.pair!r} and the cloud {welcome.pair!r}; "
+            "start both with the same --pair"
+        )
     if hello.vocabulary != welcome.vocabulary:
         return (
             f"the vocabularies of the pair {hello.pair!r} differ (robot {hello.vocabulary[:16]}, cloud "
