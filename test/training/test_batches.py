@@ -177,3 +177,29 @@ def test_places_agree_with_their_cells(data: Dataset) -> None:
     assert shown.sum() > 50
     assert np.median(offset[shown]) < 0.2
     assert offset[shown].max() < 0.9
+
+
+def test_goals_are_where_the_answers_say(data: Dataset) -> None:
+    tokenizer = build_tokenizer()
+    told = 0
+    for mirror in (False, True):
+        batch = make_batch(data, np.arange(len(data)), np.full(len(data), mirror))
+        answers = data.answers[:, int(mirror)]
+        for b, q in np.ndindex(answers.shape[:2]):
+            note = parse_action(tokenizer.decode(unpadded(answers[b, q]), skip_special_tokens=True)).note
+            bearing, log_distance = batch.goal[b, q].tolist()
+            side = note.split()[2:3]
+            if side not in (["left"], ["ahead"], ["right"]):
+                assert math.isnan(bearing) or note.endswith("reached"), note
+                continue
+            if math.isnan(bearing):
+                continue  # seen only in cells that show another object too
+            told += 1
+            assert (
+                side == ["ahead" if abs(bearing) < 0.2 else "left" if bearing > 0 else "right"]
+                or abs(abs(bearing) - 0.2) < 1e-3
+            )
+            # Notes name the nearest of few distances, and a float16 holds the logarithm.
+            distance = max(math.exp(log_distance) - 0.2, 0.1)
+            assert abs(math.log(float(note.split()[3]) / distance)) < 0.72
+    assert told > 40
