@@ -8,11 +8,10 @@ file. Commands go to the topic `command`: `ros2 run spec_decode_ros teleop_node`
 
 from pathlib import Path
 
+from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-
-from launch import LaunchDescription
 
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "robot.yaml"
 
