@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--work", type=Path, default=Path("out/train/data"), help="where the frames go (%(default)s)"
     )
     parser.add_argument("--frames", type=int, default=64_000, help="training frames to render (%(default)s)")
-    parser.add_argument("--minutes", type=float, help="time for training proper; 70 on a CPU, 15 on a GPU")
+    parser.add_argument("--minutes", type=float, help="time for training proper; 90 on a CPU, 15 on a GPU")
     parser.add_argument("--workers", type=int, default=2, help="processes that render (%(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to torch")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         raise SpecDecodeError("there is no CUDA device here: leave --device out, or say --device cpu")
     minutes = args.minutes
     if minutes is None:
-        minutes = 15.0 if name.startswith("cuda") else 70.0
+        minutes = 15.0 if name.startswith("cuda") else 90.0
     if not math.isfinite(minutes):
         raise SpecDecodeError(f"--minutes cannot be {minutes}: training has to end")
     try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from spec_decode_ros.training.dataset import ANSWER_TOKENS, PAD, PROMPT_TOKENS, Dataset
-from spec_decode_ros.training.frames import COMBINATIONS, GRID, QUESTIONS
+from spec_decode_ros.training.frames import COMBINATIONS, GRID
 from spec_decode_ros.training.processor import build_tokenizer
 
 VELOCITY_PLACES = (1, 3)
@@ -21,7 +21,7 @@ NOTE_PLACE = 5
 
 VELOCITY_WEIGHT = 2.0
 
-FORGOTTEN = 0.35
+FORGOTTEN = 0.65
 """Share of the answers toward an object whose last action is swapped for another."""
 
 
@@ -84,13 +84,13 @@ def goals(named: np.ndarray, presence: np.ndarray, place: np.ndarray) -> tuple[n
 
 def pack(prompts: np.ndarray, answers: np.ndarray) -> dict[str, torch.Tensor]:
     """Pack padded prompts (B, Q, 40) and answers (B, Q, 12) into the token fields of :class:`Batch`."""
-    batch = len(prompts)
+    batch, questions = prompts.shape[:2]
     length = PROMPT_TOKENS + ANSWER_TOKENS
     ids = torch.from_numpy(np.concatenate([prompts, answers], 2).astype(np.int64))
     used = ids != PAD
-    question = torch.arange(QUESTIONS).view(1, -1, 1).expand(batch, -1, length)
+    question = torch.arange(questions).view(1, -1, 1).expand(batch, -1, length)
     position = used.long().cumsum(2) - 1
-    place = (torch.arange(length) - PROMPT_TOKENS).view(1, 1, -1).expand(batch, QUESTIONS, -1)
+    place = (torch.arange(length) - PROMPT_TOKENS).view(1, 1, -1).expand(batch, questions, -1)
     used = used.view(batch, -1)
     order = (~used).long().argsort(dim=1, stable=True)[:, : int(used.sum(1).max())]
 
@@ -175,9 +175,18 @@ def make_batch(
     )
 
 
-def batches(data: Dataset, size: int, seed: int) -> Iterator[Batch]:
-    """Batches without end; every pass through the data is a new shuffle."""
+def batches(sources: Sequence[Dataset], size: int, seed: int) -> Iterator[Batch]:
+    """Batches without end, each from one of the sources, a larger one more often; every pass is a new shuffle."""
     rng = np.random.default_rng(seed)
+    sizes = np.array([len(source) for source in sources])
+    if sizes.min() < size:
+        raise ValueError(f"a source has {sizes.min()} examples, fewer than a batch of {size}")
+    streams = [_shuffled(source, size, rng) for source in sources]
+    while True:
+        yield next(streams[rng.choice(len(sources), p=sizes / sizes.sum())])
+
+
+def _shuffled(data: Dataset, size: int, rng: np.random.Generator) -> Iterator[Batch]:
     forget = Forgetter(FORGOTTEN)
     while True:
         shuffled = rng.permutation(len(data))

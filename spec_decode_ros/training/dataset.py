@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ import numpy as np
 
 from spec_decode_ros.actions.action import Action, format_action
 from spec_decode_ros.actions.prompt import build_prompt
-from spec_decode_ros.training.frames import FRAME_SIZE, GRID, QUESTIONS, Question, examples
+from spec_decode_ros.training.frames import FRAME_SIZE, GRID, QUESTIONS, Example, Question, examples
 from spec_decode_ros.training.processor import build_tokenizer
 
 PROMPT_TOKENS = 40
 ANSWER_TOKENS = 12
 PAD = 0
+
+Source = Callable[[int, int], Iterable[Example]]
+"""Yields as many examples as the second number says; the first is the seed."""
 
 _SHAPES = {
     "frames": (np.uint8, (FRAME_SIZE[1], FRAME_SIZE[0], 3)),
@@ -65,46 +69,70 @@ def _flip(action: Action) -> Action:
     return Action(action.vx, -action.wz + 0.0, " ".join(swap.get(w, w) for w in action.note.split()))
 
 
+def prompt_tokens(tokenizer, instruction: str, last: Action | None) -> np.ndarray:
+    """Ids of a prompt, padded to (40,) int16."""
+    return _tokens(
+        tokenizer,
+        build_prompt(instruction, format_action(last) if last else None) + "<answer>",
+        PROMPT_TOKENS,
+    )
+
+
+def answer_tokens(tokenizer, answer: Action) -> np.ndarray:
+    """Ids of an answer, padded to (12,) int16."""
+    return _tokens(tokenizer, format_action(answer) + "<end>", ANSWER_TOKENS)
+
+
 def _tokens(tokenizer, text: str, length: int) -> np.ndarray:
     ids = tokenizer(text, truncation=True, max_length=length).input_ids
     return np.pad(np.array(ids, np.int16), (0, length - len(ids)))
 
 
-def _write_part(folder: Path, start: int, count: int, seed: int) -> int:
+def _write_part(folder: Path, start: int, count: int, seed: int, source: Source) -> int:
     tokenizer = build_tokenizer()
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in _SHAPES}
-    for i, example in enumerate(examples(seed, count), start):
+    for i, example in enumerate(source(seed, count), start):
         arrays["frames"][i] = example.frame
         arrays["presence"][i] = example.presence
         arrays["place"][i] = example.place
         for q, question in enumerate(example.questions):
             for side, (last, answer) in enumerate(((question.last, question.answer), mirrored(question))):
-                prompt = build_prompt(question.instruction, format_action(last) if last else None)
-                arrays["prompts"][i, side, q] = _tokens(tokenizer, prompt + "<answer>", PROMPT_TOKENS)
-                arrays["answers"][i, side, q] = _tokens(
-                    tokenizer, format_action(answer) + "<end>", ANSWER_TOKENS
-                )
+                arrays["prompts"][i, side, q] = prompt_tokens(tokenizer, question.instruction, last)
+                arrays["answers"][i, side, q] = answer_tokens(tokenizer, answer)
     for array in arrays.values():
         array.flush()
     return count
 
 
-def make(folder: Path, count: int, seed: int, workers: int, progress=lambda done, total: None) -> Dataset:
-    """Make ``count`` examples in ``folder``, or take those that an earlier call with the same arguments left there."""
-    recipe = {"count": count, "seed": seed}
+def make(
+    folder: Path,
+    count: int,
+    seed: int,
+    workers: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    source: Source = examples,
+    name: str = "random poses",
+) -> Dataset:
+    """Make ``count`` examples in ``folder``, or take those that an earlier call with the same arguments left there.
+
+    Args:
+        source: where they come from, called in other processes with a seed and a count.
+        name: of the source; examples of another name are not taken for these.
+    """
+    recipe = {"count": count, "seed": seed, "source": name}
     stamp = folder / "recipe.json"
     if not stamp.exists() or json.loads(stamp.read_text()) != recipe:
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
         for name, (dtype, shape) in _SHAPES.items():
             np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (count, *shape)).flush()
-        part = 500
+        part = 1000
         # OpenGL contexts do not survive a fork.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             starts = range(0, count, part)
             jobs = [
-                pool.submit(_write_part, folder, s, min(part, count - s), seed * 1_000_003 + s)
+                pool.submit(_write_part, folder, s, min(part, count - s), seed * 1_000_003 + s, source)
                 for s in starts
             ]
             done = 0

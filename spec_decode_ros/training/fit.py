@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -96,7 +96,7 @@ def _logits(model: Qwen2VLForConditionalGeneration, visual: torch.Tensor, batch:
 def fit(
     model: Qwen2VLForConditionalGeneration,
     heads: Heads,
-    data: Dataset,
+    data: Sequence[Dataset],
     phase: Phase,
     seed: int,
     report: Report,
@@ -107,6 +107,7 @@ def fit(
     """Train ``model`` (and ``heads``) in place for one phase.
 
     Args:
+        data: where batches come from, see :func:`~spec_decode_ros.training.batches.batches`.
         teacher: the model whose distributions are learned where ``distill_weight`` is positive.
         held_out: examples that :func:`accuracy` is measured on now and then.
         checkpoint: called whenever an intermediate state is worth keeping.

@@ -23,6 +23,9 @@ FRAME_SIZE = (192, 96)
 """Width and height that the shipped pair sees."""
 
 QUESTIONS = 4
+MISTAKEN = 0.15
+"""Share of the questions about an object whose last action went to another one: a mistake has to end."""
+
 COMBINATIONS = [f"{color} {kind}" for color in COLORS for kind in KINDS]
 
 
@@ -70,34 +73,60 @@ def examples(seed: int, count: int, backend: str = "auto", per_scene: int = 5):
             made += 1
 
 
-def _example(stage: Stage, scene: Scene, rng: np.random.Generator) -> Example:
-    focus = int(rng.integers(len(scene.objects)))
-    pose = _sample_pose(scene, focus, rng)
-    jitter = {
-        "height": rng.normal(0.31, 0.012),
-        "pitch": rng.normal(0.0, 0.025),
-        "roll": rng.normal(0.0, 0.02),
-    }
-    stage.look(pose, **jitter)
-    hits = stage.hits()
-    visible = visible_objects(hits)
-    commands = _commands(scene, focus, visible, rng)
+@dataclass(frozen=True)
+class View:
+    """What the camera shows from a pose: the ``frame`` that the model gets, and the object behind each coarse ray."""
 
-    # The frame before this one, as some motion would have left it: mostly the expert's, sometimes another.
-    guess = decide(commands[0], scene, pose, visible, None)
-    vx, wz = (guess.vx, guess.wz) if rng.random() < 0.7 else (rng.uniform(-0.1, 0.6), rng.uniform(-0.8, 0.8))
-    before = move(pose, -vx, -wz + rng.normal(0, 0.1), ACTION_PERIOD_S)
+    pose: Pose
+    frame: np.ndarray
+    hits: np.ndarray
+
+    @property
+    def visible(self) -> set[int]:
+        """Indices of the objects in view."""
+        return visible_objects(self.hits)
+
+
+def look(stage: Stage, pose: Pose, rng: np.random.Generator) -> View:
+    """The view from a pose, with the height and the tilt of a body that walks."""
+    stage.look(pose, rng.normal(0.31, 0.012), rng.normal(0.0, 0.025), rng.normal(0.0, 0.02))
+    return View(pose, to_model_size(stage.camera.rgb(stage.data)), stage.hits())
+
+
+def example(scene: Scene, view: View, questions: list[Question]) -> Example:
+    """A view with its questions."""
+    return Example(view.frame, *_cells(view.hits, scene, view.pose), tuple(questions))
+
+
+def ask(
+    stage: Stage,
+    scene: Scene,
+    view: View,
+    before: Pose,
+    commands: list[Command],
+    rng: np.random.Generator,
+) -> list[Question]:
+    """Questions about a view, one for each command, with what may have been said a moment ago at ``before``."""
     stage.look(before)
     visible_before = visible_objects(stage.hits())
-
-    stage.look(pose, **jitter)
     questions = []
     for command in commands:
         last = _last_action(command, scene, before, visible_before, rng)
-        answer = decide(command, scene, pose, visible, last)
+        answer = decide(command, scene, view.pose, view.visible, last)
         questions.append(Question(command, phrase(command, rng), last, answer))
-    presence, place = _cells(hits, scene, pose)
-    return Example(to_model_size(stage.camera.rgb(stage.data)), presence, place, tuple(questions))
+    return questions
+
+
+def _example(stage: Stage, scene: Scene, rng: np.random.Generator) -> Example:
+    focus = int(rng.integers(len(scene.objects)))
+    pose = _sample_pose(scene, focus, rng)
+    view = look(stage, pose, rng)
+    commands = draw_commands(scene, focus, view.visible, rng)
+    # The frame before this one, as some motion would have left it: mostly the expert's, sometimes another.
+    guess = decide(commands[0], scene, pose, view.visible, None)
+    vx, wz = (guess.vx, guess.wz) if rng.random() < 0.7 else (rng.uniform(-0.1, 0.6), rng.uniform(-0.8, 0.8))
+    before = move(pose, -vx, -wz + rng.normal(0, 0.1), ACTION_PERIOD_S)
+    return example(scene, view, ask(stage, scene, view, before, commands, rng))
 
 
 def _sample_pose(scene: Scene, focus: int, rng: np.random.Generator) -> Pose:
@@ -120,8 +149,9 @@ def _sample_pose(scene: Scene, focus: int, rng: np.random.Generator) -> Pose:
     return scene.start
 
 
-def _commands(scene: Scene, focus: int, visible: set[int], rng: np.random.Generator) -> list[Command]:
-    """The object in focus, another (mostly in view), one that only resembles one that is there, something else."""
+def draw_commands(scene: Scene, focus: int, visible: set[int], rng: np.random.Generator) -> list[Command]:
+    """As many as :data:`QUESTIONS`: the object in focus, another (mostly in view), one that only resembles one that is
+    there, and something else."""
 
     def goto(name: str) -> Command:
         color, _, kind = name.partition(" ")
@@ -160,6 +190,8 @@ def _last_action(
     """A last action that could have come before, from a random one before that."""
     if rng.random() < 0.12:
         return None
+    if command.kind == "goto" and visible and rng.random() < MISTAKEN:
+        return mistaken(command, scene, pose, visible, rng)
     earlier: Action | None = None
     if rng.random() < 0.85:
         earlier = _random_action(command, rng)
@@ -169,6 +201,17 @@ def _last_action(
         wz = round(0.2 * float(rng.integers(-4, 5)), 1) + 0.0
         last = Action(round(0.2 * float(rng.integers(0, 4)), 1), wz, last.note)
     return last
+
+
+def mistaken(
+    command: Command, scene: Scene, pose: Pose, visible: set[int], rng: np.random.Generator
+) -> Action:
+    """What a pilot says who takes another object in view, one of that colour or kind if there is one, for the target."""
+    things = [scene.objects[i] for i in sorted(visible)]
+    alike = [t for t in things if command.color == t.color or command.object == t.kind]
+    other = (alike or things)[int(rng.integers(len(alike or things)))]
+    action = decide(Command("goto", other.color, other.kind), scene, pose, visible, None)
+    return Action(action.vx, action.wz, action.note.replace(other.name, command.target))
 
 
 def _random_action(command: Command, rng: np.random.Generator) -> Action:

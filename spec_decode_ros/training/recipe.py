@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,11 @@ from spec_decode_ros.training.dataset import make
 from spec_decode_ros.training.fit import Heads, Phase, Report, accuracy, fit
 from spec_decode_ros.training.network import build_model
 from spec_decode_ros.training.processor import save_processor
+from spec_decode_ros.training.rollouts import driven_by
 
 HELD_OUT_SEED_OFFSET = 98
 HELD_OUT = 2000
+DRIVEN_SEED_OFFSET = 57
 
 
 @dataclass(frozen=True)
@@ -39,20 +44,21 @@ TARGET = Shape(layers=5, width=192, vision_layers=4, vision_width=128)
 DRAFT = Shape(layers=2, width=128, vision_layers=2, vision_width=96)
 
 SEE: dict[str, Any] = {"peak_lr": 1.5e-3, "cell_weight": 1.0}
-GROUNDED: dict[str, Any] = {"cell_weight": 0.2, "goal_weight": 2.0, "pointer_weight": 0.3}
+GROUNDED: dict[str, Any] = {"cell_weight": 0.2, "goal_weight": 2.0, "pointer_weight": 0.6}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a training run does.
 
-    ``minutes`` is the whole time of the phases; the frames come before and take about 4 ms of one core each.
+    ``minutes`` is the whole time of the phases; the frames come on top and take about 12 ms of one core each, those
+    that the half-trained target drives to itself (``rollouts``) 20 ms.
     """
 
     out: Path
     work: Path
     frames: int = 64_000
-    minutes: float = 70.0
+    minutes: float = 90.0
     workers: int = 2
     seed: int = 1
 
@@ -61,11 +67,17 @@ class Recipe:
             raise ValueError("training needs at least 100 frames, some minutes and one worker")
 
     def target_phases(self) -> tuple[Phase, ...]:
-        """The target learns to see, then to act."""
+        """The target learns to see, then to act, then to act where its own actions take it."""
         return (
-            Phase("target: see", 0.09 * self.minutes, **SEE),
-            Phase("target: act", 0.63 * self.minutes, 1e-3, answer_weight=1.0, **GROUNDED),
+            Phase("target: see", 0.06 * self.minutes, **SEE),
+            Phase("target: act", 0.35 * self.minutes, 1e-3, answer_weight=1.0, **GROUNDED),
+            Phase("target: act on its own", 0.35 * self.minutes, 1e-3, answer_weight=1.0, **GROUNDED),
         )
+
+    @property
+    def rollouts(self) -> int:
+        """Frames of the target's own driving."""
+        return max(100, self.frames // 4)
 
     def draft_phases(self) -> tuple[Phase, ...]:
         """The draft learns to see, then from the target's distributions and, less, from the expert."""
@@ -73,7 +85,7 @@ class Recipe:
             Phase("draft: see", 0.05 * self.minutes, **SEE),
             Phase(
                 "draft: distil",
-                0.23 * self.minutes,
+                0.19 * self.minutes,
                 1.5e-3,
                 answer_weight=0.2,
                 distill_weight=1.0,
@@ -86,29 +98,51 @@ def train(
     recipe: Recipe, device: torch.device, report: Report, frames_made: Callable[[int, int], None]
 ) -> None:
     """Make the pair and write ``target`` and ``draft`` checkpoint folders in ``recipe.out``."""
-    data = make(recipe.work / "train", recipe.frames, recipe.seed, recipe.workers, frames_made)
+    data = [make(recipe.work / "train", recipe.frames, recipe.seed, recipe.workers, frames_made)]
     held_out = make(
         recipe.work / "held_out", HELD_OUT, recipe.seed + HELD_OUT_SEED_OFFSET, recipe.workers, frames_made
     )
-    teacher: Qwen2VLForConditionalGeneration | None = None
-    for name, shape, phases in (
-        ("target", TARGET, recipe.target_phases()),
-        ("draft", DRAFT, recipe.draft_phases()),
-    ):
-        model = build_model(**vars(shape), seed=recipe.seed).to(device)
-        heads = Heads(shape.width).to(device)
-        folder = recipe.out / name
+    shuffles = itertools.count(recipe.seed)
 
-        def keep(model: Qwen2VLForConditionalGeneration = model, folder: Path = folder) -> None:
-            save(model, folder)
-
-        for number, phase in enumerate(phases):
-            fit(model, heads, data, phase, recipe.seed + number, report, teacher, held_out, keep)
+    def learn(
+        name: str,
+        pupil: _Pupil,
+        phases: Sequence[Phase],
+        teacher: Qwen2VLForConditionalGeneration | None = None,
+    ) -> None:
+        keep = partial(save, pupil.model, recipe.out / name)
+        for phase in phases:
+            fit(pupil.model, pupil.heads, data, phase, next(shuffles), report, teacher, held_out, keep)
         keep()
-        report(f"{name}: against the expert", 1.0, accuracy(model, held_out))
-        if teacher is not None:
-            report(f"{name}: against the target", 1.0, accuracy(model, held_out, teacher))
-        teacher = teacher or model
+        report(f"{name}: against the expert", 1.0, accuracy(pupil.model, held_out))
+
+    target = _Pupil.new(TARGET, recipe.seed, device)
+    *beginning, on_its_own = recipe.target_phases()
+    learn("target", target, beginning)
+    seed = recipe.seed + DRIVEN_SEED_OFFSET
+    source, drives = driven_by(recipe.out / "target"), f"rollouts of {_fingerprint(recipe.out / 'target')}"
+    data.append(
+        make(recipe.work / "driven", recipe.rollouts, seed, recipe.workers, frames_made, source, drives)
+    )
+    learn("target", target, [on_its_own])
+    draft = _Pupil.new(DRAFT, recipe.seed, device)
+    learn("draft", draft, recipe.draft_phases(), target.model)
+    report("draft: against the target", 1.0, accuracy(draft.model, held_out, target.model))
+
+
+@dataclass(frozen=True)
+class _Pupil:
+    model: Qwen2VLForConditionalGeneration
+    heads: Heads
+
+    @classmethod
+    def new(cls, shape: Shape, seed: int, device: torch.device) -> _Pupil:
+        model = build_model(**vars(shape), seed=seed).to(device)
+        return cls(model, Heads(shape.width).to(device))
+
+
+def _fingerprint(checkpoint: Path) -> str:
+    return hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()[:16]
 
 
 def save(model: Qwen2VLForConditionalGeneration, folder: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_mirrored_example_is_the_mirror_image(data: Dataset) -> None:
 
 def test_making_batches_changes_no_data(data: Dataset) -> None:
     before = {name: np.array(value) for name, value in vars(data).items()}
-    stream = batches(data, 16, seed=0)
+    stream = batches([data], 16, seed=0)
     for _ in range(6):
         next(stream)
     for name, value in vars(data).items():
@@ -99,7 +99,7 @@ def test_making_batches_changes_no_data(data: Dataset) -> None:
 
 def test_batches_come_from_the_seed_and_pass_through_everything(data: Dataset) -> None:
     def first(seed: int, count: int = 4) -> list[Batch]:
-        stream = batches(data, 10, seed)
+        stream = batches([data], 10, seed)
         return [next(stream) for _ in range(count)]
 
     for one, other in zip(first(1), first(1), strict=True):

@@ -111,7 +111,7 @@ def test_made_once_and_made_again_where_something_differs(
 ) -> None:
     written: list[tuple[int, int, int]] = []
 
-    def write(folder: Path, start: int, count: int, seed: int) -> int:
+    def write(folder: Path, start: int, count: int, seed: int, source: object) -> int:
         np.load(folder / "presence.npy", mmap_mode="r+")[start : start + count] = seed
         written.append((start, count, seed))
         return count
@@ -119,22 +119,25 @@ def test_made_once_and_made_again_where_something_differs(
     monkeypatch.setattr(dataset, "ProcessPoolExecutor", InThisProcess)
     monkeypatch.setattr(dataset, "_write_part", write)
     progress: list[tuple[int, int]] = []
-    data = make(tmp_path / "d", 1200, 3, 2, lambda done, total: progress.append((done, total)))
-    assert [w[:2] for w in written] == [(0, 500), (500, 500), (1000, 200)]
+    data = make(tmp_path / "d", 2200, 3, 2, lambda done, total: progress.append((done, total)))
+    assert [w[:2] for w in written] == [(0, 1000), (1000, 1000), (2000, 200)]
     assert len({seed for _, _, seed in written}) == 3
-    assert progress[-1] == (1200, 1200)
-    assert len(data) == 1200
+    assert progress[-1] == (2200, 2200)
+    assert len(data) == 2200
     assert (data.presence > 0).all()
 
     written.clear()
-    assert np.array_equal(make(tmp_path / "d", 1200, 3, 2).presence, data.presence)
+    assert np.array_equal(make(tmp_path / "d", 2200, 3, 2).presence, data.presence)
     assert not written, "an unchanged dataset is taken as it is"
 
-    make(tmp_path / "d", 1200, 4, 2)
+    make(tmp_path / "d", 2200, 4, 2)
     assert len(written) == 3
     written.clear()
+    make(tmp_path / "d", 2200, 4, 2, name="rollouts")
+    assert len(written) == 3, "another source"
+    written.clear()
     (tmp_path / "d" / "recipe.json").unlink()
-    make(tmp_path / "d", 1200, 4, 2)
+    make(tmp_path / "d", 2200, 4, 2, name="rollouts")
     assert len(written) == 3, "what was interrupted is made anew"
     assert len(make(tmp_path / "d", 700, 4, 2)) == 700
 
@@ -148,8 +151,12 @@ def test_made_once_and_made_again_where_something_differs(
 
 
 def test_different_parts_and_seeds_differ(made: list[Example], folder: Path) -> None:
-    assert json.loads((folder / "recipe.json").read_text()) == {"count": COUNT, "seed": SEED}
-    other = next(iter(examples(SEED * 1_000_003 + 500, 1)))
+    assert json.loads((folder / "recipe.json").read_text()) == {
+        "count": COUNT,
+        "seed": SEED,
+        "source": "random poses",
+    }
+    other = next(iter(examples(SEED * 1_000_003 + 1000, 1)))
     assert not np.array_equal(other.frame, made[0].frame)
 
 
