@@ -47,6 +47,22 @@ def judge(draft: Sequence[int], choices: Sequence[int], eos: Collection[int], ro
     return Verdict(tokens, fates, done=len(tokens) == room or tokens[-1] in eos)
 
 
+def foreseen(
+    draft: Sequence[int],
+    choices: Sequence[int],
+    confidences: Sequence[float],
+    least: float,
+    eos: Collection[int],
+    room: int,
+) -> tuple[int, ...]:
+    """The beginning of the coming verdict, as far as an early exit is at least `least` sure of it.
+
+    `choices` and `confidences` (K + 1 each) are the exit's for a pass over `draft` (K tokens).
+    """
+    sure = next((i for i, value in enumerate(confidences) if not value >= least), len(choices))
+    return until_end(choices[: min(sure, accepted_length(draft, choices) + 1)], eos)[:room]
+
+
 def until_end(tokens: Sequence[int], eos: Collection[int]) -> tuple[int, ...]:
     """The tokens up to and including the first end-of-sequence token."""
     for index, token in enumerate(tokens):

@@ -7,6 +7,7 @@ committed is the truth; drafts are hints about what follows and may come at any 
     receive(Open)                      ->    Send(Opened), Prepare
     prepared()                         ->    RunPass(draft that has arrived by now)
     pass_begins() (optional)           ->    the same RunPass with the drafts that came while it stood in line
+    early(choices, confidences)        ->    Send(Early), where the edge asked for such and the exit is sure
     pass_finished(choices, busy_ms)    ->    Send(Committed), RunPass | Wait | nothing | Finished
     receive(Draft)                     ->    RunPass, where one was wanting; Send(Committed) to a poll
 """
@@ -16,12 +17,21 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Sequence
 
-from spec_decode_ros.decoding.acceptance import Hint, accepted_length, best_rest, exact_rest, judge, until_end
+from spec_decode_ros.decoding.acceptance import (
+    Hint,
+    accepted_length,
+    best_rest,
+    exact_rest,
+    foreseen,
+    judge,
+    until_end,
+)
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
 from spec_decode_ros.decoding.messages import (
     Close,
     Committed,
     Draft,
+    Early,
     Error,
     ErrorCode,
     Fate,
@@ -73,19 +83,31 @@ _HINTS_KEPT = 8
 
 
 class CloudMachine:
-    """One action in the cloud. `eos` ends an answer; no pass is over more than `widest` draft tokens."""
+    """One action in the cloud.
 
-    def __init__(self, eos: Collection[int], widest: int = 32) -> None:
+    Args:
+        eos: tokens that end an answer.
+        widest: no pass is over more draft tokens than that.
+        own: how many tokens the server's own draft model drafts for a pass; 0 where it has none.
+        sure: how sure an early exit has to be of a token to tell the edge.
+    """
+
+    def __init__(self, eos: Collection[int], widest: int = 32, own: int = 0, sure: float = 1.0) -> None:
         self.state = State.NEW
         self.sampling = Sampling()
         self._eos = frozenset(eos)
         self._widest = widest
+        self._own = own
+        self._sure = sure
         self._open: Open | None = None
         self._error: Error | None = None
         self._committed: list[int] = []
         self._fates: list[Fate] = []
         self._hints: list[Hint] = []  # newest last
         self._running: tuple[int, ...] = ()  # the draft under the pass that runs
+        self._drafted_here = False  # it is the server's own
+        self._foretold: tuple[int, ...] = ()  # what the edge was told about the pass that runs
+        self._crowded = False  # other robots wait for the target
         self._alone_at = -1  # where the edge has asked for a token without proposing one
         self._held_back = False  # a Wait runs
         self._waited = False  # a Wait has passed and no draft came since
@@ -116,11 +138,33 @@ class CloudMachine:
         self._move(Event.PREPARED)
         return [Finished()] if self.state is State.CLOSED else self._next_pass()
 
-    def pass_begins(self) -> RunPass:
-        """The pass that was asked for, with what has come since: for a driver whose passes wait in line."""
+    def pass_begins(self, own: Sequence[int] = ()) -> RunPass:
+        """The pass that was asked for, with what has come since: for a driver whose passes wait in line.
+
+        `own` is what the server's own draft model made of a `RunPass` that asked for it; a draft from the edge that
+        has come in the meantime goes first.
+        """
         if self.state is State.PASSING:
-            self._running = self._best_rest()[: min(self._widest, self._room() - 1)]
+            rest = self._best_rest()
+            self._drafted_here = bool(own) and not rest
+            self._running = (rest or until_end(own, self._eos))[: min(self._widest, self._room() - 1)]
         return RunPass(self.committed, self._running)
+
+    def early(self, choices: Sequence[int], confidences: Sequence[float]) -> list[CloudCommand]:
+        """An early exit says in the middle of a pass what it would choose, and how sure it is, as the pass will."""
+        if self.state is not State.PASSING or self._open is None or not self._open.early:
+            return []
+        tokens = foreseen(self._running, choices, confidences, self._sure, self._eos, self._room())
+        if not tokens or tokens == self._foretold:
+            return []
+        self._foretold = tokens
+        confidence = float(min(confidences[: len(tokens)]))
+        return [Send(Early(self._open.action_id, len(self._committed), tokens, confidence))]
+
+    def crowd(self, others_wait: bool) -> list[CloudCommand]:
+        """Whether other robots wait for the target, which matters to an action that yields to them."""
+        self._crowded = others_wait
+        return self._next_pass() if self.state is State.WAITING and not others_wait else []
 
     def pass_finished(self, choices: Sequence[int], busy_ms: float = 0.0) -> list[CloudCommand]:
         """The pass has returned the target's choices, one more than it had draft tokens."""
@@ -130,11 +174,15 @@ class CloudMachine:
         position, draft = len(self._committed), self._running
         verdict = judge(draft, choices, self._eos, self._room())
         self._passes += 1
-        self._drafted += len(draft)
         self._busy_ms += busy_ms
-        self._rounds = max(self._rounds, self._round_of(draft, accepted_length(draft, choices)))
+        fates = verdict.fates
+        if self._drafted_here:  # all of it is the cloud's
+            fates = (Fate.ADDED,) * len(fates)
+        else:
+            self._drafted += len(draft)
+            self._rounds = max(self._rounds, self._round_of(draft, accepted_length(draft, choices)))
         self._committed += verdict.tokens
-        self._fates += verdict.fates
+        self._fates += fates
         self._move(Event.ENDED if verdict.done else Event.PASSED)
         news = Send(self._report(position))
         return [news, Finished()] if verdict.done else [news, *self._next_pass()]
@@ -199,11 +247,11 @@ class CloudMachine:
     def _next_pass(self) -> list[CloudCommand]:
         """The one place where the server decides: verify a draft, go on alone, or wait."""
         assert self._open is not None
-        streams = self._open.mode is ServerMode.STREAM
+        goes_on = self._open.mode is not ServerMode.VERIFY_ONLY and not (self._open.yields and self._crowded)
         rest = self._best_rest()
         if rest or self._alone_at == len(self._committed):
             return self._run(rest)
-        if self._passes and not streams:
+        if self._passes and not goes_on:
             return []
         if self._open.patience_ms and not self._waited:
             if self._held_back:
@@ -214,16 +262,26 @@ class CloudMachine:
 
     def _best_rest(self) -> tuple[int, ...]:
         """The most promising draft of what follows the committed tokens."""
-        assert self._open is not None
-        rest_of = best_rest if self._open.mode is ServerMode.STREAM else exact_rest
+        rest_of = best_rest if self._guesses_wildly() else exact_rest
         return until_end(rest_of(self._hints, self._committed), self._eos)
 
+    def _guesses_wildly(self) -> bool:
+        """Whether a draft that was wrong once is still the best guess that the server will have."""
+        assert self._open is not None
+        return self._open.mode is ServerMode.STREAM or not (
+            self._own or self._open.mode is ServerMode.VERIFY_ONLY
+        )
+
     def _run(self, rest: tuple[int, ...]) -> list[CloudCommand]:
+        assert self._open is not None
         self._move(Event.PASS)
-        self._held_back = False
+        self._held_back = self._drafted_here = False
+        self._foretold = ()
         # The pass itself adds a token after the draft, so the draft may fill all room but one.
         self._running = rest[: min(self._widest, self._room() - 1)]
-        return [RunPass(self.committed, self._running)]
+        helps = self._open.mode is ServerMode.SELF_DRAFT and not self._running
+        own = min(self._own, self._room() - 1) if helps else 0
+        return [RunPass(self.committed, self._running, own)]
 
     def _keep(self, hint: Hint) -> None:
         """Remember a hint; of two from the same place, one the beginning of the other, only the longer."""
@@ -241,7 +299,7 @@ class CloudMachine:
     def _round_of(self, draft: tuple[int, ...], accepted: int) -> int:
         """The earliest round whose hints could have brought what this pass got from its draft."""
         assert self._open is not None
-        used = draft[:accepted] if self._open.mode is ServerMode.STREAM else draft
+        used = draft if self._open.mode is ServerMode.VERIFY_ONLY else draft[:accepted]
         rounds = [h.round for h in self._hints if h.rest(len(self._committed))[: len(used)] == used]
         return min(rounds, default=1) if used else 1
 

@@ -26,11 +26,13 @@ class Prepare:
 class RunPass:
     """One target pass: its choices after `committed` and after every token of `draft`; then `pass_finished()`.
 
-    The first pass of an action includes the prompt.
+    The first pass of an action includes the prompt. With `own` above 0 the server's own draft model first drafts so
+    many tokens after `committed`, which `pass_begins()` is told.
     """
 
     committed: tuple[int, ...]
     draft: tuple[int, ...]
+    own: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,9 @@ class Counts:
     """What an action took. `drafted` counts tokens that the target verified, `accepted` those that it confirmed.
 
     `round_trips` is the longest chain edge, cloud, edge that the answer waited for; `drafted_on_edge` counts
-    the draft model's tokens, whether they were sent or not.
+    the draft model's tokens, whether they were sent or not. `preempted` counts the tokens that were drafted on
+    foreseen ground, `preempted_used` those of them that were there when the verdict agreed; `foresights` are the
+    verdicts that early exits foretold, `foresights_right` those that came true.
     """
 
     drafted: int = 0
@@ -88,6 +92,10 @@ class Counts:
     round_trips: int = 0
     cloud_busy_ms: float = 0.0
     drafted_on_edge: int = 0
+    preempted: int = 0
+    preempted_used: int = 0
+    foresights: int = 0
+    foresights_right: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ after the committed tokens.
     start(now)                         ->    Send(Open), DraftFrom(run 1)
     drafted(run, token)                ->    Show, Send(Draft) at every full chunk
     receive(Committed)                 ->    Show, DraftFrom where the draft was wrong; Done at the end
+    receive(Early)                     ->    Show, DraftFrom after what the verdict is going to be
     tick(now), at `wake_at`            ->    whatever was lost, again; after the deadline Done or Failed
 """
 
@@ -17,6 +18,7 @@ import enum
 from collections.abc import Collection
 from dataclasses import replace
 
+from spec_decode_ros.decoding.acceptance import accepted_length
 from spec_decode_ros.decoding.commands import (
     Counts,
     Done,
@@ -32,6 +34,7 @@ from spec_decode_ros.decoding.messages import (
     Committed,
     Down,
     Draft,
+    Early,
     Error,
     ErrorCode,
     Fate,
@@ -91,12 +94,14 @@ class EdgeMachine:
         # The answer: committed tokens, then the draft.
         self._committed: list[int] = []
         self._fates: list[Fate] = []
-        self._early: dict[
+        self._overtaking: dict[
             int, tuple[int, Fate]
-        ] = {}  # committed tokens that came before those in front of them
+        ] = {}  # committed, but what stands before it has not come
         self._end: int | None = None  # the answer's length, once the cloud has said it
         self._draft: list[int] = []
         self._sent = 0  # how much of the draft the cloud was told
+        self._foreseen = 0  # how much of the draft an early exit has confirmed or put there
+        self._preempted = 0  # how many tokens were drafted after that
         # The drafting that is going on.
         self._run = 0
         self._budget = 0  # tokens still to come from it; 0 when there is none
@@ -142,7 +147,8 @@ class EdgeMachine:
         if run != self._run or not self._budget or self.state is State.DONE:
             return []  # of a run that was replaced
         self._draft.append(token)
-        self._counts = replace(self._counts, drafted_on_edge=self._counts.drafted_on_edge + 1)
+        self._preempted += bool(self._foreseen)
+        self._count(drafted_on_edge=1, preempted=int(bool(self._foreseen)))
         self._budget = 0 if token in self._eos else self._budget - 1
         return [self._show(), *self._drafting_moved()]
 
@@ -160,10 +166,12 @@ class EdgeMachine:
             return []
         if isinstance(message, Error) and message.action_id in (0, self.request.action_id):
             return self._receive_error(message)
-        if not isinstance(message, Opened | Committed) or message.action_id != self.request.action_id:
+        if not isinstance(message, Opened | Committed | Early) or message.action_id != self.request.action_id:
             return []
         self._news |= self.state is State.OPENING
         self._move(Event.HEARD)
+        if isinstance(message, Early):
+            return self._receive_early(message)
         return self._receive_committed(message) if isinstance(message, Committed) else []
 
     def tick(self, now: float) -> list[EdgeCommand]:
@@ -196,10 +204,10 @@ class EdgeMachine:
             self._end = min(message.position + len(message.tokens), self.request.max_tokens)
         for index, item in enumerate(zip(message.tokens, message.fates, strict=True), message.position):
             if len(self._committed) <= index < self.request.max_tokens:
-                self._early[index] = item
+                self._overtaking[index] = item
         fresh: list[int] = []
-        while (position := len(self._committed)) in self._early:
-            token, fate = self._early.pop(position)
+        while (position := len(self._committed)) in self._overtaking:
+            token, fate = self._overtaking.pop(position)
             self._committed.append(token)
             self._fates.append(fate)
             fresh.append(token)
@@ -215,7 +223,7 @@ class EdgeMachine:
             self._draft.clear()
             return [self._show(), *self._finish(verified=True)] if fresh else self._finish(verified=True)
         commands = self._resolve(fresh) if fresh else []
-        if (self._early or self._end is not None) and self._polled_at != len(self._committed):
+        if (self._overtaking or self._end is not None) and self._polled_at != len(self._committed):
             self._polled_at = len(self._committed)  # a message is missing: ask at once, and once
             commands.append(self._message())
         return commands
@@ -224,18 +232,53 @@ class EdgeMachine:
         """Lay newly committed tokens over the draft."""
         self._news = True
         self._dry = False
-        stop: list[EdgeCommand] = []
-        if self._draft[: len(fresh)] == fresh:
+        right = self._draft[: len(fresh)] == fresh
+        self._judge_foresight(len(fresh), right)
+        drafting = bool(self._budget)
+        if right:
             del self._draft[: len(fresh)]
             self._sent = max(0, self._sent - len(fresh))
+            self._foreseen = max(0, self._foreseen - len(fresh))
         else:  # a token was wrong, or the cloud is ahead: what is being drafted is of no use
-            stop = [StopDrafting()] if self._budget else []
             self._draft.clear()
-            self._sent = self._budget = 0
+            self._sent = self._budget = self._foreseen = 0
+        return self._shown_and_drafted_on(drafting)
+
+    def _receive_early(self, message: Early) -> list[EdgeCommand]:
+        """Take what an early exit foresees for the draft, and draft on after it while the pass goes on."""
+        told = list(message.tokens[max(0, len(self._committed) - message.position) :])
+        if not self.method.early or message.position > len(self._committed) or not told:
+            return []
+        del told[self.request.max_tokens - len(self._committed) :]
+        agreed = accepted_length(self._draft, told)
+        drafting = bool(self._budget)
+        if agreed < len(told):
+            self._draft[agreed:] = told[agreed:]
+            self._sent = min(self._sent, agreed)
+            self._budget, self._dry = 0, False
+            self._preempted = 0
+        self._foreseen = max(self._foreseen if agreed == len(told) else 0, len(told))
+        return self._shown_and_drafted_on(drafting)
+
+    def _judge_foresight(self, fresh: int, right: bool) -> None:
+        """Count whether the verdict was as an early exit had said, and what the drafting after that was worth."""
+        if self._foreseen and (not right or fresh >= self._foreseen):
+            self._count(
+                foresights=1, foresights_right=int(right), preempted_used=self._preempted if right else 0
+            )
+            self._preempted = 0
+
+    def _shown_and_drafted_on(self, drafting: bool) -> list[EdgeCommand]:
+        """Show the changed answer and draft on; `drafting` says whether a drafting went on before the change."""
         onward = self._draft_on()
-        if any(isinstance(command, DraftFrom) for command in onward):
-            stop = []  # it replaces the drafting
+        replaced = any(isinstance(command, DraftFrom) for command in onward)
+        stop: list[EdgeCommand] = [StopDrafting()] if drafting and not self._budget and not replaced else []
         return [*stop, self._show(), *onward]
+
+    def _count(self, **more: int) -> None:
+        self._counts = replace(
+            self._counts, **{name: getattr(self._counts, name) + value for name, value in more.items()}
+        )
 
     def _receive_error(self, error: Error) -> list[EdgeCommand]:
         if error.code == ErrorCode.UNKNOWN_ACTION:  # lost or forgotten; `tick` opens it again
@@ -255,10 +298,11 @@ class EdgeMachine:
         room = self.request.max_tokens - len(self.answer)
         if self.state is State.ALONE:
             self._budget = room
-        elif self._draft and not self.method.ahead:
+        elif self._foreseen < len(self._draft) and not self.method.ahead:
             return []  # stop and wait
         else:  # the cloud adds the last token anyway
-            self._budget = max(0, min(self.method.window - len(self._draft), room - 1))
+            unknown = len(self._draft) - self._foreseen
+            self._budget = max(0, min(self.method.window - unknown, room - 1))
         if self._budget:
             self._run += 1
             return [DraftFrom(self._run, self.answer, self._budget)]
@@ -307,6 +351,8 @@ class EdgeMachine:
                 guess,
                 request.max_tokens,
                 method.patience_ms,
+                method.early,
+                method.yields,
             )
         )
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from spec_decode_ros.errors import SpecDecodeError
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of this vocabulary; `Hello` and `Welcome` compare it."""
 
 MAX_TOKEN_ID = 2**31 - 1
@@ -31,6 +31,8 @@ class ServerMode(enum.Enum):
     """Go on alone, a token a pass, and say each token at once (lowest latency)."""
     VERIFY_ONLY = "verify_only"
     """Wait for a draft (fewest passes). The prompt is still prefilled at once."""
+    SELF_DRAFT = "self_draft"
+    """Draft with the server's own draft model, or with an early exit, and verify that; stream where it has neither."""
 
 
 class Fate(enum.IntEnum):
@@ -100,7 +102,8 @@ class Hello:
 class Open:
     """Begin one action (the frames travel beside it). Repeating it is harmless.
 
-    `draft` is a guess at the whole answer that is there already, such as the last verified action.
+    `draft` is a guess at the whole answer that is there already, such as the last verified action. `early` asks
+    for `Early` messages. `yields`: while other robots wait, the server only verifies, whatever `mode` says.
     `patience_ms` is how long the server may hold back a pass for which it has no draft, because one is on its
     way; 0 never waits.
     """
@@ -113,6 +116,8 @@ class Open:
     draft: tuple[int, ...] = ()
     max_tokens: int = 64
     patience_ms: float = 0.0
+    early: bool = False
+    yields: bool = False
 
     def __post_init__(self) -> None:
         _check_id(self.action_id)
@@ -224,6 +229,26 @@ class Committed:
 
 
 @dataclass(frozen=True)
+class Early:
+    """What an early exit foresees in the middle of a pass: `tokens` from `position` on, as the verdict will have them.
+
+    The exit was at least `confidence` sure of each. Nothing is final before `Committed` says so.
+    """
+
+    action_id: int
+    position: int
+    tokens: tuple[int, ...]
+    confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_id(self.action_id)
+        _check_position(self.position)
+        object.__setattr__(self, "tokens", _token_tuple(self.tokens))
+        if not 0 <= self.confidence <= 1:
+            raise SpecDecodeError(f"confidence must be from 0 to 1, not {self.confidence}.")
+
+
+@dataclass(frozen=True)
 class Error:
     """The action (or, with `action_id` 0, the connection) has failed; `sentence` says why and what helps."""
 
@@ -238,7 +263,7 @@ class Pong:
 
 
 Up = Hello | Open | Draft | Close | Ping
-Down = Welcome | Opened | Committed | Error | Pong
+Down = Welcome | Opened | Committed | Early | Error | Pong
 Message = Up | Down
 
 

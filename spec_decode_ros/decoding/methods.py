@@ -21,6 +21,8 @@ class Method:
     `ahead`        draft on while a verdict is on its way; without it the edge stops and waits.
     `temporal`     send the last action's answer as a draft with the frame.
     `patience_ms`  how long the server may hold back a pass for a draft that is on its way.
+    `early`        take the tokens that early exits of the target foresee, and draft on after them.
+    `yields`       while other robots wait, the server only verifies.
     """
 
     name: str
@@ -31,6 +33,8 @@ class Method:
     ahead: bool = False
     temporal: bool = False
     patience_ms: float = 0.0
+    early: bool = False
+    yields: bool = False
 
     def __post_init__(self) -> None:
         if self.window < 0:
@@ -44,6 +48,11 @@ class Method:
         if self.server is ServerMode.VERIFY_ONLY and not self.window:
             raise SpecDecodeError(
                 f"Method {self.name!r} would wait for drafts that nobody makes; give it a window."
+            )
+        if self.early and not (self.window and self.server):
+            raise SpecDecodeError(
+                f"Method {self.name!r} asks for early exits but has nobody to draft after them; give it a window and "
+                "a server."
             )
         if self.chunk < 1:
             raise SpecDecodeError(f"Method {self.name!r}: chunk must be at least 1, not {self.chunk}.")
@@ -70,11 +79,33 @@ METHODS: dict[str, Method] = {
         Method("edge", "the draft model alone, unverified", server=None, window=WHOLE_ACTION),
         Method("cloud", "the target alone, streamed token by token", server=ServerMode.STREAM, window=0),
         Method(
+            "colocated",
+            "speculative decoding inside the cloud: draft and target side by side (arXiv 2211.17192)",
+            server=ServerMode.SELF_DRAFT,
+            window=0,
+        ),
+        Method(
             "sync",
             "edge-cloud speculative decoding, stop and wait",
             server=ServerMode.VERIFY_ONLY,
             window=4,
             chunk=4,
+        ),
+        Method(
+            "early_exit",
+            "stop and wait, but the edge drafts on from what early exits foresee (arXiv 2505.21594)",
+            server=ServerMode.VERIFY_ONLY,
+            window=4,
+            chunk=4,
+            early=True,
+        ),
+        Method(
+            "pipelined",
+            "the edge keeps drafting ahead of the verdicts (PicoSpec, arXiv 2603.19133)",
+            server=ServerMode.VERIFY_ONLY,
+            window=16,
+            chunk=2,
+            ahead=True,
         ),
         Method(
             "auto",

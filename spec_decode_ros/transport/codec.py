@@ -40,6 +40,7 @@ _KINDS: dict[int, type] = {
     67: messages.Committed,
     68: messages.Error,
     69: messages.Pong,
+    70: messages.Early,
 }
 _NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
@@ -50,6 +51,7 @@ _NUMBER_BOUNDS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**64 - 1),
     "temperature": (0.0, 1000.0),
     "top_p": (0.0, 1.0),
+    "confidence": (0.0, 1.0),
     "patience_ms": (0.0, 10_000.0),
     "busy_ms": (0.0, 1e9),
 }

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import EOS
-from virtual import SteadyLink, VirtualAction, decode_alone
 
+from spec_decode_ros.bench.virtual import SteadyLink, VirtualAction, decode_alone
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.request import Request

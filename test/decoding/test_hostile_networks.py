@@ -8,21 +8,20 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import EOS, toy_drafter, toy_target
-from virtual import HostileLink, Times, VirtualAction, decode_alone
+from toys import EOS, toy_drafter, toy_exit, toy_target
 
+from spec_decode_ros.bench.virtual import HostileLink, Times, VirtualAction, decode_alone
 from spec_decode_ros.decoding.commands import Done
 from spec_decode_ros.decoding.messages import Fate, ServerMode
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
 
 ANY_METHOD = [
-    METHODS["cloud"],
-    METHODS["sync"],
-    METHODS["auto"],
+    *(method for method in METHODS.values() if method.uses_cloud),
     replace(METHODS["auto"], name="patient", patience_ms=30.0),
-    Method("pipelined", "", ServerMode.VERIFY_ONLY, window=5, chunk=2, ahead=True),
-    Method("narrow", "", ServerMode.STREAM, window=3, chunk=1, temporal=True),
+    replace(METHODS["pipelined"], name="foresighted pipeline", window=5, early=True, chunk=1),
+    replace(METHODS["auto"], name="everything", early=True, server=ServerMode.SELF_DRAFT, yields=True),
+    Method("narrow", "", ServerMode.STREAM, window=3, chunk=1, temporal=True, early=True),
 ]
 
 
@@ -69,6 +68,11 @@ def actions(draw) -> dict:
         ),
         forget_at=draw(st.sampled_from([(), (), (0.03,), (0.02, 0.06)])),
         keeps_early_drafts=draw(st.booleans()),
+        exits=[
+            toy_exit(target, seed + 2 + i, fraction, draw(st.sampled_from([0.0, 0.7, 1.0])))
+            for i, fraction in enumerate(draw(st.sampled_from([(), (0.5,), (0.2, 0.9)])))
+        ],
+        own=draw(st.sampled_from([0, 0, 1, 5])),
     )
 
 
@@ -93,7 +97,11 @@ def test_the_counts_fit_together_where_the_server_lives_on(action: dict) -> None
     assert isinstance(done, Done)
     counts = done.counts
     assert counts.passes == len(outcome.widths)
-    assert counts.drafted == sum(outcome.widths)
+    assert counts.drafted <= sum(outcome.widths)
+    if not action["own"]:
+        assert counts.drafted == sum(outcome.widths)
+    assert counts.foresights_right <= counts.foresights
+    assert counts.preempted_used <= counts.preempted <= counts.drafted_on_edge
     assert counts.accepted == done.fates.count(Fate.ACCEPTED) <= counts.drafted
     # Every pass commits at least one token, so no draft can make the server run more often than alone.
     assert counts.passes <= len(done.tokens)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import EOS, toy_target
-from virtual import decode_alone
 
+from spec_decode_ros.bench.virtual import decode_alone
 from spec_decode_ros.decoding import cloud, edge
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import (

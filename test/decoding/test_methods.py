@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from toys import EOS, toy_drafter, toy_target
-from virtual import Outcome, SteadyLink, Times, VirtualAction, decode_alone
 
+from spec_decode_ros.bench.virtual import Outcome, SteadyLink, Times, VirtualAction, decode_alone
 from spec_decode_ros.decoding.commands import Done
 from spec_decode_ros.decoding.messages import Draft, Fate, Open, ServerMode
 from spec_decode_ros.decoding.methods import METHODS, Method, method_named
@@ -119,7 +119,7 @@ def test_open_carries_what_the_method_asks_of_the_server() -> None:
 
 def test_unknown_methods_are_answered_with_the_known_ones() -> None:
     assert method_named("auto") is METHODS["auto"]
-    with pytest.raises(SpecDecodeError, match="edge, cloud, sync, auto"):
+    with pytest.raises(SpecDecodeError, match="edge, cloud, colocated, sync, early_exit, pipelined, auto"):
         method_named("magic")
 
 

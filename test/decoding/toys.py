@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from virtual import NextToken
+from spec_decode_ros.bench.virtual import Exit, NextToken
 
 EOS = 0
 
@@ -38,3 +38,15 @@ def toy_drafter(target: NextToken, seed: int, agreement: float, gives_up: float 
         return target(text) if chance < agreement else _hash(seed, 3, *text) % 20
 
     return next_token
+
+
+def toy_exit(target: NextToken, seed: int, fraction: float, agreement: float) -> Exit:
+    """Foresees what the target says in about `agreement` of all places, and is sure of itself in half of them."""
+
+    def choose(text: Sequence[int]) -> tuple[int, float]:
+        agrees = _hash(seed, 1, *text) / 2**32 < agreement
+        token = target(text) if agrees else _hash(seed, 2, *text) % 20
+        assert token is not None
+        return token, 0.95 if _hash(seed, 3, *text) % 2 else 0.5
+
+    return Exit(fraction, choose)

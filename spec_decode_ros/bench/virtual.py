@@ -1,7 +1,8 @@
 """Both machines driven in virtual time: no sockets, no threads, no models, thousands of actions a second.
 
-The same machines that the live system drives with sockets are driven here by a queue of events. Time costs
-come from `Times`, arrivals from a link, tokens from two functions of the sequence so far.
+The same machines that the live system drives with sockets are driven here by a queue of events. What work costs comes
+from `Times`, arrivals come from a link, tokens from two functions of the sequence so far, and what early exits foresee
+from a third.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import itertools
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import (
+    CloudCommand,
     Done,
     DraftFrom,
+    EdgeCommand,
     Failed,
     Finished,
     Prepare,
@@ -31,13 +35,24 @@ from spec_decode_ros.decoding.messages import Close, Error, ErrorCode, Open
 from spec_decode_ros.decoding.methods import Method
 from spec_decode_ros.decoding.request import Request
 
-NextToken = Callable[[Sequence[int]], int | None]
+NextToken = Callable[[Sequence[int]], "int | None"]
 """The token that follows a sequence; None when the model can say no more (a target always can)."""
 
 
 @dataclass(frozen=True)
+class Exit:
+    """An early exit: when in a pass it is reached (0 to 1), and what it would choose after a text, with its confidence."""
+
+    fraction: float
+    choose: Callable[[Sequence[int]], tuple[int, float]]
+
+
+@dataclass(frozen=True)
 class Times:
-    """What work costs, in seconds. A pass over a draft of k tokens takes `step + k * per_token`."""
+    """What work costs, in seconds. A pass over a draft of k tokens takes `step + k * per_token`.
+
+    `own_prefill` and `own_token` are those of the server's own draft model.
+    """
 
     draft_prefill: float = 0.005
     draft_token: float = 0.0012
@@ -45,6 +60,8 @@ class Times:
     prefill: float = 0.011
     step: float = 0.0025
     per_token: float = 0.00011
+    own_prefill: float = 0.0
+    own_token: float = 0.0012
 
     def target_pass(self, first: bool, width: int) -> float:
         return (self.prefill if first else self.step) + width * self.per_token
@@ -96,10 +113,26 @@ class Outcome:
     down: list[object] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
     finished: int = 0
+    cloud_busy: float = 0.0
 
 
 class VirtualAction:
-    """One action on one edge and one server. `forget_at`: when the server is restarted."""
+    """One action on one edge and one server.
+
+    Args:
+        method: how it is decoded.
+        request: what is asked for.
+        eos: tokens that end an answer.
+        target: the large model.
+        drafter: the small one, on the edge and, with `own` above 0, on the server too.
+        link: between them.
+        times: what work costs.
+        forget_at: when the server is restarted, in seconds.
+        keeps_early_drafts: whether the server keeps a draft that overtakes its `Open`.
+        exits: early exits of the target.
+        own: how many tokens the server's own draft model makes for a pass.
+        sure: how confident an exit has to be.
+    """
 
     def __init__(
         self,
@@ -112,10 +145,15 @@ class VirtualAction:
         times: Times | None = None,
         forget_at: Sequence[float] = (),
         keeps_early_drafts: bool = True,
+        exits: Sequence[Exit] = (),
+        own: int = 0,
+        sure: float = 0.9,
     ) -> None:
         self.eos, self.target, self.drafter = eos, target, drafter
         self.link, self.times = link, times or Times()
         self.keeps_early_drafts = keeps_early_drafts
+        self.exits, self.own, self.sure = exits, own, sure
+        self.own_ready = False
         self.edge = EdgeMachine(method, request, eos)
         self.cloud: CloudMachine | None = None
         self.closed = False
@@ -150,7 +188,7 @@ class VirtualAction:
 
     # ---- the edge ------------------------------------------------------------------------------------------
 
-    def obey_edge(self, commands: Sequence[object]) -> None:
+    def obey_edge(self, commands: Sequence[EdgeCommand]) -> None:
         for command in commands:
             assert self.ending is None, f"{command} after the end"
             match command:
@@ -206,9 +244,9 @@ class VirtualAction:
 
     def reach_cloud(self, message: object) -> None:
         if isinstance(message, Open) and self.cloud is None and not self.closed:
-            self.cloud = CloudMachine(self.eos)
+            self.cloud = CloudMachine(self.eos, own=self.own, sure=self.sure)
         if self.cloud is None and self.keeps_early_drafts and not isinstance(message, Close):
-            self.cloud = CloudMachine(self.eos)
+            self.cloud = CloudMachine(self.eos, own=self.own, sure=self.sure)
         if isinstance(message, Close):
             self.closed = True
         if self.cloud is None:
@@ -217,7 +255,7 @@ class VirtualAction:
             return
         self.obey_cloud(self.cloud, self.cloud.receive(message))
 
-    def obey_cloud(self, cloud: CloudMachine, commands: Sequence[object]) -> None:
+    def obey_cloud(self, cloud: CloudMachine, commands: Sequence[CloudCommand]) -> None:
         if cloud is not self.cloud:
             return  # of a server that was restarted
         for command in commands:
@@ -226,22 +264,54 @@ class VirtualAction:
                     self.send_down(message)
                 case Prepare():
                     self.after(self.times.prepare, cloud, cloud.prepared)
-                case RunPass(committed, draft):
+                case RunPass(committed, _, own):
                     assert committed == cloud.committed
-                    self.outcome.widths.append(len(draft))
-                    seconds = self.times.target_pass(not self.prefilled, len(draft))
-                    self.prefilled = True
-                    text = [*committed, *draft]
-                    choices = [self.target(text[:end]) for end in range(len(committed), len(text) + 1)]
-                    self.after(
-                        seconds, cloud, lambda c=tuple(choices), s=seconds: cloud.pass_finished(c, s * 1e3)
-                    )
+                    if own:
+                        self.draft_here(cloud, committed, own)
+                    else:
+                        self.run_pass(cloud, command.draft)
                 case Wait(milliseconds):
                     self.after(milliseconds / 1e3, cloud, cloud.waited)
                 case Finished():
                     self.outcome.finished += 1
 
-    def after(self, seconds: float, cloud: CloudMachine, event: Callable[[], list]) -> None:
+    def draft_here(self, cloud: CloudMachine, committed: tuple[int, ...], count: int) -> None:
+        """Let the server's own draft model make its draft, then run the pass over it or over what came meanwhile."""
+        made: list[int] = []
+        while len(made) < count and (not made or made[-1] not in self.eos):
+            token = self.drafter([*committed, *made])
+            if token is None:
+                break
+            made.append(token)
+        seconds = len(made) * self.times.own_token + (0.0 if self.own_ready else self.times.own_prefill)
+        self.own_ready = True
+        self.busy(seconds)
+
+        def drafted() -> list[CloudCommand]:
+            self.run_pass(cloud, cloud.pass_begins(tuple(made)).draft)
+            return []
+
+        self.after(seconds, cloud, drafted)
+
+    def run_pass(self, cloud: CloudMachine, draft: tuple[int, ...]) -> None:
+        committed = cloud.committed
+        self.outcome.widths.append(len(draft))
+        seconds = self.times.target_pass(not self.prefilled, len(draft))
+        self.prefilled = True
+        self.busy(seconds)
+        text = [*committed, *draft]
+        ends = range(len(committed), len(text) + 1)
+        for way_out in self.exits:
+            said = [way_out.choose(text[:end]) for end in ends]
+            choices, confidences = zip(*said, strict=True)
+            self.after(way_out.fraction * seconds, cloud, partial(cloud.early, choices, confidences))
+        verdict = tuple(self.target(text[:end]) for end in ends)
+        self.after(seconds, cloud, partial(cloud.pass_finished, verdict, seconds * 1e3))
+
+    def busy(self, seconds: float) -> None:
+        self.outcome.cloud_busy += seconds
+
+    def after(self, seconds: float, cloud: CloudMachine, event: Callable[[], Sequence[CloudCommand]]) -> None:
         def happen() -> None:
             if cloud is self.cloud:
                 self.obey_cloud(cloud, event())

@@ -1,0 +1,1 @@
+"""Comparing methods: virtual time, emulated networks, baselines, plots."""
