@@ -39,10 +39,14 @@ STATS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from spec_decode_ros.decoding.controller import OBJECTIVES
     from spec_decode_ros.decoding.methods import METHODS
 
     parser.add_argument(
         "--method", choices=tuple(METHODS), default="auto", help="decoding method (default %(default)s)"
+    )
+    parser.add_argument(
+        "--objective", choices=OBJECTIVES, default="latency", help="what auto aims at (default %(default)s)"
     )
     parser.add_argument(
         "--pair", default="tiny", help="model pair, by name or as a .yaml file (default %(default)s)"
@@ -170,7 +174,15 @@ def _runtime(stack: contextlib.ExitStack, args: argparse.Namespace, config: Pair
         client.wait_ready()
     # Without fallback: a success rate must not silently mix the method asked for with the draft model alone.
     return stack.enter_context(
-        EdgeRuntime(drafter, client, method, max_tokens=config.max_tokens, fallback=False, deadline_s=30.0)
+        EdgeRuntime(
+            drafter,
+            client,
+            method,
+            max_tokens=config.max_tokens,
+            fallback=False,
+            deadline_s=30.0,
+            objective=args.objective,
+        )
     )
 
 

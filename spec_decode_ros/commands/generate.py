@@ -15,6 +15,7 @@ from spec_decode_ros.actions.action import ActionError, parse_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.controller import OBJECTIVES
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
@@ -54,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method", choices=tuple(METHODS), default="auto", help="decoding method (%(default)s)"
+    )
+    parser.add_argument(
+        "--objective", choices=OBJECTIVES, default="latency", help="what auto aims at (%(default)s)"
     )
     parser.add_argument(
         "--max-tokens", type=int, metavar="N", help="longest answer; by default what the pair says"
@@ -118,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
                 deadline_s=args.timeout,
                 max_tokens=args.max_tokens or config.max_tokens,
                 fallback=False,
+                objective=args.objective,
             )
         )
         prompt = args.prompt

@@ -15,6 +15,7 @@ from dataclasses import replace
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import DEFAULT_PAIR, load_pair_config, load_verifier
 from spec_decode_ros.runtime.cloud import VerifierServer
+from spec_decode_ros.runtime.colocated import own_drafter
 from spec_decode_ros.runtime.threads import be_responsive
 from spec_decode_ros.runtime.warmup import warm_up
 from spec_decode_ros.transport.keys import ServerKeys, make_keys, server_keys
@@ -57,10 +58,12 @@ def run(args: argparse.Namespace) -> int:
     if args.dtype:
         config = replace(config, target=replace(config.target, dtype=args.dtype))
     verifier = load_verifier(config, args.device, args.threads)
-    warm_up(verifier)
+    step_ms = warm_up(verifier)
+    own = own_drafter(config, step_ms, args.device, args.threads)
     be_responsive()
     stop = threading.Event()
-    with _set_by_signals(stop), VerifierServer(verifier, config.name, args.bind, keys=keys) as server:
+    server = VerifierServer(verifier, config.name, args.bind, own=own, step_ms=step_ms, keys=keys)
+    with _set_by_signals(stop), server:
         print(
             f"serving the pair {config.name} at {server.endpoint}; Ctrl-C ends it",
             file=sys.stderr,

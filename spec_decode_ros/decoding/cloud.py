@@ -120,6 +120,11 @@ class CloudMachine:
     def committed(self) -> tuple[int, ...]:
         return tuple(self._committed)
 
+    @property
+    def has_draft(self) -> bool:
+        """Whether a draft from the edge waits that continues what is committed."""
+        return self._open is not None and bool(self._best_rest())
+
     # ---- events --------------------------------------------------------------------------------------------
 
     def receive(self, message: Open | Draft | Close) -> list[CloudCommand]:

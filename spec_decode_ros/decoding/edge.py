@@ -100,7 +100,7 @@ class EdgeMachine:
         self._end: int | None = None  # the answer's length, once the cloud has said it
         self._draft: list[int] = []
         self._sent = 0  # how much of the draft the cloud was told
-        self._foreseen = 0  # how much of the draft an early exit has confirmed or put there
+        self._foreseen = 0  # how much of the draft an early exit has put there or not objected to
         self._preempted = 0  # how many tokens were drafted after that
         # The drafting that is going on.
         self._run = 0
@@ -257,7 +257,8 @@ class EdgeMachine:
             self._sent = min(self._sent, agreed)
             self._budget, self._dry = 0, False
             self._preempted = 0
-        self._foreseen = max(self._foreseen if agreed == len(told) else 0, len(told))
+        # What the exit was not sure of counts as right as long as nothing speaks against it.
+        self._foreseen = len(self._draft)
         return self._shown_and_drafted_on(drafting)
 
     def _judge_foresight(self, fresh: int, right: bool) -> None:

@@ -176,12 +176,17 @@ class Ping:
 
 @dataclass(frozen=True)
 class Welcome:
-    """Answer to `Hello`. `eos` are the token ids that end an answer."""
+    """Answer to `Hello`. `eos` are the token ids that end an answer.
+
+    `step_ms` is what a target pass takes, `own_ms` a token of the server's own draft model; 0 says nothing.
+    """
 
     protocol: int
     pair: str
     vocabulary: str
     eos: tuple[int, ...] = ()
+    step_ms: float = 0.0
+    own_ms: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eos", _token_tuple(self.eos))

@@ -23,6 +23,7 @@ class Method:
     `patience_ms`  how long the server may hold back a pass for a draft that is on its way.
     `early`        take the tokens that early exits of the target foresee, and draft on after them.
     `yields`       while other robots wait, the server only verifies.
+    `adapts`       the controller may change the other choices as the conditions change.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Method:
     patience_ms: float = 0.0
     early: bool = False
     yields: bool = False
+    adapts: bool = False
 
     def __post_init__(self) -> None:
         if self.window < 0:
@@ -115,6 +117,8 @@ METHODS: dict[str, Method] = {
             chunk=2,
             ahead=True,
             temporal=True,
+            early=True,
+            adapts=True,
         ),
     )
 }

@@ -41,6 +41,8 @@ class ModelConfig:
         threads: CPU threads of the process that loads this side; 0 leaves torch's own choice.
         revision: branch, tag or commit of a hub id.
         image_processor: settings of the checkpoint's image processor to change, such as its size.
+        exits: the target's early exits, a file (relative to the pair file); by default exits.safetensors beside the
+            checkpoint, if there is one.
     """
 
     location: str
@@ -50,6 +52,7 @@ class ModelConfig:
     threads: int = 0
     revision: str | None = None
     image_processor: Mapping[str, Any] = field(default_factory=dict)
+    exits: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.location, str) or not self.location.strip():
@@ -66,6 +69,8 @@ class ModelConfig:
             raise PairError(f"threads must be from 0 (torch's own choice) to 1024, not {self.threads!r}.")
         if not isinstance(self.image_processor, Mapping):
             raise PairError("image_processor must be a mapping of the image processor's settings.")
+        if self.exits is not None and (not isinstance(self.exits, str) or not self.exits.strip()):
+            raise PairError(f"exits must be the path of a file, not {self.exits!r}.")
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class PairConfig:
             told the format of an action.
         chat_template: `own` for the checkpoint's, `none` for plain text, or a Jinja template for both sides.
         max_tokens: answers end here at the latest.
+        colocated: the server holds the draft model too, to draft by itself when no robot's draft is there.
         folder: where the pair file lies; relative locations start here.
     """
 
@@ -90,6 +96,7 @@ class PairConfig:
     prompt: str = "trained"
     chat_template: str = "own"
     max_tokens: int = 32
+    colocated: bool = False
     folder: Path = Path(".")
 
     def __post_init__(self) -> None:
@@ -104,6 +111,8 @@ class PairConfig:
             )
         if isinstance(self.max_tokens, bool) or not isinstance(self.max_tokens, int) or self.max_tokens < 1:
             raise PairError(f"max_tokens must be a count of at least 1, not {self.max_tokens!r}.")
+        if not isinstance(self.colocated, bool):
+            raise PairError(f"colocated must be true or false, not {self.colocated!r}.")
         for side in ("draft", "target"):
             if not isinstance(getattr(self, side), ModelConfig):
                 raise PairError(f"{side} must describe a model, with at least its location.")
@@ -195,6 +204,16 @@ def resolve_location(model: ModelConfig, folder: Path) -> str:
     )
 
 
+def exits_file(model: ModelConfig, folder: Path) -> Path | None:
+    """Where the early exits of a model belong; None beside a hub id. Raises PairError."""
+    from spec_decode_ros.models.exits import FILE_NAME
+
+    if model.exits is not None:
+        return folder / Path(model.exits).expanduser()
+    location = Path(resolve_location(model, folder))
+    return location / FILE_NAME if location.is_dir() else None
+
+
 def _pair(pair: PairConfig | str | Path) -> PairConfig:
     return pair if isinstance(pair, PairConfig) else load_pair_config(pair)
 
@@ -220,12 +239,17 @@ def load_verifier(
     pair: PairConfig | str | Path, device: str | None = None, threads: int | None = None
 ) -> HfVerifier:
     """Load the target side; `device` and `threads` override the pair file."""
+    from spec_decode_ros.models.exits import load_exits
     from spec_decode_ros.models.loading import load_model
     from spec_decode_ros.models.verifier import HfVerifier
 
     config = _pair(pair)
     side = _override(config.target, device, threads)
-    return HfVerifier(load_model(side, resolve_location(side, config.folder), config.chat_template))
+    model = load_model(side, resolve_location(side, config.folder), config.chat_template)
+    file = exits_file(side, config.folder)
+    if file is None or not (side.exits or file.is_file()):
+        return HfVerifier(model)
+    return HfVerifier(model, load_exits(file, model))
 
 
 def check_pair(pair: PairConfig | str | Path) -> None:

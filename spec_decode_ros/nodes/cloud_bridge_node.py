@@ -9,6 +9,7 @@ from rclpy.node import Node
 from spec_decode_ros.models.pair import DEFAULT_PAIR, load_pair_config, load_verifier
 from spec_decode_ros.nodes.common import OK, Diagnostics, Health, Parameter, Settings, run
 from spec_decode_ros.runtime.cloud import VerifierServer
+from spec_decode_ros.runtime.colocated import own_drafter
 from spec_decode_ros.runtime.warmup import warm_up
 
 PARAMETERS = (
@@ -29,10 +30,16 @@ class CloudBridgeNode(Node):
         super().__init__("cloud_bridge_node")
         settings = Settings(self, PARAMETERS)
         pair = load_pair_config(settings["pair"])
-        verifier = load_verifier(pair, settings["device"] or None, settings["threads"] or None)
-        warm_up(verifier)
+        device, threads = settings["device"] or None, settings["threads"] or None
+        verifier = load_verifier(pair, device, threads)
+        step_ms = warm_up(verifier)
         self._server = VerifierServer(
-            verifier, pair.name, settings["bind"], max_sessions=settings["max_sessions"]
+            verifier,
+            pair.name,
+            settings["bind"],
+            own=own_drafter(pair, step_ms, device, threads),
+            step_ms=step_ms,
+            max_sessions=settings["max_sessions"],
         )
         self._pair, self._last_busy_ms = pair.name, 0.0
         self._endpoint = self._server.start()

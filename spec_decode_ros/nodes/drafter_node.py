@@ -24,6 +24,7 @@ from std_msgs.msg import String
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.controller import OBJECTIVES
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import DEFAULT_PAIR, load_drafter, load_pair_config
@@ -53,6 +54,7 @@ from spec_decode_ros.viz.overlay import Overlay, Piece, draw_overlay
 PARAMETERS = (
     Parameter("pair", DEFAULT_PAIR, "model pair: a shipped name or the path of a pair file", fixed=True),
     Parameter("method", "auto", "how robot and cloud share the work", choices=tuple(METHODS), fixed=True),
+    Parameter("objective", "latency", "what the method auto aims at", choices=OBJECTIVES, fixed=True),
     Parameter("endpoint", "tcp://127.0.0.1:5555", "where the verifier listens, tcp://HOST:PORT", fixed=True),
     Parameter("device", "", "device of the draft model: cpu, cuda, auto; empty: the pair's", fixed=True),
     Parameter("threads", 0, "CPU threads of the draft model; 0: the pair's", 0, 256, fixed=True),
@@ -119,6 +121,7 @@ class DrafterNode(Node):
             deadline_s=settings["deadline"],
             max_tokens=pair.max_tokens,
             fallback=settings["fallback"],
+            objective=settings["objective"],
         )
         sampling = Sampling(temperature=settings["temperature"], seed=settings["seed"])
         self._pilot = Pilot(self._runtime, pair.prompt, sampling, settings["rest_after"])

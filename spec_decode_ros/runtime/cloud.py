@@ -16,12 +16,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from spec_decode_ros.decoding.cloud import CloudMachine, State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
 from spec_decode_ros.decoding.messages import PROTOCOL, Close, Draft, Error, ErrorCode, Message, Open, Welcome
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.interfaces import Verifier, VerifySession
+from spec_decode_ros.models.interfaces import Drafter, DraftSession, Verifier, VerifySession
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.server import LOOPBACK, Server
@@ -30,6 +31,19 @@ _log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
 _JOIN_S = 30.0
+
+
+@dataclass(frozen=True)
+class OwnDrafter:
+    """A draft model beside the target, how many tokens it makes for one pass, and what one of them takes."""
+
+    drafter: Drafter
+    length: int
+    token_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise SpecDecodeError(f"a server's own draft needs at least one token, not {self.length}.")
 
 
 @dataclass
@@ -41,6 +55,7 @@ class _Session:
     prompt: str = ""
     images: tuple[bytes, ...] = ()
     model: VerifySession | None = None
+    own: DraftSession | None = None
 
 
 @dataclass
@@ -67,10 +82,12 @@ class VerifierServer:
 
     Args:
         verifier: the target; only the model thread calls it.
+        own: the server's own draft model, for robots that ask it to draft by itself; the model thread calls it too.
         pair: name of the model pair, compared with the robots'.
         bind: endpoint to listen on; by default a free port of this machine only.
         keys: with them only robots that have keys are served; see :mod:`spec_decode_ros.transport.keys`.
         expire_s: an action of which nothing was heard for so long is dropped.
+        step_ms: what a target pass takes, as robots are told; 0 says nothing.
         max_sessions: so many unfinished actions at once; further ones are answered with ``busy``.
     """
 
@@ -80,14 +97,19 @@ class VerifierServer:
         pair: str,
         bind: str = LOOPBACK,
         *,
+        own: OwnDrafter | None = None,
         limits: Limits = DEFAULT_LIMITS,
         keys: ServerKeys | None = None,
+        step_ms: float = 0.0,
         expire_s: float = 30.0,
         max_sessions: int = 64,
     ) -> None:
         self._verifier = verifier
+        self._own = own
         self._eos = frozenset(verifier.eos_ids)
-        welcome = Welcome(PROTOCOL, pair, verifier.vocabulary, tuple(sorted(self._eos)))
+        own_ms = own.token_ms if own else 0.0
+        eos = tuple(sorted(self._eos))
+        welcome = Welcome(PROTOCOL, pair, verifier.vocabulary, eos, step_ms, own_ms)
         self._server = Server(welcome, self._on_message, self._on_gone, bind, limits, keys)
         self._expire_s = expire_s
         self._max_sessions = max_sessions
@@ -168,7 +190,9 @@ class VerifierServer:
             )
             self._server.send(client, Error(message.action_id, ErrorCode.BUSY, sentence))
             return None
-        session = _Session(client, message.action_id, CloudMachine(self._eos), time.monotonic())
+        own = self._own.length if self._own else 0
+        machine = CloudMachine(self._eos, own=own)
+        session = _Session(client, message.action_id, machine, time.monotonic())
         self._sessions[key] = session
         return session
 
@@ -199,7 +223,7 @@ class VerifierServer:
             elif isinstance(command, Prepare):
                 self._work.jobs.append(lambda: self._prepare(session))
             elif isinstance(command, RunPass):
-                self._work.jobs.append(lambda: self._pass(session))
+                self._work.jobs.append(partial(self._pass, session, command.own))
             elif isinstance(command, Wait):
                 due = time.monotonic() + command.milliseconds / 1000.0
                 heapq.heappush(self._work.timers, (due, next(self._order), session))
@@ -255,11 +279,12 @@ class VerifierServer:
 
         self._at_work(session, work, lambda _, busy_ms: session.machine.prepared(busy_ms))
 
-    def _pass(self, session: _Session) -> None:
+    def _pass(self, session: _Session, own: int) -> None:
         def work() -> tuple[int, ...]:
             assert session.model is not None
+            made = self._draft_here(session, own) if own else ()
             with self._changed:
-                run = session.machine.pass_begins()  # with what came while it stood in line
+                run = session.machine.pass_begins(made)  # with what came while it stood in line
             return session.model.verify(run.committed, run.draft, session.machine.sampling)
 
         def report(choices: tuple[int, ...], busy_ms: float) -> list[CloudCommand]:
@@ -267,6 +292,19 @@ class VerifierServer:
             return session.machine.pass_finished(choices, busy_ms)
 
         self._at_work(session, work, report)
+
+    def _draft_here(self, session: _Session, count: int) -> list[int]:
+        """What the server's own draft model says next, unless a draft from the robot arrives before it is ready."""
+        assert self._own is not None
+        if session.own is None:
+            session.own = self._own.drafter.open(session.prompt, session.images)
+        made: list[int] = []
+        for token in session.own.draft(session.machine.committed, session.machine.sampling):
+            made.append(token)
+            with self._changed:
+                if len(made) == count or session.machine.has_draft:
+                    break
+        return made
 
     def _at_work(
         self, session: _Session, work: Callable[[], object], report: Callable[..., list[CloudCommand]]
@@ -302,10 +340,10 @@ class VerifierServer:
             self._obey(session, session.machine.failed(sentence[:500]))
 
     def _free(self, session: _Session) -> None:
-        model, session.model = session.model, None
-        if model is None:
-            return
-        try:
-            model.close()
-        except Exception:
-            _log.exception("freeing the caches of action %d failed", session.action_id)
+        models = [model for model in (session.model, session.own) if model is not None]
+        session.model = session.own = None
+        for model in models:
+            try:
+                model.close()
+            except Exception:
+                _log.exception("freeing the caches of action %d failed", session.action_id)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from spec_decode_ros.decoding.commands import Done, DraftFrom, EdgeCommand, Failed, Send, Show, StopDrafting
+from spec_decode_ros.decoding.controller import OBJECTIVES, Objective, plan
 from spec_decode_ros.decoding.edge import EdgeMachine
 from spec_decode_ros.decoding.messages import Close, Error, Open, Sampling
 from spec_decode_ros.decoding.methods import Method, method_named
@@ -22,6 +23,7 @@ from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.runtime.drafting import Drafted, DraftingThread, Frame
+from spec_decode_ros.runtime.gauge import Gauge
 from spec_decode_ros.runtime.recording import Recorder, Span, Stats
 from spec_decode_ros.transport.client import Arrival, Client
 
@@ -92,6 +94,7 @@ class EdgeRuntime:
         deadline_s: an action that takes longer ends with the tokens that there are, unverified.
         max_tokens: longest answer.
         fallback: go on with the draft model alone when the cloud fails; without it, raise.
+        objective: what a method that adapts aims at, see :func:`~spec_decode_ros.decoding.controller.plan`.
     """
 
     def __init__(
@@ -103,7 +106,13 @@ class EdgeRuntime:
         deadline_s: float = 10.0,
         max_tokens: int = 64,
         fallback: bool = True,
+        objective: Objective = "latency",
     ) -> None:
+        if objective not in OBJECTIVES:
+            raise SpecDecodeError(
+                f"There is no objective {objective!r}; choose one of {', '.join(OBJECTIVES)}."
+            )
+        self.objective: Objective = objective
         self.method = method_named(method) if isinstance(method, str) else method
         if self.method.uses_cloud and client is None:
             raise SpecDecodeError(
@@ -114,6 +123,7 @@ class EdgeRuntime:
         self._deadline_s = deadline_s
         self._max_tokens = max_tokens
         self._fallback = fallback
+        self._gauge = Gauge()
         self._own_ids = itertools.count(1)
         self._busy = threading.Lock()
         self._action: _Action | None = None
@@ -187,10 +197,19 @@ class EdgeRuntime:
             )
         try:
             self._action = _Action(self, request, tuple(images), recorder, on_event)
-            return self._action.run()
+            result = self._action.run()
+            self._gauge.observe(result.fates, recorder.draft_token_ms, recorder.step_ms)
+            return result
         finally:
             self._action = None
             self._busy.release()
+
+    def plan(self) -> Method:
+        """How the next action is decoded: the method, fitted to what was measured if it adapts."""
+        if not self.method.adapts or self._client is None:
+            return self.method
+        now = self._gauge.conditions(self._client.rtt_ms, self._client.welcome)
+        return self.method if now is None else plan(self.method, self.objective, now)
 
 
 class _Action:
@@ -207,14 +226,14 @@ class _Action:
         self._client = runtime._client
         self._drafter = runtime._drafter
         self._thread = runtime._thread
-        self._method = runtime.method
+        self._method = runtime.plan()
         self._request = request
         self._images = images
         self._frame = Frame(request.prompt, images, request.sampling)
         self._recorder = recorder
         self._on_event = on_event
         self._eos = frozenset(self._drafter.eos_ids)
-        self._machine = EdgeMachine(runtime.method, request, self._eos)
+        self._machine = EdgeMachine(self._method, request, self._eos)
         self._events: queue.SimpleQueue[Drafted | Arrival | None] = queue.SimpleQueue()
         self._run = 0  # the drafting whose tokens were seen last
         self._end: Done | Failed | None = None

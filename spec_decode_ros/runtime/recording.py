@@ -35,6 +35,10 @@ class Recorder:
         self._first_final_ms: float | None = None
         self._busy_ms = 0.0
         self._passes = 0
+        self.draft_token_ms: list[float] = []
+        """What single tokens took the draft model, those apart that came with a prefill or a rollback."""
+        self.step_ms: list[float] = []
+        """What single passes took the target, the first one apart."""
 
     def ms(self, at: float) -> float:
         """Milliseconds since the frame was captured."""
@@ -63,6 +67,7 @@ class Recorder:
         else:
             start, _, count = self._draft
             self._draft = (start, at, count + 1)
+            self.draft_token_ms.append((at - began) * 1000.0)
 
     def shown(self, text: str, ended: bool, final: int, at: float) -> None:
         """The answer so far is `text`, of which `final` tokens will not change; `ended` if nothing follows."""
@@ -101,6 +106,10 @@ class Recorder:
             "drafted": counts.drafted,
             "accepted": counts.accepted,
             "drafted_on_edge": counts.drafted_on_edge,
+            "foresights": counts.foresights,
+            "foresights_right": counts.foresights_right,
+            "preempted": counts.preempted,
+            "preempted_used": counts.preempted_used,
             "rtt_ms": self._rtt_ms,
         }
 
@@ -111,6 +120,8 @@ class Recorder:
     def _cloud_worked(self, message: Committed, end: float) -> None:
         took = max(0.0, message.busy_ms - self._busy_ms)
         name = "prefill and verify" if not self._passes else "verify"
+        if self._passes:
+            self.step_ms.append(took / (message.passes - self._passes))
         self._spans.append(("cloud", name, max(0.0, end - took), max(0.0, end)))
         self._busy_ms, self._passes = message.busy_ms, message.passes
 

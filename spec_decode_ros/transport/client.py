@@ -134,6 +134,11 @@ class Client:
         return self._welcome is not None
 
     @property
+    def welcome(self) -> Welcome | None:
+        """What the server said of itself, or None before it has."""
+        return self._welcome
+
+    @property
     def refusal(self) -> str:
         """Why the server refused this client, or an empty text."""
         return self._refusal
@@ -153,7 +158,7 @@ class Client:
         return next(self._ids)
 
     def listen(self, listener: Callable[[Arrival], None] | None) -> None:
-        """Hand `Opened`, `Committed` and `Error` to `listener`, in the socket's thread; it must return quickly."""
+        """Hand `Opened`, `Early`, `Committed` and `Error` to `listener`, in the socket's thread; it must return quickly."""
         self._listener = listener
 
     def send(self, message: Message, images: Sequence[bytes] = ()) -> int:

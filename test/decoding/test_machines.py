@@ -261,7 +261,10 @@ def test_no_sequence_of_messages_changes_what_is_committed(seed, mode, patience_
 
 def test_open_and_drafting_begin_together() -> None:
     machine = EdgeMachine(METHODS["auto"], Request(1, "p", previous=(4, EOS), max_tokens=9), {EOS})
-    assert machine.start(0.0) == [Send(Open(1, "p", draft=(4, EOS), max_tokens=9)), DraftFrom(1, (), 8)]
+    assert machine.start(0.0) == [
+        Send(Open(1, "p", draft=(4, EOS), max_tokens=9, early=True)),
+        DraftFrom(1, (), 8),
+    ]
 
 
 def test_a_correction_begins_the_draft_anew_after_it() -> None:

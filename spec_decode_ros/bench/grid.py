@@ -1,0 +1,192 @@
+"""Every method over a grid of networks and models, in virtual time."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from spec_decode_ros.bench.virtual import Exit, SteadyLink, Times, VirtualAction
+from spec_decode_ros.decoding.commands import Done
+from spec_decode_ros.decoding.controller import Conditions, own_length, plan
+from spec_decode_ros.decoding.methods import METHODS, Method
+from spec_decode_ros.decoding.request import Request
+
+RTTS_MS = (5.0, 20.0, 60.0, 120.0, 250.0)
+ACCEPTANCES = (0.5, 0.7, 0.8, 0.9, 0.97)
+RATIOS = (0.05, 0.1, 0.25)
+"""Draft time over target time, a token."""
+
+END = 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network and pair: round-trip time, acceptance a drafted token, draft over target time."""
+
+    rtt_ms: float
+    acceptance: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class World:
+    """What all cells share. Times in milliseconds; an answer has `tokens` tokens."""
+
+    tokens: int = 16
+    prefill_ms: float = 100.0
+    step_ms: float = 40.0
+    per_token_ms: float = 0.5
+    prepare_ms: float = 5.0
+    upload_ms: float = 8.0
+    exit_at: float = 0.5
+    exit_sure: float = 0.8
+    exit_right: float = 0.95
+
+    def times(self, cell: Cell) -> Times:
+        """Costs in seconds: the draft model is as fast on the server as on the edge."""
+        return Times(
+            draft_prefill=cell.ratio * self.prefill_ms / 1e3,
+            draft_token=cell.ratio * self.step_ms / 1e3,
+            prepare=self.prepare_ms / 1e3,
+            prefill=self.prefill_ms / 1e3,
+            step=self.step_ms / 1e3,
+            per_token=self.per_token_ms / 1e3,
+            own_prefill=cell.ratio * self.prefill_ms / 1e3,
+            own_token=cell.ratio * self.step_ms / 1e3,
+        )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one method in one cell, means over actions: milliseconds to the verified action, passes, milliseconds busy."""
+
+    ttva_ms: float
+    spread_ms: tuple[float, float]
+    passes: float
+    busy_ms: float
+    round_trips: float
+    drafted_on_edge: float
+    foresights: float
+    foresights_right: float
+
+
+def chance(*key: object) -> float:
+    """A number from 0 to 1 that depends on the key alone."""
+    return zlib.crc32(repr(key).encode()) / 2**32
+
+
+def target(world: World) -> Callable[[Sequence[int]], int]:
+    """A text of fixed shape."""
+    return lambda text: END if len(text) >= world.tokens - 1 else 1 + len(text) % 7
+
+
+def drafter(world: World, acceptance: float, seed: int) -> Callable[[Sequence[int]], int]:
+    """Says what the target says with the given chance, as long as what it continues is the target's text."""
+    truth = target(world)
+
+    def say(text: Sequence[int]) -> int:
+        right = all(token == truth(text[:i]) for i, token in enumerate(text))
+        return truth(text) if right and chance(seed, len(text)) < acceptance else 9
+
+    return say
+
+
+def exits(world: World, seed: int) -> tuple[Exit, ...]:
+    """One early exit in the middle of the target."""
+    truth = target(world)
+
+    def choose(text: Sequence[int]) -> tuple[int, float]:
+        token = truth(text) if chance("right", seed, len(text)) < world.exit_right else 9
+        return token, 0.95 if chance("sure", seed, len(text)) < world.exit_sure else 0.1
+
+    return (Exit(world.exit_at, choose),)
+
+
+def figures(
+    method: Method, cell: Cell, world: World | None = None, actions: int = 40, own: int = 4
+) -> Figures:
+    """Decode many actions with one method in one cell."""
+    world = world or World()
+    ends, busy, counts = [], [], []
+    for seed in range(actions):
+        outcome = VirtualAction(
+            method,
+            Request(1, "", images=1, max_tokens=world.tokens + 8, resend_s=10.0),
+            {END},
+            target(world),
+            drafter(world, cell.acceptance, seed),
+            SteadyLink(cell.rtt_ms / 1e3, world.upload_ms / 1e3),
+            world.times(cell),
+            exits=exits(world, seed),
+            own=own,
+        ).run()
+        assert isinstance(outcome.ending, Done)
+        ends.append(outcome.at * 1e3)
+        busy.append(outcome.cloud_busy * 1e3)
+        counts.append(outcome.ending.counts)
+    cuts = statistics.quantiles(ends, n=10, method="inclusive")
+
+    def mean(name: str) -> float:
+        return statistics.fmean(float(getattr(count, name)) for count in counts)
+
+    return Figures(
+        ttva_ms=statistics.fmean(ends),
+        spread_ms=(cuts[0], cuts[-1]),
+        passes=mean("passes"),
+        busy_ms=statistics.fmean(busy),
+        round_trips=mean("round_trips"),
+        drafted_on_edge=mean("drafted_on_edge"),
+        foresights=mean("foresights"),
+        foresights_right=mean("foresights_right"),
+    )
+
+
+def conditions(cell: Cell, world: World) -> Conditions:
+    """What a robot in this cell would have measured."""
+    draft_ms = cell.ratio * world.step_ms
+    return Conditions(
+        cell.rtt_ms,
+        draft_ms,
+        world.step_ms,
+        cell.acceptance,
+        world.per_token_ms,
+        own_ms=draft_ms,
+        tokens=float(world.tokens),
+        foresight=world.exit_right,
+    )
+
+
+def compare(cell: Cell, world: World | None = None, actions: int = 40) -> dict[str, Figures]:
+    """Every method that verifies, in one cell, and `auto` with the cost objective as ``auto cost``.
+
+    The server's own drafts have their best length in every method.
+    """
+    world = world or World()
+    now = conditions(cell, world)
+    methods = {name: method for name, method in METHODS.items() if method.uses_cloud and not method.adapts}
+    methods["auto"] = plan(METHODS["auto"], "latency", now)
+    methods["auto cost"] = plan(METHODS["auto"], "cost", now)
+    own = own_length(now)
+    return {name: figures(method, cell, world, actions, own) for name, method in methods.items()}
+
+
+def go2(acceptance: float) -> tuple[Cell, World]:
+    """The published experiment with a Go2: 72 ms a drafted token, 620 ms verification, 120 ms communication.
+
+    Qwen2-VL-2B in 4 bits on an Orin drafts, Qwen2-VL-7B on an A100 verifies (arXiv 2505.21594).
+    """
+    world = World(tokens=33, prefill_ms=620.0, step_ms=620.0, per_token_ms=0.0, prepare_ms=0.0, upload_ms=0.0)
+    return Cell(120.0, acceptance, 72.0 / 620.0), world
+
+
+def cells(
+    rtts_ms: Iterable[float] = RTTS_MS,
+    acceptances: Iterable[float] = ACCEPTANCES,
+    ratios: Iterable[float] = RATIOS,
+) -> Iterator[Cell]:
+    """The grid."""
+    for values in itertools.product(rtts_ms, acceptances, ratios):
+        yield Cell(*values)

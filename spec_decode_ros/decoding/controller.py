@@ -1,0 +1,116 @@
+"""Choosing how to decode from what was measured, so that nobody has to.
+
+Everything here is arithmetic on :class:`Conditions`; who measures them is the driver's business.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from spec_decode_ros.decoding.messages import ServerMode
+from spec_decode_ros.decoding.methods import WHOLE_ACTION, Method
+from spec_decode_ros.errors import SpecDecodeError
+
+Objective = Literal["latency", "balanced", "cost"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+
+MOST_OWN = 16
+"""Tokens that a server's own draft model makes for one pass, at most."""
+
+PATIENCE_MS = 10_000.0
+"""How long a server waits for a draft where only its passes count."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What was measured of a link and a pair; times in milliseconds.
+
+    Attributes:
+        rtt_ms: round-trip time.
+        draft_ms: a token of the draft model on the edge.
+        step_ms: a target pass over one token.
+        acceptance: share of the drafted tokens, looked at one by one, that the target confirms.
+        per_token_ms: what one more drafted token adds to a pass.
+        own_ms: a token of the server's own draft model; None where it has none.
+        tokens: length of an answer.
+        foresight: share of the tokens that the target's early exits are sure of and right about.
+    """
+
+    rtt_ms: float
+    draft_ms: float
+    step_ms: float
+    acceptance: float
+    per_token_ms: float = 0.0
+    own_ms: float | None = None
+    tokens: float = 16.0
+    foresight: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name in ("rtt_ms", "draft_ms", "step_ms", "per_token_ms", "own_ms", "tokens"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise SpecDecodeError(f"{name} must be 0 or more, not {value}.")
+        for name in ("acceptance", "foresight"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SpecDecodeError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
+
+
+def expected_length(acceptance: float, drafted: int) -> float:
+    """Tokens that a pass over so many drafted ones commits on average (Leviathan et al., arXiv 2211.17192, eq. 1)."""
+    if acceptance >= 1:
+        return drafted + 1.0
+    return (1 - acceptance ** (drafted + 1)) / (1 - acceptance)
+
+
+def token_ms(now: Conditions, drafted: int) -> float:
+    """What a token costs a server that drafts so many tokens by itself for each pass; 0 is to go on without."""
+    own = (now.own_ms or 0.0) * drafted
+    return (now.step_ms + drafted * now.per_token_ms + own) / expected_length(now.acceptance, drafted)
+
+
+def own_length(now: Conditions) -> int:
+    """How many tokens the server's own draft model should make for a pass; 0 where drafting there does not pay."""
+    if now.own_ms is None:
+        return 0
+    return min(range(MOST_OWN + 1), key=lambda drafted: token_ms(now, drafted))
+
+
+def server_mode(now: Conditions) -> ServerMode:
+    """Who continues after a rejected draft: the server's own draft model, or the edge with the server streaming on.
+
+    A rejection happens once in `run` tokens. With its own drafts the server makes that many at its own pace; with the
+    edge's, the new draft is there after a round trip and two drafted tokens, and one pass confirms it, unless the
+    server has made the tokens one by one by then.
+    """
+    if not own_length(now):
+        return ServerMode.STREAM
+    run = min(1 / max(1e-6, 1 - now.acceptance), 0.85 * now.tokens)
+    with_own = run * token_ms(now, own_length(now))
+    with_edge = min(run * now.step_ms, now.rtt_ms + 2 * now.draft_ms + now.step_ms)
+    return ServerMode.SELF_DRAFT if with_own < with_edge else ServerMode.STREAM
+
+
+def plan(base: Method, objective: Objective, now: Conditions) -> Method:
+    """How to decode the next action.
+
+    Args:
+        base: the method whose other choices are kept.
+        objective: `latency` lets the server continue by itself; `cost` makes it only verify, with whole drafts, so that
+            passes are fewest; `balanced` lets it continue only while no other robot waits.
+        now: what was measured.
+    """
+    if objective not in OBJECTIVES:
+        raise SpecDecodeError(f"There is no objective {objective!r}; choose one of {', '.join(OBJECTIVES)}.")
+    if objective == "cost":
+        return replace(
+            base,
+            server=ServerMode.VERIFY_ONLY,
+            window=WHOLE_ACTION,
+            chunk=WHOLE_ACTION,
+            patience_ms=PATIENCE_MS,
+        )
+    # Where an exit and a draft differ, one of them is wrong: listen to the exit only if that is mostly the draft.
+    early = base.early and now.acceptance < now.foresight
+    return replace(base, server=server_mode(now), early=early, yields=objective == "balanced")

@@ -1,0 +1,100 @@
+"""The controller: arithmetic on what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spec_decode_ros.decoding.controller import (
+    MOST_OWN,
+    OBJECTIVES,
+    Conditions,
+    expected_length,
+    own_length,
+    plan,
+    server_mode,
+    token_ms,
+)
+from spec_decode_ros.decoding.messages import ServerMode
+from spec_decode_ros.decoding.methods import METHODS, WHOLE_ACTION
+from spec_decode_ros.errors import SpecDecodeError
+
+HERE = Conditions(rtt_ms=60.0, draft_ms=4.0, step_ms=40.0, acceptance=0.8, own_ms=4.0)
+MILLISECONDS = st.floats(0, 1e4)
+ANY = st.builds(
+    Conditions,
+    MILLISECONDS,
+    MILLISECONDS,
+    st.floats(0.01, 1e4),
+    st.floats(0, 1),
+    MILLISECONDS,
+    st.none() | MILLISECONDS,
+    st.floats(1, 100),
+)
+
+
+def test_expected_length_is_the_sum_over_the_places_of_the_first_rejection() -> None:
+    for acceptance in (0.0, 0.3, 0.9, 1.0):
+        by_hand = sum(acceptance**place for place in range(6))
+        assert expected_length(acceptance, 5) == pytest.approx(by_hand)
+
+
+@given(ANY)
+def test_the_length_of_own_drafts_is_the_best_one(now: Conditions) -> None:
+    best = own_length(now)
+    assert 0 <= best <= MOST_OWN
+    if now.own_ms is None:
+        assert best == 0
+    else:
+        assert all(token_ms(now, best) <= token_ms(now, other) for other in range(MOST_OWN + 1))
+
+
+def test_drafting_where_it_costs_more_than_it_saves_is_left_alone() -> None:
+    assert own_length(replace(HERE, own_ms=100.0)) == 0
+    assert own_length(replace(HERE, acceptance=0.0)) == 0
+    assert own_length(replace(HERE, acceptance=0.97, own_ms=2.0)) > own_length(HERE) > 0
+
+
+def test_the_farther_the_edge_the_more_the_server_does_itself() -> None:
+    modes = [server_mode(replace(HERE, rtt_ms=rtt)) for rtt in (1.0, 30.0, 120.0, 250.0)]
+    assert modes[0] is ServerMode.STREAM
+    assert modes[-1] is ServerMode.SELF_DRAFT
+    assert modes == sorted(modes, key=lambda mode: mode is ServerMode.SELF_DRAFT)
+    assert server_mode(replace(HERE, rtt_ms=250.0, own_ms=None)) is ServerMode.STREAM
+
+
+def test_objectives() -> None:
+    auto = METHODS["auto"]
+    fast = plan(auto, "latency", HERE)
+    assert fast.server is server_mode(HERE)
+    assert not fast.yields
+    assert plan(auto, "balanced", HERE) == replace(fast, yields=True)
+    cheap = plan(auto, "cost", HERE)
+    assert cheap.server is ServerMode.VERIFY_ONLY
+    assert cheap.chunk == cheap.window == WHOLE_ACTION
+    assert cheap.patience_ms > 0
+    with pytest.raises(SpecDecodeError, match="latency, balanced, cost"):
+        plan(auto, "speed", HERE)  # type: ignore[arg-type]
+
+
+def test_an_exit_that_is_worse_than_the_draft_is_not_listened_to() -> None:
+    assert plan(METHODS["auto"], "latency", HERE).early
+    assert not plan(METHODS["auto"], "latency", replace(HERE, acceptance=0.97)).early
+    assert not plan(replace(METHODS["auto"], early=False), "latency", HERE).early
+
+
+@given(ANY, st.sampled_from(OBJECTIVES))
+def test_every_plan_is_a_valid_method(now: Conditions, objective: str) -> None:
+    method = plan(METHODS["auto"], objective, now)  # type: ignore[arg-type]
+    assert method.uses_cloud and method.uses_draft_model and method.temporal
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rtt_ms": -1.0}, {"step_ms": float("nan")}, {"acceptance": 1.1}, {"own_ms": float("inf")}]
+)
+def test_conditions_refuse_nonsense(wrong: dict[str, float]) -> None:
+    with pytest.raises(SpecDecodeError, match=next(iter(wrong))):
+        replace(HERE, **wrong)
