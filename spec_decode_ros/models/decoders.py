@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+AfterLayer = Mapping[int, Callable[[torch.Tensor], None]]
+"""By number of a layer, from 0, what looks at its hidden states."""
+
+NOBODY: AfterLayer = MappingProxyType({})
 
 
 class Decoder(Protocol):
     """A stack of decoder layers with its final norm, one sequence at a time."""
+
+    @property
+    def takes_trees(self) -> bool:
+        """Whether `run` computes the right thing when it is given `seen`."""
+        ...
 
     def new_cache(self) -> Any:
         """An empty cache."""
@@ -21,13 +37,28 @@ class Decoder(Protocol):
         """Forget what a cache of `length` tokens holds behind the first `to`."""
         ...
 
-    def run(self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any, past: int) -> torch.Tensor:
+    def move_up(self, cache: Any, start: int, rows: Sequence[int]) -> None:
+        """Put what the cache holds at `start + row`, for rising rows, at `start`, `start + 1`, ...; only with trees."""
+        ...
+
+    def run(
+        self,
+        embeddings: torch.Tensor,
+        positions: torch.Tensor,
+        cache: Any,
+        past: int,
+        seen: torch.Tensor | None = None,
+        after_layer: AfterLayer = NOBODY,
+    ) -> torch.Tensor:
         """One pass over tokens (1, T, width) that follow `past` cached ones; hidden states of the same shape.
 
         Args:
             embeddings: (1, T, width).
             positions: (1, T), or (3, 1, T) for decoders with three-dimensional positions.
             cache: from `new_cache`, holding `past` tokens; it then holds `past + T`.
+            seen: for a tree: booleans (N, N), which of the last N tokens each of them sees of these. They see
+                everything before them in any case; without it each token sees all before it.
+            after_layer: what to call after a layer, with its hidden states (1, T, width), before the next one runs.
         """
         ...
 
@@ -38,6 +69,21 @@ class TransformersDecoder:
     def __init__(self, module: Any) -> None:
         self._module = module
 
+    @functools.cached_property
+    def takes_trees(self) -> bool:
+        """Every layer attends to everything before it, by a mask that it is given and positions that it is given.
+
+        Not so with sliding windows and recurrent layers, with kernels that know no mask, and with biases that count
+        the places in the cache (ALiBi).
+        """
+        config = self._module.config
+        return (
+            all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+            and config._attn_implementation in ("sdpa", "eager")
+            and "position_ids" in inspect.signature(self._module.forward).parameters
+            and not getattr(config, "alibi", False)
+        )
+
     def new_cache(self) -> DynamicCache:
         cache = DynamicCache(config=self._module.config)
         if any(cache.is_sliding):
@@ -47,12 +93,45 @@ class TransformersDecoder:
     def roll_back(self, cache: DynamicCache, length: int, to: int) -> None:
         cache.crop(to - length)
 
+    def move_up(self, cache: Any, start: int, rows: Sequence[int]) -> None:
+        for layer in cache.layers:
+            _move_rows_up(layer.keys, start, rows)
+            _move_rows_up(layer.values, start, rows)
+
     def run(
-        self, embeddings: torch.Tensor, positions: torch.Tensor, cache: DynamicCache, past: int
+        self,
+        embeddings: torch.Tensor,
+        positions: torch.Tensor,
+        cache: DynamicCache,
+        past: int,
+        seen: torch.Tensor | None = None,
+        after_layer: AfterLayer = NOBODY,
     ) -> torch.Tensor:
-        return self._module(
-            inputs_embeds=embeddings, position_ids=positions, past_key_values=cache, use_cache=True
-        ).last_hidden_state
+        mask = None
+        if seen is not None:  # additive, as eager attention computes something else from a mask of booleans
+            count = embeddings.shape[1]
+            mask = torch.full((count, past + count), float("-inf")).triu(past + 1)
+            mask = _with_tree(mask, seen).to(embeddings)[None, None]
+        with ExitStack() as hooks:
+            for index, look in after_layer.items():
+                handle = self._module.layers[index].register_forward_hook(_looking(look))
+                hooks.callback(handle.remove)
+            return self._module(
+                inputs_embeds=embeddings,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+
+
+def _looking(look: Callable[[torch.Tensor], None]) -> Callable[[nn.Module, Any, Any], None]:
+    """A hook that shows a layer's hidden states to `look`."""
+
+    def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+        look(output if isinstance(output, torch.Tensor) else output[0])
+
+    return hook
 
 
 class RowCache:
@@ -83,6 +162,7 @@ class SmallDecoder:
     """
 
     CLASSES = ("LlamaModel", "Qwen2Model", "Qwen2VLTextModel")
+    takes_trees = True
 
     @classmethod
     def fits(cls, module: Any) -> bool:
@@ -143,8 +223,18 @@ class SmallDecoder:
     def roll_back(self, cache: RowCache, length: int, to: int) -> None:
         """Nothing to do: the next pass says how many tokens it keeps."""
 
+    def move_up(self, cache: RowCache, start: int, rows: Sequence[int]) -> None:
+        _move_rows_up(cache.keys, start, rows)
+        _move_rows_up(cache.values, start, rows)
+
     def run(
-        self, embeddings: torch.Tensor, positions: torch.Tensor, cache: RowCache, past: int
+        self,
+        embeddings: torch.Tensor,
+        positions: torch.Tensor,
+        cache: RowCache,
+        past: int,
+        seen: torch.Tensor | None = None,
+        after_layer: AfterLayer = NOBODY,
     ) -> torch.Tensor:
         hidden = embeddings[0]
         count, model_width = hidden.shape
@@ -152,7 +242,7 @@ class SmallDecoder:
         rotated = self._heads + self._shared
         cos, sin = (part[0].unsqueeze(1) for part in self._rotary(embeddings, positions))
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-        mask = self._causal(past, total)
+        mask = self._causal(past, total, seen)
         cache.reserve(past, total)
         for index, (before, inner, bias, out, after, gate_up, down) in enumerate(self._layers):
             x = F.linear(F.rms_norm(hidden, (model_width,), *before), inner, bias).view(count, -1, width)
@@ -168,16 +258,34 @@ class SmallDecoder:
             hidden = hidden + F.linear(mixed, out)
             gate, up = F.linear(F.rms_norm(hidden, (model_width,), *after), gate_up).chunk(2, dim=-1)
             hidden = hidden + F.linear(F.silu(gate) * up, down)
+            if index in after_layer:
+                after_layer[index](hidden.unsqueeze(0))
         return self._norm(hidden.unsqueeze(0))
 
-    def _causal(self, past: int, total: int) -> torch.Tensor | None:
+    def _causal(self, past: int, total: int, seen: torch.Tensor | None) -> torch.Tensor | None:
         """Additive mask (query heads a key-value head * new tokens, total); None for a single new token."""
         if total - past == 1:
             return None
         if total > len(self._mask):
             size = max(256, 2 * total)
             self._mask = torch.full((size, size), float("-inf")).triu(1)
-        return self._mask[past:total, :total].repeat(self._heads // self._shared, 1)
+        mask = self._mask[past:total, :total]
+        if seen is not None:
+            mask = _with_tree(mask.clone(), seen)
+        return mask.repeat(self._heads // self._shared, 1)
+
+
+def _with_tree(mask: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """The additive `mask` (T, total), changed so that the last N tokens see of each other what `seen` (N, N) says."""
+    count = len(seen)
+    mask[-count:, -count:] = torch.zeros(seen.shape).masked_fill(~seen, float("-inf"))
+    return mask
+
+
+def _move_rows_up(cached: torch.Tensor, start: int, rows: Sequence[int]) -> None:
+    """Copy rows start + rows of the last dimension but one to start, start + 1, ..., in place."""
+    index = torch.tensor(rows, device=cached.device) + start
+    cached[..., start : start + len(rows), :] = cached.index_select(-2, index)
 
 
 def _joined(parts: list[nn.Parameter]) -> torch.Tensor:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from spec_decode_ros.decoding.sampling import choose
+from spec_decode_ros.decoding.tree import Tree, ancestors
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.decoders import Decoder, decoder_for
+from spec_decode_ros.models.decoders import NOBODY, AfterLayer, Decoder, decoder_for
 from spec_decode_ros.models.positions import multimodal_positions
 from spec_decode_ros.models.text import CheckpointText
 from spec_decode_ros.models.vision import ImageFamily, read_images
@@ -42,6 +43,9 @@ class Prompt:
     embeddings: torch.Tensor
     positions: torch.Tensor
     next_position: int
+
+
+NO_TREE = Tree()
 
 
 class HfModel:
@@ -138,20 +142,43 @@ class HfModel:
 
     @torch.inference_mode()
     def run(
-        self, embeddings: torch.Tensor, positions: torch.Tensor, cache: Any, past: int, keep: int
+        self,
+        embeddings: torch.Tensor,
+        positions: torch.Tensor,
+        cache: Any,
+        past: int,
+        keep: int,
+        seen: torch.Tensor | None = None,
+        after_layer: AfterLayer = NOBODY,
     ) -> torch.Tensor:
-        """One pass over new tokens behind `past` cached ones; logits (keep, vocabulary) of the last `keep`."""
-        hidden = self.decoder.run(embeddings, positions, cache, past)
+        """One pass over new tokens behind `past` cached ones; logits (keep, vocabulary) of the last `keep`.
+
+        What `after_layer` calls gets the hidden states (keep, width) of these alone.
+        """
+        last = {
+            index: lambda hidden, look=look: look(hidden[0, -keep:])  # type: ignore[misc]
+            for index, look in after_layer.items()
+        }
+        hidden = self.decoder.run(embeddings, positions, cache, past, seen, last)
         # Rows of a padded head belong to no token and are never chosen.
         return self.head(hidden[0, -keep:])[:, : self.text.size]
 
     def choose(self, logits: torch.Tensor, first_position: int, sampling: Sampling) -> tuple[int, ...]:
         """The tokens that rows of logits (K, V) stand for, the first at answer position `first_position`."""
+        return self.choose_at(logits, range(first_position, first_position + len(logits)), sampling)
+
+    def choose_at(
+        self, logits: torch.Tensor, positions: Sequence[int], sampling: Sampling
+    ) -> tuple[int, ...]:
+        """The tokens that rows of logits (K, V) stand for, each at its own answer position."""
         if sampling.temperature == 0:
             best, tokens = logits.max(dim=-1)
             if bool(best.isfinite().all()):
                 return tuple(tokens.tolist())
-        return choose(logits.float().cpu().numpy(), first_position, sampling)
+        rows = logits.float().cpu().numpy()
+        return tuple(
+            choose(rows[index : index + 1], position, sampling)[0] for index, position in enumerate(positions)
+        )
 
 
 class Answer:
@@ -162,15 +189,23 @@ class Answer:
         self.prompt = prompt
         self._cache: Any = None
         self._cached: list[int] = []
+        self._tree = NO_TREE  # what the cache holds behind `_cached`
         self._length = 0
 
-    def logits(self, answer: Sequence[int], keep: int) -> torch.Tensor:
-        """Logits (keep, vocabulary) that follow the last `keep` tokens of prompt and `answer`.
+    def logits(
+        self,
+        answer: Sequence[int],
+        keep: int,
+        tree: Tree = NO_TREE,
+        after_layer: AfterLayer = NOBODY,
+    ) -> torch.Tensor:
+        """Logits (keep, vocabulary) that follow the last `keep` tokens of prompt, `answer` and `tree`.
 
         Tokens outside the vocabulary stand for token 0: they can never be chosen, so what follows them is never used.
+        What `after_layer` calls gets the hidden states (keep, width) of the same tokens as the pass goes on.
         """
-        size = self.model.text.size
-        tokens = [token if 0 <= token < size else 0 for token in answer]
+        tokens = self._known(answer)
+        self._keep_branch(tokens)
         prompt_length = len(self.prompt.ids)
         common = 0
         for cached, token in zip(self._cached, tokens, strict=False):
@@ -178,26 +213,46 @@ class Answer:
                 break
             common += 1
         # The tokens whose outputs are asked for go through the model in any case.
-        past = min(self._length, prompt_length + common, prompt_length + len(tokens) - keep)
-        if prompt_length + len(tokens) > self.model.context:
+        length = prompt_length + len(tokens) + len(tree)
+        past = min(self._length, prompt_length + common, length - keep)
+        if prompt_length + len(tokens) + tree.height > self.model.context:
             raise SpecDecodeError(
                 f"Prompt and answer are longer than the model's context of {self.model.context} tokens: shorten the "
                 "instruction or send a smaller image."
             )
         self._roll_back(past)
-        embeddings, positions = self._inputs(tokens, past)
+        embeddings, positions = self._inputs(tokens, tree, past)
+        seen = torch.from_numpy(ancestors(tree)) if tree else None
         try:
-            logits = self.model.run(embeddings, positions, self._cache, past, keep)
+            logits = self.model.run(embeddings, positions, self._cache, past, keep, seen, after_layer)
         except BaseException:
             self.close()  # a pass that broke off leaves the layers at different lengths
             raise
-        self._cached = tokens
-        self._length = prompt_length + len(tokens)
+        self._cached, self._tree, self._length = tokens, tree, length
         return logits
 
+    def _known(self, tokens: Sequence[int]) -> list[int]:
+        """The tokens, token 0 in place of those outside the vocabulary."""
+        size = self.model.text.size
+        return [token if 0 <= token < size else 0 for token in tokens]
+
     @torch.inference_mode()
-    def _inputs(self, tokens: list[int], past: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings and positions of everything behind the first `past` tokens of prompt and answer."""
+    def _keep_branch(self, tokens: list[int]) -> None:
+        """Of the tree that the cache holds, keep the branch that the answer `tokens` follows, as if it was a draft."""
+        start = len(self._cached)
+        if not self._tree:
+            return
+        nodes = self._tree.follow(tokens[start:]) if tokens[:start] == self._cached else ()
+        first = len(self.prompt.ids) + start
+        if nodes != tuple(range(len(nodes))):
+            self.model.decoder.move_up(self._cache, first, nodes)
+        self.model.decoder.roll_back(self._cache, self._length, first + len(nodes))
+        self._cached = [*self._cached, *tokens[start : start + len(nodes)]]
+        self._tree, self._length = NO_TREE, first + len(nodes)
+
+    @torch.inference_mode()
+    def _inputs(self, tokens: list[int], tree: Tree, past: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings and positions of everything behind the first `past` tokens of prompt, answer and tree."""
         model, prompt = self.model, self.prompt
         start = max(past - len(prompt.ids), 0)
         embeddings = [prompt.embeddings[:, past:]] if past < len(prompt.ids) else []
@@ -206,6 +261,11 @@ class Answer:
             embeddings.append(model.embedding(torch.tensor([tokens[start:]], device=model.device)))
             following = prompt.next_position
             positions.append(model.plain_positions(following + start, following + len(tokens)))
+        if tree:
+            row = torch.tensor([self._known(tree.tokens)], device=model.device)
+            embeddings.append(model.embedding(row))
+            end = prompt.next_position + len(tokens)
+            positions.append(model.plain_positions(end, end + tree.height)[..., list(tree.depths)])
         if len(embeddings) == 1:
             return embeddings[0], positions[0]
         return torch.cat(embeddings, dim=1), torch.cat(positions, dim=-1)
@@ -219,4 +279,4 @@ class Answer:
 
     def close(self) -> None:
         """Free the cache; a later call to `logits` begins again."""
-        self._cache, self._cached, self._length = None, [], 0
+        self._cache, self._cached, self._tree, self._length = None, [], NO_TREE, 0

@@ -9,11 +9,12 @@ Calls on one drafter or verifier and its sessions are not thread-safe: one threa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from spec_decode_ros.decoding.messages import Sampling
+    from spec_decode_ros.decoding.tree import Tree
 
 
 @runtime_checkable
@@ -70,13 +71,39 @@ class Drafter(TextCodec, Protocol):
 class VerifySession(Protocol):
     """One prompt with its images, prepared on the target model."""
 
-    def verify(self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling) -> tuple[int, ...]:
+    def verify(
+        self,
+        committed: Sequence[int],
+        draft: Sequence[int],
+        sampling: Sampling,
+        on_early: Callable[[tuple[int, ...], tuple[float, ...]], None] | None = None,
+    ) -> tuple[int, ...]:
         """Return the target's own choices, `len(draft) + 1` of them.
 
         Element i is the choice at position `len(committed) + i`, given `committed + draft[:i]`. It is what the target
         alone would say as long as `draft[:i]` was chosen too; past the first difference it is a by-product to ignore.
         The first call processes the prompt and the draft in the same pass. `committed` may have grown, shrunk or
         changed since the last call; whatever the caches share with it is reused.
+
+        A target with early exits calls `on_early` each time the pass comes through one, on this thread, before the
+        pass goes on: with the exit's choices for the same `len(draft) + 1` positions, made by the same `sampling`, and
+        with how sure it is of each, the probability from 0 to 1 that the exit gives to its choice. The result is the
+        same with and without.
+        """
+        ...
+
+    @property
+    def can_verify_trees(self) -> bool:
+        """Whether the target's architecture takes a token tree in one pass."""
+        ...
+
+    def verify_tree(self, committed: Sequence[int], tree: Tree, sampling: Sampling) -> tuple[int, ...]:
+        """Return the target's own choices, `len(tree) + 1` of them, for several drafts in one pass.
+
+        Element 0 is the choice after `committed`, element 1 + i that after node i, given `committed` and the branch
+        that ends in the node: what `verify` says with that branch as its draft. The first call processes the prompt
+        in the same pass. If the next call's `committed` goes on along a branch of the tree, that branch is not
+        computed again. Raises SpecDecodeError where `can_verify_trees` is false.
         """
         ...
 

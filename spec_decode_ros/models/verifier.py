@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spec_decode_ros.decoding.tree import Tree
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.decoders import NOBODY
+from spec_decode_ros.models.exits import ExitFigures, Exits, OnEarly
 from spec_decode_ros.models.hf_model import Answer, HfModel
 from spec_decode_ros.models.text import TextSide
 
@@ -15,28 +19,64 @@ if TYPE_CHECKING:
 class HfVerifier(TextSide):
     """A checkpoint that says what it would have chosen itself; satisfies `interfaces.Verifier`."""
 
-    def __init__(self, model: HfModel) -> None:
+    def __init__(self, model: HfModel, exits: Exits | None = None) -> None:
         super().__init__(model.text)
         self.model = model
+        self._exits = exits or Exits(model)
+
+    @property
+    def exits(self) -> tuple[ExitFigures, ...]:
+        """The target's early exits, in the order in which a pass comes through them; often none."""
+        return self._exits.figures
+
+    @property
+    def can_verify_trees(self) -> bool:
+        """Whether `verify_tree` works with this checkpoint: not with sliding windows, recurrent layers or ALiBi."""
+        return self.model.decoder.takes_trees
 
     def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> HfVerifySession:
-        return HfVerifySession(Answer(self.model, self.model.prepare(prompt, images)))
+        return HfVerifySession(Answer(self.model, self.model.prepare(prompt, images)), self._exits)
 
 
 class HfVerifySession:
     """One prompt on the target; satisfies `interfaces.VerifySession`."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, exits: Exits) -> None:
         self._answer = answer
+        self._exits = exits
 
     @property
     def prompt_tokens(self) -> int:
         """Length of the prompt in tokens, image included."""
         return len(self._answer.prompt.ids)
 
-    def verify(self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling) -> tuple[int, ...]:
-        logits = self._answer.logits([*committed, *draft], len(draft) + 1)
-        return self._answer.model.choose(logits, len(committed), sampling)
+    def verify(
+        self,
+        committed: Sequence[int],
+        draft: Sequence[int],
+        sampling: Sampling,
+        on_early: OnEarly | None = None,
+    ) -> tuple[int, ...]:
+        first = len(committed)
+        watch = self._exits.watch(first, sampling, on_early) if on_early else NOBODY
+        logits = self._answer.logits([*committed, *draft], len(draft) + 1, after_layer=watch)
+        return self._answer.model.choose(logits, first, sampling)
+
+    @property
+    def can_verify_trees(self) -> bool:
+        return self._answer.model.decoder.takes_trees
+
+    def verify_tree(self, committed: Sequence[int], tree: Tree, sampling: Sampling) -> tuple[int, ...]:
+        if not self.can_verify_trees:
+            raise SpecDecodeError(
+                "This target's attention cannot take a token tree in one pass: send drafts without branches."
+            )
+        if tree.is_line:
+            return self.verify(committed, tree.tokens, sampling)
+        logits = self._answer.logits(committed, len(tree) + 1, tree)
+        start = len(committed)
+        positions = [start, *(start + 1 + depth for depth in tree.depths)]
+        return self._answer.model.choose_at(logits, positions, sampling)
 
     def close(self) -> None:
         self._answer.close()
