@@ -1,0 +1,251 @@
+"""Early exits: what the target is going to choose, told in the middle of its pass.
+
+A small adapter behind a decoder layer turns that layer's hidden states into such that the target's own final norm and
+output head can read, as in Venkatesha, Kundu and Panda, *Fast and cost-effective speculative edge-cloud decoding
+with early exits* (arXiv 2505.21594). The adapters are attached from outside, are trained with the target frozen
+(`spec-decode train-exits`) and only ever foretell: the verdict of the pass does not depend on them.
+
+They are kept in one safetensors file beside the target's weights. Layers are counted from 0; exit L comes after
+layer L has run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from spec_decode_ros.errors import SpecDecodeError
+
+if TYPE_CHECKING:
+    from spec_decode_ros.decoding.messages import Sampling
+    from spec_decode_ros.models.hf_model import HfModel
+
+FILE_NAME = "exits.safetensors"
+"""Name of the file beside a checkpoint."""
+
+FORMAT, VERSION = "spec_decode_ros exits", "1"
+
+OnEarly = Callable[[tuple[int, ...], tuple[float, ...]], None]
+"""Called with the choices of an exit and how sure it is of each, from 0 to 1."""
+
+_HINT = "train exits for this target with `spec-decode train-exits`, or remove the file."
+
+
+class ExitsError(SpecDecodeError):
+    """A file of early exits that cannot be used with a target."""
+
+
+@dataclass(frozen=True)
+class ExitFigures:
+    """One exit, measured on held-out answers.
+
+    Attributes:
+        layer: the decoder layer that it comes after, from 0.
+        threshold: confidence from which on it counts as sure.
+        agreement: share of all tokens in which it agrees with the target's final choice.
+        sure_agreement: the same among the tokens of which it is sure.
+        sure_share: share of the tokens of which it is sure.
+    """
+
+    layer: int
+    threshold: float
+    agreement: float
+    sure_agreement: float
+    sure_share: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer < 0:
+            raise ExitsError(f"an exit's layer must be a count from 0, not {self.layer!r}")
+        for name in ("threshold", "agreement", "sure_agreement", "sure_share"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise ExitsError(
+                    f"{name} of the exit after layer {self.layer} must be from 0 to 1, not {value!r}"
+                )
+
+
+class ExitAdapter(nn.Module):
+    """Hidden states (..., width) of a layer to such as the last layer would give: a residual step through `inner` units.
+
+    A new one changes nothing.
+    """
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.norm = nn.Parameter(torch.ones(width))
+        self.down = nn.Linear(width, inner, bias=False)
+        self.up = nn.Linear(inner, width, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        seen = F.rms_norm(hidden, self.norm.shape, self.norm, 1e-6)
+        return hidden + self.up(F.silu(self.down(seen)))
+
+
+class Exits:
+    """The exits of one loaded target.
+
+    Args:
+        model: the target; the adapters are moved to its device and precision.
+        adapters: one for each of `figures`.
+        figures: in the order of their layers.
+
+    Raises:
+        ExitsError: they do not fit the target.
+    """
+
+    def __init__(
+        self, model: HfModel, adapters: Sequence[ExitAdapter] = (), figures: Sequence[ExitFigures] = ()
+    ) -> None:
+        layers = [exit.layer for exit in figures]
+        if layers != sorted(set(layers)) or len(adapters) != len(figures):
+            raise ExitsError("each exit must have a layer of its own, in rising order")
+        depth, width = layer_count(model), model.embedding.weight.shape[1]
+        if layers and layers[-1] >= depth:
+            raise ExitsError(f"there is an exit after layer {layers[-1]}, but the target ends at {depth - 1}")
+        for adapter in adapters:
+            if adapter.norm.shape != (width,):
+                raise ExitsError(f"the exits are {len(adapter.norm)} wide, but the target {width}")
+        self.figures = tuple(figures)
+        self._model = model
+        dtype = model.model.dtype
+        moved = [adapter.to(model.device, dtype).eval().requires_grad_(False) for adapter in adapters]
+        self._adapters = dict(zip(layers, moved, strict=True))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that exits come after, in the order in which a pass comes through."""
+        return tuple(self._adapters)
+
+    def logits(self, layer: int, hidden: torch.Tensor) -> torch.Tensor:
+        """What the exit after `layer` makes of rows (K, width) of hidden states: logits (K, vocabulary)."""
+        model = self._model
+        rows = self._adapters[layer](hidden)
+        return model.head(final_norm(model)(rows))[:, : model.text.size]
+
+    def watch(
+        self, first_position: int, sampling: Sampling, on_early: OnEarly
+    ) -> dict[int, Callable[[torch.Tensor], None]]:
+        """For each exit's layer, what to call with its rows (K, width) of hidden states.
+
+        The choices are made as the verdict's are, the first for answer position `first_position`. How sure an exit is
+        of a choice is the choice's probability in the exit's own distribution, at temperature 1 and before any cut.
+        """
+        return {
+            layer: lambda hidden, layer=layer: self._tell(  # type: ignore[misc]
+                self.logits(layer, hidden), first_position, sampling, on_early
+            )
+            for layer in self._adapters
+        }
+
+    def _tell(self, logits: torch.Tensor, first_position: int, sampling: Sampling, on_early: OnEarly) -> None:
+        if not bool(logits.isfinite().all()):
+            return  # an exit may stay silent, but never break the pass
+        choices = self._model.choose(logits, first_position, sampling)
+        chosen = torch.tensor(choices, device=logits.device).unsqueeze(1)
+        sure = logits.float().softmax(-1).gather(1, chosen).squeeze(1)
+        on_early(choices, tuple(sure.tolist()))
+
+
+def layer_count(model: HfModel) -> int:
+    """Number of decoder layers."""
+    return len(model.model.get_decoder().layers)
+
+
+def final_norm(model: HfModel) -> nn.Module:
+    """The norm between the last decoder layer and the output head."""
+    return model.model.get_decoder().norm
+
+
+def target_mark(model: HfModel) -> torch.Tensor:
+    """By which exits know their target: the mean row of its output head, (width,) float32.
+
+    Another target of the same shape has another one, the same target in half precision nearly the same.
+    """
+    return model.head.weight.detach().float().mean(0).cpu()
+
+
+def save_exits(
+    path: Path,
+    model: HfModel,
+    adapters: Sequence[ExitAdapter],
+    figures: Sequence[ExitFigures],
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write the exits of `model` to one file."""
+    tensors = {
+        f"{exit.layer}.{name}": weight.detach().to("cpu", dtype).contiguous()
+        for exit, adapter in zip(figures, adapters, strict=True)
+        for name, weight in adapter.state_dict().items()
+    }
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "layers": ",".join(str(exit.layer) for exit in figures),
+        "dtype": str(dtype).removeprefix("torch."),
+        "exits": json.dumps([asdict(exit) for exit in figures]),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({**tensors, "target": target_mark(model)}, path, metadata)
+
+
+def load_exits(path: Path, model: HfModel) -> Exits:
+    """The exits in a file that :func:`save_exits` wrote for `model`. Raises ExitsError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        figures = _figures(metadata)
+        mark = tensors.pop("target", torch.empty(0))
+        exits = Exits(model, _adapters(tensors, figures), figures)
+        own = target_mark(model)
+        if mark.shape != own.shape or not torch.allclose(mark, own, rtol=0.0, atol=0.05 * float(own.std())):
+            raise ExitsError("they were trained for another target")
+    except (OSError, SafetensorError) as error:
+        raise ExitsError(f"The early exits {path} cannot be read ({error}): {_HINT}") from error
+    except ExitsError as error:
+        raise ExitsError(f"The early exits {path} cannot be used ({error}): {_HINT}") from error
+    return exits
+
+
+def _figures(metadata: Mapping[str, str]) -> tuple[ExitFigures, ...]:
+    if metadata.get("format") != FORMAT:
+        raise ExitsError("the file holds something else")
+    if metadata.get("version") != VERSION:
+        raise ExitsError(f"format version {metadata.get('version')} where this program knows {VERSION}")
+    try:
+        records = json.loads(metadata["exits"])
+        figures = tuple(ExitFigures(**record) for record in records)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ExitsError):
+            raise
+        raise ExitsError("its description is damaged") from error
+    if metadata.get("layers") != ",".join(str(exit.layer) for exit in figures):
+        raise ExitsError("its description contradicts itself")
+    return figures
+
+
+def _adapters(tensors: Mapping[str, torch.Tensor], figures: Sequence[ExitFigures]) -> list[ExitAdapter]:
+    wanted = {f"{exit.layer}.{name}" for exit in figures for name in ("norm", "down.weight", "up.weight")}
+    if wanted != tensors.keys():
+        raise ExitsError("its weights are not those that it describes")
+    adapters = []
+    for exit in figures:
+        norm, down, up = (tensors[f"{exit.layer}.{name}"] for name in ("norm", "down.weight", "up.weight"))
+        if down.dim() != 2 or norm.shape != down.shape[1:] or up.shape != down.shape[::-1]:
+            raise ExitsError(f"the weights of the exit after layer {exit.layer} do not fit each other")
+        if not all(bool(weight.isfinite().all()) for weight in (norm, down, up)):
+            raise ExitsError(f"the weights of the exit after layer {exit.layer} are not finite")
+        adapter = ExitAdapter(down.shape[1], down.shape[0])
+        adapter.load_state_dict({"norm": norm.float(), "down.weight": down.float(), "up.weight": up.float()})
+        adapters.append(adapter)
+    return adapters
