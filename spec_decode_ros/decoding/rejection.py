@@ -20,7 +20,7 @@ probability max(head(z) - q(z), 0) + rest(z); with the first term this is head(z
 from the logits of the pass. The numbers that cross the wire are exact on both sides: q is first rounded to
 multiples of 2**-24 and then drafted from (any q will do; a rounded one has probabilities that are float32
 numbers), and the head is p rounded down, with the difference left in the rest. What remains is the rounding of
-float64 sums and of 53-bit draws: less than 1e-12 in total variation.
+float64 sums and of 53-bit draws: less than 1e-10 in total variation.
 
 *Draws.* Each is a pure function of the seed, the position and its purpose (`philox.py`), so every call can be
 repeated. Exactness asks that a drafted token does not depend on the draws that judge its own place. So an

@@ -78,7 +78,10 @@ def head_of(p: Distribution, k: int) -> NDArray[np.float64]:
         raise SpecDecodeError(f"The sparse distribution must keep from 1 to {MAX_ENTRIES} tokens, not {k}.")
     head = np.floor(p.probabilities * UNITS) / UNITS
     if len(head) > k:
-        head[np.argsort(-p.probabilities, kind="stable")[k:]] = 0.0
+        least = np.partition(p.probabilities, -k)[-k]
+        equals = np.flatnonzero(p.probabilities == least)
+        head[p.probabilities < least] = 0.0
+        head[equals[k - np.count_nonzero(p.probabilities > least) :]] = 0.0
     return head
 
 
