@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.decoders import NOBODY
-from spec_decode_ros.models.exits import ExitFigures, Exits, OnEarly
+from spec_decode_ros.models.exits import ExitFigures, Exits
 from spec_decode_ros.models.hf_model import Answer, HfModel
+from spec_decode_ros.models.interfaces import OnEarly
 from spec_decode_ros.models.text import TextSide
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ class HfVerifier(TextSide):
     def __init__(self, model: HfModel, exits: Exits | None = None) -> None:
         super().__init__(model.text)
         self.model = model
-        self._exits = exits or Exits(model)
+        self._exits = exits
 
     @property
     def exits(self) -> tuple[ExitFigures, ...]:
         """The target's early exits, in the order in which a pass comes through them; often none."""
-        return self._exits.figures
+        return self._exits.figures if self._exits else ()
 
     @property
     def can_verify_trees(self) -> bool:
@@ -41,7 +42,7 @@ class HfVerifier(TextSide):
 class HfVerifySession:
     """One prompt on the target; satisfies `interfaces.VerifySession`."""
 
-    def __init__(self, answer: Answer, exits: Exits) -> None:
+    def __init__(self, answer: Answer, exits: Exits | None = None) -> None:
         self._answer = answer
         self._exits = exits
 
@@ -58,7 +59,7 @@ class HfVerifySession:
         on_early: OnEarly | None = None,
     ) -> tuple[int, ...]:
         first = len(committed)
-        watch = self._exits.watch(first, sampling, on_early) if on_early else NOBODY
+        watch = self._exits.watch(first, sampling, on_early) if on_early and self._exits else NOBODY
         logits = self._answer.logits([*committed, *draft], len(draft) + 1, after_layer=watch)
         return self._answer.model.choose(logits, first, sampling)
 
