@@ -173,15 +173,6 @@ def compare(cell: Cell, world: World | None = None, actions: int = 40) -> dict[s
     return {name: figures(method, cell, world, actions, own) for name, method in methods.items()}
 
 
-def go2(acceptance: float) -> tuple[Cell, World]:
-    """The published experiment with a Go2: 72 ms a drafted token, 620 ms verification, 120 ms communication.
-
-    Qwen2-VL-2B in 4 bits on an Orin drafts, Qwen2-VL-7B on an A100 verifies (arXiv 2505.21594).
-    """
-    world = World(tokens=33, prefill_ms=620.0, step_ms=620.0, per_token_ms=0.0, prepare_ms=0.0, upload_ms=0.0)
-    return Cell(120.0, acceptance, 72.0 / 620.0), world
-
-
 def cells(
     rtts_ms: Iterable[float] = RTTS_MS,
     acceptances: Iterable[float] = ACCEPTANCES,

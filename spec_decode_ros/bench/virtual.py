@@ -244,9 +244,9 @@ class VirtualAction:
 
     def reach_cloud(self, message: object) -> None:
         if isinstance(message, Open) and self.cloud is None and not self.closed:
-            self.cloud = CloudMachine(self.eos, own=self.own, sure=self.sure)
+            self.cloud = CloudMachine(self.eos, own=self.own)
         if self.cloud is None and self.keeps_early_drafts and not isinstance(message, Close):
-            self.cloud = CloudMachine(self.eos, own=self.own, sure=self.sure)
+            self.cloud = CloudMachine(self.eos, own=self.own)
         if isinstance(message, Close):
             self.closed = True
         if self.cloud is None:
@@ -304,7 +304,9 @@ class VirtualAction:
         for way_out in self.exits:
             said = [way_out.choose(text[:end]) for end in ends]
             choices, confidences = zip(*said, strict=True)
-            self.after(way_out.fraction * seconds, cloud, partial(cloud.early, choices, confidences))
+            self.after(
+                way_out.fraction * seconds, cloud, partial(cloud.early, choices, confidences, self.sure)
+            )
         verdict = tuple(self.target(text[:end]) for end in ends)
         self.after(seconds, cloud, partial(cloud.pass_finished, verdict, seconds * 1e3))
 

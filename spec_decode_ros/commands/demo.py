@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from spec_decode_ros.demo.comparison import Comparison, Sample
+    from spec_decode_ros.bench.comparison import Comparison, Sample
     from spec_decode_ros.demo.goal import Goal
     from spec_decode_ros.nodes.mission import MissionRun, Story
 
@@ -142,7 +142,7 @@ def _compare(
     args: argparse.Namespace, goal: Goal, story: Story, endpoint: str, console: Console
 ) -> tuple[Comparison | None, Decode]:
     """The mission's method beside the cloud alone, on frames of the mission."""
-    from spec_decode_ros.demo.comparison import compare
+    from spec_decode_ros.bench.comparison import compare
     from spec_decode_ros.models.pair import load_drafter, load_pair_config
     from spec_decode_ros.transport.client import Client
 
@@ -170,7 +170,7 @@ def _compare(
 
 def samples_of(story: Story, instruction: str, count: int) -> list[Sample]:
     """Up to `count` moments of a mission, evenly spread."""
-    from spec_decode_ros.demo.comparison import Sample
+    from spec_decode_ros.bench.comparison import Sample
 
     moments = []
     last: str | None = None

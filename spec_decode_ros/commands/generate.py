@@ -14,8 +14,8 @@ from typing import Any, cast
 from spec_decode_ros.actions.action import ActionError, parse_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.commands._output import write_json
-from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.controller import OBJECTIVES
+from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter

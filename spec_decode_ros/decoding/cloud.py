@@ -7,7 +7,7 @@ committed is the truth; drafts are hints about what follows and may come at any 
     receive(Open)                      ->    Send(Opened), Prepare
     prepared()                         ->    RunPass(draft that has arrived by now)
     pass_begins() (optional)           ->    the same RunPass with the drafts that came while it stood in line
-    early(choices, confidences)        ->    Send(Early), where the edge asked for such and the exit is sure
+    early(choices, confidences, sure)  ->    Send(Early), where the edge asked for such and the exit is sure
     pass_finished(choices, busy_ms)    ->    Send(Committed), RunPass | Wait | nothing | Finished
     receive(Draft)                     ->    RunPass, where one was wanting; Send(Committed) to a poll
 """
@@ -89,16 +89,14 @@ class CloudMachine:
         eos: tokens that end an answer.
         widest: no pass is over more draft tokens than that.
         own: how many tokens the server's own draft model drafts for a pass; 0 where it has none.
-        sure: how sure an early exit has to be of a token to tell the edge.
     """
 
-    def __init__(self, eos: Collection[int], widest: int = 32, own: int = 0, sure: float = 1.0) -> None:
+    def __init__(self, eos: Collection[int], widest: int = 32, own: int = 0) -> None:
         self.state = State.NEW
         self.sampling = Sampling()
         self._eos = frozenset(eos)
         self._widest = widest
         self._own = own
-        self._sure = sure
         self._open: Open | None = None
         self._error: Error | None = None
         self._committed: list[int] = []
@@ -119,6 +117,11 @@ class CloudMachine:
     @property
     def committed(self) -> tuple[int, ...]:
         return tuple(self._committed)
+
+    @property
+    def tells_early(self) -> bool:
+        """Whether the edge wants to hear from early exits."""
+        return self._open is not None and self._open.early
 
     @property
     def has_draft(self) -> bool:
@@ -155,11 +158,14 @@ class CloudMachine:
             self._running = (rest or until_end(own, self._eos))[: min(self._widest, self._room() - 1)]
         return RunPass(self.committed, self._running)
 
-    def early(self, choices: Sequence[int], confidences: Sequence[float]) -> list[CloudCommand]:
-        """An early exit says in the middle of a pass what it would choose, and how sure it is, as the pass will."""
+    def early(self, choices: Sequence[int], confidences: Sequence[float], sure: float) -> list[CloudCommand]:
+        """An early exit says in the middle of a pass what it would choose, in the places that the pass will choose for.
+
+        The edge is told as far as the confidences are at least `sure`.
+        """
         if self.state is not State.PASSING or self._open is None or not self._open.early:
             return []
-        tokens = foreseen(self._running, choices, confidences, self._sure, self._eos, self._room())
+        tokens = foreseen(self._running, choices, confidences, sure, self._eos, self._room())
         if not tokens or tokens == self._foretold:
             return []
         self._foretold = tokens

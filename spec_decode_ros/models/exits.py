@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.interfaces import OnEarly
 
 if TYPE_CHECKING:
     from spec_decode_ros.decoding.messages import Sampling
@@ -33,9 +34,6 @@ FILE_NAME = "exits.safetensors"
 """Name of the file beside a checkpoint."""
 
 FORMAT, VERSION = "spec_decode_ros exits", "1"
-
-OnEarly = Callable[[tuple[int, ...], tuple[float, ...]], None]
-"""Called with the choices of an exit and how sure it is of each, from 0 to 1."""
 
 _HINT = "train exits for this target with `spec-decode train-exits`, or remove the file."
 

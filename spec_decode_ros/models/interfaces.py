@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from spec_decode_ros.decoding.messages import Sampling
     from spec_decode_ros.decoding.tree import Tree
+    from spec_decode_ros.models.exits import ExitFigures
+
+OnEarly = Callable[[tuple[int, ...], tuple[float, ...]], None]
+"""Called with the choices of an early exit and how sure it is of each, from 0 to 1."""
 
 
 @runtime_checkable
@@ -76,7 +80,7 @@ class VerifySession(Protocol):
         committed: Sequence[int],
         draft: Sequence[int],
         sampling: Sampling,
-        on_early: Callable[[tuple[int, ...], tuple[float, ...]], None] | None = None,
+        on_early: OnEarly | None = None,
     ) -> tuple[int, ...]:
         """Return the target's own choices, `len(draft) + 1` of them.
 
@@ -115,6 +119,11 @@ class VerifySession(Protocol):
 @runtime_checkable
 class Verifier(TextCodec, Protocol):
     """The large model in the cloud; any number of sessions may be open at once."""
+
+    @property
+    def exits(self) -> Sequence[ExitFigures]:
+        """The target's early exits, in the order in which a pass comes through them; often none."""
+        ...
 
     def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> VerifySession:
         """Tokenise `prompt`, preprocess `images` (JPEG bytes) and run the vision tower."""

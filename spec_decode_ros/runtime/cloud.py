@@ -22,7 +22,7 @@ from spec_decode_ros.decoding.cloud import CloudMachine, State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
 from spec_decode_ros.decoding.messages import PROTOCOL, Close, Draft, Error, ErrorCode, Message, Open, Welcome
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.interfaces import Drafter, DraftSession, Verifier, VerifySession
+from spec_decode_ros.models.interfaces import Drafter, DraftSession, OnEarly, Verifier, VerifySession
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.server import LOOPBACK, Server
@@ -107,6 +107,7 @@ class VerifierServer:
         self._verifier = verifier
         self._own = own
         self._eos = frozenset(verifier.eos_ids)
+        self._sure = tuple(exit.threshold for exit in verifier.exits)
         own_ms = own.token_ms if own else 0.0
         eos = tuple(sorted(self._eos))
         welcome = Welcome(PROTOCOL, pair, verifier.vocabulary, eos, step_ms, own_ms)
@@ -285,13 +286,24 @@ class VerifierServer:
             made = self._draft_here(session, own) if own else ()
             with self._changed:
                 run = session.machine.pass_begins(made)  # with what came while it stood in line
-            return session.model.verify(run.committed, run.draft, session.machine.sampling)
+            on_early = self._foretell(session) if self._sure and session.machine.tells_early else None
+            return session.model.verify(run.committed, run.draft, session.machine.sampling, on_early)
 
         def report(choices: tuple[int, ...], busy_ms: float) -> list[CloudCommand]:
             self._counts.passes += 1
             return session.machine.pass_finished(choices, busy_ms)
 
         self._at_work(session, work, report)
+
+    def _foretell(self, session: _Session) -> OnEarly:
+        """What is called in the middle of a pass, once at every exit, in the order of the exits."""
+        thresholds = iter(self._sure)
+
+        def on_early(choices: tuple[int, ...], confidences: tuple[float, ...]) -> None:
+            with self._changed:
+                self._obey(session, session.machine.early(choices, confidences, next(thresholds, 1.0)))
+
+        return on_early
 
     def _draft_here(self, session: _Session, count: int) -> list[int]:
         """What the server's own draft model says next, unless a draft from the robot arrives before it is ready."""

@@ -26,7 +26,7 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.runtime.cloud import VerifierServer
+from spec_decode_ros.runtime.cloud import OwnDrafter, VerifierServer
 from spec_decode_ros.runtime.edge import ActionCancelled, ActionFailed, EdgeRuntime, Progress
 from spec_decode_ros.transport.client import Arrival, Client
 from spec_decode_ros.transport.link import Link, LinkProfile
@@ -51,10 +51,12 @@ def system(
     drafter: ToyDrafter | None = None,
     verifier: ToyVerifier | None = None,
     profile: LinkProfile | None = None,
+    own_drafter: ToyDrafter | None = None,
     **options: object,
 ) -> Iterator[EdgeRuntime]:
     with contextlib.ExitStack() as stack:
-        endpoint = stack.enter_context(VerifierServer(verifier or ToyVerifier(), "toy")).endpoint
+        own = OwnDrafter(own_drafter, 3) if own_drafter else None
+        endpoint = stack.enter_context(VerifierServer(verifier or ToyVerifier(), "toy", own=own)).endpoint
         if profile:
             endpoint = stack.enter_context(Link(endpoint, profile)).endpoint
         client = stack.enter_context(client_of(endpoint))
@@ -86,6 +88,39 @@ def test_the_answer_is_the_targets(method: str, every: int, rtt_ms: float) -> No
             assert len(result.fates) == len(result.tokens)
             assert result.text == ToyText().decode(result.tokens)
             last = result.tokens
+
+
+@pytest.mark.parametrize("method", CLOUD_METHODS)
+@pytest.mark.parametrize("right", [lambda position: True, lambda position: position % 3 > 0])
+def test_the_answer_is_the_targets_with_exits_and_a_draft_model_on_the_server(
+    method: str, right: Callable[[int], bool]
+) -> None:
+    drafter = ToyDrafter(lambda position: position % 4 == 2, token_s=0.001)
+    verifier, own = ToyVerifier(0.01, right), ToyDrafter(lambda position: position % 5 == 1)
+    with system(method, drafter, verifier, LinkProfile(10.0), own) as runtime:
+        for index in range(6):
+            result = runtime.act(f"go to box {index}", [FRAME])
+            assert result.tokens == target_answer(f"go to box {index}", [FRAME])
+            assert result.verified
+
+
+def test_early_exits_are_heard_and_mostly_right() -> None:
+    drafter = ToyDrafter(lambda position: position % 4 == 2)
+    stats = []
+    with system("early_exit", drafter, ToyVerifier(0.02, lambda position: True), LinkProfile(4.0)) as runtime:
+        stats = [runtime.act(f"go to cone {index}", [FRAME]).stats for index in range(5)]
+    assert sum(s["foresights"] for s in stats) > 0
+    assert all(s["foresights_right"] == s["foresights"] for s in stats)
+    assert sum(s["preempted_used"] for s in stats) > 0
+
+
+def test_a_server_with_its_own_draft_model_needs_fewer_passes() -> None:
+    with system("colocated", own_drafter=ToyDrafter()) as runtime:
+        result = runtime.act("go far", [FRAME])
+    assert result.tokens == target_answer("go far", [FRAME])
+    assert result.stats["cloud_passes"] <= len(result.tokens) / 4 + 1
+    assert set(result.fates) == {"added"}
+    assert result.stats["drafted"] == 0
 
 
 @pytest.mark.parametrize("method", CLOUD_METHODS)

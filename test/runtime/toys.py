@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.exits import ExitFigures
+from spec_decode_ros.models.interfaces import OnEarly
 
 EOS = 0
 VOCABULARY = 50
@@ -48,10 +50,15 @@ class ToyText:
 
 
 class ToyVerifier(ToyText):
-    """Takes `pass_s` for a pass and notes what it was asked; a prompt with ``explode`` fails."""
+    """Takes `pass_s` for a pass and notes what it was asked; a prompt with ``explode`` fails.
 
-    def __init__(self, pass_s: float = 0.0) -> None:
+    With `foresees`, an early exit in the middle of a pass says what the pass will, wrong where `foresees` is false.
+    """
+
+    def __init__(self, pass_s: float = 0.0, foresees: Callable[[int], bool] | None = None) -> None:
         self.pass_s = pass_s
+        self.foresees = foresees
+        self.exits = (ExitFigures(1, 0.9, 0.9, 0.95, 0.9),) if foresees else ()
         self.passes: list[tuple[str, int, int]] = []
         self.threads: set[str] = set()
         self.open = 0
@@ -75,22 +82,30 @@ class ToyVerifySession:
         self.context = context_of(prompt, images)
         self.closed = False
 
-    def verify(self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling) -> tuple[int, ...]:
+    def verify(
+        self,
+        committed: Sequence[int],
+        draft: Sequence[int],
+        sampling: Sampling,
+        on_early: OnEarly | None = None,
+    ) -> tuple[int, ...]:
         assert not self.closed
         self.model.threads.add(threading.current_thread().name)
         self.model.passes.append((self.prompt, len(committed), len(draft)))
         for gate in (self.model.gate, self.model.gates.get(self.prompt)):
             if gate:
                 gate.wait(10.0)
+        tokens = [*committed, *draft]
+        places = range(len(committed), len(tokens) + 1)
+        choices = tuple(token_after(self.context, tokens[:length], sampling.seed) for length in places)
+        if on_early and self.model.foresees:
+            foreseen = (c if self.model.foresees(i) else c + 1 for i, c in zip(places, choices, strict=True))
+            on_early(tuple(foreseen), (0.95,) * len(choices))
         if self.model.pass_s:
             time.sleep(self.model.pass_s)
         if "explode" in self.prompt:
             raise RuntimeError("a bug in the model")
-        tokens = [*committed, *draft]
-        return tuple(
-            token_after(self.context, tokens[:length], sampling.seed)
-            for length in range(len(committed), len(tokens) + 1)
-        )
+        return choices
 
     def close(self) -> None:
         if not self.closed:

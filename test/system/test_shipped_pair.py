@@ -15,7 +15,7 @@ import pytest
 
 from spec_decode_ros.actions.action import format_action, parse_action
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, Command, phrase
-from spec_decode_ros.demo.comparison import Comparison, Sample, compare
+from spec_decode_ros.bench.comparison import Comparison, Sample, compare
 from spec_decode_ros.models.pair import load_drafter, load_pair_config
 from spec_decode_ros.runtime.process import spawn_server
 from spec_decode_ros.sim.expert import decide, visible_objects

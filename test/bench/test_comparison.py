@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from spec_decode_ros.demo import comparison as module
-from spec_decode_ros.demo.comparison import METRICS, Comparison, Sample, Spread, compare, speedup
+from spec_decode_ros.bench import comparison as module
+from spec_decode_ros.bench.comparison import METRICS, Comparison, Sample, Spread, compare, speedup
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime.edge import ActionResult
 

@@ -1,0 +1,144 @@
+"""Methods side by side in one run, through a verifier process behind an emulated link."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from spec_decode_ros.bench.comparison import Comparison, compare
+from spec_decode_ros.commands._output import write_json
+from spec_decode_ros.decoding.methods import METHODS
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.pair import DEFAULT_PAIR
+
+SUITES = {"smoke": 8, "actions": 60}
+"""Suites of frames from rooms that were never trained on, and how many frames they have."""
+
+SHOWN = ("ttva_ms", "ttfa_ms", "cloud_passes", "cloud_busy_ms", "acceptance_rate", "round_trips")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verified = [name for name, method in METHODS.items() if method.uses_cloud]
+    parser.add_argument(
+        "--suite", choices=tuple(SUITES), default="smoke", help="what is decoded (%(default)s)"
+    )
+    parser.add_argument("--frames", type=int, metavar="N", help="frames; by default as many as the suite has")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=verified,
+        default=verified,
+        metavar="M",
+        help="by default all that verify",
+    )
+    parser.add_argument(
+        "--rtt-ms",
+        type=float,
+        nargs="+",
+        default=[20.0, 60.0, 120.0],
+        metavar="R",
+        help="links (%(default)s)",
+    )
+    parser.add_argument(
+        "--mbit", type=float, default=20.0, metavar="B", help="bandwidth, Mbit/s (%(default)g)"
+    )
+    parser.add_argument(
+        "--pair", default=DEFAULT_PAIR, help="model pair, by name or as a .yaml file (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first room")
+    parser.add_argument(
+        "--plot", metavar="F", help="draw where the milliseconds of a typical action go, at the last link"
+    )
+    parser.add_argument(
+        "--json", metavar="F", help="write the result here; - is standard output, and only it"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    frames = SUITES[args.suite] if args.frames is None else args.frames
+    if frames < 1:
+        raise SpecDecodeError("--frames has to be at least 1")
+    console = Console(stderr=args.json == "-", highlight=False)
+    results = _measure(args, frames, console)
+    if args.plot:
+        from spec_decode_ros.demo.report import draw_timeline
+
+        rtt_ms, comparison = list(results.items())[-1]
+        draw_timeline(comparison, Path(args.plot), f"RTT {rtt_ms:g} ms, pair {args.pair}")
+    if args.json:
+        document = {
+            "suite": args.suite,
+            "pair": args.pair,
+            "mbit": args.mbit,
+            "links": [
+                {"rtt_ms": rtt_ms, "frames": len(c.samples), "methods": c.as_dict()}
+                for rtt_ms, c in results.items()
+            ],
+        }
+        write_json(args.json, document)
+    return 0 if all(_agree(comparison) for comparison in results.values()) else 1
+
+
+def _measure(args: argparse.Namespace, frames: int, console: Console) -> dict[float, Comparison]:
+    from spec_decode_ros.bench.moments import moments
+    from spec_decode_ros.models.pair import load_drafter, load_pair_config
+    from spec_decode_ros.runtime.process import spawn_server
+    from spec_decode_ros.runtime.threads import be_responsive
+    from spec_decode_ros.runtime.warmup import warm_up
+    from spec_decode_ros.transport.client import Client
+    from spec_decode_ros.transport.link import LinkProfile, link_process
+
+    config = load_pair_config(args.pair)
+    samples = moments(frames, args.seed)
+    drafter = load_drafter(config)
+    warm_up(drafter)
+    be_responsive()
+    results = {}
+    with spawn_server(args.pair) as server:
+        for rtt_ms in args.rtt_ms:
+            profile = LinkProfile(rtt_ms=rtt_ms, uplink_mbps=args.mbit, downlink_mbps=args.mbit)
+            with contextlib.ExitStack() as stack:
+                endpoint = stack.enter_context(link_process(server, profile))
+                client = stack.enter_context(Client(endpoint, config.name, drafter.vocabulary))
+                client.wait_ready()
+                results[rtt_ms] = compare(
+                    samples,
+                    drafter,
+                    client,
+                    methods=args.methods,
+                    style=config.prompt,
+                    max_tokens=config.max_tokens,
+                )
+            _print(console, f"RTT {rtt_ms:g} ms, {args.mbit:g} Mbit/s", results[rtt_ms])
+    return results
+
+
+def _agree(comparison: Comparison) -> bool:
+    """Whether every method gave the same tokens."""
+    first, *others = comparison.results
+    return all(comparison.agreement(first, other) == len(comparison.samples) for other in others)
+
+
+def _print(console: Console, title: str, comparison: Comparison) -> None:
+    table = Table(title=f"{title}: medians (quartiles) of {len(comparison.samples)} frames", box=None)
+    table.add_column("", no_wrap=True)
+    for metric in SHOWN:
+        table.add_column(metric, justify="right")
+    for method in comparison.results:
+        cells = []
+        for metric in SHOWN:
+            spread = comparison.spread(method, metric)
+            digits = 2 if metric == "acceptance_rate" else 1
+            cells.append(
+                f"{spread.median:.{digits}f} ({spread.low:.{digits}f}–{spread.high:.{digits}f})"
+                if spread
+                else "–"
+            )
+        table.add_row(method, *cells)
+    console.print(table)
+    same = "the same tokens from every method" if _agree(comparison) else "the methods differ in their tokens"
+    console.print(same)

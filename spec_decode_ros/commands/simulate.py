@@ -1,0 +1,99 @@
+"""Every method in virtual time: over a grid of networks and pairs, or from a profile of measured or published times."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from spec_decode_ros.bench.grid import Cell, Figures, World, cells, compare
+from spec_decode_ros.bench.profiles import load_profile, profile_names
+from spec_decode_ros.commands._output import write_json
+from spec_decode_ros.errors import SpecDecodeError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--profile", metavar="P", help=f"times to use: {', '.join(profile_names())}, or a .yaml file"
+    )
+    what.add_argument(
+        "--grid", action="store_true", help="round-trip times, acceptances and draft speeds, crossed"
+    )
+    parser.add_argument(
+        "--actions", type=int, default=40, metavar="N", help="actions per method and cell (%(default)s)"
+    )
+    parser.add_argument("--plot", metavar="F", help="write the picture of a grid here")
+    parser.add_argument(
+        "--json", metavar="F", help="write the result here; - is standard output, and only it"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.actions < 2:
+        raise SpecDecodeError("--actions has to be at least 2, or there is no spread")
+    if args.plot and not args.grid:
+        raise SpecDecodeError("--plot draws a grid: add --grid")
+    if args.grid:
+        title, world, wanted = "grid", World(), list(cells())
+    else:
+        profile = load_profile(args.profile)
+        title, world, wanted = f"{profile.name}: {profile.source}", profile.world, list(profile.cells())
+    rows = _rows(wanted, world, args.actions)
+    if args.plot:
+        from spec_decode_ros.viz.grid import draw_grid
+
+        draw_grid(rows, Path(args.plot))
+    if args.json != "-":
+        _print(title, rows)
+    if args.json:
+        document = [
+            {**asdict(cell), "methods": {name: asdict(value) for name, value in row.items()}}
+            for cell, row in rows
+        ]
+        write_json(args.json, {"title": title, "world": asdict(world), "cells": document})
+    return 0
+
+
+def _rows(wanted: list[Cell], world: World, actions: int) -> list[tuple[Cell, dict[str, Figures]]]:
+    from rich.progress import track
+
+    shown = track(
+        wanted, "cells", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    )
+    return [(cell, compare(cell, world, actions)) for cell in shown]
+
+
+def _print(title: str, rows: list[tuple[Cell, dict[str, Figures]]]) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]{title}[/]\nmean milliseconds to the verified action")
+    console.print("acc.: share of drafted tokens accepted; ratio: draft over target time, a token")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("RTT", "acc.", "ratio", *rows[0][1]):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cell, row in rows:
+        best = min(figures.ttva_ms for figures in row.values())
+        times = (
+            f"[bold green]{f.ttva_ms:.0f}[/]" if f.ttva_ms == best else f"{f.ttva_ms:.0f}"
+            for f in row.values()
+        )
+        table.add_row(f"{cell.rtt_ms:g}", f"{cell.acceptance:g}", f"{cell.ratio:.2g}", *times)
+    console.print(table)
+    console.print(_verdict(rows))
+
+
+def _verdict(rows: list[tuple[Cell, dict[str, Figures]]]) -> str:
+    def others(row: dict[str, Figures]) -> dict[str, Any]:
+        return {name: figures for name, figures in row.items() if not name.startswith("auto")}
+
+    worst = max(row["auto"].ttva_ms / min(f.ttva_ms for f in others(row).values()) for _, row in rows)
+    fewest = all(row["auto cost"].passes <= min(f.passes for f in others(row).values()) for _, row in rows)
+    passes = (
+        "never takes more passes than any of them" if fewest else "does not always take the fewest passes"
+    )
+    return f"auto takes at most {worst:.2f} times as long as the best other method; auto cost {passes}."
