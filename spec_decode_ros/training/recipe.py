@@ -58,7 +58,7 @@ class Recipe:
     out: Path
     work: Path
     frames: int = 64_000
-    minutes: float = 90.0
+    minutes: float = 120.0
     workers: int = 2
     seed: int = 1
 
@@ -69,23 +69,25 @@ class Recipe:
     def target_phases(self) -> tuple[Phase, ...]:
         """The target learns to see, then to act, then to act where its own actions take it."""
         return (
-            Phase("target: see", 0.06 * self.minutes, **SEE),
-            Phase("target: act", 0.35 * self.minutes, 1e-3, answer_weight=1.0, **GROUNDED),
-            Phase("target: act on its own", 0.35 * self.minutes, 1e-3, answer_weight=1.0, **GROUNDED),
+            Phase("target: see", 0.04 * self.minutes, **SEE),
+            *(
+                Phase(f"target: {name}", share * self.minutes, 1e-3, answer_weight=1.0, **GROUNDED)
+                for name, share in (("act", 0.3), ("act, 1st round", 0.15), ("act, 2nd round", 0.3))
+            ),
         )
 
     @property
     def rollouts(self) -> int:
-        """Frames of the target's own driving."""
-        return max(100, self.frames // 4)
+        """Frames of the target's own driving, before each of the two rounds."""
+        return max(100, self.frames // 5)
 
     def draft_phases(self) -> tuple[Phase, ...]:
         """The draft learns to see, then from the target's distributions and, less, from the expert."""
         return (
-            Phase("draft: see", 0.05 * self.minutes, **SEE),
+            Phase("draft: see", 0.04 * self.minutes, **SEE),
             Phase(
                 "draft: distil",
-                0.19 * self.minutes,
+                0.17 * self.minutes,
                 1.5e-3,
                 answer_weight=0.2,
                 distill_weight=1.0,
@@ -117,14 +119,22 @@ def train(
         report(f"{name}: against the expert", 1.0, accuracy(pupil.model, held_out))
 
     target = _Pupil.new(TARGET, recipe.seed, device)
-    *beginning, on_its_own = recipe.target_phases()
-    learn("target", target, beginning)
-    seed = recipe.seed + DRIVEN_SEED_OFFSET
-    source, drives = driven_by(recipe.out / "target"), f"rollouts of {_fingerprint(recipe.out / 'target')}"
-    data.append(
-        make(recipe.work / "driven", recipe.rollouts, seed, recipe.workers, frames_made, source, drives)
-    )
-    learn("target", target, [on_its_own])
+    see, act, *rounds = recipe.target_phases()
+    learn("target", target, [see, act])
+    driver = recipe.out / "target"
+    for number, phase in enumerate(rounds):
+        data.append(
+            make(
+                recipe.work / f"driven_{number}",
+                recipe.rollouts,
+                recipe.seed + DRIVEN_SEED_OFFSET + number,
+                recipe.workers,
+                frames_made,
+                driven_by(driver),
+                f"rollouts of {_fingerprint(driver)}",
+            )
+        )
+        learn("target", target, [phase])
     draft = _Pupil.new(DRAFT, recipe.seed, device)
     learn("draft", draft, recipe.draft_phases(), target.model)
     report("draft: against the target", 1.0, accuracy(draft.model, held_out, target.model))

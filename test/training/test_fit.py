@@ -54,7 +54,7 @@ def test_phases_refuse_nonsense(wrong: dict[str, float]) -> None:
 
 
 def test_the_recipes_phases_fill_its_time(tmp_path: Path) -> None:
-    for minutes in (0.1, 90.0):
+    for minutes in (0.1, 120.0):
         plan = Recipe(tmp_path, tmp_path, minutes=minutes)
         phases = [*plan.target_phases(), *plan.draft_phases()]
         assert math.fsum(p.minutes for p in phases) == pytest.approx(minutes)
