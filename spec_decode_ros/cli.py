@@ -23,19 +23,35 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 # In the order of a first acquaintance; commands that are not named here follow in alphabetical order.
-_ORDER = ("doctor", "demo", "generate", "serve", "eval", "bench", "simulate", "replay", "train")
+_ORDER = (
+    "doctor",
+    "demo",
+    "generate",
+    "serve",
+    "eval",
+    "bench",
+    "simulate",
+    "replay",
+    "train",
+    "train-exits",
+)
 
 
 def command_names() -> list[str]:
     """Names of the subcommands that are installed."""
-    found = [info.name for info in pkgutil.iter_modules(commands.__path__) if not info.name.startswith("_")]
+    modules = (info.name for info in pkgutil.iter_modules(commands.__path__))
+    found = [name.replace("_", "-") for name in modules if not name.startswith("_")]
     known = {name: rank for rank, name in enumerate(_ORDER)}
     return sorted(found, key=lambda name: (known.get(name, len(known)), name))
 
 
+def _module(name: str) -> str:
+    return f"{commands.__name__}.{name.replace('-', '_')}"
+
+
 def _summary(name: str) -> str:
     """First line of a command module's docstring, read without importing (and so without its imports)."""
-    spec = importlib.util.find_spec(f"{commands.__name__}.{name}")
+    spec = importlib.util.find_spec(_module(name))
     source = spec.loader.get_source(spec.name) if spec and spec.loader else None  # type: ignore[attr-defined]
     docstring = ast.get_docstring(ast.parse(source)) if source else None
     return (docstring or name).splitlines()[0].rstrip(".")
@@ -60,7 +76,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         summary = _summary(name)
         subparser = subparsers.add_parser(name, help=summary, description=summary + ".")
         if name == chosen:
-            module = importlib.import_module(f"{commands.__name__}.{name}")
+            module = importlib.import_module(_module(name))
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,7 @@ def test_help_imports_nothing_heavy_and_lists_every_command():
     names = cli.command_names()
     assert "doctor" in names
     for name in names:
-        assert f"\n    {name} " in done.stdout
+        assert re.search(rf"^    {name}\s", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", cli.command_names())
@@ -73,10 +74,10 @@ def test_version(capsys: pytest.CaptureFixture[str]):
 def test_only_the_chosen_command_is_imported(make_command, capsys: pytest.CaptureFixture[str]):
     make_command("probe_broken", "return 0", top="raise RuntimeError('imported')")
     make_command("probe_good", "print(args.number); return 7")
-    assert cli.main(["probe_good", "--number", "5"]) == 7
+    assert cli.main(["probe-good", "--number", "5"]) == 7
     assert capsys.readouterr().out == "5\n"
     with pytest.raises(RuntimeError, match="imported"):
-        cli.main(["probe_broken"])
+        cli.main(["probe-broken"])
 
 
 def test_a_user_error_is_one_sentence_on_standard_error(make_command, capsys: pytest.CaptureFixture[str]):
@@ -84,7 +85,7 @@ def test_a_user_error_is_one_sentence_on_standard_error(make_command, capsys: py
         "probe_error",
         "from spec_decode_ros.errors import SpecDecodeError; raise SpecDecodeError('no such pair:\\n  try tiny')",
     )
-    assert cli.main(["probe_error"]) == 2
+    assert cli.main(["probe-error"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "spec-decode: no such pair: try tiny\n"
@@ -93,10 +94,10 @@ def test_a_user_error_is_one_sentence_on_standard_error(make_command, capsys: py
 def test_a_programming_error_is_not_hidden(make_command):
     make_command("probe_bug", "return {}['x']")
     with pytest.raises(KeyError):
-        cli.main(["probe_bug"])
+        cli.main(["probe-bug"])
     make_command("probe_typo", "import a_module_that_is_nowhere")
     with pytest.raises(ModuleNotFoundError):
-        cli.main(["probe_typo"])
+        cli.main(["probe-typo"])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_a_missing_part_is_named_with_its_remedy(
 ):
     monkeypatch.setitem(sys.modules, module.partition(".")[0], None)
     make_command("probe_missing", f"import {module}")
-    assert cli.main(["probe_missing"]) == 2
+    assert cli.main(["probe-missing"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert module.partition(".")[0] in error
@@ -123,7 +124,7 @@ def test_a_missing_part_is_named_with_its_remedy(
 
 def test_interrupted(make_command):
     make_command("probe_stop", "raise KeyboardInterrupt")
-    assert cli.main(["probe_stop"]) == 130
+    assert cli.main(["probe-stop"]) == 130
 
 
 def test_wrong_use_ends_with_2(capsys: pytest.CaptureFixture[str]):
