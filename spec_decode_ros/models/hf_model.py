@@ -8,7 +8,7 @@ placeholder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -205,22 +205,9 @@ class Answer:
         What `after_layer` calls gets the hidden states (keep, width) of the same tokens as the pass goes on.
         """
         tokens = self._known(answer)
-        self._keep_branch(tokens)
-        prompt_length = len(self.prompt.ids)
-        common = 0
-        for cached, token in zip(self._cached, tokens, strict=False):
-            if cached != token:
-                break
-            common += 1
+        length = len(self.prompt.ids) + len(tokens) + len(tree)
         # The tokens whose outputs are asked for go through the model in any case.
-        length = prompt_length + len(tokens) + len(tree)
-        past = min(self._length, prompt_length + common, length - keep)
-        if prompt_length + len(tokens) + tree.height > self.model.context:
-            raise SpecDecodeError(
-                f"Prompt and answer are longer than the model's context of {self.model.context} tokens: shorten the "
-                "instruction or send a smaller image."
-            )
-        self._roll_back(past)
+        past = self._settle(tokens, tree.height, length - keep)
         embeddings, positions = self._inputs(tokens, tree, past)
         seen = torch.from_numpy(ancestors(tree)) if tree else None
         try:
@@ -230,6 +217,62 @@ class Answer:
             raise
         self._cached, self._tree, self._length = tokens, tree, length
         return logits
+
+    def shallow(
+        self, answer: Sequence[int], depth: int, read: Callable[[torch.Tensor, int], int | None], count: int
+    ) -> list[int]:
+        """Up to `count` tokens that follow `answer`, written one by one with the first `depth` layers only.
+
+        The cache holds afterwards what a full pass has put there, as if nothing had been written. Ends early with an
+        end token, and where the context is full.
+
+        Args:
+            read: makes a token of hidden states (1, width) and of its position in the answer, or None to stop.
+        """
+        tokens = self._known(answer)
+        start, begin = len(tokens), len(self.prompt.ids)
+        settled = past = self._settle(tokens, 0, begin + start - 1)
+        decoder = self.model.decoder
+        try:
+            while len(tokens) - start < count and begin + len(tokens) <= self.model.context:
+                embeddings, positions = self._inputs(tokens, NO_TREE, past)
+                with torch.inference_mode():
+                    hidden = decoder.run(embeddings, positions, self._cache, past, depth=depth)
+                past = begin + len(tokens)
+                token = read(hidden[0, -1:], len(tokens))
+                if token is None:
+                    break
+                tokens.append(token)
+                if token in self.model.text.eos_ids:
+                    break
+            with torch.inference_mode():
+                decoder.roll_back(self._cache, past, settled, depth)
+        except BaseException:
+            self.close()
+            raise
+        return tokens[start:]
+
+    def _settle(self, tokens: list[int], further: int, most: int) -> int:
+        """Forget what the cache does not share with `tokens`, and what is behind `most`; how many tokens it then holds.
+
+        Raises SpecDecodeError where the prompt, `tokens` and `further` ones exceed the context.
+        """
+        self._keep_branch(tokens)
+        begin = len(self.prompt.ids)
+        if begin + len(tokens) + further > self.model.context:
+            raise SpecDecodeError(
+                f"Prompt and answer are longer than the model's context of {self.model.context} tokens: shorten the "
+                "instruction or send a smaller image."
+            )
+        common = 0
+        for cached, token in zip(self._cached, tokens, strict=False):
+            if cached != token:
+                break
+            common += 1
+        past = min(self._length, begin + common, most)
+        self._roll_back(past)
+        self._cached, self._length = self._cached[: max(0, past - begin)], past
+        return past
 
     def _known(self, tokens: Sequence[int]) -> list[int]:
         """The tokens, token 0 in place of those outside the vocabulary."""
@@ -242,7 +285,7 @@ class Answer:
         start = len(self._cached)
         if not self._tree:
             return
-        nodes = self._tree.follow(tokens[start:]) if tokens[:start] == self._cached else ()
+        nodes = self._tree.follow(tokens[start:])
         first = len(self.prompt.ids) + start
         if nodes != tuple(range(len(nodes))):
             self.model.decoder.move_up(self._cache, first, nodes)
