@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -29,12 +29,17 @@ class Decoder(Protocol):
         """Whether `run` computes the right thing when it is given `seen`."""
         ...
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether `run` can be told a `depth`."""
+        ...
+
     def new_cache(self) -> Any:
         """An empty cache."""
         ...
 
-    def roll_back(self, cache: Any, length: int, to: int) -> None:
-        """Forget what a cache of `length` tokens holds behind the first `to`."""
+    def roll_back(self, cache: Any, length: int, to: int, depth: int | None = None) -> None:
+        """Forget what a cache of `length` tokens holds behind the first `to`; with `depth` only in the first layers."""
         ...
 
     def move_up(self, cache: Any, start: int, rows: Sequence[int]) -> None:
@@ -49,6 +54,7 @@ class Decoder(Protocol):
         past: int,
         seen: torch.Tensor | None = None,
         after_layer: AfterLayer = NOBODY,
+        depth: int | None = None,
     ) -> torch.Tensor:
         """One pass over tokens (1, T, width) that follow `past` cached ones; hidden states of the same shape.
 
@@ -59,6 +65,8 @@ class Decoder(Protocol):
             seen: for a tree: booleans (N, N), which of the last N tokens each of them sees of these. They see
                 everything before them in any case; without it each token sees all before it.
             after_layer: what to call after a layer, with its hidden states (1, T, width), before the next one runs.
+            depth: run only so many layers, and not the final norm; the cache of the others stays as it is. Only where
+                `stops_early`.
         """
         ...
 
@@ -90,8 +98,18 @@ class TransformersDecoder:
             cache.activate_past_recording()  # else a window that has filled up cannot be rolled back
         return cache
 
-    def roll_back(self, cache: DynamicCache, length: int, to: int) -> None:
-        cache.crop(to - length)
+    @functools.cached_property
+    def stops_early(self) -> bool:
+        """The layers are in one list that the decoder goes through, each with a cache of its own."""
+        return self.takes_trees and hasattr(self._module, "layers") and hasattr(self._module, "norm")
+
+    def roll_back(self, cache: DynamicCache, length: int, to: int, depth: int | None = None) -> None:
+        if depth is None:
+            cache.crop(to - length)
+            return
+        for layer in cache.layers[:depth]:
+            assert isinstance(layer, DynamicLayer)  # as `stops_early` has found
+            layer.crop(to - length)
 
     def move_up(self, cache: Any, start: int, rows: Sequence[int]) -> None:
         for layer in cache.layers:
@@ -106,6 +124,7 @@ class TransformersDecoder:
         past: int,
         seen: torch.Tensor | None = None,
         after_layer: AfterLayer = NOBODY,
+        depth: int | None = None,
     ) -> torch.Tensor:
         mask = None
         if seen is not None:  # additive, as eager attention computes something else from a mask of booleans
@@ -113,6 +132,8 @@ class TransformersDecoder:
             mask = torch.full((count, past + count), float("-inf")).triu(past + 1)
             mask = _with_tree(mask, seen).to(embeddings)[None, None]
         with ExitStack() as hooks:
+            if depth is not None:
+                hooks.enter_context(self._cut_to(depth))
             for index, look in after_layer.items():
                 handle = self._module.layers[index].register_forward_hook(_looking(look))
                 hooks.callback(handle.remove)
@@ -123,6 +144,17 @@ class TransformersDecoder:
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state
+
+    @contextmanager
+    def _cut_to(self, depth: int) -> Iterator[None]:
+        """Take the later layers and the final norm away for a while."""
+        module = self._module
+        layers, norm = module.layers, module.norm
+        module.layers, module.norm = layers[:depth], nn.Identity()
+        try:
+            yield
+        finally:
+            module.layers, module.norm = layers, norm
 
 
 def _looking(look: Callable[[torch.Tensor], None]) -> Callable[[nn.Module, Any, Any], None]:
@@ -163,6 +195,7 @@ class SmallDecoder:
 
     CLASSES = ("LlamaModel", "Qwen2Model", "Qwen2VLTextModel")
     takes_trees = True
+    stops_early = True
 
     @classmethod
     def fits(cls, module: Any) -> bool:
@@ -220,7 +253,7 @@ class SmallDecoder:
     def new_cache(self) -> RowCache:
         return RowCache(len(self._layers), self._shared, self._width)
 
-    def roll_back(self, cache: RowCache, length: int, to: int) -> None:
+    def roll_back(self, cache: RowCache, length: int, to: int, depth: int | None = None) -> None:
         """Nothing to do: the next pass says how many tokens it keeps."""
 
     def move_up(self, cache: RowCache, start: int, rows: Sequence[int]) -> None:
@@ -235,6 +268,7 @@ class SmallDecoder:
         past: int,
         seen: torch.Tensor | None = None,
         after_layer: AfterLayer = NOBODY,
+        depth: int | None = None,
     ) -> torch.Tensor:
         hidden = embeddings[0]
         count, model_width = hidden.shape
@@ -244,7 +278,7 @@ class SmallDecoder:
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
         mask = self._causal(past, total, seen)
         cache.reserve(past, total)
-        for index, (before, inner, bias, out, after, gate_up, down) in enumerate(self._layers):
+        for index, (before, inner, bias, out, after, gate_up, down) in enumerate(self._layers[:depth]):
             x = F.linear(F.rms_norm(hidden, (model_width,), *before), inner, bias).view(count, -1, width)
             qk = x[:, :rotated]
             qk = qk * cos + torch.cat((qk[..., half:], qk[..., :half]), dim=-1) * sin
@@ -260,7 +294,8 @@ class SmallDecoder:
             hidden = hidden + F.linear(F.silu(gate) * up, down)
             if index in after_layer:
                 after_layer[index](hidden.unsqueeze(0))
-        return self._norm(hidden.unsqueeze(0))
+        hidden = hidden.unsqueeze(0)
+        return hidden if depth is not None else self._norm(hidden)
 
     def _causal(self, past: int, total: int, seen: torch.Tensor | None) -> torch.Tensor | None:
         """Additive mask (query heads a key-value head * new tokens, total); None for a single new token."""

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.decoders import SmallDecoder, TransformersDecoder
 from spec_decode_ros.models.exits import (
     FILE_NAME,
@@ -316,3 +317,88 @@ def test_exits_know_their_target_in_half_precision(qwen: Family, tmp_path: Path)
 def test_exits_come_in_order(qwen: Family, layers: tuple[int, int]) -> None:
     with pytest.raises(ExitsError, match="rising order"):
         Exits(qwen.verifier.model, [adapter(), adapter()], [figures(layer) for layer in layers])
+
+
+def truncated(
+    verifier: HfVerifier, images: list[bytes], layer: int, count: int, sampling: Sampling
+) -> list[int]:
+    """What `count` tokens of self-drafting must be: every token from a pass of its own, in the middle of the layers."""
+    exits = verifier._exits
+    assert exits is not None
+    tokens: list[int] = []
+
+    def choose(hidden: torch.Tensor) -> None:
+        token = exits.choose(layer, hidden, len(tokens), sampling)
+        assert token is not None
+        chosen.append(token)
+
+    while len(tokens) < count and not (tokens and tokens[-1] in verifier.eos_ids):
+        chosen: list[int] = []
+        verifier.prepare(PROMPT, images)._answer.logits(tokens, 1, after_layer={layer: choose})
+        tokens += chosen
+    return tokens
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_a_target_drafts_for_itself_without_a_trace(family: Family, sampling: Sampling) -> None:
+    images = family.images()
+    verifier = with_exits(family.verifier, adapter(1))
+    drafted = truncated(verifier, images, 0, 6, sampling)
+    plain = family.verifier.prepare(PROMPT, images)
+    session = verifier.prepare(PROMPT, images)
+    assert session.can_self_draft
+    assert verifier.self_draft_share == 0.5
+    assert list(session.self_draft((), 6, sampling)) == drafted, "before the first pass"
+    verdict = plain.verify((), drafted, sampling)
+    assert session.verify((), drafted, sampling) == verdict
+    assert list(session.self_draft((), 6, sampling)) == drafted, "after it"
+    assert list(session.self_draft(drafted[:2], 3, sampling)) == drafted[2:5]
+    other = [20, 30]
+    session.self_draft(other, 4, sampling)  # from where nobody has been
+    assert session.verify(verdict[:1], other, sampling) == plain.verify(verdict[:1], other, sampling)
+    for length in range(3):
+        committed = verdict[:length]
+        draft = session.self_draft(committed, 4, sampling)
+        assert session.verify(committed, draft, sampling) == plain.verify(committed, draft, sampling)
+    assert session.self_draft((), 0, sampling) == ()
+
+
+def test_self_drafts_leave_the_cache_as_it_was(family: Family) -> None:
+    images, draft = family.images(), [20, 30, 40]
+    session = with_exits(family.verifier, adapter(1)).prepare(PROMPT, images)
+    fresh = family.verifier.prepare(PROMPT, images)
+    for one in (session, fresh):
+        one.verify((), draft, GREEDY)
+    session.self_draft([*draft, 50], 5, GREEDY)
+    assert torch.equal(session._answer.logits([*draft, 50], 1), fresh._answer.logits([*draft, 50], 1))
+
+
+def test_self_drafts_end_with_the_answer_and_with_the_context(tmp_path: Path) -> None:
+    model = tiny_checkpoints.make_qwen2_vl(tmp_path / "plain")
+    verifier = with_exits(load_verifier(pair_of(model)), adapter(1))
+    drafted = verifier.prepare(PROMPT, ()).self_draft((), 8, GREEDY)
+    assert len(drafted) == 8
+    verifier.model.context = len(verifier.prepare(PROMPT, ())._answer.prompt.ids) + 3
+    assert len(verifier.prepare(PROMPT, ()).self_draft((), 8, GREEDY)) == 4, "one after each that fits"
+    word = verifier.decode([drafted[3]])
+    ending = tiny_checkpoints.make_qwen2_vl(tmp_path / "ending", eos_words=[word])
+    ending_verifier = with_exits(load_verifier(pair_of(ending)), adapter(1))
+    end = drafted.index(drafted[3])
+    assert ending_verifier.prepare(PROMPT, ()).self_draft((), 8, GREEDY) == drafted[: end + 1]
+
+
+def test_without_exits_a_target_says_that_it_cannot_draft(qwen: Family) -> None:
+    session = qwen.verifier.prepare(PROMPT, ())
+    assert not session.can_self_draft
+    assert qwen.verifier.self_draft_share == 0.0
+    with pytest.raises(SpecDecodeError, match="train early exits"):
+        session.self_draft((), 3, GREEDY)
+
+
+@pytest.mark.parametrize(("first", "second", "best"), [(0.9, 0.95, 0), (0.2, 0.95, 1), (0.5, 0.5, 0)])
+def test_the_exit_that_drafts_is_the_one_that_is_worth_most(
+    tmp_path: Path, first: float, second: float, best: int
+) -> None:
+    deep = load_verifier(pair_of(tiny_checkpoints.make_llama(tmp_path / "deep", layers=4)))
+    measured = [ExitFigures(layer, 0.5, value, 0.9, 0.5) for layer, value in enumerate((first, second))]
+    assert Exits(deep.model, [adapter(1), adapter(2)], measured).drafting == best
