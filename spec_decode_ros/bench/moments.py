@@ -21,7 +21,8 @@ A_MISSION = 5
 
 def moments(count: int, seed: int = 0, backend: str = "auto") -> list[Sample]:
     """`count` moments, the expert walking; the same seed gives the same."""
-    stage, found, room = Stage(backend), [], seed
+    stage, room = Stage(backend), seed
+    found: list[Sample] = []
     while len(found) < count:
         found += list(_mission(stage, room))[: count - len(found)]
         room += 1

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import (
@@ -31,7 +31,7 @@ from spec_decode_ros.decoding.commands import (
     Wait,
 )
 from spec_decode_ros.decoding.edge import EdgeMachine
-from spec_decode_ros.decoding.messages import Close, Error, ErrorCode, Open
+from spec_decode_ros.decoding.messages import Close, Down, Draft, Error, ErrorCode, Open
 from spec_decode_ros.decoding.methods import Method
 from spec_decode_ros.decoding.request import Request
 
@@ -195,14 +195,14 @@ class VirtualAction:
                 case Send(message):
                     self.outcome.up.append(message)
                     for arrival in self.link.arrivals(self.now, True, message):
-                        self.at(arrival, lambda message=message: self.reach_cloud(message))
+                        self.at(arrival, partial(self.reach_cloud, cast(Any, message)))
                 case DraftFrom(run, prefix, _):
                     self.drafting = command
                     start = self.times.draft_token
                     if not self.draft_model_ready:
                         start += self.times.draft_prefill
                         self.draft_model_ready = True
-                    self.at(self.now + start, lambda run=run, text=prefix: self.draft_token(run, text))
+                    self.at(self.now + start, partial(self.draft_token, run, prefix))
                 case StopDrafting():
                     self.drafting = None
                 case Show(tokens, committed):
@@ -223,7 +223,7 @@ class VirtualAction:
             return
         text = (*text, token)
         if len(text) - len(current.prefix) < current.budget and token not in self.eos:
-            self.at(self.now + self.times.draft_token, lambda: self.draft_token(run, text))
+            self.at(self.now + self.times.draft_token, partial(self.draft_token, run, text))
         self.obey_edge(self.edge.drafted(run, token))
 
     def plan_tick(self) -> None:
@@ -237,12 +237,12 @@ class VirtualAction:
             self.tick_at = None
             self.obey_edge(self.edge.tick(self.now))
 
-    def reach_edge(self, message: object) -> None:
+    def reach_edge(self, message: Down) -> None:
         self.obey_edge(self.edge.receive(message))
 
     # ---- the cloud -----------------------------------------------------------------------------------------
 
-    def reach_cloud(self, message: object) -> None:
+    def reach_cloud(self, message: Open | Draft | Close) -> None:
         if isinstance(message, Open) and self.cloud is None and not self.closed:
             self.cloud = CloudMachine(self.eos, own=self.own)
         if self.cloud is None and self.keeps_early_drafts and not isinstance(message, Close):
@@ -307,7 +307,7 @@ class VirtualAction:
             self.after(
                 way_out.fraction * seconds, cloud, partial(cloud.early, choices, confidences, self.sure)
             )
-        verdict = tuple(self.target(text[:end]) for end in ends)
+        verdict = tuple(cast(int, self.target(text[:end])) for end in ends)
         self.after(seconds, cloud, partial(cloud.pass_finished, verdict, seconds * 1e3))
 
     def busy(self, seconds: float) -> None:
@@ -320,7 +320,7 @@ class VirtualAction:
 
         self.at(self.now + seconds, happen)
 
-    def send_down(self, message: object) -> None:
+    def send_down(self, message: Any) -> None:
         self.outcome.down.append(message)
         for arrival in self.link.arrivals(self.now, False, message):
             self.at(arrival, lambda: self.reach_edge(message))

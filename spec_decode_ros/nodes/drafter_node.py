@@ -23,8 +23,8 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
-from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.controller import OBJECTIVES
+from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import DEFAULT_PAIR, load_drafter, load_pair_config
