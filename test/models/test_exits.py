@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -184,11 +185,18 @@ def test_a_saved_file_gives_the_same_exits(family: Family, tmp_path: Path, dtype
         assert torch.equal(loaded.logits(layer, rows), expected)
 
 
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def test_the_files_metadata_say_what_it_is(qwen: Family, tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     save_exits(path, qwen.verifier.model, [adapter(1)], [figures(1)])
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
+    assert path.stat().st_mode & 0o777 == 0o666 & ~current_umask()
     assert metadata["layers"] == "1"
     assert metadata["dtype"] == "float16"
     assert metadata["version"] == "1"
