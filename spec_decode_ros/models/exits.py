@@ -118,6 +118,7 @@ class Exits:
         dtype = model.model.dtype
         moved = [adapter.to(model.device, dtype).eval().requires_grad_(False) for adapter in adapters]
         self._adapters = dict(zip(layers, moved, strict=True))
+        self._norm = final_norm(model)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -128,8 +129,7 @@ class Exits:
     def logits(self, layer: int, hidden: torch.Tensor) -> torch.Tensor:
         """What the exit after `layer` makes of rows (K, width) of hidden states: logits (K, vocabulary)."""
         model = self._model
-        rows = self._adapters[layer](hidden)
-        return model.head(final_norm(model)(rows))[:, : model.text.size]
+        return model.head(self._norm(self._adapters[layer](hidden)))[:, : model.text.size]
 
     @property
     def drafting(self) -> int:
