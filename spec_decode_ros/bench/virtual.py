@@ -34,6 +34,7 @@ from spec_decode_ros.decoding.edge import EdgeMachine
 from spec_decode_ros.decoding.messages import Close, Down, Draft, Error, ErrorCode, Open
 from spec_decode_ros.decoding.methods import Method
 from spec_decode_ros.decoding.request import Request
+from spec_decode_ros.decoding.tree import Tree, path
 
 NextToken = Callable[[Sequence[int]], "int | None"]
 """The token that follows a sequence; None when the model can say no more (a target always can)."""
@@ -132,6 +133,7 @@ class VirtualAction:
         exits: early exits of the target.
         own: how many tokens the server's own draft model makes for a pass.
         sure: how confident an exit has to be.
+        nodes: how many tokens a pass may be over beside a draft; 0 for a target that takes no trees.
     """
 
     def __init__(
@@ -148,11 +150,12 @@ class VirtualAction:
         exits: Sequence[Exit] = (),
         own: int = 0,
         sure: float = 0.9,
+        nodes: int = 0,
     ) -> None:
         self.eos, self.target, self.drafter = eos, target, drafter
         self.link, self.times = link, times or Times()
         self.keeps_early_drafts = keeps_early_drafts
-        self.exits, self.own, self.sure = exits, own, sure
+        self.exits, self.own, self.sure, self.nodes = exits, own, sure, nodes
         self.own_ready = False
         self.edge = EdgeMachine(method, request, eos)
         self.cloud: CloudMachine | None = None
@@ -244,9 +247,9 @@ class VirtualAction:
 
     def reach_cloud(self, message: Open | Draft | Close) -> None:
         if isinstance(message, Open) and self.cloud is None and not self.closed:
-            self.cloud = CloudMachine(self.eos, own=self.own)
+            self.cloud = CloudMachine(self.eos, own=self.own, nodes=self.nodes)
         if self.cloud is None and self.keeps_early_drafts and not isinstance(message, Close):
-            self.cloud = CloudMachine(self.eos, own=self.own)
+            self.cloud = CloudMachine(self.eos, own=self.own, nodes=self.nodes)
         if isinstance(message, Close):
             self.closed = True
         if self.cloud is None:
@@ -264,12 +267,12 @@ class VirtualAction:
                     self.send_down(message)
                 case Prepare():
                     self.after(self.times.prepare, cloud, cloud.prepared)
-                case RunPass(committed, _, own):
+                case RunPass(committed, _, own, _):
                     assert committed == cloud.committed
                     if own:
                         self.draft_here(cloud, committed, own)
                     else:
-                        self.run_pass(cloud, command.draft)
+                        self.run_pass(cloud, command)
                 case Wait(milliseconds):
                     self.after(milliseconds / 1e3, cloud, cloud.waited)
                 case Finished():
@@ -288,26 +291,26 @@ class VirtualAction:
         self.busy(seconds)
 
         def drafted() -> list[CloudCommand]:
-            self.run_pass(cloud, cloud.pass_begins(tuple(made)).draft)
+            self.run_pass(cloud, cloud.pass_begins(tuple(made)))
             return []
 
         self.after(seconds, cloud, drafted)
 
-    def run_pass(self, cloud: CloudMachine, draft: tuple[int, ...]) -> None:
-        committed = cloud.committed
-        self.outcome.widths.append(len(draft))
-        seconds = self.times.target_pass(not self.prefilled, len(draft))
+    def run_pass(self, cloud: CloudMachine, run: RunPass) -> None:
+        tree = run.tree or Tree.line(run.draft)
+        self.outcome.widths.append(tree.height)
+        seconds = self.times.target_pass(not self.prefilled, len(tree))
         self.prefilled = True
         self.busy(seconds)
-        text = [*committed, *draft]
-        ends = range(len(committed), len(text) + 1)
+        branches = [path(tree, node) for node in range(-1, len(tree))]
+        texts = [[*run.committed, *(tree.tokens[node] for node in branch)] for branch in branches]
         for way_out in self.exits:
-            said = [way_out.choose(text[:end]) for end in ends]
+            said = [way_out.choose(text) for text in texts]
             choices, confidences = zip(*said, strict=True)
             self.after(
                 way_out.fraction * seconds, cloud, partial(cloud.early, choices, confidences, self.sure)
             )
-        verdict = tuple(cast(int, self.target(text[:end])) for end in ends)
+        verdict = tuple(cast(int, self.target(text)) for text in texts)
         self.after(seconds, cloud, partial(cloud.pass_finished, verdict, seconds * 1e3))
 
     def busy(self, seconds: float) -> None:

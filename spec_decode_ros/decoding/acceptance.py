@@ -99,6 +99,13 @@ def exact_rest(hints: Sequence[Hint], answer: Sequence[int]) -> tuple[int, ...]:
     return max(rests, key=len, default=())
 
 
+def other_rests(hints: Sequence[Hint], answer: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every continuation of `answer` by a single hint (newest last), the most promising first."""
+    by_promise = sorted(reversed(hints), key=lambda hint: hint.disagreements(answer))
+    rests = (hint.rest(len(answer)) for hint in by_promise if not hint.lost(answer))
+    return [rest for rest in rests if rest]
+
+
 def best_rest(hints: Sequence[Hint], answer: Sequence[int]) -> tuple[int, ...]:
     """The most promising continuation of `answer`, put together from all hints (newest last).
 

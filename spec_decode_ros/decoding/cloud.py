@@ -19,11 +19,10 @@ from collections.abc import Collection, Sequence
 
 from spec_decode_ros.decoding.acceptance import (
     Hint,
-    accepted_length,
     best_rest,
     exact_rest,
     foreseen,
-    judge,
+    other_rests,
     until_end,
 )
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
@@ -40,6 +39,7 @@ from spec_decode_ros.decoding.messages import (
     Sampling,
     ServerMode,
 )
+from spec_decode_ros.decoding.tree import Tree, fates_along, judge_tree, merge
 
 
 class State(enum.Enum):
@@ -89,21 +89,25 @@ class CloudMachine:
         eos: tokens that end an answer.
         widest: no pass is over more draft tokens than that.
         own: how many tokens the server's own draft model drafts for a pass; 0 where it has none.
+        nodes: where drafts disagree, so many tokens of the others may stand in a pass beside the best one, as a
+            tree; 0 for a target that takes no trees.
     """
 
-    def __init__(self, eos: Collection[int], widest: int = 32, own: int = 0) -> None:
+    def __init__(self, eos: Collection[int], widest: int = 32, own: int = 0, nodes: int = 0) -> None:
         self.state = State.NEW
         self.sampling = Sampling()
         self._eos = frozenset(eos)
         self._widest = widest
         self._own = own
+        self._nodes = nodes
         self._open: Open | None = None
         self._error: Error | None = None
         self._committed: list[int] = []
         self._fates: list[Fate] = []
         self._hints: list[Hint] = []  # newest last
         self._running: tuple[int, ...] = ()  # the draft under the pass that runs
-        self._drafted_here = False  # it is the server's own
+        self._tree = Tree()  # all that the pass is over: that draft, and others where they disagree with it
+        self._guessed = Tree()  # what of it came from the edge
         self._foretold: tuple[int, ...] = ()  # what the edge was told about the pass that runs
         self._crowded = False  # other robots wait for the target
         self._alone_at = -1  # where the edge has asked for a token without proposing one
@@ -153,10 +157,8 @@ class CloudMachine:
         has come in the meantime goes first.
         """
         if self.state is State.PASSING:
-            rest = self._best_rest()
-            self._drafted_here = bool(own) and not rest
-            self._running = (rest or until_end(own, self._eos))[: min(self._widest, self._room() - 1)]
-        return RunPass(self.committed, self._running)
+            self._lay_out(until_end(own, self._eos))
+        return self._the_pass()
 
     def early(self, choices: Sequence[int], confidences: Sequence[float], sure: float) -> list[CloudCommand]:
         """An early exit says in the middle of a pass what it would choose, in the places that the pass will choose for.
@@ -164,6 +166,8 @@ class CloudMachine:
         The edge is told as far as the confidences are at least `sure`.
         """
         if self.state is not State.PASSING or self._open is None or not self._open.early:
+            return []
+        if not self._tree.is_line:
             return []
         tokens = foreseen(self._running, choices, confidences, sure, self._eos, self._room())
         if not tokens or tokens == self._foretold:
@@ -182,16 +186,14 @@ class CloudMachine:
         if self.state is State.CLOSING:
             self._move(Event.PASSED)
             return [Finished()]
-        position, draft = len(self._committed), self._running
-        verdict = judge(draft, choices, self._eos, self._room())
+        position = len(self._committed)
+        verdict, _ = judge_tree(self._tree, choices, self._eos, self._room())
         self._passes += 1
         self._busy_ms += busy_ms
-        fates = verdict.fates
-        if self._drafted_here:  # all of it is the cloud's
-            fates = (Fate.ADDED,) * len(fates)
-        else:
-            self._drafted += len(draft)
-            self._rounds = max(self._rounds, self._round_of(draft, accepted_length(draft, choices)))
+        fates = fates_along(self._guessed, verdict.tokens)  # the server's own drafts are not counted
+        self._drafted += self._guessed.height
+        if self._guessed:
+            self._rounds = max(self._rounds, self._round_of(verdict.tokens[: fates.count(Fate.ACCEPTED)]))
         self._committed += verdict.tokens
         self._fates += fates
         self._move(Event.ENDED if verdict.done else Event.PASSED)
@@ -203,7 +205,7 @@ class CloudMachine:
         if self.state is not State.WAITING or not self._held_back:
             return []
         self._waited = True
-        return self._run(())
+        return self._run()
 
     def failed(self, sentence: str, code: str = ErrorCode.MODEL_FAILED) -> list[CloudCommand]:
         """The driver cannot do what it was told, and why."""
@@ -261,7 +263,7 @@ class CloudMachine:
         goes_on = self._open.mode is not ServerMode.VERIFY_ONLY and not (self._open.yields and self._crowded)
         rest = self._best_rest()
         if rest or self._alone_at == len(self._committed):
-            return self._run(rest)
+            return self._run()
         if self._passes and not goes_on:
             return []
         if self._open.patience_ms and not self._waited:
@@ -269,7 +271,7 @@ class CloudMachine:
                 return []
             self._held_back = True
             return [Wait(self._open.patience_ms)]
-        return self._run(())
+        return self._run()
 
     def _best_rest(self) -> tuple[int, ...]:
         """The most promising draft of what follows the committed tokens."""
@@ -283,16 +285,36 @@ class CloudMachine:
             self._own or self._open.mode is ServerMode.VERIFY_ONLY
         )
 
-    def _run(self, rest: tuple[int, ...]) -> list[CloudCommand]:
+    def _run(self) -> list[CloudCommand]:
         assert self._open is not None
         self._move(Event.PASS)
-        self._held_back = self._drafted_here = False
+        self._held_back = False
         self._foretold = ()
-        # The pass itself adds a token after the draft, so the draft may fill all room but one.
-        self._running = rest[: min(self._widest, self._room() - 1)]
+        self._lay_out()
         helps = self._open.mode is ServerMode.SELF_DRAFT and not self._running
-        own = min(self._own, self._room() - 1) if helps else 0
-        return [RunPass(self.committed, self._running, own)]
+        return [self._the_pass(min(self._own, self._room() - 1) if helps else 0)]
+
+    def _lay_out(self, own: tuple[int, ...] = ()) -> None:
+        """Choose what the pass is over from the edge's hints and the server's `own` draft."""
+        # The pass itself adds a token after the draft, so the draft may fill all room but one.
+        longest = min(self._widest, self._room() - 1)
+        rest = self._best_rest()[:longest]
+        self._running = rest or own[:longest]
+        others = self._other_rests(longest) if self._running else []
+        self._tree = merge([self._running, own[:longest], *others], len(self._running) + self._nodes)
+        if self._tree.is_line:
+            self._tree, others = Tree.line(self._running), []
+        tried = [branch[: len(self._tree.follow(branch))] for branch in (rest, *others)]
+        self._guessed = merge(tried, len(self._tree))
+
+    def _other_rests(self, longest: int) -> list[tuple[int, ...]]:
+        if not self._nodes:
+            return []
+        rests = other_rests(self._hints, self._committed)
+        return [until_end(rest, self._eos)[:longest] for rest in rests]
+
+    def _the_pass(self, own: int = 0) -> RunPass:
+        return RunPass(self.committed, self._running, own, None if self._tree.is_line else self._tree)
 
     def _keep(self, hint: Hint) -> None:
         """Remember a hint; of two from the same place, one the beginning of the other, only the longer."""
@@ -307,10 +329,10 @@ class CloudMachine:
 
     # ---- bookkeeping ---------------------------------------------------------------------------------------
 
-    def _round_of(self, draft: tuple[int, ...], accepted: int) -> int:
+    def _round_of(self, accepted: tuple[int, ...]) -> int:
         """The earliest round whose hints could have brought what this pass got from its draft."""
         assert self._open is not None
-        used = draft if self._open.mode is ServerMode.VERIFY_ONLY else draft[:accepted]
+        used = self._running if self._open.mode is ServerMode.VERIFY_ONLY else accepted
         rounds = [h.round for h in self._hints if h.rest(len(self._committed))[: len(used)] == used]
         return min(rounds, default=1) if used else 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spec_decode_ros.decoding.messages import Down, Fate, Up
+from spec_decode_ros.decoding.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class RunPass:
     """One target pass: its choices after `committed` and after every token of `draft`; then `pass_finished()`.
 
     The first pass of an action includes the prompt. With `own` above 0 the server's own draft model first drafts so
-    many tokens after `committed`, which `pass_begins()` is told.
+    many tokens after `committed`, which `pass_begins()` is told. With a `tree` the pass is over that instead, and
+    `draft` is the branch of it that promises most.
     """
 
     committed: tuple[int, ...]
     draft: tuple[int, ...]
     own: int = 0
+    tree: Tree | None = None
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,13 @@ class Tree:
         return tuple(nodes)
 
 
+def fates_along(guesses: Tree, tokens: Sequence[int]) -> tuple[Fate, ...]:
+    """The fates of `tokens` that the target has just committed, where `guesses` had been made about their places."""
+    nodes = guesses.follow(tokens)
+    missed = Fate.CORRECTED if guesses.children(nodes[-1] if nodes else ROOT) else Fate.ADDED
+    return ((Fate.ACCEPTED,) * len(nodes) + (missed,) + (Fate.ADDED,) * len(tokens))[: len(tokens)]
+
+
 def _integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
     try:
         return tuple(operator.index(value) for value in values)

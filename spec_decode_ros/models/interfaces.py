@@ -125,6 +125,11 @@ class Verifier(TextCodec, Protocol):
         """The target's early exits, in the order in which a pass comes through them; often none."""
         ...
 
+    @property
+    def can_verify_trees(self) -> bool:
+        """Whether the target's architecture takes a token tree in one pass."""
+        ...
+
     def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> VerifySession:
         """Tokenise `prompt`, preprocess `images` (JPEG bytes) and run the vision tower."""
         ...

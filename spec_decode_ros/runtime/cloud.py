@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
 _JOIN_S = 30.0
+_NODES = 16
+"""So many tokens of other drafts stand in a pass beside the best one, where the target takes trees."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,8 @@ class VerifierServer:
             self._server.send(client, Error(message.action_id, ErrorCode.BUSY, sentence))
             return None
         own = self._own.length if self._own else 0
-        machine = CloudMachine(self._eos, own=own)
+        nodes = _NODES if self._verifier.can_verify_trees else 0
+        machine = CloudMachine(self._eos, own=own, nodes=nodes)
         session = _Session(client, message.action_id, machine, time.monotonic())
         self._sessions[key] = session
         return session
@@ -286,6 +289,8 @@ class VerifierServer:
             made = self._draft_here(session, own) if own else ()
             with self._changed:
                 run = session.machine.pass_begins(made)  # with what came while it stood in line
+            if run.tree is not None:
+                return session.model.verify_tree(run.committed, run.tree, session.machine.sampling)
             on_early = self._foretell(session) if self._sure and session.machine.tells_early else None
             return session.model.verify(run.committed, run.draft, session.machine.sampling, on_early)
 

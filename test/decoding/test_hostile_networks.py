@@ -73,6 +73,7 @@ def actions(draw) -> dict:
             for i, fraction in enumerate(draw(st.sampled_from([(), (0.5,), (0.2, 0.9)])))
         ],
         own=draw(st.sampled_from([0, 0, 1, 5])),
+        nodes=draw(st.sampled_from([0, 0, 3, 40])),
     )
 
 

@@ -104,6 +104,21 @@ def test_the_answer_is_the_targets_with_exits_and_a_draft_model_on_the_server(
             assert result.verified
 
 
+@pytest.mark.parametrize("trees", [True, False])
+def test_drafts_that_disagree_are_verified_together_where_the_target_can(trees: bool) -> None:
+    verifier = ToyVerifier(0.02)
+    verifier.can_verify_trees = trees
+    drafter = ToyDrafter(lambda position: position == 3)
+    with system("auto", drafter, verifier, LinkProfile(5.0)) as runtime:
+        for index in range(4):
+            answer = target_answer(f"go {index}", [FRAME])
+            last = (*answer[:2], answer[2] + 1, *answer[3:])
+            result = runtime.act(f"go {index}", [FRAME], last)
+            assert result.tokens == answer
+            assert result.stats["accepted"] <= result.stats["drafted"]
+    assert bool(verifier.trees) == trees
+
+
 def test_early_exits_are_heard_and_mostly_right() -> None:
     drafter = ToyDrafter(lambda position: position % 4 == 2)
     stats = []

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.tree import Tree, path
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.exits import ExitFigures
 from spec_decode_ros.models.interfaces import OnEarly
@@ -56,6 +57,8 @@ class ToyVerifier(ToyText):
     """
 
     def __init__(self, pass_s: float = 0.0, foresees: Callable[[int], bool] | None = None) -> None:
+        self.can_verify_trees = True
+        self.trees = 0
         self.pass_s = pass_s
         self.foresees = foresees
         self.exits = (ExitFigures(1, 0.9, 0.9, 0.95, 0.9),) if foresees else ()
@@ -106,6 +109,16 @@ class ToyVerifySession:
         if "explode" in self.prompt:
             raise RuntimeError("a bug in the model")
         return choices
+
+    @property
+    def can_verify_trees(self) -> bool:
+        return self.model.can_verify_trees
+
+    def verify_tree(self, committed: Sequence[int], tree: Tree, sampling: Sampling) -> tuple[int, ...]:
+        self.model.trees += 1
+        first = self.verify(committed, (), sampling)
+        branches = ([tree.tokens[node] for node in path(tree, last)] for last in range(len(tree)))
+        return (*first, *(token_after(self.context, (*committed, *b), sampling.seed) for b in branches))
 
     def close(self) -> None:
         if not self.closed:
