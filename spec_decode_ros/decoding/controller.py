@@ -19,6 +19,9 @@ OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 MOST_OWN = 16
 """Tokens that a server's own draft model makes for one pass, at most."""
 
+WORTH_EXITS = 4.0
+"""How many drafted tokens a pass must last for an exit in its middle to give time for two."""
+
 PATIENCE_MS = 10_000.0
 """How long a server waits for a draft where only its passes count."""
 
@@ -111,6 +114,7 @@ def plan(base: Method, objective: Objective, now: Conditions) -> Method:
             chunk=WHOLE_ACTION,
             patience_ms=PATIENCE_MS,
         )
-    # Where an exit and a draft differ, one of them is wrong: listen to the exit only if that is mostly the draft.
-    early = base.early and now.acceptance < now.foresight
+    # Where an exit and a draft differ, one of them is wrong: listen to the exit only if that is mostly the draft, and
+    # if what is left of a pass after it is long enough to draft something.
+    early = base.early and now.acceptance < now.foresight and now.step_ms >= WORTH_EXITS * now.draft_ms
     return replace(base, server=server_mode(now), early=early, yields=objective == "balanced")

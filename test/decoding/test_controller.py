@@ -86,6 +86,10 @@ def test_an_exit_that_is_worse_than_the_draft_is_not_listened_to() -> None:
     assert not plan(replace(METHODS["auto"], early=False), "latency", HERE).early
 
 
+def test_an_exit_of_a_pass_that_is_over_at_once_is_not_asked_for() -> None:
+    assert not plan(METHODS["auto"], "latency", replace(HERE, step_ms=3.0, draft_ms=1.5)).early
+
+
 @given(ANY, st.sampled_from(OBJECTIVES))
 def test_every_plan_is_a_valid_method(now: Conditions, objective: str) -> None:
     method = plan(METHODS["auto"], objective, now)  # type: ignore[arg-type]
