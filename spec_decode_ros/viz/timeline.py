@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 LANES = ("robot", "link", "cloud")
 _SHADES = {
     "robot": ("#e08a00", "#f3b95f", "#b86e00"),
-    "link": ("#7d858e", "#b3b9c0", "#5d646c"),
+    "link": ("#7d858e", "#b3b9c0", "#5d646c", "#a5538a"),
     "cloud": ("#0072b2", "#6db4dc", "#00507d"),
 }
 """For each lane the colours of its span names, in order of appearance."""
