@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import statistics
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -75,7 +75,9 @@ class Figures:
 
 def chance(*key: object) -> float:
     """A number from 0 to 1 that depends on the key alone."""
-    return zlib.crc32(repr(key).encode()) / 2**32
+    # A checksum would not do: those of neighbouring keys are alike.
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
 
 
 def target(world: World) -> Callable[[Sequence[int]], int]:
@@ -154,7 +156,6 @@ def conditions(cell: Cell, world: World) -> Conditions:
         cell.acceptance,
         world.per_token_ms,
         own_ms=draft_ms,
-        tokens=float(world.tokens),
         foresight=world.exit_right,
     )
 

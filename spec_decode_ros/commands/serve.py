@@ -45,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, help="CPU threads of the target; 0 leaves the choice to torch")
     parser.add_argument(
+        "--tree-nodes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="verify up to N tokens of drafts that disagree beside the best one, as a tree; 0, the default, never",
+    )
+    parser.add_argument(
         "--with-parent", action="store_true", help="end when standard input closes, as a child process should"
     )
 
@@ -53,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     if args.with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
+    if args.tree_nodes < 0:
+        raise SpecDecodeError("--tree-nodes counts tokens: give 0 or more")
     keys = _keys(args.keys, args.new_robot)
     config = load_pair_config(args.pair)
     if args.dtype:
@@ -62,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     own = own_drafter(config, step_ms, args.device, args.threads)
     be_responsive()
     stop = threading.Event()
-    server = VerifierServer(verifier, config.name, args.bind, own=own, step_ms=step_ms, keys=keys)
+    server = VerifierServer(
+        verifier, config.name, args.bind, own=own, step_ms=step_ms, nodes=args.tree_nodes, keys=keys
+    )
     with _set_by_signals(stop), server:
         print(
             f"serving the pair {config.name} at {server.endpoint}; Ctrl-C ends it",

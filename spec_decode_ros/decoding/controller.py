@@ -37,7 +37,6 @@ class Conditions:
         acceptance: share of the drafted tokens, looked at one by one, that the target confirms.
         per_token_ms: what one more drafted token adds to a pass.
         own_ms: a token of the server's own draft model; None where it has none.
-        tokens: length of an answer.
         foresight: share of the tokens that the target's early exits are sure of and right about.
     """
 
@@ -47,11 +46,10 @@ class Conditions:
     acceptance: float
     per_token_ms: float = 0.0
     own_ms: float | None = None
-    tokens: float = 16.0
     foresight: float = 0.95
 
     def __post_init__(self) -> None:
-        for name in ("rtt_ms", "draft_ms", "step_ms", "per_token_ms", "own_ms", "tokens"):
+        for name in ("rtt_ms", "draft_ms", "step_ms", "per_token_ms", "own_ms"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise SpecDecodeError(f"{name} must be 0 or more, not {value}.")
@@ -83,16 +81,13 @@ def own_length(now: Conditions) -> int:
 def server_mode(now: Conditions) -> ServerMode:
     """Who continues after a rejected draft: the server's own draft model, or the edge with the server streaming on.
 
-    A rejection happens once in `run` tokens. With its own drafts the server makes that many at its own pace; with the
-    edge's, the new draft is there after a round trip and two drafted tokens, and one pass confirms it, unless the
-    server has made the tokens one by one by then.
+    The server, if drafting there pays at all; but not where making its draft takes longer than both a pass and a round
+    trip, since the edge's new draft is there before that, and was made while the server was at work.
     """
-    if not own_length(now):
+    drafting_ms = own_length(now) * (now.own_ms or 0.0)
+    if not drafting_ms or drafting_ms >= max(now.step_ms, now.rtt_ms):
         return ServerMode.STREAM
-    run = min(1 / max(1e-6, 1 - now.acceptance), 0.85 * now.tokens)
-    with_own = run * token_ms(now, own_length(now))
-    with_edge = min(run * now.step_ms, now.rtt_ms + 2 * now.draft_ms + now.step_ms)
-    return ServerMode.SELF_DRAFT if with_own < with_edge else ServerMode.STREAM
+    return ServerMode.SELF_DRAFT
 
 
 def plan(base: Method, objective: Objective, now: Conditions) -> Method:

@@ -31,8 +31,6 @@ _log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
 _JOIN_S = 30.0
-_NODES = 16
-"""So many tokens of other drafts stand in a pass beside the best one, where the target takes trees."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,8 @@ class VerifierServer:
         keys: with them only robots that have keys are served; see :mod:`spec_decode_ros.transport.keys`.
         expire_s: an action of which nothing was heard for so long is dropped.
         step_ms: what a target pass takes, as robots are told; 0 says nothing.
+        nodes: so many tokens of drafts that disagree with the best one are verified beside it, as a tree, where the
+            target can; 0, the default, was as fast for the shipped pair.
         max_sessions: so many unfinished actions at once; further ones are answered with ``busy``.
     """
 
@@ -103,11 +103,13 @@ class VerifierServer:
         limits: Limits = DEFAULT_LIMITS,
         keys: ServerKeys | None = None,
         step_ms: float = 0.0,
+        nodes: int = 0,
         expire_s: float = 30.0,
         max_sessions: int = 64,
     ) -> None:
         self._verifier = verifier
         self._own = own
+        self._nodes = nodes
         self._eos = frozenset(verifier.eos_ids)
         self._sure = tuple(exit.threshold for exit in verifier.exits)
         own_ms = own.token_ms if own else 0.0
@@ -194,7 +196,7 @@ class VerifierServer:
             self._server.send(client, Error(message.action_id, ErrorCode.BUSY, sentence))
             return None
         own = self._own.length if self._own else 0
-        nodes = _NODES if self._verifier.can_verify_trees else 0
+        nodes = self._nodes if self._verifier.can_verify_trees else 0
         machine = CloudMachine(self._eos, own=own, nodes=nodes)
         session = _Session(client, message.action_id, machine, time.monotonic())
         self._sessions[key] = session

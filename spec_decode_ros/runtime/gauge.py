@@ -33,8 +33,6 @@ class Gauge:
         judged = counts["accepted"] + counts["corrected"]
         if judged:
             self._blend("acceptance", counts["accepted"] / judged)
-        if fates:
-            self._blend("tokens", float(len(fates)))
         for name, values in (("draft_ms", draft_ms), ("step_ms", step_ms)):
             if values:
                 self._blend(name, sum(values) / len(values))
@@ -51,7 +49,6 @@ class Gauge:
             step_ms,
             self._averages.get("acceptance", _FIRST_GUESS),
             own_ms=(welcome.own_ms if welcome else 0.0) or None,
-            tokens=self._averages.get("tokens", 16.0),
         )
 
     def _blend(self, name: str, value: float) -> None:

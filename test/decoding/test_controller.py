@@ -32,7 +32,6 @@ ANY = st.builds(
     st.floats(0, 1),
     MILLISECONDS,
     st.none() | MILLISECONDS,
-    st.floats(1, 100),
 )
 
 
@@ -59,7 +58,8 @@ def test_drafting_where_it_costs_more_than_it_saves_is_left_alone() -> None:
 
 
 def test_the_farther_the_edge_the_more_the_server_does_itself() -> None:
-    modes = [server_mode(replace(HERE, rtt_ms=rtt)) for rtt in (1.0, 30.0, 120.0, 250.0)]
+    slow = replace(HERE, acceptance=0.95)
+    modes = [server_mode(replace(slow, rtt_ms=rtt)) for rtt in (1.0, 30.0, 120.0, 250.0)]
     assert modes[0] is ServerMode.STREAM
     assert modes[-1] is ServerMode.SELF_DRAFT
     assert modes == sorted(modes, key=lambda mode: mode is ServerMode.SELF_DRAFT)

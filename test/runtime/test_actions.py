@@ -52,11 +52,14 @@ def system(
     verifier: ToyVerifier | None = None,
     profile: LinkProfile | None = None,
     own_drafter: ToyDrafter | None = None,
+    nodes: int = 0,
     **options: object,
 ) -> Iterator[EdgeRuntime]:
     with contextlib.ExitStack() as stack:
         own = OwnDrafter(own_drafter, 3) if own_drafter else None
-        endpoint = stack.enter_context(VerifierServer(verifier or ToyVerifier(), "toy", own=own)).endpoint
+        endpoint = stack.enter_context(
+            VerifierServer(verifier or ToyVerifier(), "toy", own=own, nodes=nodes)
+        ).endpoint
         if profile:
             endpoint = stack.enter_context(Link(endpoint, profile)).endpoint
         client = stack.enter_context(client_of(endpoint))
@@ -109,7 +112,7 @@ def test_drafts_that_disagree_are_verified_together_where_the_target_can(trees: 
     verifier = ToyVerifier(0.02)
     verifier.can_verify_trees = trees
     drafter = ToyDrafter(lambda position: position == 3)
-    with system("auto", drafter, verifier, LinkProfile(5.0)) as runtime:
+    with system("auto", drafter, verifier, LinkProfile(5.0), nodes=16) as runtime:
         for index in range(4):
             answer = target_answer(f"go {index}", [FRAME])
             last = (*answer[:2], answer[2] + 1, *answer[3:])

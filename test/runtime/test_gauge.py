@@ -20,7 +20,7 @@ def test_nothing_is_known_before_the_first_action() -> None:
     assert gauge.conditions(20.0, None) is None
     now = gauge.conditions(20.0, WELCOME)
     assert now is not None
-    assert (now.draft_ms, now.step_ms, now.own_ms, now.tokens) == (3.0, 30.0, 3.0, 1.0)
+    assert (now.draft_ms, now.step_ms, now.own_ms) == (3.0, 30.0, 3.0)
 
 
 def test_acceptance_counts_judged_tokens_only_and_drifts() -> None:
