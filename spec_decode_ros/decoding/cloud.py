@@ -128,6 +128,11 @@ class CloudMachine:
         return self._open is not None and self._open.early
 
     @property
+    def yielding(self) -> bool:
+        """Whether the action waits for a draft only because other robots wait for the target."""
+        return self.state is State.WAITING and self._crowded and self._open is not None and self._open.yields
+
+    @property
     def has_draft(self) -> bool:
         """Whether a draft from the edge waits that continues what is committed."""
         return self._open is not None and bool(self._best_rest())

@@ -261,11 +261,17 @@ class VerifierServer:
                 if now >= self._next_sweep:
                     self._next_sweep = now + _SWEEP_S
                     self._sweep(now)
+                if not self._work.jobs:
+                    self._go_on_where_nobody_waits()
                 if self._work.jobs:
                     return self._work.jobs.popleft()
                 due = self._work.timers[0][0] if self._work.timers else float("inf")
                 self._changed.wait(max(0.0, min(due, self._next_sweep) - now))
             return None
+
+    def _go_on_where_nobody_waits(self) -> None:
+        for session in [s for s in self._sessions.values() if s.machine.yielding]:
+            self._obey(session, session.machine.crowd(False))
 
     def _fire_timers(self, now: float) -> None:
         while self._work.timers and self._work.timers[0][0] <= now:
@@ -343,6 +349,7 @@ class VerifierServer:
         with self._changed:
             session.used = time.monotonic()  # a robot that only listens is still there
             self._counts.busy_ms += busy_ms
+            session.machine.crowd(bool(self._work.jobs))
             try:
                 self._obey(session, report(result, busy_ms))
             except Exception as error:

@@ -133,6 +133,17 @@ def test_a_patient_server_waits_once_for_a_draft() -> None:
     assert machine.pass_finished((7,))[1:] == [RunPass((5, 6, 7, 7), ())]
 
 
+def test_an_action_that_yields_waits_while_others_do_and_no_longer() -> None:
+    machine = passing(Open(1, "p", yields=True))
+    machine.crowd(True)
+    assert len(machine.pass_finished((5,))) == 1
+    assert machine.yielding
+    assert machine.crowd(True) == []
+    assert machine.crowd(False) == [RunPass((5,), ())]
+    assert not machine.yielding
+    assert machine.pass_finished((6,))[1:] == [RunPass((5, 6), ())]
+
+
 def test_a_poll_is_told_everything_from_its_position() -> None:
     machine = passing()
     machine.pass_finished((5,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import queue
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,29 @@ def test_the_answer_is_the_targets_with_exits_and_a_draft_model_on_the_server(
             result = runtime.act(f"go to box {index}", [FRAME])
             assert result.tokens == target_answer(f"go to box {index}", [FRAME])
             assert result.verified
+
+
+def test_balanced_actions_yield_to_others_and_still_end() -> None:
+    """Several robots at once, whose drafts are all wrong: the server has to go on by itself in between."""
+    balanced = dataclasses.replace(METHODS["auto"], yields=True, adapts=False)
+    verifier = ToyVerifier(0.003)
+    with VerifierServer(verifier, "toy") as server, contextlib.ExitStack() as stack:
+        runtimes = [
+            stack.enter_context(
+                EdgeRuntime(
+                    ToyDrafter(lambda position: True),
+                    stack.enter_context(client_of(server.endpoint)),
+                    balanced,
+                )
+            )
+            for _ in range(3)
+        ]
+        with ThreadPoolExecutor(3) as pool:
+            futures = [pool.submit(runtime.act, f"go {n}", [FRAME]) for n, runtime in enumerate(runtimes)]
+            results = [future.result(WAIT_S) for future in futures]
+    for n, result in enumerate(results):
+        assert result.verified
+        assert result.tokens == target_answer(f"go {n}", [FRAME])
 
 
 @pytest.mark.parametrize("trees", [True, False])
