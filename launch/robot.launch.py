@@ -21,7 +21,11 @@ ARGUMENTS = {
     "params_file": (str(CONFIG), "parameters of the nodes", ()),
     "endpoint": ("", "where the verifier listens, tcp://HOST:PORT", (("drafter_node", "endpoint", str),)),
     "pair": ("", "model pair: a shipped name or the path of a pair file", (("drafter_node", "pair", str),)),
-    "method": ("", "decoding method: auto, sync, cloud or edge", (("drafter_node", "method", str),)),
+    "method": (
+        "",
+        "decoding method, as `spec-decode generate --help` lists them",
+        (("drafter_node", "method", str),),
+    ),
     "source": (
         "",
         "start a camera node on this folder, video or device; empty: somebody else publishes frames",

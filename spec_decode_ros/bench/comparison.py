@@ -12,22 +12,8 @@ from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.runtime.edge import ActionResult, EdgeRuntime
+from spec_decode_ros.runtime.recording import METRICS
 from spec_decode_ros.transport.client import Client
-
-METRICS = (
-    "ttva_ms",
-    "ttfa_ms",
-    "ttft_ms",
-    "tpot_ms",
-    "acceptance_rate",
-    "accepted_length",
-    "round_trips",
-    "uplink_bytes",
-    "downlink_bytes",
-    "cloud_passes",
-    "cloud_busy_ms",
-)
-"""Numbers of one action, by the names that are used everywhere."""
 
 
 @dataclass(frozen=True)

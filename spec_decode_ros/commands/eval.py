@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.runtime.recording import METRICS
 
 if TYPE_CHECKING:
     from spec_decode_ros.models.pair import PairConfig
@@ -21,21 +22,6 @@ if TYPE_CHECKING:
 MEASURED = "measured"
 DEFAULT_LATENCY_MS = 100.0
 MAX_EPISODES = 100_000
-
-STATS = (
-    "ttva_ms",
-    "ttfa_ms",
-    "ttft_ms",
-    "tpot_ms",
-    "acceptance_rate",
-    "accepted_length",
-    "round_trips",
-    "uplink_bytes",
-    "downlink_bytes",
-    "cloud_passes",
-    "cloud_busy_ms",
-)
-"""What is reported of the decisions, each as median and spread over all of them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -238,7 +224,7 @@ def report(
 ) -> dict[str, Any]:
     """The result of an evaluation as plain values, for JSON."""
     successes = sum(result.success for result in results)
-    seen = {name: [s[name] for s in stats if s.get(name) is not None] for name in STATS}
+    seen = {name: [s[name] for s in stats if s.get(name) is not None] for name in METRICS}
     return {
         "episodes": len(results),
         "successes": successes,

@@ -170,10 +170,9 @@ class CloudMachine:
 
         The edge is told as far as the confidences are at least `sure`.
         """
-        if self.state is not State.PASSING or self._open is None or not self._open.early:
+        if self.state is not State.PASSING or not self.tells_early or not self._tree.is_line:
             return []
-        if not self._tree.is_line:
-            return []
+        assert self._open is not None
         tokens = foreseen(self._running, choices, confidences, sure, self._eos, self._room())
         if not tokens or tokens == self._foretold:
             return []
@@ -286,9 +285,8 @@ class CloudMachine:
     def _guesses_wildly(self) -> bool:
         """Whether a draft that was wrong once is still the best guess that the server will have."""
         assert self._open is not None
-        return self._open.mode is ServerMode.STREAM or not (
-            self._own or self._open.mode is ServerMode.VERIFY_ONLY
-        )
+        helps_itself = self._open.mode is ServerMode.SELF_DRAFT and self._own
+        return self._open.mode is not ServerMode.VERIFY_ONLY and not helps_itself
 
     def _run(self) -> list[CloudCommand]:
         assert self._open is not None

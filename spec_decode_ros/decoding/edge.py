@@ -94,9 +94,8 @@ class EdgeMachine:
         # The answer: committed tokens, then the draft.
         self._committed: list[int] = []
         self._fates: list[Fate] = []
-        self._overtaking: dict[
-            int, tuple[int, Fate]
-        ] = {}  # committed, but what stands before it has not come
+        # Committed, but what stands before it has not come.
+        self._overtaking: dict[int, tuple[int, Fate]] = {}
         self._end: int | None = None  # the answer's length, once the cloud has said it
         self._draft: list[int] = []
         self._sent = 0  # how much of the draft the cloud was told
@@ -246,9 +245,12 @@ class EdgeMachine:
 
     def _receive_early(self, message: Early) -> list[EdgeCommand]:
         """Take what an early exit foresees for the draft, and draft on after it while the pass goes on."""
-        told = list(message.tokens[max(0, len(self._committed) - message.position) :])
+        settled = self._committed[message.position :]
+        told = list(message.tokens[len(settled) :])
         if not self.method.early or message.position > len(self._committed) or not told:
             return []
+        if list(message.tokens[: len(settled)]) != settled:
+            return []  # late, and wrong already: what it says of the rest follows another text
         del told[self.request.max_tokens - len(self._committed) :]
         agreed = accepted_length(self._draft, told)
         drafting = bool(self._budget)

@@ -32,7 +32,7 @@ class ServerMode(enum.Enum):
     VERIFY_ONLY = "verify_only"
     """Wait for a draft (fewest passes). The prompt is still prefilled at once."""
     SELF_DRAFT = "self_draft"
-    """Draft with the server's own draft model, or with an early exit, and verify that; stream where it has neither."""
+    """Draft with the server's own draft model and verify that; stream where it has none."""
 
 
 class Fate(enum.IntEnum):

@@ -12,7 +12,8 @@ import numpy as np
 
 from spec_decode_ros import __version__
 from spec_decode_ros.actions.action import ActionError, parse_action
-from spec_decode_ros.bench.comparison import METRICS, Comparison, Spread, speedup
+from spec_decode_ros.bench.comparison import Comparison, Spread, speedup
+from spec_decode_ros.runtime.recording import METRICS
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,6 +13,21 @@ Span = tuple[str, str, float, float]
 
 Stats = dict[str, float | int | str | None]
 
+METRICS = (
+    "ttva_ms",
+    "ttfa_ms",
+    "ttft_ms",
+    "tpot_ms",
+    "acceptance_rate",
+    "accepted_length",
+    "round_trips",
+    "uplink_bytes",
+    "downlink_bytes",
+    "cloud_passes",
+    "cloud_busy_ms",
+)
+"""Numbers of one action that every report has, by the names that are used everywhere."""
+
 
 class Recorder:
     """Collects while one action runs. All times handed in are of `time.perf_counter`, in seconds.

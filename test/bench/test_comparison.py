@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from spec_decode_ros.bench import comparison as module
-from spec_decode_ros.bench.comparison import METRICS, Comparison, Sample, Spread, compare, speedup
+from spec_decode_ros.bench.comparison import Comparison, Sample, Spread, compare, speedup
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime.edge import ActionResult
+from spec_decode_ros.runtime.recording import METRICS
 
 
 def result(tokens: Sequence[int] = (1, 2), **stats: float | None) -> ActionResult:

@@ -29,6 +29,7 @@ from spec_decode_ros.decoding.messages import (
     Close,
     Committed,
     Draft,
+    Early,
     Error,
     ErrorCode,
     Fate,
@@ -75,6 +76,30 @@ def of_type(commands: list, kind: type) -> list:
 
 def sent(commands: list) -> list:
     return [command.message for command in commands if isinstance(command, Send)]
+
+
+def early(position: int, *tokens: int) -> Early:
+    return Early(1, position, tokens, 0.99)
+
+
+def test_foreseen_tokens_replace_the_draft_and_drafting_goes_on_after_them() -> None:
+    machine = edge_started("early_exit")
+    assert sent(drafted(machine, 1, 5, 6, 7, 8))[-1].tokens == (5, 6, 7, 8)
+    assert of_type(machine.receive(early(0, 5, 9)), DraftFrom) == [DraftFrom(2, (5, 9), 4)]
+    assert sent(drafted(machine, 2, 1, 2, 3, 4))[-1].tokens == (5, 9, 1, 2, 3, 4)
+    machine.receive(committed(0, 5, 9))
+    assert machine.answer == (5, 9, 1, 2, 3, 4)
+
+
+def test_foresight_that_the_verdict_has_refuted_is_not_listened_to() -> None:
+    machine = edge_started("early_exit")
+    drafted(machine, 1, 5, 6, 7, 8)
+    machine.receive(committed(0, 5, 9))
+    before = machine.answer
+    assert machine.receive(early(0, 5, 6, 4, 4)) == []
+    assert machine.answer == before
+    assert of_type(machine.receive(early(0, 5, 9, 4)), DraftFrom)
+    assert machine.answer == (5, 9, 4)
 
 
 # ---- the cloud ---------------------------------------------------------------------------------------------
