@@ -294,7 +294,7 @@ class VerifierServer:
     def _pass(self, session: _Session, own: int) -> None:
         def work() -> tuple[int, ...]:
             assert session.model is not None
-            made = self._draft_here(session, own) if own else ()
+            made = self._draft_here(session, self._own.drafter, own) if own and self._own else ()
             with self._changed:
                 run = session.machine.pass_begins(made)  # with what came while it stood in line
             if run.tree is not None:
@@ -318,17 +318,20 @@ class VerifierServer:
 
         return on_early
 
-    def _draft_here(self, session: _Session, count: int) -> list[int]:
+    def _draft_here(self, session: _Session, drafter: Drafter, count: int) -> list[int]:
         """What the server's own draft model says next, unless a draft from the robot arrives before it is ready."""
-        assert self._own is not None
-        if session.own is None:
-            session.own = self._own.drafter.open(session.prompt, session.images)
         made: list[int] = []
-        for token in session.own.draft(session.machine.committed, session.machine.sampling):
-            made.append(token)
-            with self._changed:
-                if len(made) == count or session.machine.has_draft:
-                    break
+        try:
+            if session.own is None:
+                session.own = drafter.open(session.prompt, session.images)
+            for token in session.own.draft(session.machine.committed, session.machine.sampling):
+                made.append(token)
+                with self._changed:
+                    if len(made) == count or session.machine.has_draft:
+                        break
+        except Exception:
+            _log.exception("the server's own draft model failed; the target goes on without it")
+            self._own = None
         return made
 
     def _at_work(

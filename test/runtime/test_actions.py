@@ -132,6 +132,14 @@ def test_balanced_actions_yield_to_others_and_still_end() -> None:
         assert result.tokens == target_answer(f"go {n}", [FRAME])
 
 
+def test_a_server_whose_own_draft_model_fails_goes_on_without_it() -> None:
+    with system("colocated", own_drafter=ToyDrafter()) as runtime:
+        for prompt in ("no draft", "go on"):
+            result = runtime.act(prompt, [FRAME])
+            assert result.verified
+            assert result.tokens == target_answer(prompt, [FRAME])
+
+
 @pytest.mark.parametrize("trees", [True, False])
 def test_drafts_that_disagree_are_verified_together_where_the_target_can(trees: bool) -> None:
     verifier = ToyVerifier(0.02)
