@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, Action, format_action
 from spec_decode_ros.actions.commands import Command
 from spec_decode_ros.bench.comparison import Sample
-from spec_decode_ros.sim.episode import make_task
 from spec_decode_ros.sim.expert import decide, move, visible_objects
 from spec_decode_ros.sim.render import to_jpeg
 from spec_decode_ros.sim.stage import Stage
+from spec_decode_ros.sim.task import make_task
 
 EVERY = 4
 """So many actions lie between one moment of a mission and the next."""

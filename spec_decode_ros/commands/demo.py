@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from spec_decode_ros.demo.goal import Goal
     from spec_decode_ros.errors import SpecDecodeError
     from spec_decode_ros.models.pair import load_pair_config
-    from spec_decode_ros.sim.episode import make_task
+    from spec_decode_ros.sim.task import make_task
 
     pair = load_pair_config(args.pair).name
     if not method_named(args.method).uses_cloud:

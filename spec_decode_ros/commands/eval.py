@@ -17,7 +17,8 @@ from spec_decode_ros.runtime.recording import METRICS
 if TYPE_CHECKING:
     from spec_decode_ros.models.pair import PairConfig
     from spec_decode_ros.runtime.edge import EdgeRuntime
-    from spec_decode_ros.sim.episode import EpisodeResult, Rules, Task
+    from spec_decode_ros.sim.episode import EpisodeResult, Rules
+    from spec_decode_ros.sim.task import Task
 
 MEASURED = "measured"
 DEFAULT_LATENCY_MS = 100.0
@@ -102,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 when at least one episode succeeded, else 1."""
     from spec_decode_ros.commands._output import write_json
     from spec_decode_ros.models.pair import load_pair_config
-    from spec_decode_ros.sim.episode import Rules, make_task, read_templates
+    from spec_decode_ros.sim.episode import Rules
+    from spec_decode_ros.sim.task import make_task, read_templates
 
     config = load_pair_config(args.pair)
     templates = read_templates(_read(args.instructions)) if args.instructions else ()

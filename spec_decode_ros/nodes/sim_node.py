@@ -29,10 +29,10 @@ from spec_decode_ros.nodes.common import (
     run,
     steady_clock,
 )
-from spec_decode_ros.sim.episode import make_task
 from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S
 from spec_decode_ros.sim.render import BACKENDS
 from spec_decode_ros.sim.simulation import Simulation
+from spec_decode_ros.sim.task import make_task
 
 PARAMETERS = (
     Parameter("seed", 0, "of the room, its objects and the suggested task", 0, 2**31 - 1, fixed=True),

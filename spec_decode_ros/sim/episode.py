@@ -7,19 +7,15 @@ facing it, still, upright, and without having touched anything on the way.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy as np
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, Action, ActionError, parse_action
-from spec_decode_ros.actions.commands import Command, phrase
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.robots.guard import MotionGuard, MotionLimits
 from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S
-from spec_decode_ros.sim.scene import KINDS, Scene, random_scene
 from spec_decode_ros.sim.simulation import Simulation
+from spec_decode_ros.sim.task import Task
 
 Policy = Callable[[bytes, str, "str | None"], str]
 """(JPEG bytes, instruction, text of the last valid action or None) -> action text."""
@@ -27,9 +23,6 @@ Policy = Callable[[bytes, str, "str | None"], str]
 # An action is meant for one period. With a late successor it must not turn the robot much further than meant, yet
 # a successor that comes a little late must not interrupt it.
 ACTION_LASTS_S = 1.2 * ACTION_PERIOD_S
-
-# Episodes draw from their own random stream, so that no episode's scene is one that models were trained on.
-_STREAM = 0x5EED_E7A1
 
 
 @dataclass(frozen=True)
@@ -63,16 +56,6 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What one episode asks for, in which room."""
-
-    seed: int
-    scene: Scene
-    target: str
-    instruction: str
-
-
-@dataclass(frozen=True)
 class EpisodeResult:
     """One row of an evaluation. Distances in metres, times in simulated seconds."""
 
@@ -95,46 +78,6 @@ class EpisodeResult:
         for name in ("distance", "time", "path_length"):
             row[name] = round(row[name], 3)
         return row
-
-
-def make_task(seed: int, templates: Sequence[str] = (), **scene_options: Any) -> Task:
-    """The task of an episode: the same seed and templates give the same one.
-
-    Args:
-        seed: of the room, the target and the phrasing.
-        templates: phrasings with ``{color}`` and ``{kind}``; the project's own variety where there are none.
-        scene_options: passed on to :func:`~spec_decode_ros.sim.scene.random_scene`.
-    """
-    rng = np.random.default_rng([_STREAM, seed])
-    scene = random_scene(rng, **scene_options)
-    thing = scene.objects[int(rng.integers(len(scene.objects)))]
-    if templates:
-        template = templates[int(rng.integers(len(templates)))]
-        # Not str.format: whatever else a user's line holds stays as it is.
-        instruction = template.replace("{color}", thing.color).replace("{kind}", thing.kind)
-    else:
-        instruction = phrase(Command("goto", thing.color, thing.kind), rng)
-    return Task(seed, scene, thing.name, instruction)
-
-
-def read_templates(text: str) -> tuple[str, ...]:
-    """Phrasings of a file, one a line; empty lines and lines that begin with ``#`` are left out.
-
-    Raises:
-        SpecDecodeError: no phrasing at all, or one that doesn't name the object.
-    """
-    lines = [line.strip() for line in text.splitlines()]
-    templates = tuple(line for line in lines if line and not line.startswith("#"))
-    if not templates:
-        raise SpecDecodeError(
-            "no phrasing in the instructions file: write one a line, such as 'go to the {color} {kind}'"
-        )
-    for line in templates:
-        if "{kind}" not in line and not any(kind in line for kind in KINDS):
-            raise SpecDecodeError(
-                f"the phrasing {line!r} names no object: put {{color}} and {{kind}} into it"
-            )
-    return templates
 
 
 class Episode:

@@ -14,14 +14,7 @@ import mujoco
 import numpy as np
 from PIL import Image
 
-from spec_decode_ros.sim.scene import SKY_RGB
-
-WIDTH, HEIGHT = 384, 192
-FOV_X = math.radians(100.0)
-"""Horizontal field of view, radians."""
-
-FOV_Y = 2 * math.atan(math.tan(FOV_X / 2) * HEIGHT / WIDTH)
-"""Vertical field of view, radians."""
+from spec_decode_ros.sim.scene import FOV_X, FOV_Y, HEIGHT, SKY_RGB, WIDTH
 
 JPEG_QUALITY = 85
 BACKENDS = ("egl", "osmesa", "ray")

@@ -29,6 +29,15 @@ RADIUS = {"chair": 0.33, "box": 0.35, "ball": 0.28, "cone": 0.28, "cylinder": 0.
 HEAD = (0.33, 0.0, 0.03)
 """Where the head camera sits on the robot's base, metres forward, left and up."""
 
+WIDTH, HEIGHT = 384, 192
+"""Pixels of the head camera."""
+
+FOV_X = math.radians(100.0)
+"""Its horizontal field of view, radians."""
+
+FOV_Y = 2 * math.atan(math.tan(FOV_X / 2) * HEIGHT / WIDTH)
+"""Its vertical field of view, radians."""
+
 BODY_RADIUS = 0.42
 """Metres; a circle of this radius around the base holds the robot with its legs."""
 

@@ -28,9 +28,9 @@ from spec_decode_ros.demo.stack import free_domain, running_stack
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.nodes.common import LATEST_FRAME
 from spec_decode_ros.nodes.mission import run_mission
-from spec_decode_ros.sim.episode import make_task
 from spec_decode_ros.sim.expert import decide
 from spec_decode_ros.sim.scene import bearing_and_distance
+from spec_decode_ros.sim.task import make_task
 
 SEED = 9
 """A room with a red chair two metres ahead."""

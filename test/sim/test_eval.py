@@ -12,7 +12,8 @@ import pytest
 from spec_decode_ros import cli
 from spec_decode_ros.commands import eval as eval_command
 from spec_decode_ros.sim import episode
-from spec_decode_ros.sim.episode import EpisodeResult, Rules, make_task
+from spec_decode_ros.sim.episode import EpisodeResult, Rules
+from spec_decode_ros.sim.task import make_task
 
 RESULT = EpisodeResult(
     seed=3,
