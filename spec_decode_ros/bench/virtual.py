@@ -33,11 +33,15 @@ from spec_decode_ros.decoding.commands import (
 from spec_decode_ros.decoding.edge import EdgeMachine
 from spec_decode_ros.decoding.messages import Close, Down, Draft, Error, ErrorCode, Open
 from spec_decode_ros.decoding.methods import Method
+from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.tree import Tree, path
 
 NextToken = Callable[[Sequence[int]], "int | None"]
-"""The token that follows a sequence; None when the model can say no more (a target always can)."""
+"""The token that follows a sequence; None when the model can say no more (a target always can).
+
+For separate rejection sampling a target says its warped `Distribution` instead, a drafter a `DraftedToken`.
+"""
 
 
 @dataclass(frozen=True)
@@ -220,14 +224,15 @@ class VirtualAction:
         current = self.drafting
         if current is None or current.run != run:
             return
-        token = self.drafter(text)
-        if token is None:
+        said = self.drafter(text)
+        if said is None:
             self.obey_edge(self.edge.draft_ended(run))
             return
+        token = said.token if isinstance(said, DraftedToken) else said
         text = (*text, token)
         if len(text) - len(current.prefix) < current.budget and token not in self.eos:
             self.at(self.now + self.times.draft_token, partial(self.draft_token, run, text))
-        self.obey_edge(self.edge.drafted(run, token))
+        self.obey_edge(self.edge.drafted(run, said))
 
     def plan_tick(self) -> None:
         wake = self.edge.wake_at
@@ -310,8 +315,9 @@ class VirtualAction:
             self.after(
                 way_out.fraction * seconds, cloud, partial(cloud.early, choices, confidences, self.sure)
             )
-        verdict = tuple(cast(int, self.target(text)) for text in texts)
-        self.after(seconds, cloud, partial(cloud.pass_finished, verdict, seconds * 1e3))
+        verdict: Any = tuple(self.target(text) for text in texts)
+        finished = cloud.trial_finished if cloud.sampling.separate else cloud.pass_finished
+        self.after(seconds, cloud, partial(finished, verdict, seconds * 1e3))
 
     def busy(self, seconds: float) -> None:
         self.outcome.cloud_busy += seconds

@@ -15,7 +15,7 @@ from spec_decode_ros.actions.action import ActionError, parse_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.decoding.controller import OBJECTIVES
-from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.messages import SAMPLERS, Sampler, Sampling
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
@@ -73,6 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling")
     parser.add_argument(
+        "--sampler",
+        choices=SAMPLERS,
+        default=Sampler.GUMBEL.value,
+        help="the target's own tokens for a seed (gumbel) or its distribution (rejection, whose seed must not be that "
+        "of the --last-action); %(default)s",
+    )
+    parser.add_argument(
         "--endpoint", metavar="URL", help="a verifier that runs already; by default one is started"
     )
     parser.add_argument(
@@ -91,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     method = method_named(args.method)
-    sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed)
+    sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed, args.sampler)
     images = [read_jpeg(path) for path in args.image]
     config = load_pair_config(args.pair)
     resolve_location(config.draft, config.folder)  # fails at once, where loading would take seconds first

@@ -9,6 +9,7 @@ committed is the truth; drafts are hints about what follows and may come at any 
     pass_begins() (optional)           ->    the same RunPass with the drafts that came while it stood in line
     early(choices, confidences, sure)  ->    Send(Early), where the edge asked for such and the exit is sure
     pass_finished(choices, busy_ms)    ->    Send(Committed), RunPass | Wait | nothing | Finished
+    trial_finished(distributions, ...) ->    the same, with separate rejection sampling
     receive(Draft)                     ->    RunPass, where one was wanting; Send(Committed) to a poll
 """
 
@@ -26,6 +27,7 @@ from spec_decode_ros.decoding.acceptance import (
     until_end,
 )
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
+from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import (
     Close,
     Committed,
@@ -39,6 +41,7 @@ from spec_decode_ros.decoding.messages import (
     Sampling,
     ServerMode,
 )
+from spec_decode_ros.decoding.separate import Separate, Trial
 from spec_decode_ros.decoding.tree import Tree, fates_along, judge_tree, merge
 
 
@@ -66,7 +69,12 @@ class Event(enum.Enum):
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.NEW: {Event.OPEN: State.PREPARING, Event.FAIL: State.FAILED, Event.CLOSE: State.CLOSED},
     State.PREPARING: {Event.PREPARED: State.WAITING, Event.FAIL: State.FAILED, Event.CLOSE: State.CLOSING},
-    State.WAITING: {Event.PASS: State.PASSING, Event.FAIL: State.FAILED, Event.CLOSE: State.CLOSED},
+    State.WAITING: {
+        Event.PASS: State.PASSING,
+        Event.ENDED: State.DONE,
+        Event.FAIL: State.FAILED,
+        Event.CLOSE: State.CLOSED,
+    },
     State.PASSING: {
         Event.PASSED: State.WAITING,
         Event.ENDED: State.DONE,
@@ -117,6 +125,8 @@ class CloudMachine:
         self._drafted = 0
         self._busy_ms = 0.0
         self._rounds = 1
+        self._separate = Separate(self._eos)  # only asked where the sampling is separate
+        self._trial = Trial()
 
     @property
     def committed(self) -> tuple[int, ...]:
@@ -161,6 +171,8 @@ class CloudMachine:
         `own` is what the server's own draft model made of a `RunPass` that asked for it; a draft from the edge that
         has come in the meantime goes first.
         """
+        if self.sampling.separate:
+            return self._trial_begins()
         if self.state is State.PASSING:
             self._lay_out(until_end(own, self._eos))
         return self._the_pass()
@@ -204,6 +216,23 @@ class CloudMachine:
         news = Send(self._report(position))
         return [news, Finished()] if verdict.done else [news, *self._next_pass()]
 
+    def trial_finished(self, targets: Sequence[Distribution], busy_ms: float = 0.0) -> list[CloudCommand]:
+        """With separate rejection sampling: the pass has returned the target's warped distributions in those places."""
+        if self.state is State.CLOSING:
+            self._move(Event.PASSED)
+            return [Finished()]
+        position, trial = len(self._committed), self._trial
+        verdict = self._separate.judge(trial, targets, position, self.sampling, self._room())
+        self._passes += 1
+        self._busy_ms += busy_ms
+        self._drafted += len(trial.tokens)
+        self._rounds = max(self._rounds, trial.round)
+        self._committed += verdict.tokens
+        self._fates += verdict.fates
+        self._move(Event.ENDED if verdict.done else Event.PASSED)
+        news = Send(self._report(position))
+        return [news, Finished()] if verdict.done else [news, *self._next_pass()]
+
     def waited(self) -> list[CloudCommand]:
         """The time of a `Wait` is over."""
         if self.state is not State.WAITING or not self._held_back:
@@ -232,7 +261,9 @@ class CloudMachine:
             return [opened, Send(self._report(0))] if self._committed else [opened]
         self._open = message
         self.sampling = message.sampling
-        if message.draft:
+        if self.sampling.separate:
+            self._separate.opened(message)
+        elif message.draft:
             self._hints.insert(0, Hint(0, until_end(message.draft, self._eos)))
         self._move(Event.OPEN)
         return [opened, Prepare()]
@@ -240,7 +271,10 @@ class CloudMachine:
     def _receive_draft(self, message: Draft) -> list[CloudCommand]:
         if self._error:
             return [Send(self._error)]
-        if message.tokens:
+        self._separate.hear(message)
+        if self.sampling.separate:
+            return self._answer_sampled(message)
+        if len(message.tokens) > message.settled:
             self._keep(Hint(message.position, until_end(message.tokens, self._eos), message.round))
             self._waited = False
         elif self._open is None:  # its Open is lost, or was said to a server that has been restarted
@@ -264,6 +298,8 @@ class CloudMachine:
     def _next_pass(self) -> list[CloudCommand]:
         """The one place where the server decides: verify a draft, go on alone, or wait."""
         assert self._open is not None
+        if self.sampling.separate:
+            return self._settle_and_try()
         goes_on = self._open.mode is not ServerMode.VERIFY_ONLY and not (self._open.yields and self._crowded)
         rest = self._best_rest()
         if rest or self._alone_at == len(self._committed):
@@ -330,6 +366,46 @@ class CloudMachine:
                 break
         self._hints = [*self._hints, hint][-_HINTS_KEPT:]
 
+    # ---- separate rejection sampling -----------------------------------------------------------------------
+
+    def _answer_sampled(self, message: Draft) -> list[CloudCommand]:
+        commands = self._next_pass() if self.state is State.WAITING else []
+        known = message.position + message.settled
+        if known < message.position + len(message.tokens) or any(isinstance(c, Send) for c in commands):
+            return commands
+        if message.settled and self.state not in (State.WAITING, State.DONE):
+            return commands  # it is told as soon as that is committed; now it would only say it again
+        return [Send(self._report(min(known, len(self._committed)))), *commands]  # it was a poll
+
+    def _settle_and_try(self) -> list[CloudCommand]:
+        """Commit what the edge has settled, then judge its draft, go on alone, or leave the turn to the edge."""
+        position = len(self._committed)
+        fate = Fate.CORRECTED if self._separate.rejected else Fate.ADDED
+        settled = self._separate.settled(position, self._room())
+        news: list[CloudCommand] = []
+        if settled:
+            self._rounds = max(self._rounds, self._separate.round_of(position))
+            self._committed += settled
+            self._fates += (fate,) * len(settled)
+            if settled[-1] in self._eos or not self._room():
+                self._move(Event.ENDED)
+                return [Send(self._report(position)), Finished()]
+            news = [Send(self._report(position))]
+        trial = self._next_trial()
+        if trial is None:
+            return news
+        self._trial = trial
+        self._move(Event.PASS)
+        return [*news, RunPass(self.committed, trial.tokens)]
+
+    def _trial_begins(self) -> RunPass:
+        if self.state is State.PASSING:
+            self._trial = self._next_trial() or self._trial
+        return RunPass(self.committed, self._trial.tokens)
+
+    def _next_trial(self) -> Trial | None:
+        return self._separate.trial(self.committed, self._widest, self._room())
+
     # ---- bookkeeping ---------------------------------------------------------------------------------------
 
     def _round_of(self, accepted: tuple[int, ...]) -> int:
@@ -356,6 +432,7 @@ class CloudMachine:
             drafted=self._drafted,
             busy_ms=self._busy_ms,
             rounds=self._rounds,
+            sparse=self._separate.rejected,
         )
 
     def _move(self, event: Event) -> None:

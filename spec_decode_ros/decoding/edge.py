@@ -15,7 +15,7 @@ after the committed tokens.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from spec_decode_ros.decoding.acceptance import accepted_length
@@ -43,7 +43,10 @@ from spec_decode_ros.decoding.messages import (
     ServerMode,
 )
 from spec_decode_ros.decoding.methods import Method
+from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.decoding.request import Request
+from spec_decode_ros.decoding.resampling import Resampler, separately
+from spec_decode_ros.errors import SpecDecodeError
 
 _LONGEST_BACKOFF = 8  # resend intervals
 
@@ -88,7 +91,7 @@ class EdgeMachine:
 
     def __init__(self, method: Method, request: Request, eos: Collection[int]) -> None:
         self.state = State.NEW
-        self.method = method
+        self.method = separately(method) if request.sampling.separate else method
         self.request = request
         self._eos = frozenset(eos)
         # The answer: committed tokens, then the draft.
@@ -112,6 +115,7 @@ class EdgeMachine:
         self._interval = request.resend_s
         self._deadline: float | None = None
         self._counts = Counts()
+        self._resampler = Resampler(request.sampling)  # only asked where the sampling is separate
 
     @property
     def answer(self) -> tuple[int, ...]:
@@ -141,10 +145,13 @@ class EdgeMachine:
         self._move(Event.OPEN)
         return [self._open(), *self._draft_on()]
 
-    def drafted(self, run: int, token: int) -> list[EdgeCommand]:
-        """The drafting of that run has made one more token."""
+    def drafted(self, run: int, said: int | DraftedToken) -> list[EdgeCommand]:
+        """The drafting of that run has made one more token; separate rejection sampling needs all about it."""
         if run != self._run or not self._budget or self.state is State.DONE:
             return []  # of a run that was replaced
+        if isinstance(said, DraftedToken):
+            self._resampler.drafted(len(self.answer), said)
+        token = said.token if isinstance(said, DraftedToken) else said
         self._draft.append(token)
         self._preempted += bool(self._foreseen)
         self._count(drafted_on_edge=1, preempted=int(bool(self._foreseen)))
@@ -204,12 +211,20 @@ class EdgeMachine:
         for index, item in enumerate(zip(message.tokens, message.fates, strict=True), message.position):
             if len(self._committed) <= index < self.request.max_tokens:
                 self._overtaking[index] = item
+        self._resampler.heard(message)
         fresh: list[int] = []
         while (position := len(self._committed)) in self._overtaking:
             token, fate = self._overtaking.pop(position)
             self._committed.append(token)
             self._fates.append(fate)
             fresh.append(token)
+        settled = False
+        if message.sparse and position == message.position + len(message.tokens):
+            try:
+                settled = self._settle(message.sparse, fresh)
+            except SpecDecodeError as error:
+                sentence = f"The cloud's rejection can't be used: {error}"
+                return self._receive_error(Error(message.action_id, ErrorCode.BAD_MESSAGE, sentence))
         if message.passes > self._counts.passes:
             self._counts = replace(
                 self._counts,
@@ -222,10 +237,26 @@ class EdgeMachine:
             self._draft.clear()
             return [self._show(), *self._finish(verified=True)] if fresh else self._finish(verified=True)
         commands = self._resolve(fresh) if fresh else []
+        if (
+            settled and self._sent
+        ):  # the same token was drawn again: the draft stands, and the cloud has to know
+            commands.append(self._message(self._sent))
         if (self._overtaking or self._end is not None) and self._polled_at != len(self._committed):
             self._polled_at = len(self._committed)  # a message is missing: ask at once, and once
             commands.append(self._message())
         return commands
+
+    def _settle(self, sparse: bytes, fresh: list[int]) -> bool:
+        """Draw the token in the place of the draft token after `fresh`, which separate rejection sampling rejected."""
+        if len(self._draft) <= len(fresh) or self._draft[: len(fresh)] != fresh:
+            return False  # this edge has drafted nothing there
+        token = self._resampler.settle(len(self._committed), sparse)
+        self._committed.append(token)
+        self._fates.append(Fate.CORRECTED)
+        fresh.append(token)
+        if self._ended_at(self._committed):
+            self._end = len(self._committed)
+        return True
 
     def _resolve(self, fresh: list[int]) -> list[EdgeCommand]:
         """Lay newly committed tokens over the draft."""
@@ -333,7 +364,9 @@ class EdgeMachine:
 
     def _ended(self) -> bool:
         """Whether nothing can follow the answer as it stands."""
-        answer = self.answer
+        return self._ended_at(self.answer)
+
+    def _ended_at(self, answer: Sequence[int]) -> bool:
         return (bool(answer) and answer[-1] in self._eos) or len(answer) >= self.request.max_tokens
 
     # ---- messages ------------------------------------------------------------------------------------------
@@ -342,7 +375,12 @@ class EdgeMachine:
         request, method = self.request, self.method
         assert method.server is not None
         guess = request.previous if method.temporal else ()
-        if self._committed:  # a server that has forgotten the action can confirm all of it in one pass
+        settled = len(self._committed) if request.sampling.separate else 0
+        if settled and guess[:settled] != self.answer[:settled]:
+            guess = self.answer[:settled]
+        elif (
+            self._committed and not settled
+        ):  # a server that has forgotten the action can confirm it in one pass
             guess = self.answer
         return Send(
             Open(
@@ -356,11 +394,14 @@ class EdgeMachine:
                 method.patience_ms,
                 method.early,
                 method.yields,
+                settled,
             )
         )
 
     def _message(self, length: int = 0, final: bool = False) -> Send:
         """The first `length` draft tokens; a poll if there are none."""
+        if self.request.sampling.separate:
+            return self._sampled_message(self._resampler.unconfirmed, length, final)
         last = bool(length) and not self._budget and length == len(self._draft)
         return Send(
             Draft(
@@ -372,8 +413,29 @@ class EdgeMachine:
             )
         )
 
+    def _sampled_message(self, position: int | None, length: int, final: bool = False) -> Send:
+        """What is settled from `position` on (by default nothing), and the first `length` draft tokens."""
+        known = len(self._committed)
+        settled = 0 if position is None else known - position
+        whole = bool(length) and not self._budget and length == len(self._draft)
+        if self.method.ahead:  # it drafts on behind a full window as soon as a verdict comes
+            whole = whole and (self._dry or len(self.answer) >= self.request.max_tokens - 1)
+        return Send(
+            Draft(
+                self.request.action_id,
+                known - settled,
+                self.answer[known - settled : known + length],
+                final=final or whole,
+                round=self._counts.round_trips + 1,
+                probabilities=(1.0,) * settled + self._resampler.probabilities(known, known + length),
+                settled=settled,
+            )
+        )
+
     def _remind(self, position: int) -> Send:
         """All that is known from `position` on, for a server that began anew and has no more than that."""
+        if self.request.sampling.separate:
+            return self._sampled_message(position, len(self._draft))
         known = self.answer[position:]
         return Send(Draft(self.request.action_id, position, known, round=self._counts.round_trips + 1))
 

@@ -1,6 +1,6 @@
 """What the edge and the cloud say to each other: the only vocabulary that they share.
 
-Plain frozen values made of int, float, str, bool, enums and tuples of ints, so that a codec needs no
+Plain frozen values made of int, float, str, bool, bytes, enums and tuples of numbers, so that a codec needs no
 knowledge of the methods. Every message either repeats harmlessly or carries the position that makes it so:
 a lost, repeated, late or reordered message may cost time and never changes the answer.
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from spec_decode_ros.errors import SpecDecodeError
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of this vocabulary; `Hello` and `Welcome` compare it."""
 
 MAX_TOKEN_ID = 2**31 - 1
@@ -63,9 +63,21 @@ class ErrorCode:
     DEADLINE = "deadline"
 
 
+class Sampler(enum.Enum):
+    """How draft and target agree on tokens above temperature 0."""
+
+    GUMBEL = "gumbel"
+    """The same seeded noise on both sides (`sampling.py`): the tokens of the target alone."""
+    REJECTION = "rejection"
+    """Separate rejection sampling (`rejection.py`): the distribution of the target alone."""
+
+
+SAMPLERS = tuple(sampler.value for sampler in Sampler)
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen: temperature 0 is greedy, above 0 the seeded Gumbel coupling of `sampling.py`.
+    """How tokens are chosen: temperature 0 is greedy, above 0 by `sampler`, which may be given by its name.
 
     `top_k` 0 and `top_p` 1 switch those warpers off.
     """
@@ -74,8 +86,15 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    sampler: Sampler = Sampler.GUMBEL
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "sampler", Sampler(self.sampler))
+        except ValueError:
+            raise SpecDecodeError(
+                f"There is no sampler {self.sampler!r}; choose one of {', '.join(SAMPLERS)}."
+            ) from None
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise SpecDecodeError(f"temperature must be 0 (greedy) or positive, not {self.temperature}.")
         if self.top_k < 0:
@@ -84,6 +103,11 @@ class Sampling:
             raise SpecDecodeError(f"top_p must be above 0 and at most 1 (off), not {self.top_p}.")
         if not 0 <= self.seed < 2**64:
             raise SpecDecodeError(f"seed must be from 0 to 2**64 - 1, not {self.seed}.")
+
+    @property
+    def separate(self) -> bool:
+        """Whether separate rejection sampling decides; greedy choices need none."""
+        return self.temperature > 0 and self.sampler is Sampler.REJECTION
 
 
 # ---- up: edge to cloud -------------------------------------------------------------------------------------
@@ -102,7 +126,9 @@ class Hello:
 class Open:
     """Begin one action (the frames travel beside it). Repeating it is harmless.
 
-    `draft` is a guess at the whole answer that is there already, such as the last verified action. `early` asks
+    `draft` is a guess at the whole answer that is there already, such as the last verified action. Its first
+    `settled` tokens are no guesses: an earlier server has committed them (only with separate rejection sampling,
+    where a server can't find them again by itself). `early` asks
     for `Early` messages. `yields`: while other robots wait, the server only verifies, whatever `mode` says.
     `patience_ms` is how long the server may hold back a pass for which it has no draft, because one is on its
     way; 0 never waits.
@@ -118,10 +144,12 @@ class Open:
     patience_ms: float = 0.0
     early: bool = False
     yields: bool = False
+    settled: int = 0
 
     def __post_init__(self) -> None:
         _check_id(self.action_id)
         object.__setattr__(self, "draft", _token_tuple(self.draft))
+        _check_settled(self.settled, self.draft)
         if self.images < 0:
             raise SpecDecodeError(f"images must be a count, not {self.images}.")
         if self.max_tokens < 1:
@@ -138,6 +166,10 @@ class Draft:
     `final` says that nothing more will follow these tokens. Without tokens it is a poll ("tell me everything
     from `position` on"); without tokens and final it also says "I have nothing to propose, go on alone".
     `round` is 1 + the `rounds` of the newest `Committed` that the edge had when it drafted.
+
+    With separate rejection sampling there is one number of `probabilities` for each token, what the draft model gave
+    it, and the first `settled` tokens are no guesses: the edge has drawn them in the place of rejected ones, or has
+    them from an earlier server. Then `final` says that the edge drafts nothing in the place after these tokens.
     """
 
     action_id: int
@@ -145,11 +177,21 @@ class Draft:
     tokens: tuple[int, ...] = ()
     final: bool = False
     round: int = 1
+    probabilities: tuple[float, ...] = ()
+    settled: int = 0
 
     def __post_init__(self) -> None:
         _check_id(self.action_id)
         _check_position(self.position)
         object.__setattr__(self, "tokens", _token_tuple(self.tokens))
+        object.__setattr__(self, "probabilities", tuple(float(each) for each in self.probabilities))
+        if len(self.probabilities) not in (0, len(self.tokens)):
+            raise SpecDecodeError(
+                f"{len(self.tokens)} draft tokens have as many probabilities or none, not {len(self.probabilities)}."
+            )
+        if not all(0 < each <= 1 for each in self.probabilities):  # nor NaN
+            raise SpecDecodeError("The probability of a drafted token must be above 0 and at most 1.")
+        _check_settled(self.settled, self.tokens)
         if self.round < 1:
             raise SpecDecodeError(f"round counts from 1, not {self.round}.")
 
@@ -209,6 +251,9 @@ class Committed:
     The counts are of the whole action so far, so a lost message takes none with it: target forward
     `passes`, draft tokens verified (`drafted`), target compute in milliseconds (`busy_ms`), and `rounds`, the
     length of the longest chain edge, cloud, edge, cloud, ... that these tokens waited for.
+
+    With `sparse`, the draft token after these was rejected by separate rejection sampling, and the edge shall draw
+    another from what it had drafted from and from this: the target's distribution as `sparse.pack` packs it.
     """
 
     action_id: int
@@ -220,6 +265,7 @@ class Committed:
     drafted: int = 0
     busy_ms: float = 0.0
     rounds: int = 1
+    sparse: bytes = b""
 
     def __post_init__(self) -> None:
         _check_id(self.action_id)
@@ -284,6 +330,11 @@ def _token_tuple(tokens: Iterable[int]) -> tuple[int, ...]:
 def _check_id(action_id: int) -> None:
     if action_id < 1:
         raise SpecDecodeError(f"action_id counts up from 1, not {action_id}.")
+
+
+def _check_settled(settled: int, tokens: tuple[int, ...]) -> None:
+    if not 0 <= settled <= len(tokens):
+        raise SpecDecodeError(f"From 0 to all {len(tokens)} of the tokens may be settled, not {settled}.")
 
 
 def _check_position(position: int) -> None:

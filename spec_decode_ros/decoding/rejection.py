@@ -104,11 +104,29 @@ def judge_sampled(
 
     Raises SpecDecodeError if a probability is not above 0 and at most 1, or a row has no largest number.
     """
-    logits = np.asarray(rows)
-    if not (len(draft) == len(probabilities) == len(logits) - 1):
+    targets = [warped(row, sampling) for row in np.asarray(rows)]
+    return judge_distributions(draft, probabilities, targets, position, sampling, eos, room, k)
+
+
+def judge_distributions(
+    draft: Sequence[int],
+    probabilities: Sequence[float],
+    targets: Sequence[Distribution],
+    position: int,
+    sampling: Sampling,
+    eos: Collection[int],
+    room: int,
+    k: int = DEFAULT_K,
+    adds: bool = True,
+) -> SampledVerdict:
+    """As `judge_sampled`, from the target's n + 1 warped distributions.
+
+    Without `adds` nothing is drawn for the place after the draft, because somebody else says what stands there.
+    """
+    if not (len(draft) == len(probabilities) == len(targets) - 1):
         raise ValueError(
             f"A pass over {len(draft)} draft tokens has as many probabilities and one more row of logits, "
-            f"not {len(probabilities)} and {len(logits)}."
+            f"not {len(probabilities)} and {len(targets)}."
         )
     for probability in probabilities:
         if not 0 < probability <= 1:  # nor NaN
@@ -117,9 +135,11 @@ def judge_sampled(
             )
     tokens: list[int] = []
     fates: list[Fate] = []
-    for index, row in enumerate(logits):
-        p, here = warped(row, sampling), position + index
+    for index, p in enumerate(targets):
+        here = position + index
         if index == len(draft):
+            if not adds:
+                break
             tokens.append(_own_token(p, here, sampling))
             fates.append(Fate.ADDED)
         elif _stands(draft[index], probabilities[index], p, here, sampling, k):
@@ -134,7 +154,8 @@ def judge_sampled(
             return SampledVerdict(tuple(tokens), tuple(fates), False, sparse)
         if tokens[-1] in eos or len(tokens) == room or fates[-1] is Fate.CORRECTED:
             break
-    return SampledVerdict(tuple(tokens), tuple(fates), done=tokens[-1] in eos or len(tokens) == room)
+    done = len(tokens) == room or (bool(tokens) and tokens[-1] in eos)
+    return SampledVerdict(tuple(tokens), tuple(fates), done)
 
 
 def resample(sparse: Sparse, q: Distribution, position: int, sampling: Sampling) -> int:

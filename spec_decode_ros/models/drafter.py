@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
 from spec_decode_ros.models.hf_model import Answer, HfModel
 from spec_decode_ros.models.text import TextSide
 
 if TYPE_CHECKING:
+    import torch
+
     from spec_decode_ros.decoding.messages import Sampling
 
 
@@ -31,18 +34,38 @@ class HfDraftSession:
         self._turn = 0
 
     def draft(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[int]:
-        self._turn += 1
-        return self._tokens(list(prefix), sampling, self._turn)
+        tokens = list(prefix)
+        return self._chosen(tokens, self._rows(tokens), sampling)
 
-    def _tokens(self, tokens: list[int], sampling: Sampling, turn: int) -> Iterator[int]:
+    def draft_sampled(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[DraftedToken]:
+        tokens = list(prefix)
+        return self._sampled(tokens, self._rows(tokens), sampling)
+
+    def _chosen(self, tokens: list[int], rows: Iterator[torch.Tensor], sampling: Sampling) -> Iterator[int]:
+        for logits in rows:
+            tokens.append(self._answer.model.choose(logits, len(tokens), sampling)[0])
+            yield tokens[-1]
+
+    def _sampled(
+        self, tokens: list[int], rows: Iterator[torch.Tensor], sampling: Sampling
+    ) -> Iterator[DraftedToken]:
+        for logits in rows:
+            drafted = draft_token(logits[0].float().cpu().numpy(), len(tokens), sampling)
+            tokens.append(drafted.token)
+            yield drafted
+
+    def _rows(self, tokens: list[int]) -> Iterator[torch.Tensor]:
+        """Logits (1, vocabulary) of what follows `tokens`, to which the caller adds one before asking on."""
+        self._turn += 1
+        return self._logits(tokens, self._turn)
+
+    def _logits(self, tokens: list[int], turn: int) -> Iterator[torch.Tensor]:
         model = self._answer.model
         room = model.context - len(self._answer.prompt.ids)
         while (
             turn == self._turn and len(tokens) <= room and not (tokens and tokens[-1] in model.text.eos_ids)
         ):
-            logits = self._answer.logits(tokens, 1)
-            tokens.append(model.choose(logits, len(tokens), sampling)[0])
-            yield tokens[-1]
+            yield self._answer.logits(tokens, 1)
 
     def close(self) -> None:
         self._turn += 1

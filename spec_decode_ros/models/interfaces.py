@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from spec_decode_ros.decoding.distribution import Distribution
     from spec_decode_ros.decoding.messages import Sampling
+    from spec_decode_ros.decoding.rejection import DraftedToken
     from spec_decode_ros.decoding.tree import Tree
     from spec_decode_ros.models.exits import ExitFigures
 
@@ -57,6 +59,10 @@ class DraftSession(Protocol):
         """
         ...
 
+    def draft_sampled(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[DraftedToken]:
+        """As `draft`, for separate rejection sampling: each token with the distribution that it was drawn from."""
+        ...
+
     def close(self) -> None:
         """Free the caches. Closing twice does nothing."""
         ...
@@ -94,6 +100,12 @@ class VerifySession(Protocol):
         with how sure it is of each, the probability from 0 to 1 that the exit gives to its choice. The result is the
         same with and without.
         """
+        ...
+
+    def distributions(
+        self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling
+    ) -> tuple[Distribution, ...]:
+        """For separate rejection sampling: the target's warped distributions in the places of `verify`'s choices."""
         ...
 
     @property

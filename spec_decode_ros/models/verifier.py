@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spec_decode_ros.decoding.distribution import Distribution, warped
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.decoders import NOBODY
@@ -69,6 +70,12 @@ class HfVerifySession:
         watch = self._exits.watch(first, sampling, on_early) if on_early and self._exits else NOBODY
         logits = self._answer.logits([*committed, *draft], len(draft) + 1, after_layer=watch)
         return self._answer.model.choose(logits, first, sampling)
+
+    def distributions(
+        self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling
+    ) -> tuple[Distribution, ...]:
+        logits = self._answer.logits([*committed, *draft], len(draft) + 1)
+        return tuple(warped(row, sampling) for row in logits.float().cpu().numpy())
 
     @property
     def can_verify_trees(self) -> bool:

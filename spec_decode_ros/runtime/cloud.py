@@ -17,9 +17,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from spec_decode_ros.decoding.cloud import CloudMachine, State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
+from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import PROTOCOL, Close, Draft, Error, ErrorCode, Message, Open, Welcome
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter, DraftSession, OnEarly, Verifier, VerifySession
@@ -292,19 +294,23 @@ class VerifierServer:
         self._at_work(session, work, lambda _, busy_ms: session.machine.prepared(busy_ms))
 
     def _pass(self, session: _Session, own: int) -> None:
-        def work() -> tuple[int, ...]:
+        def work() -> tuple[int, ...] | tuple[Distribution, ...]:
             assert session.model is not None
             made = self._draft_here(session, self._own.drafter, own) if own and self._own else ()
             with self._changed:
                 run = session.machine.pass_begins(made)  # with what came while it stood in line
+            if session.machine.sampling.separate:
+                return session.model.distributions(run.committed, run.draft, session.machine.sampling)
             if run.tree is not None:
                 return session.model.verify_tree(run.committed, run.tree, session.machine.sampling)
             on_early = self._foretell(session) if self._sure and session.machine.tells_early else None
             return session.model.verify(run.committed, run.draft, session.machine.sampling, on_early)
 
-        def report(choices: tuple[int, ...], busy_ms: float) -> list[CloudCommand]:
+        def report(choices: Any, busy_ms: float) -> list[CloudCommand]:
             self._counts.passes += 1
-            return session.machine.pass_finished(choices, busy_ms)
+            machine = session.machine
+            finished = machine.trial_finished if machine.sampling.separate else machine.pass_finished
+            return finished(choices, busy_ms)
 
         self._at_work(session, work, report)
 

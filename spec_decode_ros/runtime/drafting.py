@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.models.interfaces import Drafter, DraftSession
 
 _log = logging.getLogger(__name__)
@@ -30,11 +31,12 @@ class Frame:
 class Drafted:
     """News from the drafting thread; times are of `time.perf_counter`.
 
-    `token` is None when the run has ended before its budget was used; `error` says why, if it failed.
+    `token` is None when the run has ended before its budget was used; `error` says why, if it failed. For separate
+    rejection sampling it comes with the distribution that it was drawn from.
     """
 
     run: int
-    token: int | None
+    token: int | DraftedToken | None
     began: float
     at: float
     error: Exception | None = None
@@ -101,7 +103,9 @@ class DraftingThread:
     def _work(self, order: _Order) -> None:
         began = time.perf_counter()
         session = self._session_for(order.frame)
-        for made, token in enumerate(session.draft(order.prefix, order.frame.sampling), 1):
+        sampling = order.frame.sampling
+        draft = session.draft_sampled if sampling.separate else session.draft
+        for made, token in enumerate(draft(order.prefix, sampling), 1):
             if order is not self._current:
                 return
             now = time.perf_counter()

@@ -127,6 +127,7 @@ class EdgeRuntime:
         self._own_ids = itertools.count(1)
         self._busy = threading.Lock()
         self._action: _Action | None = None
+        self._newest_seed = -1
         self._thread = DraftingThread(drafter) if self.method.uses_draft_model else None
 
     def __enter__(self) -> EdgeRuntime:
@@ -162,7 +163,8 @@ class EdgeRuntime:
         Args:
             prompt: the text that goes with the images.
             images: JPEG bytes.
-            last_tokens: the last verified answer, a draft that costs nothing.
+            last_tokens: the last verified answer, a draft that costs nothing. Separate rejection sampling can use
+                it only with a seed above those of the runtime's earlier actions: draws must not judge what they made.
             on_event: called in this thread whenever the answer has grown or changed; must return quickly.
             captured: time of `time.perf_counter` when the frame was captured; by default now.
 
@@ -175,13 +177,14 @@ class EdgeRuntime:
             WireError: if an image or the prompt is larger than the protocol allows.
         """
         now = time.perf_counter()
+        sampling = sampling or Sampling()
         request = Request(
             self._client.next_action_id() if self._client else next(self._own_ids),
             prompt,
             len(images),
-            sampling or Sampling(),
+            sampling,
             self._max_tokens,
-            tuple(last_tokens),
+            tuple(last_tokens) if sampling.seed > self._newest_seed or not sampling.separate else (),
             resend_s=max(_LEAST_RESEND_S, 4.0 * (self._client.rtt_ms or 0.0) / 1000.0)
             if self._client
             else 1.0,
@@ -196,6 +199,7 @@ class EdgeRuntime:
                 "This runtime decodes one action at a time; cancel the one that runs first."
             )
         try:
+            self._newest_seed = max(self._newest_seed, sampling.seed)
             self._action = _Action(self, request, tuple(images), recorder, on_event)
             result = self._action.run()
             self._gauge.observe(result.fates, recorder.draft_token_ms, recorder.step_ms)

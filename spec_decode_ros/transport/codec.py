@@ -2,7 +2,8 @@
 
 The first frame is a version byte followed by a msgpack array: a number for the kind of message, then its fields
 in the order of the dataclass. Every image travels as a frame of its own, so that it is never copied into or out
-of the packed part. Nested values are arrays again, enums their values.
+of the packed part. Nested values are arrays again, enums their values. Draft probabilities are single floats, which
+hold them exactly.
 
 What arrives is trusted in nothing: types are exact, numbers finite and within bounds, texts and lists no longer
 than :class:`Limits`. Whatever is wrong ends in a :class:`WireError`, nothing else. The field checks are derived
@@ -52,6 +53,7 @@ _NUMBER_BOUNDS: dict[str, tuple[float, float]] = {
     "temperature": (0.0, 1000.0),
     "top_p": (0.0, 1.0),
     "confidence": (0.0, 1.0),
+    "probabilities": (0.0, 1.0),
     "patience_ms": (0.0, 10_000.0),
     "busy_ms": (0.0, 1e9),
     "step_ms": (0.0, 1e9),
@@ -74,6 +76,7 @@ class Limits:
     tokens: int = 4096
     prompt_chars: int = 16_384
     text_chars: int = 1_000
+    packed_bytes: int = 16_384
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -112,7 +115,8 @@ def encode(message: Message, images: Sequence[bytes] = ()) -> list[bytes]:
             f"{len(images)} images go with a message that counts {getattr(message, 'images', 0)}."
         )
     try:
-        packed = msgpack.packb([number, *_plain_fields(message)], use_bin_type=True)
+        single = isinstance(message, messages.Draft)  # all its floats are float32 numbers
+        packed = msgpack.packb([number, *_plain_fields(message)], use_bin_type=True, use_single_float=single)
     except (TypeError, ValueError, OverflowError) as error:
         raise WireError(f"A {type(message).__name__} holds a value that can't be sent: {error}.") from error
     return [bytes([WIRE_VERSION]) + packed, *images]
@@ -162,7 +166,7 @@ def _unpack(frame: bytes, limits: Limits) -> list[typing.Any]:
             use_list=True,
             max_array_len=max(limits.tokens, 64),
             max_str_len=longest,
-            max_bin_len=0,
+            max_bin_len=limits.packed_bytes,
             max_map_len=0,
             max_ext_len=0,
         )
@@ -230,6 +234,12 @@ def _text_reader(name: str) -> _Reader:
     return read
 
 
+def _read_bytes(value: object, limits: Limits) -> object:
+    if type(value) is not bytes:
+        raise WireError(f"must be bytes, not {type(value).__name__}.")
+    return value  # its length was limited where it was unpacked
+
+
 def _read_bool(value: object, limits: Limits) -> object:
     if type(value) is not bool:
         raise WireError(f"must be true or false, not {type(value).__name__}.")
@@ -273,6 +283,8 @@ def _reader(name: str, annotation: typing.Any) -> _Reader:
         return _number_reader(name, annotation)
     if annotation is str:
         return _text_reader(name)
+    if annotation is bytes:
+        return _read_bytes
     if annotation is bool:
         return _read_bool
     if typing.get_origin(annotation) is tuple:

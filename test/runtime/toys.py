@@ -7,7 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
+
+from spec_decode_ros.decoding.distribution import Distribution, warped
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
 from spec_decode_ros.decoding.tree import Tree, path
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.exits import ExitFigures
@@ -23,6 +27,14 @@ def token_after(context: bytes, prefix: Sequence[int], seed: int, longest: int =
     if len(prefix) >= 4 and digest[0] % max(1, longest - len(prefix)) == 0:
         return EOS
     return 1 + digest[1] % (VOCABULARY - 1)
+
+
+def toy_logits(context: bytes, prefix: Sequence[int]) -> np.ndarray:
+    """The target's logits (50,) for separate rejection sampling, in which the end grows likelier."""
+    digest = hashlib.sha256(repr((context, tuple(prefix))).encode()).digest()
+    logits = np.random.default_rng(list(digest)).normal(size=VOCABULARY) * 2.0
+    logits[EOS] = len(prefix) / 2.0 if len(prefix) >= 4 else -9.0
+    return logits
 
 
 def context_of(prompt: str, images: Sequence[bytes]) -> bytes:
@@ -110,6 +122,14 @@ class ToyVerifySession:
             raise RuntimeError("a bug in the model")
         return choices
 
+    def distributions(
+        self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling
+    ) -> tuple[Distribution, ...]:
+        self.verify(committed, draft, sampling)
+        tokens = [*committed, *draft]
+        places = range(len(committed), len(tokens) + 1)
+        return tuple(warped(toy_logits(self.context, tokens[:place]), sampling) for place in places)
+
     @property
     def can_verify_trees(self) -> bool:
         return self.model.can_verify_trees
@@ -155,6 +175,17 @@ class ToyDraftSession:
                 token = 1 + (token + 7) % (VOCABULARY - 1)
             tokens.append(token)
             yield token
+
+    def draft_sampled(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[DraftedToken]:
+        tokens = list(prefix)
+        while EOS not in tokens:
+            time.sleep(self.model.token_s)
+            logits = toy_logits(self.context, tokens)
+            if self.model.wrong(len(tokens)):
+                logits = logits[::-1]
+            drafted = draft_token(logits, len(tokens), sampling)
+            tokens.append(drafted.token)
+            yield drafted
 
     def close(self) -> None:
         pass

@@ -23,10 +23,12 @@ from spec_decode_ros.decoding.messages import (
     Opened,
     Ping,
     Pong,
+    Sampler,
     Sampling,
     ServerMode,
     Welcome,
 )
+from spec_decode_ros.decoding.sparse import Sparse, pack
 from spec_decode_ros.transport.codec import (
     _KINDS,
     DOWN,
@@ -48,6 +50,7 @@ SAMPLING = st.builds(
     top_k=COUNTS,
     top_p=st.floats(0, 1, exclude_min=True),
     seed=st.integers(0, 2**64 - 1),
+    sampler=st.sampled_from(Sampler),
 )
 
 
@@ -57,8 +60,18 @@ def committed(draw: st.DrawFn) -> Committed:
     tokens = tuple(draw(st.lists(st.integers(0, 2**31 - 1), min_size=len(fates), max_size=len(fates))))
     return Committed(
         draw(IDS), draw(COUNTS), tokens, fates, draw(st.booleans()), draw(COUNTS), draw(COUNTS),
-        draw(st.floats(0, 1e6)), draw(COUNTS),
+        draw(st.floats(0, 1e6)), draw(COUNTS), draw(st.binary(max_size=600)),
     )  # fmt: skip
+
+
+@st.composite
+def sampled_draft(draw: st.DrawFn) -> Draft:
+    """Probabilities are multiples of 2**-24."""
+    tokens = draw(TOKENS)
+    units = draw(st.lists(st.integers(1, 2**24), min_size=len(tokens), max_size=len(tokens)))
+    probabilities = tuple(unit * 2.0**-24 for unit in units)
+    settled = draw(st.integers(0, len(tokens)))
+    return Draft(draw(IDS), draw(COUNTS), tokens, probabilities=probabilities, settled=settled)
 
 
 MESSAGES = st.one_of(
@@ -68,6 +81,7 @@ MESSAGES = st.one_of(
         st.integers(1, 4096), st.floats(0, 10_000), st.booleans(), st.booleans(),
     ),
     st.builds(Draft, IDS, COUNTS, TOKENS, st.booleans(), st.integers(1, 2**31 - 1)),
+    sampled_draft(),
     st.builds(Close, IDS),
     st.builds(Ping, COUNTS),
     st.builds(Welcome, COUNTS, TEXT, TEXT, TOKENS),
@@ -82,12 +96,15 @@ EXAMPLES = [
     Hello(1, "tiny", "abc123"),
     Open(7, "go to the red chair | last none", 2, Sampling(0.8, 50, 0.95, 2**64 - 1), draft=(1, 2, 3)),
     Open(8, "say", 0, mode=ServerMode.VERIFY_ONLY, max_tokens=1, patience_ms=10.0),
+    Open(9, "say", 0, Sampling(0.8, sampler="rejection"), draft=(1, 2, 3), settled=2),
     Draft(7, 3, (4, 5), final=True, round=2),
+    Draft(7, 3, (4, 5), probabilities=(1.0, 0.25), settled=1),
     Close(7),
     Ping(2**62),
     Welcome(1, "tiny", "abc123", (2,)),
     Opened(7),
     Committed(7, 3, (4, 5), (Fate.ACCEPTED, Fate.CORRECTED), True, 2, 3, 12.5, 2),
+    Committed(7, 3, (4, 5), (Fate.ACCEPTED, Fate.CORRECTED), sparse=pack(Sparse((3, 9), (5, 2**19), 4))),
     Early(7, 3, (4, 5), 0.75),
     Error(0, "mismatch", "Refused: the vocabularies differ."),
     Pong(2**62),
@@ -108,6 +125,13 @@ def test_every_kind_of_message_has_a_number_on_the_wire() -> None:
 def test_a_message_survives_the_wire(message: messages.Message) -> None:
     frames = encode(message, images_of(message))
     assert decode(frames) == (message, tuple(images_of(message)))
+
+
+def test_a_drafted_token_costs_at_most_ten_bytes_with_its_probability() -> None:
+    tokens, probabilities = (2**17,) * 8, (2.0**-24,) * 8
+    bare = encode(Draft(7, 3, tokens))
+    assert len(encode(Draft(7, 3, tokens, probabilities=probabilities))[0]) - len(bare[0]) <= 8 * 5
+    assert len(encode(Draft(7, 3, tokens, probabilities=probabilities))[0]) <= 8 * 10 + 10
 
 
 def test_images_travel_uncopied_as_frames_of_their_own() -> None:
@@ -146,29 +170,62 @@ def packed(*fields: object) -> list[bytes]:
         (packed(4, -1), "within"),
         (packed(4, 2**64 - 1), "within"),
         (packed(4, 0), "action_id"),
-        (packed(1, 1, b"tiny", "x"), "unpacked"),
+        (packed(1, 1, b"tiny", "x"), "must be text"),
         (packed(1, 1, 5, "x"), "must be text"),
         (packed(1, 1, "x" * 1001, "x"), "characters"),
-        (packed(3, 1, 0, [1, -1], False, 1), "within"),
-        (packed(3, 1, 0, [1.5], False, 1), "type int"),
-        (packed(3, 1, 0, 5, False, 1), "a list"),
-        (packed(3, 1, 0, [1], 1, 1), "true or false"),
-        (packed(3, 1, 0, [1], False, 0), "round"),
-        (packed(3, 1, 0, list(range(4097)), False, 1), "unpacked"),
-        (packed(2, 1, "x", 0, [0.0, 0, 1.0], "stream", [], 5, 0.0, False, False), "4 fields"),
-        (packed(2, 1, "x", 0, [float("nan"), 0, 1.0, 0], "stream", [], 5, 0.0, False, False), "within"),
-        (packed(2, 1, "x", 0, [float("inf"), 0, 1.0, 0], "stream", [], 5, 0.0, False, False), "within"),
-        (packed(2, 1, "x", 0, [0.0, 0, 0.0, 0], "stream", [], 5, 0.0, False, False), "top_p"),
-        (packed(2, 1, "x", 0, [0.0, 0, 1.0, 0], "other", [], 5, 0.0, False, False), "not one of"),
-        (packed(2, 1, "x", 0, [0.0, 0, 1.0, 0], ["stream"], [], 5, 0.0, False, False), "not one of"),
-        (packed(2, 1, "x", 0, [0.0, 0, 1.0, 0], "stream", [], 5000, 0.0, False, False), "within"),
-        (packed(2, 1, "x", 1, [0.0, 0, 1.0, 0], "stream", [], 5, 0.0, False, False), "1 images, but 0"),
-        (packed(2, 1, "x" * 16_385, 0, [0.0, 0, 1.0, 0], "stream", [], 5, 0.0, False, False), "characters"),
+        (packed(3, 1, 0, [1, -1], False, 1, [], 0), "within"),
+        (packed(3, 1, 0, [1.5], False, 1, [], 0), "type int"),
+        (packed(3, 1, 0, 5, False, 1, [], 0), "a list"),
+        (packed(3, 1, 0, [1], 1, 1, [], 0), "true or false"),
+        (packed(3, 1, 0, [1], False, 0, [], 0), "round"),
+        (packed(3, 1, 0, list(range(4097)), False, 1, [], 0), "unpacked"),
+        (packed(2, 1, "x", 0, [0.0, 0, 1.0, 0], "stream", [], 5, 0.0, False, False, 0), "5 fields"),
+        (
+            packed(2, 1, "x", 0, [float("nan"), 0, 1.0, 0, "gumbel"], "stream", [], 5, 0.0, False, False, 0),
+            "within",
+        ),
+        (
+            packed(2, 1, "x", 0, [float("inf"), 0, 1.0, 0, "gumbel"], "stream", [], 5, 0.0, False, False, 0),
+            "within",
+        ),
+        (packed(2, 1, "x", 0, [0.0, 0, 0.0, 0, "gumbel"], "stream", [], 5, 0.0, False, False, 0), "top_p"),
+        (
+            packed(2, 1, "x", 0, [0.0, 0, 1.0, 0, "gumbel"], "other", [], 5, 0.0, False, False, 0),
+            "not one of",
+        ),
+        (
+            packed(2, 1, "x", 0, [0.0, 0, 1.0, 0, "gumbel"], ["stream"], [], 5, 0.0, False, False, 0),
+            "not one of",
+        ),
+        (
+            packed(2, 1, "x", 0, [0.0, 0, 1.0, 0, "gumbel"], "stream", [], 5000, 0.0, False, False, 0),
+            "within",
+        ),
+        (
+            packed(2, 1, "x", 1, [0.0, 0, 1.0, 0, "gumbel"], "stream", [], 5, 0.0, False, False, 0),
+            "1 images, but 0",
+        ),
+        (
+            packed(2, 1, "x" * 16_385, 0, [0.0, 0, 1.0, 0, "gumbel"], "stream", [], 5, 0.0, False, False, 0),
+            "characters",
+        ),
         ([*packed(4, 1), b"picture"], "0 images, but 1"),
-        ([*packed(2, 1, "x", 1, [0.0, 0, 1.0, 0], "stream", [], 5, 0.0, False, False), b""], "image has 0"),
+        (
+            [*packed(2, 1, "x", 1, [0.0, 0, 1.0, 0, "gumbel"], "stream", [], 5, 0.0, False, False, 0), b""],
+            "image has 0",
+        ),
         ([*packed(4, 1), *[b"x"] * 9], "frames"),
-        (packed(67, 1, 0, [1], [], False, 1, 1, 0.0, 1), "as many fates"),
-        (packed(67, 1, 0, [1], [9], False, 1, 1, 0.0, 1), "not one of"),
+        (packed(67, 1, 0, [1], [], False, 1, 1, 0.0, 1, b""), "as many fates"),
+        (packed(67, 1, 0, [1], [9], False, 1, 1, 0.0, 1, b""), "not one of"),
+        (packed(67, 1, 0, [1], [0], False, 1, 1, 0.0, 1, "text"), "must be bytes"),
+        (packed(67, 1, 0, [1], [0], False, 1, 1, 0.0, 1, b"x" * 16_385), "unpacked"),
+        (packed(2, 1, "x", 0, [0.0, 0, 1.0, 0, "dice"], "stream", [], 5, 0.0, False, False, 0), "not one of"),
+        (packed(2, 1, "x", 0, [0.0, 0, 1.0, 0, "gumbel"], "stream", [4], 5, 0.0, False, False, 2), "settled"),
+        (packed(3, 1, 0, [1], False, 1, [0.0], 0), "above 0"),
+        (packed(3, 1, 0, [1], False, 1, [1.5], 0), "within"),
+        (packed(3, 1, 0, [1], False, 1, [float("nan")], 0), "within"),
+        (packed(3, 1, 0, [1, 2], False, 1, [0.5], 0), "as many probabilities"),
+        (packed(3, 1, 0, [1], False, 1, [], 2), "settled"),
         (packed(70, 1, 0, [1], 1.5), "within"),
     ],
 )
