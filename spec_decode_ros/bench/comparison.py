@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
+from spec_decode_ros.decoding.messages import Sampler, Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.runtime.edge import ActionResult, EdgeRuntime
@@ -105,6 +106,7 @@ def compare(
     style: str = "trained",
     max_tokens: int = 64,
     warm_up: int = 2,
+    sampling: Sampling | None = None,
     enough: Callable[[], bool] = lambda: False,
 ) -> Comparison:
     """Decode every sample by every method; the method that goes first changes from sample to sample.
@@ -117,6 +119,7 @@ def compare(
         style: the pair's prompt.
         max_tokens: longest answer.
         warm_up: so many of the first samples are decoded beforehand, unmeasured.
+        sampling: how tokens are chosen, by default greedily; each sample has a seed of its own, from the given one on.
         enough: asked after every sample; true ends the comparison early.
 
     Raises:
@@ -128,14 +131,16 @@ def compare(
         name: EdgeRuntime(drafter, client, name, max_tokens=max_tokens, fallback=False) for name in methods
     }
     results: dict[str, list[ActionResult]] = {name: [] for name in methods}
+    first = sampling or Sampling()
     try:
         for sample in samples[:warm_up]:
             for runtime in runtimes.values():
-                _act(runtime, drafter, sample, style)
+                _act(runtime, drafter, sample, style, replace(first, sampler=Sampler.GUMBEL))
         for count, sample in enumerate(samples, start=1):
             order = list(methods) if count % 2 else list(reversed(methods))
             for name in order:
-                results[name].append(_act(runtimes[name], drafter, sample, style))
+                seeded = replace(first, seed=first.seed + count)
+                results[name].append(_act(runtimes[name], drafter, sample, style, seeded))
             if enough():
                 break
     finally:
@@ -144,7 +149,9 @@ def compare(
     return Comparison(samples[:count], results)
 
 
-def _act(runtime: EdgeRuntime, drafter: Drafter, sample: Sample, style: str) -> ActionResult:
+def _act(
+    runtime: EdgeRuntime, drafter: Drafter, sample: Sample, style: str, sampling: Sampling
+) -> ActionResult:
     prompt = build_prompt(sample.instruction, sample.last_action, cast(PromptStyle, style))
     last: tuple[int, ...] = ()
     if sample.last_action:
@@ -152,7 +159,7 @@ def _act(runtime: EdgeRuntime, drafter: Drafter, sample: Sample, style: str) -> 
         if len(drafter.eos_ids) == 1:
             # As on the robot, where the last answer is kept with the token that ended it.
             last += tuple(drafter.eos_ids)
-    return runtime.act(prompt, [sample.jpeg], last)
+    return runtime.act(prompt, [sample.jpeg], last, sampling=sampling)
 
 
 def speedup(comparison: Comparison, slow: str, fast: str) -> Mapping[str, float]:

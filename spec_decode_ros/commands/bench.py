@@ -9,8 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.bench.comparison import Comparison, compare
+from spec_decode_ros.bench.comparison import Comparison, Spread, compare
 from spec_decode_ros.commands._output import write_json
+from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_of
+from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import DEFAULT_PAIR
@@ -31,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--methods",
         nargs="+",
         choices=verified,
-        default=verified,
         metavar="M",
         help="by default all that verify",
     )
@@ -49,7 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pair", default=DEFAULT_PAIR, help="model pair, by name or as a .yaml file (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first room")
+    add_sampling_arguments(parser)
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="of the first room, and of the sampling"
+    )
     parser.add_argument(
         "--plot", metavar="F", help="draw where the milliseconds of a typical action go, at the last link"
     )
@@ -62,8 +66,9 @@ def run(args: argparse.Namespace) -> int:
     frames = SUITES[args.suite] if args.frames is None else args.frames
     if frames < 1:
         raise SpecDecodeError("--frames has to be at least 1")
+    sampling = sampling_of(args, args.seed)
     console = Console(stderr=args.json == "-", highlight=False)
-    results = _measure(args, frames, console)
+    results = _measure(args, frames, sampling, console)
     if args.plot:
         from spec_decode_ros.demo.report import draw_timeline
 
@@ -74,16 +79,28 @@ def run(args: argparse.Namespace) -> int:
             "suite": args.suite,
             "pair": args.pair,
             "mbit": args.mbit,
+            "temperature": sampling.temperature,
+            "sampler": args.sampler,
             "links": [
                 {"rtt_ms": rtt_ms, "frames": len(c.samples), "methods": c.as_dict()}
                 for rtt_ms, c in results.items()
             ],
         }
         write_json(args.json, document)
-    return 0 if all(_agree(comparison) for comparison in results.values()) else 1
+    return 0 if sampling.separate or all(map(_agree, results.values())) else 1
 
 
-def _measure(args: argparse.Namespace, frames: int, console: Console) -> dict[float, Comparison]:
+def _methods(args: argparse.Namespace, sampling: Sampling) -> list[str]:
+    """Those that were asked for, or all that verify and have the sampler."""
+    if args.methods:
+        return args.methods
+    verified = [method for method in METHODS.values() if method.uses_cloud]
+    return [method.name for method in verified if not (sampling.separate and method.drafts_in_cloud_alone)]
+
+
+def _measure(
+    args: argparse.Namespace, frames: int, sampling: Sampling, console: Console
+) -> dict[float, Comparison]:
     from spec_decode_ros.bench.moments import moments
     from spec_decode_ros.models.pair import load_drafter, load_pair_config
     from spec_decode_ros.runtime.process import spawn_server
@@ -109,11 +126,17 @@ def _measure(args: argparse.Namespace, frames: int, console: Console) -> dict[fl
                     samples,
                     drafter,
                     client,
-                    methods=args.methods,
+                    methods=_methods(args, sampling),
                     style=config.prompt,
                     max_tokens=config.max_tokens,
+                    sampling=sampling,
                 )
             _print(console, f"RTT {rtt_ms:g} ms, {args.mbit:g} Mbit/s", results[rtt_ms])
+            if sampling.separate:
+                _print_rejections(console, results[rtt_ms], drafter.model.text.size)
+            else:
+                same = "the same tokens from every method"
+                console.print(same if _agree(results[rtt_ms]) else "the methods differ in their tokens")
     return results
 
 
@@ -140,5 +163,16 @@ def _print(console: Console, title: str, comparison: Comparison) -> None:
             )
         table.add_row(method, *cells)
     console.print(table)
-    same = "the same tokens from every method" if _agree(comparison) else "the methods differ in their tokens"
-    console.print(same)
+
+
+def _print_rejections(console: Console, comparison: Comparison, vocabulary: int) -> None:
+    """What the rejections of separate rejection sampling sent; its tokens differ from method to method."""
+    stats = [result.stats for results in comparison.results.values() for result in results]
+    sizes = [float(found["rejection_bytes"] or 0) for found in stats if found["rejections"]]
+    if not sizes:
+        console.print("nothing was rejected")
+        return
+    console.print(
+        f"{sum(int(found['rejections'] or 0) for found in stats)} rejections, {Spread.of(sizes).median:.0f} bytes "
+        f"each (median); the whole distribution in fp16 has {2 * vocabulary}"
+    )

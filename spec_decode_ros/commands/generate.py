@@ -14,8 +14,8 @@ from typing import Any, cast
 from spec_decode_ros.actions.action import ActionError, parse_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.commands._output import write_json
+from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_of
 from spec_decode_ros.decoding.controller import OBJECTIVES
-from spec_decode_ros.decoding.messages import SAMPLERS, Sampler, Sampling
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
@@ -62,23 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-tokens", type=int, metavar="N", help="longest answer; by default what the pair says"
     )
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy"
-    )
-    parser.add_argument(
-        "--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest; 0 is off"
-    )
-    parser.add_argument(
-        "--top-p", type=float, default=1.0, metavar="P", help="sample within this mass; 1 is off"
-    )
+    add_sampling_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling")
-    parser.add_argument(
-        "--sampler",
-        choices=SAMPLERS,
-        default=Sampler.GUMBEL.value,
-        help="the target's own tokens for a seed (gumbel) or its distribution (rejection, whose seed must not be that "
-        "of the --last-action); %(default)s",
-    )
     parser.add_argument(
         "--endpoint", metavar="URL", help="a verifier that runs already; by default one is started"
     )
@@ -98,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     method = method_named(args.method)
-    sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed, args.sampler)
+    sampling = sampling_of(args, args.seed)
     images = [read_jpeg(path) for path in args.image]
     config = load_pair_config(args.pair)
     resolve_location(config.draft, config.folder)  # fails at once, where loading would take seconds first

@@ -71,6 +71,10 @@ class Method:
     def uses_cloud(self) -> bool:
         return self.server is not None
 
+    @property
+    def drafts_in_cloud_alone(self) -> bool:
+        return self.server is ServerMode.SELF_DRAFT and not self.window
+
 
 WHOLE_ACTION = 64
 """A window that holds any action, so that the edge drafts all of it at once."""

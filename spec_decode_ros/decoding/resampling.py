@@ -17,7 +17,7 @@ def separately(method: Method) -> Method:
 
     Raises SpecDecodeError for a method in which only the server drafts.
     """
-    if method.server is ServerMode.SELF_DRAFT and not method.window:
+    if method.drafts_in_cloud_alone:
         raise SpecDecodeError(
             f"The method {method.name!r} has no rejection sampler, as its draft never leaves the server; use the gumbel "
             "sampler."

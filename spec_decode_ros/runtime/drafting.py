@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from spec_decode_ros.decoding.messages import Sampling
@@ -104,8 +104,12 @@ class DraftingThread:
         began = time.perf_counter()
         session = self._session_for(order.frame)
         sampling = order.frame.sampling
-        draft = session.draft_sampled if sampling.separate else session.draft
-        for made, token in enumerate(draft(order.prefix, sampling), 1):
+        drafted: Iterator[int | DraftedToken] = (
+            session.draft_sampled(order.prefix, sampling)
+            if sampling.separate
+            else session.draft(order.prefix, sampling)
+        )
+        for made, token in enumerate(drafted, 1):
             if order is not self._current:
                 return
             now = time.perf_counter()

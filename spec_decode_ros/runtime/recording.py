@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from spec_decode_ros.actions.action import parse_velocity_prefix
@@ -50,6 +51,7 @@ class Recorder:
         self._first_final_ms: float | None = None
         self._busy_ms = 0.0
         self._passes = 0
+        self._rejections: dict[int, int] = {}  # bytes of the distribution, by the place that was rejected
         self.draft_token_ms: list[float] = []
         """What single tokens took the draft model, those apart that came with a prefill or a rollback."""
         self.step_ms: list[float] = []
@@ -71,6 +73,8 @@ class Recorder:
         end = self.ms(at)
         name = f"{type(message).__name__.lower()} down"
         self._spans.append(("link", name, max(0.0, end - self._one_way_ms), end))
+        if isinstance(message, Committed) and message.sparse:
+            self._rejections[message.position + len(message.tokens)] = len(message.sparse)
         if isinstance(message, Committed) and message.passes > self._passes:
             self._cloud_worked(message, end - self._one_way_ms)
 
@@ -101,6 +105,7 @@ class Recorder:
         counts: Counts = done.counts
         end, count, first = self.ms(at), len(done.tokens), self._first_final_ms
         acted = self._first_action_ms
+        token_ms = statistics.fmean(self.draft_token_ms) if self.draft_token_ms else 0.0
         if acted is None and done.complete:
             acted = end
         return {
@@ -125,6 +130,10 @@ class Recorder:
             "foresights_right": counts.foresights_right,
             "preempted": counts.preempted,
             "preempted_used": counts.preempted_used,
+            "preempted_saved_ms": counts.preempted_used * token_ms,
+            "preempted_wasted_ms": (counts.preempted - counts.preempted_used) * token_ms,
+            "rejections": len(self._rejections),
+            "rejection_bytes": statistics.fmean(self._rejections.values()) if self._rejections else None,
             "rtt_ms": self._rtt_ms,
         }
 
