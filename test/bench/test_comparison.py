@@ -8,6 +8,7 @@ import pytest
 
 from spec_decode_ros.bench import comparison as module
 from spec_decode_ros.bench.comparison import Comparison, Sample, Spread, compare, speedup
+from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime.edge import ActionResult
 from spec_decode_ros.runtime.recording import METRICS
@@ -28,20 +29,20 @@ class Codec:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, tuple[int, ...]]]:
-    """What was decoded, in order: method, prompt, last tokens."""
-    made: list[tuple[str, str, tuple[int, ...]]] = []
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, tuple[int, ...], int]]:
+    """What was decoded, in order: method, prompt, last tokens, seed."""
+    made: list[tuple[str, str, tuple[int, ...], int]] = []
 
     class Runtime:
         def __init__(self, drafter, client, name, **_):
             self.name = name
 
-        def act(self, prompt, images, last=()):
-            made.append((self.name, prompt, last))
+        def act(self, prompt, images, last=(), sampling=None):
+            made.append((self.name, prompt, last, sampling.seed))
             return result(ttva_ms=100.0 if self.name == "cloud" else 50.0)
 
         def close(self):
-            made.append((self.name, "closed", ()))
+            made.append((self.name, "closed", (), 0))
 
     monkeypatch.setattr(module, "EdgeRuntime", Runtime)
     return made
@@ -60,8 +61,14 @@ def test_the_order_alternates_and_every_method_sees_every_sample(calls):
 
 def test_the_last_action_is_in_the_prompt_and_is_a_draft(calls):
     compare(SAMPLES[:2], Codec(), None, methods=("auto",), warm_up=0)
-    assert calls[0][1:] == ("go | last none", ())
-    assert calls[1][1:] == ("go | last vx 0.4 wz", (2, 3, 2, 9))
+    assert calls[0][1:3] == ("go | last none", ())
+    assert calls[1][1:3] == ("go | last vx 0.4 wz", (2, 3, 2, 9))
+
+
+def test_every_sample_has_a_seed_of_its_own_and_every_method_the_same(calls):
+    compare(SAMPLES, Codec(), None, warm_up=0, sampling=Sampling(1.0, seed=7))
+    seeds = [seed for _, prompt, _, seed in calls if prompt != "closed"]
+    assert seeds[::2] == seeds[1::2] and len(set(seeds)) == 3
 
 
 def test_warm_up_is_not_measured_and_enough_is_enough(calls):
