@@ -45,6 +45,7 @@ SETTLE_S = 0.8
 
 WALK_KP, WALK_KD = 20.0, 0.5
 HOLD_KP, HOLD_KD = 40.0, 1.0
+DAMP_KD = 3.0
 SIT_POSE = np.array([0.0, 1.36, -2.60] * 4)
 
 FALLEN_TILT_RAD = math.radians(50.0)
@@ -111,6 +112,7 @@ class Go2:
         self._idle_s = 0.0
         self._sitting = False
         self._lowered = False
+        self._limp = False
         self._posture_from = DEFAULT_POSE.copy()
         self._posture_s = POSTURE_S
         self._touched: tuple[str, ...] = ()
@@ -131,12 +133,18 @@ class Go2:
         self._wanted = np.clip((vx, wz), -MAX_COMMAND, MAX_COMMAND)
 
     def stand_up(self) -> None:
-        """Rise from sitting; nothing happens to a robot that stands."""
-        self._sitting = False
+        """Rise from sitting or from where it sank down; nothing happens to a robot that stands."""
+        self._sitting = self._limp = False
 
     def sit_down(self) -> None:
         """Stop, and once it stands still lie down on the belly; nothing happens to a robot that sits."""
         self._sitting = True
+
+    def damp(self) -> None:
+        """Let go: the joints only brake, so that the robot sinks to the ground wherever it is."""
+        self._limp = self._sitting = self._lowered = True
+        self._posture_s, self._hold = POSTURE_S, 1.0
+        self._command[:] = 0.0
 
     # ---------------------------------------------------------------- time
 
@@ -156,6 +164,8 @@ class Go2:
         self._touched = tuple(sorted(touched))
 
     def _choose_target(self) -> tuple[NDArray[np.float64], tuple[float, float]]:
+        if self._limp:
+            return self.data.qpos[self._qpos].copy(), (0.0, DAMP_KD)
         if self._changes_posture():
             return self._posture_target(), (HOLD_KP, HOLD_KD)
         step = ACCELERATION * CONTROL_PERIOD_S

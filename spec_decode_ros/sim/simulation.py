@@ -101,7 +101,7 @@ class Simulation:
         self.robot.set_velocity(vx, wz)
 
     def set_posture(self, posture: str) -> None:
-        """Carry out ``stand up`` or ``sit down``.
+        """Carry out ``stand up``, ``sit down`` or ``damp`` (let go of all joints).
 
         Raises:
             SpecDecodeError: for any other posture.
@@ -110,8 +110,10 @@ class Simulation:
             self.robot.stand_up()
         elif posture == "sit down":
             self.robot.sit_down()
+        elif posture == "damp":
+            self.robot.damp()
         else:
-            raise SpecDecodeError(f"no posture {posture!r}: use 'stand up' or 'sit down'")
+            raise SpecDecodeError(f"no posture {posture!r}: use 'stand up', 'sit down' or 'damp'")
 
     def _control_period(self) -> None:
         self.robot.step()
