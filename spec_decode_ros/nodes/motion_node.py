@@ -5,6 +5,7 @@ The rules are in :mod:`spec_decode_ros.robots.guard`; here are the topics, the c
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -54,6 +55,10 @@ PARAMETERS = (
     Parameter(
         "max_aw", _LIMITS.max_aw, "rad/s², largest change of turn rate; a stop is immediate", 0.01, 40.0
     ),
+    Parameter(
+        "max_jx", _LIMITS.max_jx, "m/s³, largest change of acceleration; a stop is immediate", 0.1, 1e5
+    ),
+    Parameter("max_jw", _LIMITS.max_jw, "rad/s³, the same of turning; a stop is immediate", 0.1, 1e5),
     Parameter("watchdog_s", _LIMITS.watchdog_s, "s without a fresh action until the robot stops", 0.01, 0.5),
     Parameter("max_age_s", _LIMITS.max_age_s, "s since the frame until an action is stale", 0.01, 10.0),
     Parameter("max_future_s", _LIMITS.max_future_s, "s that a stamp may be ahead of the clock", 0.0, 1.0),
@@ -70,7 +75,7 @@ def limits_from(values: Mapping[str, Any]) -> MotionLimits:
 
 
 class MotionNode(Node):
-    """Subscribes action/verified, action/draft, action/posture and command; publishes cmd_vel and posture."""
+    """Subscribes action/verified, /draft, /unverified and /posture, and command; publishes cmd_vel and posture."""
 
     def __init__(self) -> None:
         super().__init__("motion_node")
@@ -83,20 +88,28 @@ class MotionNode(Node):
         stamped = self._settings["stamped"]
         self._cmd_vel = self.create_publisher(TwistStamped if stamped else Twist, "cmd_vel", LATEST)
         self._posture = self.create_publisher(String, "posture", EVENTS)
-        self.create_subscription(TwistStamped, "action/verified", lambda m: self._on_action(m, True), LATEST)
-        self.create_subscription(TwistStamped, "action/draft", lambda m: self._on_action(m, False), LATEST)
+        for topic, verified, awaited in (
+            ("action/verified", True, False),
+            ("action/draft", False, True),
+            ("action/unverified", False, False),
+        ):
+            on_action = functools.partial(self._on_action, verified=verified, awaited=awaited)
+            self.create_subscription(TwistStamped, topic, on_action, LATEST)
         self.create_subscription(String, "action/posture", self._on_posture, EVENTS)
         self.create_subscription(String, "command", self._on_command, EVENTS)
         self.create_service(Trigger, "~/emergency_stop", self._on_emergency_stop)
         self.create_service(Trigger, "~/release", self._on_release)
         # Steady, so that velocities go on and actions expire where the ROS clock stands still.
-        self.create_timer(1.0 / self._settings["rate"], self._tick, clock=steady_clock())
+        steady = steady_clock()
+        self.create_timer(1.0 / self._settings["rate"], self._tick, clock=steady)
+        # Between two ticks an action would outlive its time; this one strikes when it is over.
+        self._expiry = self.create_timer(1.0, self._tick, clock=steady)
         self._diagnostics = Diagnostics(self, "motion", self._health)
         self.get_logger().info("ready: nothing moves before the first action")
 
     # -- in -------------------------------------------------------------------------------------------------
 
-    def _on_action(self, message: TwistStamped, verified: bool) -> None:
+    def _on_action(self, message: TwistStamped, verified: bool, awaited: bool) -> None:
         twist = message.twist
         others = (twist.linear.y, twist.linear.z, twist.angular.x, twist.angular.y)
         if any(value != 0.0 for value in others):  # true for NaN as well
@@ -111,6 +124,7 @@ class MotionNode(Node):
                 now=time.monotonic(),
                 clock=clock_seconds(self),
                 verified=verified,
+                awaited=awaited,
                 duration_s=self._settings["action_s"],
             )
         self._note(verdict)
@@ -122,6 +136,8 @@ class MotionNode(Node):
             self.get_logger().warning(f"refused: {verdict.reason}", throttle_duration_sec=2.0)
         if verdict.stopped:
             self._tick()
+        else:
+            self._set_expiry()
 
     def _on_posture(self, message: String) -> None:
         posture = message.data
@@ -145,6 +161,7 @@ class MotionNode(Node):
             self._tick()
         else:
             self._guard.lift(OPERATOR, clock=clock_seconds(self))
+            self._guard.new_command()
 
     def _on_emergency_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._guard.emergency_stop("asked for by service")
@@ -174,11 +191,20 @@ class MotionNode(Node):
             self._guard.set_limits(limits)
         self._output = self._guard.step(now=time.monotonic(), clock=clock_seconds(self))
         self._send(self._output.vx, self._output.wz)
+        self._set_expiry()
         shown = (self._output.state, self._output.reason)
         if shown != self._shown:
             self._shown = shown
             if self._output.state in _LEVELS:
                 self.get_logger().info(f"{self._output.state.value}: {self._output.reason}")
+
+    def _set_expiry(self) -> None:
+        ends = self._guard.next_expiry
+        if ends is None:
+            self._expiry.cancel()
+        else:
+            self._expiry.timer_period_ns = max(1_000_000, round((ends - time.monotonic()) * 1e9) + 100_000)
+            self._expiry.reset()
 
     def _send(self, vx: float, wz: float) -> None:
         if self._settings["stamped"]:

@@ -6,7 +6,8 @@ rate what to send (:meth:`~MotionGuard.step`). It trusts nothing that it is give
 
 *Magnitude.* Every velocity that comes out is within :class:`MotionLimits`.
 
-*Acceleration.* Between two steps a velocity changes by no more than its acceleration limit allows, with one
+*Acceleration and jerk.* Between two steps a velocity changes by no more than its acceleration limit allows, and
+its acceleration by no more than the jerk limit allows (see :mod:`~spec_decode_ros.robots.ramp`), with one
 exception: **a zero is never delayed**. Where a component of the wanted velocity is zero, that component is
 zero in the very next step. Stopping late is worse than stopping hard, and a walking controller decelerates
 the body itself. So braking to a lower speed is smooth, stopping is at once.
@@ -24,6 +25,11 @@ stamp is.
 still valid verified action also asks for, in the same direction, is not reduced; so a confirmed walk does
 not stutter with every draft.
 
+*Advances.* A draft whose verdict is still awaited is an advance on that verdict, and nobody gets two of them: it
+runs no longer than the last verified action does, so a robot whose verdicts stay away stops as soon as one
+whose actions stay away. Only after :meth:`~MotionGuard.new_command` may one draft set a standing robot in motion,
+for one action's time.
+
 *Bad input.* NaN, infinities, non-numbers and text that is not an action stop the robot and say why.
 
 *Holds.* An emergency stop latches until :meth:`~MotionGuard.release`. The operator's ``stop`` and sitting
@@ -31,8 +37,8 @@ down hold the robot in the same way, each until it is lifted. No action from bef
 out after it.
 
 *Clocks.* ``now`` drives expiry and ramps and should be monotonic; ``clock`` is the clock of the stamps and
-is ``now`` if not given. If either runs backwards, the robot stops and waits for an action stamped by the
-new time.
+is ``now`` if not given. If either runs backwards, or ``clock`` leaps ahead of ``now``, the robot stops and waits
+for an action stamped by the new time.
 """
 
 from __future__ import annotations
@@ -43,12 +49,16 @@ from dataclasses import dataclass
 
 from spec_decode_ros.actions.action import Action, ActionError, parse_action
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.robots.ramp import Ramp
 
 MAX_WATCHDOG_S = 0.5
 """Seconds; no configuration lets an action live longer than this."""
 
 MAX_STEP_S = 0.1
 """Seconds of acceleration that one step may make up for when steps were missed."""
+
+MAX_CLOCK_LEAP_S = 0.5
+"""Seconds that the clock of the stamps may gain on the monotonic one between two looks at both."""
 
 EMERGENCY = "emergency stop"
 OPERATOR = "operator"
@@ -68,6 +78,8 @@ class MotionLimits:
         max_wz: rad/s, largest turn rate.
         max_ax: m/s², largest change of ``vx`` (a stop excepted).
         max_aw: rad/s², largest change of ``wz`` (a stop excepted).
+        max_jx: m/s³, largest change of the acceleration of ``vx`` (a stop excepted).
+        max_jw: rad/s³, largest change of the acceleration of ``wz`` (a stop excepted).
         watchdog_s: seconds without a fresh action after which the robot stops, above 0 and at most 0.5.
         max_age_s: seconds since the camera frame after which an action is refused as stale.
         max_future_s: seconds by which a stamp may be ahead of the clock (clocks are never quite equal).
@@ -78,6 +90,8 @@ class MotionLimits:
     max_wz: float = 1.0
     max_ax: float = 2.0
     max_aw: float = 4.0
+    max_jx: float = 20.0
+    max_jw: float = 40.0
     watchdog_s: float = 0.5
     max_age_s: float = 1.5
     max_future_s: float = 0.1
@@ -89,6 +103,8 @@ class MotionLimits:
             ("max_wz", 0.0, 4.0),
             ("max_ax", 0.01, 20.0),
             ("max_aw", 0.01, 40.0),
+            ("max_jx", 0.1, 1e5),
+            ("max_jw", 0.1, 1e5),
             ("watchdog_s", 0.01, MAX_WATCHDOG_S),
             ("max_age_s", 0.01, 10.0),
             ("max_future_s", 0.0, 1.0),
@@ -155,7 +171,9 @@ class MotionGuard:
         self._now: float | None = None
         self._clock: float | None = None
         self._stepped: float | None = None
-        self._out = (0.0, 0.0)
+        self._vx, self._wz = Ramp(), Ramp()
+        self._advance_until = -math.inf  # until when drafts may run whose verdict is awaited
+        self._may_begin = True  # whether such a draft may set the robot in motion
         self._state = MotionState.IDLE
         self._reason = "no action yet"
 
@@ -183,6 +201,7 @@ class MotionGuard:
         stamp: float,
         now: float,
         verified: bool,
+        awaited: bool = False,
         duration_s: float | None = None,
         clock: float | None = None,
     ) -> Verdict:
@@ -194,6 +213,7 @@ class MotionGuard:
             stamp: seconds, when the frame behind the action was taken, on ``clock``.
             now: seconds, monotonic.
             verified: whether the target model has confirmed it.
+            awaited: whether it is an advance on a verdict to come; of no meaning where it is verified.
             duration_s: seconds that it lasts from now; the watchdog's time if None, and never longer.
             clock: seconds on the clock of the stamps; ``now`` if None.
         """
@@ -222,6 +242,15 @@ class MotionGuard:
         until = now + lasts
         if (stamp, verified) == self._newest:
             until = min(until, self._newest_until)
+        if verified:
+            self._advance_until = until
+        elif awaited:
+            if now >= self._advance_until:
+                if not self._may_begin:
+                    return Verdict(False, "the verdict on the last draft is still awaited")
+                self._advance_until = until
+            self._may_begin = False
+            until = min(until, self._advance_until)
         limits = self._limits
         active = _Active(_clamp(vx, limits.max_vx), _clamp(wz, limits.max_wz), until)
         if verified:
@@ -230,6 +259,11 @@ class MotionGuard:
             self._draft = active
         self._newest, self._newest_until = (stamp, verified), until
         return Verdict(True, "verified action" if verified else "unverified action")
+
+    def new_command(self) -> None:
+        """The operator wants something new: the next draft may set the robot in motion before its verdict."""
+        if not self._holds:
+            self._may_begin = True
 
     def command_text(
         self, text: str, *, stamp: float, now: float, verified: bool, clock: float | None = None
@@ -259,6 +293,7 @@ class MotionGuard:
     def hold(self, name: str, reason: str) -> None:
         """Zero from the next step on until :meth:`lift` with the same name."""
         self._holds[name] = reason
+        self._advance_until, self._may_begin = -math.inf, False
         self._stop(reason)
 
     def lift(self, name: str, *, clock: float) -> bool:
@@ -272,6 +307,11 @@ class MotionGuard:
         self._stop("released, waiting for a new action")
         return True
 
+    @property
+    def next_expiry(self) -> float | None:
+        """When, on the monotonic clock, the next of the present actions ends; a step then is a step in time."""
+        return min((active.until for active in (self._verified, self._draft) if active), default=None)
+
     # -- velocities out -------------------------------------------------------------------------------------
 
     def step(self, *, now: float, clock: float | None = None) -> MotionOutput:
@@ -279,17 +319,14 @@ class MotionGuard:
         clock = now if clock is None else clock
         if not (_is_finite(now) and _is_finite(clock)):
             self._stop(f"the clock reads {now!r}, {clock!r}; the robot stops")
-            return self._emit(0.0, 0.0)
+            return self._emit(0.0, 0.0, 0.0)
         if not self._keep_time(now, clock):
             self._stepped = now
-            return self._emit(0.0, 0.0)
+            return self._emit(0.0, 0.0, 0.0)
         elapsed = 0.0 if self._stepped is None else min(max(now - self._stepped, 0.0), MAX_STEP_S)
         self._stepped = now
         vx, wz = self._wanted(now)
-        return self._emit(
-            _ramp(self._out[0], vx, self._limits.max_ax * elapsed),
-            _ramp(self._out[1], wz, self._limits.max_aw * elapsed),
-        )
+        return self._emit(vx, wz, elapsed)
 
     def _wanted(self, now: float) -> tuple[float, float]:
         if self._holds:
@@ -310,9 +347,14 @@ class MotionGuard:
             return verified.vx, verified.wz
         return 0.0, 0.0
 
-    def _emit(self, vx: float, wz: float) -> MotionOutput:
-        self._out = (vx, wz)
-        return MotionOutput(vx, wz, self._state, self._reason)
+    def _emit(self, vx: float, wz: float, elapsed: float) -> MotionOutput:
+        limits = self._limits
+        return MotionOutput(
+            _clamp(self._vx.step(vx, elapsed, limits.max_ax, limits.max_jx), limits.max_vx),
+            _clamp(self._wz.step(wz, elapsed, limits.max_aw, limits.max_jw), limits.max_wz),
+            self._state,
+            self._reason,
+        )
 
     # -- rules ----------------------------------------------------------------------------------------------
 
@@ -342,16 +384,21 @@ class MotionGuard:
         return None
 
     def _keep_time(self, now: float, clock: float) -> bool:
-        """Note the time; False if a clock ran backwards, and then nothing from before it counts any more."""
-        backwards = (self._now is not None and now < self._now) or (
-            self._clock is not None and clock < self._clock
-        )
+        """Note the time; False if a clock jumped, and then nothing from before it counts any more."""
+        last_now, last_clock = self._now, self._clock
         self._now, self._clock = now, clock
-        if backwards:
-            self._newest = None
-            self._not_before = clock
-            self._stop("the clock ran backwards; waiting for a new action")
-        return not backwards
+        if last_now is None or last_clock is None:
+            return True
+        if now < last_now or clock < last_clock:
+            jump = "ran backwards"
+        elif (clock - last_clock) - (now - last_now) > MAX_CLOCK_LEAP_S:
+            jump = "leapt ahead"
+        else:
+            return True
+        self._newest = None
+        self._not_before = clock
+        self._stop(f"the clock {jump}; waiting for a new action")
+        return False
 
     def _refuse_and_stop(self, reason: str) -> Verdict:
         self._stop(reason)
@@ -388,11 +435,3 @@ def _reduce(draft: float, verified: float, factor: float) -> float:
     """A draft at ``factor``, or as far as a verified action in the same direction goes, if that is more."""
     confirmed = min(abs(draft), abs(verified)) if draft * verified > 0.0 else 0.0
     return math.copysign(max(abs(draft) * factor, confirmed), draft)
-
-
-def _ramp(last: float, wanted: float, most: float) -> float:
-    if wanted == 0.0:
-        return 0.0
-    if abs(wanted - last) <= most:
-        return wanted
-    return last + math.copysign(most, wanted - last)

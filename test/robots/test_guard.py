@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -20,10 +21,10 @@ TICK = 1 / 16  # s; a power of two, so that sums of it are exact
 
 
 class Drive:
-    """A guard with a clock of its own, stepped at 16 Hz."""
+    """A guard with a clock of its own, stepped at 16 Hz; its jerk is as good as unlimited unless asked for."""
 
     def __init__(self, **limits: float) -> None:
-        self.guard = MotionGuard(MotionLimits(**limits))
+        self.guard = MotionGuard(MotionLimits(**{"max_jx": 1e5, "max_jw": 1e5, **limits}))
         self.now = 128.0
         self.step()
 
@@ -324,6 +325,8 @@ def test_missed_steps_do_not_add_up_to_a_jump():
         ("watchdog_s", 0.0),
         ("max_vx", -1.0),
         ("max_ax", 0.0),
+        ("max_jx", 0.0),
+        ("max_jw", math.inf),
         ("unverified_factor", 1.1),
         ("max_vx", math.nan),
         ("max_vx", math.inf),
@@ -346,3 +349,87 @@ def test_new_limits_stop_the_robot_first():
     drive.tick()
     drive.command(0.8, 0.0)
     assert drive.tick(4).vx == 0.1
+
+
+def test_the_acceleration_itself_builds_up_within_the_jerk_limit():
+    drive = Drive(max_ax=2.0, max_jx=8.0)
+    drive.command(0.8, 0.0)
+    speeds = [0.0, *(drive.tick().vx for _ in range(6))]
+    rates = [0.0, *((new - old) / TICK for old, new in itertools.pairwise(speeds))]
+    assert rates[:5] == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0])
+    assert all(abs(new - old) <= 8.0 * TICK + 1e-9 for old, new in itertools.pairwise(rates))
+    assert max(rates) == 2.0
+
+
+def test_a_stop_is_not_limited_in_jerk():
+    drive = Drive(max_jx=1.0, max_jw=1.0)
+    drive.command(0.8, 1.0)
+    for _ in range(30):
+        drive.command(0.8, 1.0)
+        assert drive.tick().moves
+    drive.command(0.0, 0.0)
+    assert not drive.step().moves
+
+
+def walk_to_standstill(drive: Drive, verified: bool = False, awaited: bool = True) -> int:
+    """Ticks that a robot moves for while one awaited draft follows the other; at most 40."""
+    for tick in range(40):
+        drive.command(0.8, 0.0, verified=verified, awaited=awaited)
+        if not drive.tick().moves:
+            return tick
+    return 40
+
+
+def test_drafts_whose_verdicts_stay_away_move_the_robot_no_longer_than_one_action():
+    drive = Drive(watchdog_s=0.5)
+    assert walk_to_standstill(drive) == 7
+    assert walk_to_standstill(drive) == 0, "a verdict must come first"
+    assert "awaited" in drive.command(0.8, 0.0, verified=False, awaited=True).reason
+    drive.command(0.8, 0.0)
+    assert walk_to_standstill(drive) == 7
+
+
+def test_a_draft_may_begin_a_motion_once_for_every_command():
+    drive = Drive()
+    drive.command(0.8, 0.0)
+    drive.tick(20)
+    drive.guard.new_command()
+    assert walk_to_standstill(drive) == 7
+    drive.guard.emergency_stop()
+    drive.guard.new_command()
+    drive.guard.release(clock=drive.now)
+    assert walk_to_standstill(drive) == 0, "a command that was given while the robot was held"
+
+
+def test_unverified_actions_that_await_no_verdict_go_on_for_as_long_as_they_come():
+    assert walk_to_standstill(Drive(), awaited=False) == 40
+
+
+def test_the_next_expiry_is_when_a_step_stops_the_robot():
+    drive = Drive()
+    assert drive.guard.next_expiry is None
+    drive.command(0.4, 0.0, duration_s=0.3)
+    drive.tick(2)
+    ends = drive.guard.next_expiry
+    assert ends == pytest.approx(128.3)
+    assert drive.guard.step(now=ends - 1e-6).moves
+    assert not drive.guard.step(now=ends).moves
+    assert drive.guard.next_expiry is None
+
+
+def test_a_clock_that_leaps_ahead_stops_the_robot_until_a_frame_of_the_new_time_comes():
+    guard = MotionGuard()
+    guard.step(now=100.0, clock=5000.0)
+    guard.command(0.4, 0.0, stamp=5000.0, now=100.0, clock=5000.0, verified=True)
+    assert guard.step(now=100.05, clock=5000.05).moves
+    out = guard.step(now=100.1, clock=5001.0)
+    assert not out.moves
+    assert "leapt" in out.reason
+    assert not guard.command(0.4, 0.0, stamp=5000.9, now=100.2, clock=5001.1, verified=True).accepted
+    assert guard.command(0.4, 0.0, stamp=5001.1, now=100.2, clock=5001.1, verified=True).accepted
+
+
+def test_a_process_that_was_stopped_for_a_while_has_seen_no_leap():
+    guard = MotionGuard()
+    guard.step(now=100.0, clock=5000.0)
+    assert guard.step(now=160.0, clock=5060.0).state is MotionState.IDLE
