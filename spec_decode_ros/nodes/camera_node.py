@@ -1,9 +1,13 @@
-"""Frames from a folder of pictures, a video file or a camera device, as a robot's head camera publishes them."""
+"""Frames from a Go2's front camera, a camera device, a video file or a folder of pictures, for the rest to see."""
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import NoReturn
 
+from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 
@@ -22,11 +26,20 @@ from spec_decode_ros.nodes.common import (
     steady_clock,
 )
 from spec_decode_ros.robots.frames import open_source
+from spec_decode_ros.robots.go2_camera import Go2Camera
+from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
+
+GO2 = "go2"
 
 PARAMETERS = (
     Parameter(
-        "source", "", "folder of pictures, picture, video file, or camera such as /dev/video0", fixed=True
+        "source",
+        "",
+        "go2 (the robot's own camera), or folder of pictures, picture, video file, camera such as /dev/video0",
+        fixed=True,
     ),
+    Parameter("network_interface", "", "that the Go2 is plugged into, such as eth0; empty: any", fixed=True),
+    Parameter("dds_domain", 0, "of the Go2's own DDS, not of ROS", 0, MAX_DOMAIN, fixed=True),
     Parameter("rate", 10.0, "Hz, frames published a second", 0.1, 60.0, fixed=True),
     Parameter("loop", True, "begin anew at the end of the pictures or of the video", fixed=True),
     Parameter("max_width", 0, "pixels, wider frames are scaled down; 0: leave them", 0, 4096, fixed=True),
@@ -40,40 +53,85 @@ class CameraNode(Node):
 
     def __init__(self) -> None:
         super().__init__("camera_node")
-        settings = Settings(self, PARAMETERS)
+        self._settings = settings = Settings(self, PARAMETERS)
         self._source, self._frame_id = settings["source"], settings["frame_id"]
-        self._frames = open_source(self._source, settings["loop"], settings["max_width"], settings["quality"])
         self._count = 0
         self._health_now = Health(OK, "no frame yet", {"source": self._source})
         self._publisher = self.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME)
-        self._timer = self.create_timer(1.0 / settings["rate"], self._publish, clock=steady_clock())
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        if self._source == GO2:
+            self._start_go2()
+        else:
+            self._start_source()
         self._diagnostics = Diagnostics(self, "camera", lambda: self._health_now)
         self.get_logger().info(f"ready: frames from {self._source} at {settings['rate']:g} Hz")
 
-    def _publish(self) -> None:
-        values: dict[str, object] = {"source": self._source}
-        try:
-            jpeg = next(self._frames)
-        except StopIteration:
-            self._end(Health(WARN, "the source has ended", {**values, "frames": self._count}))
-            return
-        except SpecDecodeError as error:
-            self._end(Health(ERROR, str(error), {**values, "frames": self._count}))
-            return
+    def _publish(self, jpeg: bytes, stamp: Time) -> None:
         message = compressed(jpeg)
-        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.stamp = stamp
         message.header.frame_id = self._frame_id
         self._publisher.publish(message)
         self._count += 1
-        self._health_now = Health(OK, "publishing", {**values, "frames": self._count, "bytes": len(jpeg)})
+        self._health_now = self._health(OK, "publishing", bytes=len(jpeg))
+
+    def _health(self, level: bytes, message: str, **values: object) -> Health:
+        return Health(level, message, {"source": self._source, "frames": self._count, **values})
+
+    # -- files and devices ----------------------------------------------------------------------------------
+
+    def _start_source(self) -> None:
+        settings = self._settings
+        self._frames = open_source(self._source, settings["loop"], settings["max_width"], settings["quality"])
+        self._timer = self.create_timer(1.0 / settings["rate"], self._publish_next, clock=steady_clock())
+
+    def _publish_next(self) -> None:
+        try:
+            jpeg = next(self._frames)
+        except StopIteration:
+            self._end(self._health(WARN, "the source has ended"))
+        except SpecDecodeError as error:
+            self._end(self._health(ERROR, str(error)))
+        else:
+            self._publish(jpeg, self.get_clock().now().to_msg())
 
     def _end(self, health: Health) -> None:
         self._timer.cancel()
         self._health_now = health
         self.get_logger().warning(health.message)
 
+    # -- the Go2 --------------------------------------------------------------------------------------------
+
+    def _start_go2(self) -> None:
+        settings = self._settings
+        camera = Go2Camera(
+            settings["dds_domain"], settings["network_interface"], settings["max_width"], settings["quality"]
+        )
+        # In a thread of its own, because a robot that is gone keeps its caller waiting.
+        self._thread = threading.Thread(target=self._watch, args=(camera,), name="go2 camera", daemon=True)
+        self._thread.start()
+
+    def _watch(self, camera: Go2Camera) -> None:
+        period_s = 1.0 / self._settings["rate"]
+        due = time.monotonic()
+        while not self._closing.is_set():
+            try:
+                picture = camera.look()
+                if picture is not None:
+                    age = Duration(seconds=time.monotonic() - picture.asked)
+                    self._publish(picture.jpeg, (self.get_clock().now() - age).to_msg())
+            except SpecDecodeError as error:
+                self._health_now = self._health(ERROR, str(error))
+                self.get_logger().warning(str(error), throttle_duration_sec=10.0)
+            due = max(due + period_s, time.monotonic())
+            self._closing.wait(due - time.monotonic())
+
     def close(self) -> None:
         """Let go of the camera or the file."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(2.0)
+            return
         close = getattr(self._frames, "close", None)
         if close is not None:
             close()

@@ -1,6 +1,7 @@
 """The node between any model and the legs: actions in, guarded velocities out at a fixed rate.
 
-The rules are in :mod:`spec_decode_ros.robots.guard`; here are the topics, the clocks and the services.
+The rules are in :mod:`spec_decode_ros.robots.guard`; here are the topics, the clocks and the services. Velocities go
+to the topic ``cmd_vel``, and with the parameter ``robot: go2`` to Unitree's sport service as well.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from spec_decode_ros.nodes.common import (
     seconds,
     steady_clock,
 )
+from spec_decode_ros.nodes.go2_link import GO2, Go2Link
+from spec_decode_ros.nodes.go2_link import PARAMETERS as ROBOT_PARAMETERS
 from spec_decode_ros.robots.guard import (
     EMERGENCY,
     OPERATOR,
@@ -63,6 +66,7 @@ PARAMETERS = (
     Parameter("max_age_s", _LIMITS.max_age_s, "s since the frame until an action is stale", 0.01, 10.0),
     Parameter("max_future_s", _LIMITS.max_future_s, "s that a stamp may be ahead of the clock", 0.0, 1.0),
     Parameter("unverified_factor", _LIMITS.unverified_factor, "speed of drafts, 0: not at all", 0.0, 1.0),
+    *ROBOT_PARAMETERS,
 )
 
 _LIMIT_NAMES = tuple(MotionLimits.__dataclass_fields__)
@@ -88,6 +92,9 @@ class MotionNode(Node):
         stamped = self._settings["stamped"]
         self._cmd_vel = self.create_publisher(TwistStamped if stamped else Twist, "cmd_vel", LATEST)
         self._posture = self.create_publisher(String, "posture", EVENTS)
+        self._go2: Go2Link | None = None
+        if self._settings["robot"] == GO2:
+            self._go2 = Go2Link(self, self._settings, self._stop_in_emergency)
         for topic, verified, awaited in (
             ("action/verified", True, False),
             ("action/draft", False, True),
@@ -154,6 +161,8 @@ class MotionNode(Node):
             self._guard.lift(SITTING, clock=clock_seconds(self))
         self._tick()
         self._posture.publish(message)
+        if self._go2:
+            self._go2.posture(posture)
 
     def _on_command(self, message: String) -> None:
         if is_stop(message.data):
@@ -164,12 +173,17 @@ class MotionNode(Node):
             self._guard.new_command()
 
     def _on_emergency_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._guard.emergency_stop("asked for by service")
-        self._tick()
-        self.get_logger().error("emergency stop: latched until ~/release is called")
+        self._stop_in_emergency()
         response.success = True
         response.message = "stopped and latched; call ~/release to let the robot move again"
         return response
+
+    def _stop_in_emergency(self) -> None:
+        self._guard.emergency_stop("asked for by service")
+        self._tick()
+        if self._go2:
+            self._go2.stop()
+        self.get_logger().error("emergency stop: latched until ~/release is called")
 
     def _on_release(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._guard.release(clock=clock_seconds(self))
@@ -216,6 +230,8 @@ class MotionNode(Node):
             message = twist = Twist()
         twist.linear.x, twist.angular.z = vx, wz
         self._cmd_vel.publish(message)
+        if self._go2:
+            self._go2.move(vx, wz)
 
     def _health(self) -> Health:
         out = self._output
@@ -239,6 +255,8 @@ class MotionNode(Node):
         for _ in range(3):
             self._send(0.0, 0.0)
             time.sleep(0.02)
+        if self._go2:
+            self._go2.close()
 
 
 def main(args: list[str] | None = None) -> NoReturn:

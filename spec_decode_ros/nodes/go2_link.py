@@ -1,0 +1,146 @@
+"""A Go2 behind the motion node: its parameters, odometry, diagnostics, and the service that lets its joints go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.nodes.common import (
+    ERROR,
+    LATEST,
+    OK,
+    WARN,
+    Diagnostics,
+    Health,
+    Parameter,
+    steady_clock,
+)
+from spec_decode_ros.robots.go2 import Go2, Go2Options
+from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
+
+NONE, GO2 = "none", "go2"
+
+PARAMETERS = (
+    Parameter(
+        "robot",
+        NONE,
+        "go2: drive Unitree's sport service too; none: cmd_vel only",
+        choices=(NONE, GO2),
+        fixed=True,
+    ),
+    Parameter("network_interface", "", "that the Go2 is plugged into, such as eth0; empty: any", fixed=True),
+    Parameter("dds_domain", 0, "of the Go2's own DDS, not of ROS", 0, MAX_DOMAIN, fixed=True),
+    Parameter("obstacle_avoidance", False, "let the Go2 avoid obstacles by itself"),
+    Parameter(
+        "odom_rate", 20.0, "Hz, odometry messages a second from the Go2's own state", 1.0, 50.0, fixed=True
+    ),
+)
+
+
+class Go2Link:
+    """Drives the robot, publishes odom, and offers ``~/damp``.
+
+    Args:
+        node: the motion node.
+        settings: its parameters.
+        emergency_stop: called before the joints are let go.
+    """
+
+    def __init__(self, node: Node, settings: Mapping[str, Any], emergency_stop: Callable[[], None]) -> None:
+        self._node, self._settings, self._emergency_stop = node, settings, emergency_stop
+        # Longer than some of the guard's ticks, and never longer than its longest watchdog.
+        silence_s = min(0.45, max(0.25, 2.5 / settings["rate"]))
+        self._robot = Go2(
+            Go2Options(
+                settings["network_interface"],
+                settings["dds_domain"],
+                settings["obstacle_avoidance"],
+                silence_s,
+            )
+        )
+        self._heard: float | None = None
+        self._said = ""
+        self._odom = node.create_publisher(Odometry, "odom", LATEST)
+        self._damp = node.create_service(Trigger, "~/damp", self._on_damp)
+        self._timer = node.create_timer(
+            1.0 / settings["odom_rate"], self._publish_odometry, clock=steady_clock()
+        )
+        self._diagnostics = Diagnostics(node, "go2", self._health)
+
+    def move(self, vx: float, wz: float) -> None:
+        """Go at these velocities, m/s and rad/s; zero stops."""
+        self._robot.avoid_obstacles(self._settings["obstacle_avoidance"])
+        self._robot.move(vx, wz)
+
+    def stop(self) -> None:
+        """Stop, and say so to the robot even if it stands."""
+        self._robot.stop()
+
+    def posture(self, name: str) -> None:
+        """``stand up`` or ``sit down``; what keeps the robot from it is logged."""
+        try:
+            self._robot.posture(name)
+        except SpecDecodeError as error:
+            self._node.get_logger().error(str(error))
+
+    def close(self) -> None:
+        """Stop the robot and let go of it."""
+        self._robot.close()
+
+    def _on_damp(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._emergency_stop()
+        self._robot.damp()
+        response.success = self._robot.status().connected
+        response.message = (
+            "the joints are let go and the robot is held; call ~/release, then tell it to stand up"
+            if response.success
+            else "the Go2 is not heard; damp is tried for two seconds: use the remote control"
+        )
+        self._node.get_logger().error(response.message)
+        return response
+
+    def _publish_odometry(self) -> None:
+        state = self._robot.status().state
+        if state.heard is None or state.heard == self._heard:
+            return
+        self._heard = state.heard
+        message = Odometry()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.header.frame_id, message.child_frame_id = "odom", "base_link"
+        pose, twist = message.pose.pose, message.twist.twist
+        pose.position.x, pose.position.y, pose.position.z = state.x, state.y, state.height
+        pose.orientation.z, pose.orientation.w = math.sin(state.yaw / 2.0), math.cos(state.yaw / 2.0)
+        twist.linear.x, twist.linear.y, twist.angular.z = state.vx, state.vy, state.wz
+        self._odom.publish(message)
+
+    def _health(self) -> Health:
+        status = self._robot.status()
+        state = status.state
+        if status.problem != self._said:
+            self._said = status.problem
+            self._node.get_logger().warning(status.problem or "the Go2 answers, all is well again")
+        level = OK if not status.problem else WARN if status.connected and not status.stop_pending else ERROR
+        return Health(
+            level,
+            status.problem or "connected",
+            {
+                "connected": status.connected,
+                "mode": state.mode_name,
+                "error_code": state.error_code,
+                "battery": "unknown" if state.battery is None else state.battery,
+                "volts": state.volts,
+                "moving": status.moving,
+                "stop_pending": status.stop_pending,
+                "obstacle_avoidance": status.obstacle_avoidance,
+                "brake": status.brake,
+                "height": state.height,
+                "vx": state.vx,
+                "wz": state.wz,
+            },
+        )

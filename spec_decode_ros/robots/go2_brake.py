@@ -1,0 +1,130 @@
+"""A second process that holds the brake: it stops the Go2 when the process that drives it dies or hangs.
+
+The driver writes one byte to this process's standard input for every velocity that it sends, and another one when
+the robot has confirmed a stop. Where the bytes stop coming while the robot walks, or the pipe closes because the
+driver was killed, StopMove is sent until the robot confirms it. A Go2 left alone walks on for about a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from spec_decode_ros.robots.go2_channel import Go2Error, open_channel
+
+MOVES, STANDS = b"m", b"s"
+SILENCE_S = 0.3
+"""Seconds without a byte, while the robot walks, after which this process brakes."""
+
+_CALL_S = 0.2
+_GIVE_UP_S = 10.0
+
+
+class Brake:
+    """The driver's end: start it, and write a byte for what was done. Never blocks, never raises."""
+
+    def __init__(self, domain: int, interface: str) -> None:
+        self._command = [
+            sys.executable,
+            "-m",
+            "spec_decode_ros.robots.go2_brake",
+            f"--domain={domain}",
+            f"--interface={interface}",
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = -60.0
+
+    def start(self) -> None:
+        """Start the process, and again if it has ended, at most once in two seconds."""
+        if self.holds or time.monotonic() - self._started < 2.0:
+            return
+        self._started = time.monotonic()
+        with contextlib.suppress(OSError):
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                # A Ctrl-C at the terminal is the driver's; the brake must outlive it.
+                start_new_session=True,
+            )
+            assert self._process.stdin is not None
+            os.set_blocking(self._process.stdin.fileno(), False)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    def tell(self, byte: bytes) -> None:
+        """Say that the robot moves or stands. A full pipe is left as it is: it says the same already."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                os.write(self._process.stdin.fileno(), byte)
+
+    def close(self) -> None:
+        """Let go; if the robot was last said to move, the process brakes before it ends."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+
+def hold(domain: int, interface: str) -> None:
+    """Be the brake until the driver is gone. Standard input is the pipe from it."""
+    try:
+        open_channel(domain, interface)
+    except Go2Error as error:
+        print(f"go2_brake: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    from unitree_sdk2py.go2.obstacles_avoid.obstacles_avoid_client import ObstaclesAvoidClient
+    from unitree_sdk2py.go2.sport.sport_client import SportClient
+
+    sport, avoid = SportClient(), ObstaclesAvoidClient()
+    for client in (sport, avoid):
+        client.SetTimeout(_CALL_S)
+        client.Init()
+    pipe = sys.stdin.fileno()
+    moves = False
+    while True:
+        ready, _, _ = select.select([pipe], [], [], SILENCE_S if moves else None)
+        told = os.read(pipe, 4096) if ready else b""
+        if told:
+            moves = told.endswith(MOVES)
+            continue
+        if moves:
+            print("go2_brake: the driver is gone or hangs: stopping the robot", file=sys.stderr, flush=True)
+            _stop(sport, avoid)
+            moves = False
+        if ready:  # the pipe is closed
+            return
+
+
+def _stop(sport: Any, avoid: Any) -> None:
+    end = time.monotonic() + _GIVE_UP_S
+    while time.monotonic() < end:
+        code = sport.StopMove()
+        # Where the robot avoids obstacles, it was told to move by this other service.
+        avoid.Move(0.0, 0.0, 0.0)
+        if code == 0:
+            return
+
+
+def main() -> None:
+    """Entry point of the child process."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--domain", type=int, required=True)
+    parser.add_argument("--interface", required=True)
+    args = parser.parse_args()
+    hold(args.domain, args.interface)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
