@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import runpy
@@ -15,7 +16,8 @@ import pytest
 import yaml
 from ros_session import REPOSITORY, STARTS_S, environment, wait_for
 
-NODES = ("camera_node", "cloud_bridge_node", "drafter_node", "motion_node", "sim_node", "teleop_node")
+LAUNCH_FILES = sorted(path.name for path in (REPOSITORY / "launch").glob("*.launch.py"))
+NODES = sorted(path.stem for path in (REPOSITORY / "spec_decode_ros" / "nodes").glob("*_node.py"))
 CONFIGS = ("robot.yaml", "cloud.yaml", "sim.yaml")
 
 needs_launch = pytest.mark.skipif(
@@ -43,14 +45,18 @@ def prefix(tmp_path: Path) -> Path:
     root = tmp_path / "prefix"
     index = root / "share" / "ament_index" / "resource_index" / "packages"
     index.mkdir(parents=True)
-    (index / "spec_decode_ros").touch()
-    executables = root / "lib" / "spec_decode_ros"
-    executables.mkdir(parents=True)
     for node in NODES:
-        script = executables / node
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m spec_decode_ros.nodes.{node} "$@"\n')
-        script.chmod(0o755)
+        add_executable(root, "spec_decode_ros", node, f"-m spec_decode_ros.nodes.{node}")
     return root
+
+
+def add_executable(prefix: Path, package: str, name: str, python_arguments: str) -> None:
+    """A program where launch looks for those of a package, which it makes known."""
+    (prefix / "share" / "ament_index" / "resource_index" / "packages" / package).touch()
+    script = prefix / "lib" / package / name
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {python_arguments} "$@"\n')
+    script.chmod(0o755)
 
 
 class Launched:
@@ -85,9 +91,21 @@ class Launched:
         wait_for(said, f"{words!r}", STARTS_S)
 
     def interrupt(self) -> str:
-        """Ctrl-C as a terminal sends it, to the whole group; what was said."""
+        """An impatient Ctrl-C; everything has to end by itself and with code 0, the launch as well. What was said.
+
+        A terminal sends it to the whole group, launch passes it on to the nodes, and the operator presses again.
+        """
+        children = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children")
+        nodes = [int(word) for word in children.read_text().split()]
         os.killpg(self.popen.pid, signal.SIGINT)
-        self.popen.wait(60)
+        for _ in range(3):
+            time.sleep(0.05)
+            for node in nodes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(node, signal.SIGINT)
+        assert self.popen.wait(60) == 0, self.output
+        assert "Traceback" not in self.output, self.output
+        assert "process has died" not in self.output, self.output
         return self.output
 
     def close(self) -> None:
@@ -131,13 +149,34 @@ def test_parameter_files_name_parameters_that_exist(config):
 
 
 @needs_launch
-@pytest.mark.parametrize("file", ["robot.launch.py", "cloud.launch.py", "sim.launch.py"])
+@pytest.mark.parametrize("file", LAUNCH_FILES)
 def test_every_argument_is_described(file):
     describe = runpy.run_path(str(REPOSITORY / "launch" / file))["generate_launch_description"]
     arguments = describe().get_launch_arguments_with_include_launch_description_actions()
     assert arguments
     for argument, _ in arguments:
         assert argument.description and argument.description != "no description given", argument.name
+    names = [argument.name for argument, _ in arguments]
+    assert len(names) == len(set(names)), f"declared twice: {sorted(names)}"
+
+
+@needs_launch
+@pytest.mark.skipif(
+    importlib.util.find_spec("ros2launch") is None, reason="ros2launch is not installed: it comes with ROS 2"
+)
+@pytest.mark.parametrize("file", LAUNCH_FILES)
+def test_the_command_line_shows_the_arguments(file):
+    command = "import sys; from ros2cli.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "launch", str(REPOSITORY / "launch" / file), "--show-args"],
+        capture_output=True,
+        text=True,
+        timeout=STARTS_S,
+        env=environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "':\n" in done.stdout
+    assert "no description given" not in done.stdout
 
 
 @needs_launch
@@ -169,7 +208,6 @@ def test_the_simulation_launch_walks_the_robot(ros, launch, tmp_path):
     said = launched.interrupt()
     for node in ("motion_node", "drafter_node", "cloud_bridge_node", "sim_node"):
         assert f"[{node}-" in said
-    assert "Traceback" not in said
     assert said.count("process has finished cleanly") == 4, said
     time.sleep(0.1)
     assert cmd_vel[-1][1].twist.linear.x == 0.0
@@ -202,3 +240,95 @@ def test_the_robot_launch_passes_its_arguments_on(ros, launch, tmp_path):
     wait_for(lambda: any(m.linear.x == 0.1 for _, m in list(velocities)), "a quarter of the draft's speed")
     said = launched.interrupt()
     assert said.count("process has finished cleanly") == 3, said
+
+
+@pytest.fixture
+def gazebo(prefix: Path) -> Path:
+    """What `apt install ros-<distribution>-ros-gz` would bring, with a stand-in for each program; the share folder."""
+    stand_in = Path(__file__).with_name("gazebo_stand_in.py")
+    for package, program in (
+        ("ros_gz_sim", "gazebo"),
+        ("ros_gz_bridge", "parameter_bridge"),
+        ("ros_gz_image", "image_bridge"),
+        ("compressed_image_transport", "nothing"),
+    ):
+        # One of the three is the whole of Gazebo; the bridges only say what they were started with.
+        runs = str(stand_in) if program == "image_bridge" else f'-c "{WAITS}" {program}'
+        add_executable(prefix, package, program, runs)
+        (prefix / "share" / package).mkdir()
+    launch_folder = prefix / "share" / "ros_gz_sim" / "launch"
+    launch_folder.mkdir()
+    (launch_folder / "gz_sim.launch.py").write_text(GZ_SIM)
+    return prefix / "share"
+
+
+WAITS = (
+    "import signal, sys; "
+    "signal.signal(signal.SIGINT, lambda *_: sys.exit()); "
+    "print('started with', sys.argv[1:], flush=True); "
+    "signal.pause()"
+)
+
+# As that of ros_gz_sim, with its two arguments that we use and its way to start Gazebo.
+GZ_SIM = """
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.substitutions import ExecutableInPackage
+
+def generate_launch_description():
+    return LaunchDescription([
+        DeclareLaunchArgument('gz_args', default_value=''),
+        DeclareLaunchArgument('on_exit_shutdown', default_value='false'),
+        ExecuteProcess(
+            cmd=['exec ', ExecutableInPackage('gazebo', 'ros_gz_sim'), LaunchConfiguration('gz_args')],
+            name='gazebo', output='screen', shell=True, on_exit=Shutdown(),
+        ),
+    ])
+"""
+
+
+@needs_launch
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_gazebo_launch_drives_by_gazebos_clock(ros, gazebo, launch, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: the models need it")
+    from scripted_pair import make_scripted_pair
+    from std_msgs.msg import String
+
+    pair = make_scripted_pair(tmp_path / "pair", "vx 0.2 wz 0.4 | walking 1", "vx 0.2 wz 0.4 | walking 1")
+    endpoint = f"ipc://{tmp_path}/verifier"
+    launched = launch(
+        "gazebo.launch.py", pair=pair, bind=endpoint, endpoint=endpoint, headless="true", namespace="go2_7"
+    )
+    launched.wait_until_it_says("ready: verifying pair")
+    launched.wait_until_it_says("ready: pair random")
+    ros.publisher(String, "go2_7/command", 10).publish(String(data="walk to the red chair"))
+    launched.wait_until_it_says("told to walk")
+    said = launched.interrupt()
+    world = REPOSITORY / "worlds" / "room_1.sdf"
+    assert f"started with ['gazebo', '-r', '-s', '--headless-rendering', '{world}']" in said
+    assert "started with gazebo_stand_in.py ['camera/image', '--ros-args'" in said
+    assert said.count("process has finished cleanly") == 6, said
+
+
+@needs_launch
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [({}, "Gazebo's side of ROS is missing: apt install ros-"), ({"world": "nowhere"}, "no world nowhere")],
+)
+def test_the_gazebo_launch_says_what_is_missing_before_it_starts_anything(launch, arguments, sentence):
+    launched = launch("gazebo.launch.py", **arguments)
+    assert launched.popen.wait(STARTS_S) == 1
+    assert sentence in launched.output
+    assert "process started" not in launched.output
+
+
+@needs_launch
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_cloud_launch_serves_and_ends(domain, launch, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: the models need it")
+    launched = launch("cloud.launch.py", bind=f"ipc://{tmp_path}/verifier", threads=1)
+    launched.wait_until_it_says(f"ready: verifying pair tiny at ipc://{tmp_path}/verifier")
+    assert launched.interrupt().count("process has finished cleanly") == 1
