@@ -2,8 +2,12 @@
 
 A thread of its own decides, one frame after the other and always on the newest, so that neither frames nor
 commands nor the parameters wait for a model. Velocities go out the moment they are known: on action/draft
-while only the draft model has said them, on action/verified once the target has. Every message carries the
-stamp of the frame behind it, which is how the motion node tells old from new.
+while only the draft model has said them, on action/verified once the target has, and on action/unverified where
+no verdict will come. Every message carries the stamp of the frame behind it, which is how the motion node tells
+old from new.
+
+A moving robot that sees nothing new (:mod:`~spec_decode_ros.robots.camera_watch`) is stopped, and nothing that was
+decided on what it saw goes out any more.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import NoReturn
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
@@ -28,6 +33,7 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import DEFAULT_PAIR, load_drafter, load_pair_config
+from spec_decode_ros.nodes.advances import Advance, Correction
 from spec_decode_ros.nodes.common import (
     ERROR,
     EVENTS,
@@ -43,13 +49,17 @@ from spec_decode_ros.nodes.common import (
     compressed,
     run,
     seconds,
+    steady_clock,
 )
+from spec_decode_ros.nodes.link_watch import ON_LINK_LOSS, LinkWatch
 from spec_decode_ros.nodes.pilot import Decision, Pilot
+from spec_decode_ros.robots.camera_watch import CameraWatch
 from spec_decode_ros.robots.frames import to_jpeg
-from spec_decode_ros.runtime.edge import EdgeRuntime
+from spec_decode_ros.runtime.edge import ActionFailed, EdgeRuntime
 from spec_decode_ros.runtime.warmup import warm_up
 from spec_decode_ros.transport.client import Client
-from spec_decode_ros.viz.overlay import Overlay, Piece, draw_overlay
+from spec_decode_ros.viz.overlay import Overlay, draw_overlay
+from spec_decode_ros.viz.utterance import Piece, Utterance
 
 PARAMETERS = (
     Parameter("pair", DEFAULT_PAIR, "model pair: a shipped name or the path of a pair file", fixed=True),
@@ -63,18 +73,35 @@ PARAMETERS = (
     Parameter("action_period", ACTION_PERIOD_S, "s from one decision to the next, at least", 0.02, 5.0),
     Parameter("max_frame_age", 0.5, "s, an older frame is not decided on", 0.02, 10.0),
     Parameter("max_frame_width", 640, "pixels, wider frames are scaled down; 0: never", 0, 4096),
+    Parameter("camera_timeout", 0.35, "s of motion without a new picture until the robot stops", 0.05, 60.0),
     Parameter(
-        "deadline", 1.5, "s, an action that takes longer ends with what there is", 0.1, 60.0, fixed=True
+        "deadline",
+        1.5,
+        "s without a verdict until an action fails and the link is lost",
+        0.1,
+        60.0,
+        fixed=True,
     ),
     Parameter(
-        "fallback", True, "go on with unverified drafts when the cloud is gone; false: stop", fixed=True
+        "on_link_loss",
+        "hold",
+        "without the cloud: hold (stand until it is back), draft (go on unverified), stop (until the next command)",
+        choices=ON_LINK_LOSS,
+        fixed=True,
     ),
-    Parameter("publish_drafts", True, "publish action/draft before the verdict"),
+    Parameter("act_on_draft", True, "publish action/draft, on which the robot begins before the verdict"),
     Parameter("rest_after", 3, "equal standing actions until the robot rests; 0: never", 0, 1000, fixed=True),
     Parameter("overlay", True, "draw overlay/compressed while somebody watches"),
 )
 
 _RECENT = 20
+_LOOK_S = 0.04
+
+_WITHOUT_CLOUD: dict[str, str] = {
+    "hold": "the robot stands until it does",
+    "draft": "the draft model drives alone, unverified and slower",
+    "stop": "the robot stands until it is told what to do",
+}
 
 
 @dataclass(frozen=True)
@@ -95,13 +122,16 @@ class _Tally:
     text: str = ""
     ttva_ms: collections.deque[float] = field(default_factory=lambda: collections.deque(maxlen=_RECENT))
     ttfa_ms: collections.deque[float] = field(default_factory=lambda: collections.deque(maxlen=_RECENT))
+    corrections: collections.deque[Correction] = field(
+        default_factory=lambda: collections.deque(maxlen=_RECENT)
+    )
     counts: collections.deque[tuple[int, int, int]] = field(
         default_factory=lambda: collections.deque(maxlen=_RECENT)
     )
 
 
 class DrafterNode(Node):
-    """Subscribes camera/image/compressed and command; publishes action/*, overlay/compressed."""
+    """Subscribes camera/image/compressed and command; publishes action/* and overlay/compressed."""
 
     def __init__(self) -> None:
         super().__init__("drafter_node")
@@ -120,14 +150,22 @@ class DrafterNode(Node):
             method,
             deadline_s=settings["deadline"],
             max_tokens=pair.max_tokens,
-            fallback=settings["fallback"],
+            fallback=False,
             objective=settings["objective"],
         )
+        self._drives_alone = method.uses_cloud and settings["on_link_loss"] == "draft"
+        self._alone = (
+            EdgeRuntime(drafter, None, "edge", deadline_s=settings["deadline"], max_tokens=pair.max_tokens)
+            if self._drives_alone
+            else self._runtime
+        )
+        self._link = LinkWatch()
         sampling = Sampling(temperature=settings["temperature"], seed=settings["seed"])
         self._pilot = Pilot(self._runtime, pair.prompt, sampling, settings["rest_after"])
-        self._pair, self._method = pair.name, method.name
+        self._pair, self._method, self._method_uses_cloud = pair.name, method.name, method.uses_cloud
         self._tally = _Tally()
         self._changed = threading.Condition()
+        self._camera = CameraWatch(settings["camera_timeout"], settings["max_frame_age"])
         self._frame: _Frame | None = None
         self._command: str | None = None
         self._command_count = 0
@@ -136,11 +174,14 @@ class DrafterNode(Node):
 
         self._verified = self.create_publisher(TwistStamped, "action/verified", LATEST)
         self._draft = self.create_publisher(TwistStamped, "action/draft", LATEST)
+        self._unverified = self.create_publisher(TwistStamped, "action/unverified", LATEST)
         self._text = self.create_publisher(String, "action/text", EVENTS)
+        self._tokens = self.create_publisher(String, "action/tokens", EVENTS)
         self._posture = self.create_publisher(String, "action/posture", EVENTS)
         self._overlay = self.create_publisher(CompressedImage, "overlay/compressed", LATEST)
         self.create_subscription(CompressedImage, "camera/image/compressed", self._on_frame, LATEST_FRAME)
         self.create_subscription(String, "command", self._on_command, EVENTS)
+        self.create_timer(_LOOK_S, self._look, clock=steady_clock())
         self._diagnostics = Diagnostics(self, "drafter", self._health)
         self._thread = threading.Thread(target=self._decide_forever, name="deciding", daemon=True)
         self._thread.start()
@@ -152,16 +193,30 @@ class DrafterNode(Node):
     # -- callbacks ------------------------------------------------------------------------------------------
 
     def _on_frame(self, message: CompressedImage) -> None:
+        stamp, clock = seconds(message.header.stamp), clock_seconds(self)
+        picture = bytes(message.data)
         with self._changed:
-            self._frame = _Frame(message, seconds(message.header.stamp))
+            self._camera.frame(picture, stamp, clock=clock, now=time.monotonic())
+            self._frame = _Frame(message, stamp)
             self._changed.notify()
 
     def _on_command(self, message: String) -> None:
         with self._changed:
             self._command = message.data
             self._command_count += 1
+            self._camera.reset()
+            self._tally.problem = ""
             self._changed.notify()
         self.get_logger().info(f"command: {message.data[:200]}")
+
+    def _look(self) -> None:
+        """Stop a robot that goes where nobody looks."""
+        with self._changed:
+            self._camera.timeout_s = self._settings["camera_timeout"]
+            self._camera.max_age_s = self._settings["max_frame_age"]
+            blind, told = self._camera.blind, self._camera.look(time.monotonic())
+            if told and not blind and self._frame is not None:
+                self._give_up(self._frame.message.header.stamp, told)
 
     # -- the deciding thread --------------------------------------------------------------------------------
 
@@ -176,7 +231,8 @@ class DrafterNode(Node):
                 frame, wish, count = self._frame, self._command, self._command_count
                 wait_s = due - time.monotonic()
                 resting = count == command and self._pilot.resting
-                if wish is None or frame is None or frame.stamp == used or resting:
+                idle = wish is None or frame is None or frame.stamp == used
+                if idle or resting or self._camera.blind:
                     wait_s = 0.5
                 if wait_s > 0.0:
                     # A new frame or command wakes early; then everything is looked at again.
@@ -190,7 +246,28 @@ class DrafterNode(Node):
                 self._pilot.set_command(wish)
             if self._usable(frame):
                 due = time.monotonic() + self._settings["action_period"]
+                self._choose_runtime()
                 self._decide(frame, count)
+
+    def _choose_runtime(self) -> None:
+        """The cloud's verdict if it can be hoped for; else the draft model alone, if it may."""
+        if self._client is not None:
+            lost = self._link.heard(self._client.silence_s, time.perf_counter())
+            self._pilot.runtime = self._alone if lost else self._runtime
+
+    @property
+    def _awaits_verdict(self) -> bool:
+        return self._method_uses_cloud and not (self._link.lost and self._drives_alone)
+
+    def _lose_link(self, reason: str) -> None:
+        """An action got no verdict: do what the operator wants in that case."""
+        if self._link.no_verdict(time.perf_counter()):
+            self.get_logger().warning(f"the link is lost: {reason}")
+        if self._settings["on_link_loss"] == "stop":
+            with self._changed:
+                # Whatever is under way belongs to a command that is no more.
+                self._command = None
+                self._command_count += 1
 
     def _usable(self, frame: _Frame) -> bool:
         age = clock_seconds(self) - frame.stamp
@@ -205,27 +282,32 @@ class DrafterNode(Node):
     def _decide(self, frame: _Frame, command: int) -> None:
         stamp = frame.message.header.stamp
         last: list[tuple[float, float]] = []
-
-        def current() -> bool:
-            return command == self._command_count and not self._closing
+        advance = Advance()
+        awaits = self._awaits_verdict
 
         def on_velocities(vx: float, wz: float, verified: bool) -> None:
-            if not current():
-                return
+            at = time.monotonic()
             if verified:
+                if not last and awaits:
+                    self._tally.corrections.append(advance.corrected(vx, wz, at))
                 last[:] = [(vx, wz)]
-                self._publish(vx, wz, stamp, verified=True)
-            elif self._settings["publish_drafts"]:
-                self._publish(vx, wz, stamp, verified=False)
+                self._publish(self._verified, vx, wz, stamp, command)
+            elif not awaits:
+                self._publish(self._unverified, vx, wz, stamp, command)
+            elif self._settings["act_on_draft"] and not self._link.lost:
+                advance.drafted(vx, wz, at)
+                self._publish(self._draft, vx, wz, stamp, command)
 
         captured = time.perf_counter() - max(0.0, clock_seconds(self) - frame.stamp)
         try:
             jpeg = to_jpeg(
                 bytes(frame.message.data), self._settings["max_frame_width"], name="the camera's frame"
             )
-            decision = self._pilot.decide(jpeg, on_velocities, captured)
+            decision = self._pilot.decide(jpeg, on_velocities, captured, self._say_progress)
         except SpecDecodeError as error:
             self._give_up(stamp, str(error))
+            if awaits and isinstance(error, ActionFailed):
+                self._lose_link(str(error))
             return
         except Exception as error:
             # Whatever a model or a driver raises, the robot stops, says so, and tries again with the next frame.
@@ -234,15 +316,19 @@ class DrafterNode(Node):
             )
             self._give_up(stamp, f"deciding failed: {type(error).__name__}: {error}")
             return
-        if current():
+        if self._is_current(command):
             self._carry_out(decision, stamp, last, command)
+            self._say(decision)
             self._draw(jpeg, decision)
+
+    def _is_current(self, command: int) -> bool:
+        return command == self._command_count and not self._closing and not self._camera.blind
 
     def _give_up(self, stamp: Time, problem: str) -> None:
         self._tally.problem = problem
         self.get_logger().warning(problem, throttle_duration_sec=2.0)
         # A stop that no model has asked for; as a draft, because action/verified says only what the target said.
-        self._publish(0.0, 0.0, stamp, verified=False)
+        self._publish(self._draft, 0.0, 0.0, stamp)
 
     def _carry_out(
         self, decision: Decision, stamp: Time, said: list[tuple[float, float]], command: int
@@ -255,22 +341,27 @@ class DrafterNode(Node):
             return
         self._tally.problem = ""
         if not result.verified:
-            # Nothing here was confirmed, however early it was said: it goes out as the draft that it is.
-            self._publish(action.vx, action.wz, stamp, verified=False)
+            self._publish(self._unverified, action.vx, action.wz, stamp, command)
             return
         if said != [(action.vx, action.wz)]:
-            self._publish(action.vx, action.wz, stamp, verified=True)
+            self._publish(self._verified, action.vx, action.wz, stamp, command)
         self._text.publish(String(data=result.text))
         if action.posture and self._posture_said != (command, action.posture):
             self._posture_said = (command, action.posture)
             self._posture.publish(String(data=action.posture))
 
-    def _publish(self, vx: float, wz: float, stamp: Time, *, verified: bool) -> None:
+    def _publish(
+        self, publisher: Publisher, vx: float, wz: float, stamp: Time, command: int | None = None
+    ) -> None:
+        """Tell the motion node; what was decided for a command only while that command is in force."""
         message = TwistStamped()
         message.header.stamp = stamp
         message.header.frame_id = "base_link"
         message.twist.linear.x, message.twist.angular.z = float(vx), float(wz)
-        (self._verified if verified else self._draft).publish(message)
+        with self._changed:  # nothing may slip out after the stop that another thread sends
+            if command is None or self._is_current(command):
+                self._camera.told_to_move(vx != 0.0 or wz != 0.0, time.monotonic())
+                publisher.publish(message)
 
     def _count(self, decision: Decision) -> None:
         result, tally = decision.result, self._tally
@@ -286,12 +377,30 @@ class DrafterNode(Node):
             (int(stats["drafted"] or 0), int(stats["accepted"] or 0), int(stats["cloud_passes"] or 0))
         )
 
+    def _say_progress(self, committed: str, text: str) -> None:
+        if self._tokens.get_subscription_count():
+            said = Utterance.in_progress(self._pilot.command, committed, text)
+            self._tokens.publish(String(data=said.to_json()))
+
+    def _say(self, decision: Decision) -> None:
+        if self._tokens.get_subscription_count():
+            result = decision.result
+            said = Utterance(
+                self._pilot.command,
+                tuple(pieces(self._decode, result.tokens, result.fates)),
+                "verified" if result.verified else "unverified",
+                decision.problem,
+            )
+            self._tokens.publish(String(data=said.to_json()))
+
     def _draw(self, jpeg: bytes, decision: Decision) -> None:
         if not self._settings["overlay"] or self._overlay.get_subscription_count() == 0:
             return
         result, action = decision.result, decision.action
         took = result.stats["total_ms"]
-        status = f"{self._method}, {'verified' if result.verified else 'unverified'} after {took:.0f} ms"
+        status = f"{self._method}, verified after {took:.0f} ms"
+        if not result.verified:
+            status = f"UNVERIFIED, draft model alone, after {took:.0f} ms"
         if decision.problem:
             status = decision.problem
         overlay = Overlay(
@@ -324,6 +433,11 @@ class DrafterNode(Node):
             "resting": self._pilot.resting,
             "ttva_ms": _median(tally.ttva_ms),
             "ttfa_ms": _median(tally.ttfa_ms),
+            "act_on_draft": self._settings["act_on_draft"],
+            "corrected_m": _mean([correction.metres for correction in tally.corrections]),
+            "corrected_rad": _mean([correction.radians for correction in tally.corrections]),
+            "on_link_loss": self._settings["on_link_loss"],
+            "link_lost": self._link.lost,
             "acceptance_rate": accepted / drafted if drafted else "",
             "cloud_passes": passes / len(counts) if counts else "",
         }
@@ -333,8 +447,9 @@ class DrafterNode(Node):
             values["rtt_ms"] = "" if client.rtt_ms is None else client.rtt_ms
             if client.refusal:
                 return Health(ERROR, client.refusal, values)
-            if not connected:
-                return Health(WARN, f"the verifier at {client.endpoint} does not answer", values)
+            if self._link.lost or not connected:
+                gone = f"the verifier at {client.endpoint} does not answer"
+                return Health(WARN, f"{gone}: {_WITHOUT_CLOUD[self._settings['on_link_loss']]}", values)
         if tally.problem:
             return Health(WARN, tally.problem, values)
         if self._command is None:
@@ -344,12 +459,13 @@ class DrafterNode(Node):
         return Health(OK, "resting until the next command" if self._pilot.resting else "deciding", values)
 
     def close(self) -> None:
-        """End the deciding thread, then the runtime and the connection."""
+        """End the deciding thread, then the runtimes and the connection."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join(self._settings["deadline"] + 2.0)
         self._runtime.close()
+        self._alone.close()
         if self._client is not None:
             self._client.close()
 
@@ -367,6 +483,10 @@ def pieces(decode, tokens: Sequence[int], fates: Sequence[str]) -> list[Piece]: 
 
 def _median(values: Sequence[float]) -> object:
     return statistics.median(list(values)) if values else ""
+
+
+def _mean(values: Sequence[float]) -> object:
+    return statistics.fmean(values) if values else ""
 
 
 def main(args: list[str] | None = None) -> NoReturn:

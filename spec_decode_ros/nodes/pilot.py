@@ -24,6 +24,9 @@ from spec_decode_ros.runtime.edge import ActionResult, Progress
 OnVelocities = Callable[[float, float, bool], None]
 """Called with vx (m/s), wz (rad/s) and whether the target has confirmed them."""
 
+OnText = Callable[[str, str], None]
+"""Called with the part of the text that the target has said, and with all of the text so far."""
+
 
 class Runtime(Protocol):
     """What the pilot needs of :class:`~spec_decode_ros.runtime.edge.EdgeRuntime`."""
@@ -81,12 +84,18 @@ class Pilot:
         return 0 < self.rest_after <= self._still
 
     def decide(
-        self, frame: bytes, on_velocities: OnVelocities | None = None, captured: float | None = None
+        self,
+        frame: bytes,
+        on_velocities: OnVelocities | None = None,
+        captured: float | None = None,
+        on_text: OnText | None = None,
     ) -> Decision:
         """Decide on one frame (JPEG bytes). Raises ActionFailed where neither cloud nor draft model answers."""
         said: set[tuple[float, float, bool]] = set()
 
         def on_event(progress: Progress) -> None:
+            if on_text is not None:
+                on_text(progress.committed_text, progress.text)
             for text, verified in ((progress.committed_text, True), (progress.text, False)):
                 velocities = parse_velocity_prefix(text)
                 if velocities is not None:

@@ -123,7 +123,8 @@ def test_without_the_cloud_the_robot_goes_on_slower_and_recovers(ros, pair, fram
     ros.start("camera_node", source=frames)
     with ExitStack() as cloud:
         endpoint = cloud.enter_context(serving(pair))
-        drafter = ros.start("drafter_node", pair=pair, endpoint=endpoint, **{**DECIDING, "deadline": 2.0})
+        parameters = {**DECIDING, "deadline": 2.0, "on_link_loss": "draft"}
+        drafter = ros.start("drafter_node", pair=pair, endpoint=endpoint, **parameters)
         cmd_vel = ros.listen(TwistStamped, "cmd_vel", 50)
         ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
         wait_for(lambda: velocity(cmd_vel) == (0.4, 0.2), "the target's velocities")
@@ -138,20 +139,36 @@ def test_without_the_cloud_the_robot_goes_on_slower_and_recovers(ros, pair, fram
     assert "Traceback" not in drafter.output
 
 
-def test_without_fallback_a_lost_cloud_stops_the_robot(ros, pair, frames):
-    ros.start("motion_node", unverified_factor=0.0, **MOTION)
+@pytest.mark.parametrize("on_link_loss", ["hold", "stop"])
+def test_a_lost_cloud_stops_the_robot_until_it_is_back_or_until_it_is_told(ros, pair, frames, on_link_loss):
+    ros.start("motion_node", **MOTION)
     ros.start("camera_node", source=frames)
     with serving(pair) as endpoint:
-        parameters = {**DECIDING, "deadline": 2.0, "fallback": False}
-        ros.start("drafter_node", pair=pair, endpoint=endpoint, **parameters)
+        parameters = {**DECIDING, "deadline": 2.0, "on_link_loss": on_link_loss}
+        drafter = ros.start("drafter_node", pair=pair, endpoint=endpoint, **parameters)
         cmd_vel = ros.listen(TwistStamped, "cmd_vel", 50)
-        ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
+        diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+        command = ros.publisher(String, "command", 10)
+        # Before that a command is one that was given without a link.
+        wait_for(lambda: values(diagnostics, "drafter").get("connected") == "True", "the connection")
+        command.publish(String(data="walk to the red chair"))
         wait_for(lambda: velocity(cmd_vel) == (0.4, 0.2), "the target's velocities")
     # Not the first zero, which may stand between two actions, but a second without anything else.
     wait_for(lambda: all(m.twist.linear.x == 0.0 for _, m in cmd_vel[-20:]), "the stop")
     count = len(cmd_vel)
-    wait_for(lambda: len(cmd_vel) > count + 20, "another second of velocities")
+    wait_for(lambda: len(cmd_vel) > count + 60, "three more seconds of velocities")
     assert all(m.twist.linear.x == 0.0 for _, m in cmd_vel[count:])
+    with serving(pair, endpoint):
+        if on_link_loss == "stop":
+            drafter.wait_until_it_says("the link is lost")
+            wait_for(lambda: values(diagnostics, "drafter").get("connected") == "True", "the connection")
+            count = len(cmd_vel)
+            wait_for(lambda: len(cmd_vel) > count + 20, "a second of velocities")
+            assert all(m.twist.linear.x == 0.0 for _, m in cmd_vel[count:]), (
+                "nobody has told it to move again"
+            )
+            command.publish(String(data="walk to the red chair"))
+        wait_for(lambda: velocity(cmd_vel) == (0.4, 0.2), "the target's velocities again")
 
 
 @pytest.mark.parametrize("method", ["edge", "sync"])
