@@ -71,9 +71,10 @@ class HfModel:
         self.image_token_id = -1 if image_token_id is None else int(image_token_id)
         text_config = model.config.get_text_config()
         self.context = int(getattr(text_config, "max_position_embeddings", 0) or 1 << 30)
-        if table.shape[0] < text.size:
+        known = int(getattr(self.embedding, "num_embeddings", table.shape[0]))
+        if known < text.size:
             raise SpecDecodeError(
-                f"The checkpoint's embedding has {table.shape[0]} rows but its tokenizer "
+                f"The checkpoint's embedding has {known} rows but its tokenizer "
                 f"{text.size} tokens: the two do not belong together."
             )
 

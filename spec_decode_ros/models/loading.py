@@ -19,6 +19,7 @@ from transformers import (
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
+import spec_decode_ros.models.reduced  # noqa: F401 (makes the architecture known to transformers)
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.text import CheckpointText

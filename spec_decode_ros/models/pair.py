@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models import packaged
 
 if TYPE_CHECKING:
     from spec_decode_ros.models.drafter import HfDrafter
@@ -34,7 +35,8 @@ class ModelConfig:
     """One side of a pair.
 
     Attributes:
-        location: `package:<path inside this package>`, a folder (relative to the pair file) or a hub id `owner/name`.
+        location: `package:<path inside this package>`, a folder (relative to the pair file), a hub id `owner/name`, or
+            `module:<Python package>/<file>.gguf`, a file inside another installed package, which is converted once.
         dtype: `auto` is float32 on a CPU and the checkpoint's own elsewhere.
         device: `auto` takes a GPU if there is one.
         quantization: `none`, `4bit` or `8bit` (both need the bitsandbytes package).
@@ -185,7 +187,9 @@ def _known(document: object, kind: type, where: str) -> set[str]:
 
 
 def resolve_location(model: ModelConfig, folder: Path) -> str:
-    """A folder that is there, or a hub id. Raises PairError."""
+    """A folder that is there, or a hub id. Raises PairError, or PackagedModelError."""
+    if model.location.startswith(packaged.PREFIX):
+        return str(packaged.converted(model.location))
     if model.location.startswith(_PACKAGE_PREFIX):
         inside = Path(str(files(_PACKAGE))) / model.location.removeprefix(_PACKAGE_PREFIX)
         if not (inside / "config.json").is_file():
