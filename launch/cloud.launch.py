@@ -18,6 +18,7 @@ CONFIG = Path(__file__).resolve().parent.parent / "config" / "cloud.yaml"
 SETTINGS = {
     "pair": ("model pair: a shipped name or the path of a pair file", str),
     "bind": ("endpoint to listen on, tcp://ADDRESS:PORT", str),
+    "keys": ("folder of keys: let in only robots that have some, and encrypt; made on first use", str),
     "device": ("device of the target model: cpu, cuda or auto", str),
     "threads": ("CPU threads of the target model", int),
 }

@@ -11,10 +11,17 @@ from spec_decode_ros.nodes.common import OK, Diagnostics, Health, Parameter, Set
 from spec_decode_ros.runtime.cloud import VerifierServer
 from spec_decode_ros.runtime.colocated import own_drafter
 from spec_decode_ros.runtime.warmup import warm_up
+from spec_decode_ros.transport.keys import ServerKeys, make_keys, server_keys
 
 PARAMETERS = (
     Parameter("pair", DEFAULT_PAIR, "model pair: a shipped name or the path of a pair file", fixed=True),
     Parameter("bind", "tcp://127.0.0.1:5555", "endpoint to listen on, tcp://ADDRESS:PORT", fixed=True),
+    Parameter(
+        "keys",
+        "",
+        "let in only robots with keys, and encrypt; folder, made on first use; empty: no",
+        fixed=True,
+    ),
     Parameter("device", "", "device of the target model: cpu, cuda, auto; empty: the pair's", fixed=True),
     Parameter("threads", 0, "CPU threads of the target model; 0: the pair's", 0, 256, fixed=True),
     Parameter(
@@ -40,11 +47,19 @@ class CloudBridgeNode(Node):
             own=own_drafter(pair, step_ms, device, threads),
             step_ms=step_ms,
             max_sessions=settings["max_sessions"],
+            keys=self._keys(settings["keys"]),
         )
         self._pair, self._last_busy_ms = pair.name, 0.0
         self._endpoint = self._server.start()
         self._diagnostics = Diagnostics(self, "verifier", self._health)
         self.get_logger().info(f"ready: verifying pair {pair.name} at {self._endpoint}")
+
+    def _keys(self, folder: str) -> ServerKeys | None:
+        if not folder:
+            return None
+        for made in make_keys(folder):
+            self.get_logger().info(f"new keys: copy {made} to the robot, then delete it here")
+        return server_keys(folder)
 
     def _health(self) -> Health:
         counts = self._server.counts

@@ -58,6 +58,7 @@ from spec_decode_ros.robots.frames import to_jpeg
 from spec_decode_ros.runtime.edge import ActionFailed, EdgeRuntime
 from spec_decode_ros.runtime.warmup import warm_up
 from spec_decode_ros.transport.client import Client
+from spec_decode_ros.transport.keys import robot_keys
 from spec_decode_ros.viz.overlay import Overlay, draw_overlay
 from spec_decode_ros.viz.utterance import Piece, Utterance
 
@@ -66,6 +67,7 @@ PARAMETERS = (
     Parameter("method", "auto", "how robot and cloud share the work", choices=tuple(METHODS), fixed=True),
     Parameter("objective", "latency", "what the method auto aims at", choices=OBJECTIVES, fixed=True),
     Parameter("endpoint", "tcp://127.0.0.1:5555", "where the verifier listens, tcp://HOST:PORT", fixed=True),
+    Parameter("keys", "", "folder of this robot's keys, if the verifier wants them; empty: none", fixed=True),
     Parameter("device", "", "device of the draft model: cpu, cuda, auto; empty: the pair's", fixed=True),
     Parameter("threads", 0, "CPU threads of the draft model; 0: the pair's", 0, 256, fixed=True),
     Parameter("temperature", 0.0, "0: greedy; above: seeded sampling", 0.0, 2.0, fixed=True),
@@ -138,11 +140,14 @@ class DrafterNode(Node):
         self._settings = settings = Settings(self, PARAMETERS)
         method = method_named(settings["method"])
         pair = load_pair_config(settings["pair"])
+        keys = robot_keys(settings["keys"]) if settings["keys"] else None
         drafter = load_drafter(pair, settings["device"] or None, settings["threads"] or None)
         warm_up(drafter)
         self._decode = drafter.decode
         self._client = (
-            Client(settings["endpoint"], pair.name, drafter.vocabulary) if method.uses_cloud else None
+            Client(settings["endpoint"], pair.name, drafter.vocabulary, keys=keys)
+            if method.uses_cloud
+            else None
         )
         self._runtime = EdgeRuntime(
             drafter,
