@@ -1,10 +1,11 @@
-"""Records every topic into an mcap bag, without rosbag2 being installed; readable with and without ROS."""
+"""Records topics into an mcap bag, without rosbag2 being installed; readable with and without ROS."""
 
 from __future__ import annotations
 
 import importlib
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,31 @@ _DEPTH = 100
 
 
 class BagRecorder:
-    """Subscribes to whatever topic appears and writes what it says, as it came.
+    """Subscribes to topics as they appear and writes what they say, as it came.
 
     Args:
         node: whose subscriptions are used.
         folder: where `<name>.mcap` and `metadata.yaml` go; older ones are replaced.
         name: of the bag.
+        wanted: says of a topic's name whether it is recorded; by default all are.
+        max_bytes: of messages, after which nothing more is written; 0 is no limit.
     """
 
-    def __init__(self, node: Node, folder: Path, name: str = "demo") -> None:
+    def __init__(
+        self,
+        node: Node,
+        folder: Path,
+        name: str = "demo",
+        wanted: Callable[[str], bool] = lambda topic: True,
+        max_bytes: int = 0,
+    ) -> None:
         from rosbags.rosbag2 import StoragePlugin, Writer
         from rosbags.typesys import Stores, get_typestore
 
         self._node = node
         self._folder = folder
+        self._wanted = wanted
+        self._max_bytes = max_bytes
         self._unfinished = folder / f".{name}" / name
         shutil.rmtree(self._unfinished.parent, ignore_errors=True)
         # Version 8 is what Humble's tools read too.
@@ -41,13 +53,18 @@ class BagRecorder:
         self._subscriptions: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
         """Messages recorded, by topic."""
+        self.bytes = 0
+        """Of all messages recorded."""
+        self.full = ""
+        """Why nothing more is written: the limit, or a disk that takes no more; empty while recording."""
         self.look()
         self._timer = node.create_timer(_LOOK_PERIOD_S, self.look, clock=steady_clock())
 
     def look(self) -> None:
         """Subscribe to topics that are new since the last look."""
         for topic, types in self._node.get_topic_names_and_types():
-            if topic not in self._subscriptions and self._node.count_publishers(topic):
+            new = topic not in self._subscriptions and self._wanted(topic)
+            if new and self._node.count_publishers(topic):
                 self._subscribe(topic, types[0])
 
     def _subscribe(self, topic: str, kind: str) -> None:
@@ -62,8 +79,18 @@ class BagRecorder:
         self.counts[topic] = 0
 
         def write(data: bytes) -> None:
+            if self.full:
+                return
+            if self._max_bytes and self.bytes + len(data) > self._max_bytes:
+                self.full = f"the limit of {self._max_bytes / 1e6:g} MB is reached"
+                return
+            try:
+                self._writer.write(connection, time.time_ns(), data)
+            except OSError as error:
+                self.full = f"the bag cannot be written: {error.strerror or error}"
+                return
             self.counts[topic] += 1
-            self._writer.write(connection, time.time_ns(), data)
+            self.bytes += len(data)
 
         self._subscriptions[topic] = self._node.create_subscription(
             message_type, topic, write, self._quality(topic), raw=True

@@ -1,0 +1,244 @@
+"""Plays a bag into the live nodes: its frames and commands go out when they came, and what the drafter says is compared.
+
+Which frames the drafter decides on depends on its speed, so an action is compared where its frame and its prompt are
+those of a recorded one; the others are counted. The exit code is 1 if actions differ.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TwistStamped
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rich.console import Console
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import String
+
+from spec_decode_ros.actions.prompt import build_prompt
+from spec_decode_ros.commands._output import write_json
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.nodes.common import (
+    EVENTS,
+    LATEST_FRAME,
+    Parameter,
+    Settings,
+    compressed,
+    run,
+    steady_clock,
+)
+from spec_decode_ros.replay.bag import FrameMark, Recording, Said, Velocities, read_frames, read_recording
+from spec_decode_ros.replay.compare import Comparison, Tolerance, compare
+from spec_decode_ros.replay.live import timeline
+from spec_decode_ros.replay.moments import commands_of, moments_of
+from spec_decode_ros.replay.play import Played
+from spec_decode_ros.replay.report import as_document, print_report
+
+PARAMETERS = (
+    Parameter("bag", "", "the rosbag2: its folder, or an .mcap or .db3 file", fixed=True),
+    Parameter("image_topic", "", "of the frames in the bag; empty: found by itself", fixed=True),
+    Parameter("command_topic", "", "of the commands in the bag; empty: found by itself", fixed=True),
+    Parameter("instruction", "", "what the robot is told; empty: what the bag says", fixed=True),
+    Parameter(
+        "restamp", True, "stamp frames with the time now; false: with their stamps in the bag", fixed=True
+    ),
+    Parameter("rate", 1.0, "of playing: 1 is as recorded, 2 twice as fast", 0.05, 20.0, fixed=True),
+    Parameter("wait_s", 60.0, "s to wait for the drafter and its verifier", 1.0, 600.0, fixed=True),
+    Parameter("settle_s", 2.0, "s to wait for the last action", 0.1, 60.0, fixed=True),
+    Parameter("json", "", "file for the result; empty: none", fixed=True),
+    Parameter("plot", "", "file for the picture; empty: none", fixed=True),
+)
+
+_ALL = QoSProfile(depth=100)
+_LOOK_PERIOD_S = 0.1
+
+
+class ReplayNode(Node):
+    """Publishes camera/image/compressed and command; subscribes action/* and /diagnostics."""
+
+    def __init__(self) -> None:
+        super().__init__("replay_node")
+        self._settings = settings = Settings(self, PARAMETERS)
+        if not settings["bag"]:
+            raise SpecDecodeError("no bag is given: set the parameter bag to its folder or file")
+        self._bag = read_recording(
+            settings["bag"], image_topic=settings["image_topic"], command_topic=settings["command_topic"]
+        )
+        self._commands = commands_of(self._bag, settings["instruction"])
+        self._moments = moments_of(self._bag, settings["instruction"])
+        self.finished = False
+        self._closing = threading.Event()
+        self._connected = False
+        self._problem = ""
+        self._sent: list[tuple[FrameMark, int]] = []  # as it went out, and the stamp in the bag
+        self._told: list[Said] = []
+        self._texts: list[Said] = []
+        self._verified: list[Velocities] = []
+        self._drafts: list[Velocities] = []
+        self._frames = self.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME)
+        self._command = self.create_publisher(String, "command", EVENTS)
+        self.create_subscription(String, "action/text", self._on_text, _ALL)
+        self.create_subscription(
+            TwistStamped, "action/verified", lambda m: self._verified.append(_velocities(m)), _ALL
+        )
+        self.create_subscription(
+            TwistStamped, "action/draft", lambda m: self._drafts.append(_velocities(m)), _ALL
+        )
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, EVENTS)
+        self._thread = threading.Thread(target=self._play, name="bag", daemon=True)
+        self._thread.start()
+        self.create_timer(_LOOK_PERIOD_S, self._look, clock=steady_clock())
+        self.get_logger().info(f"ready: {len(self._bag.frames)} frames of {settings['bag']}")
+
+    # -- what the drafter says ------------------------------------------------------------------------------
+
+    def _on_text(self, message: String) -> None:
+        self._texts.append(Said(time.time_ns(), message.data))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.endswith("drafter"):
+                values = {value.key: value.value for value in status.values}
+                # A method without a verifier says nothing of a connection.
+                self._connected = values.get("connected", "True") == "True"
+
+    # -- what it is shown -----------------------------------------------------------------------------------
+
+    def _play(self) -> None:
+        """In a thread of its own, so that the time of a frame does not depend on what else is going on."""
+        try:
+            if not self._wait_for_the_drafter():
+                return
+            began = time.monotonic()
+            for offset_s, command, frame in timeline(self._commands, read_frames(self._bag)):
+                if self._closing.wait(max(0.0, began + offset_s / self._settings["rate"] - time.monotonic())):
+                    return
+                if command:
+                    self._told.append(Said(time.time_ns(), command.text))
+                    self._command.publish(String(data=command.text))
+                if frame:
+                    self._show(*frame)
+            self._closing.wait(self._settings["settle_s"])
+        except SpecDecodeError as error:
+            self._problem = str(error)
+
+    def _wait_for_the_drafter(self) -> bool:
+        end = time.monotonic() + self._settings["wait_s"]
+        while time.monotonic() < end:
+            listeners = self._command.get_subscription_count(), self._frames.get_subscription_count()
+            if self._connected and all(listeners):
+                return True
+            if self._closing.wait(_LOOK_PERIOD_S):
+                return False
+        raise SpecDecodeError(
+            f"no drafter with a verifier listens to {self._frames.topic_name} after {self._settings['wait_s']:g} s: "
+            "start drafter_node and the verifier in the same namespace"
+        )
+
+    def _show(self, mark: FrameMark, jpeg: bytes) -> None:
+        message = compressed(jpeg)
+        message.header.frame_id = "head_camera"
+        stamp = self.get_clock().now().nanoseconds if self._settings["restamp"] else mark.stamp
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+        self._sent.append((FrameMark(stamp, time.time_ns()), mark.stamp))
+        self._frames.publish(message)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if self._thread.is_alive() or self.finished:
+            return
+        self.finished = True
+        if self._problem:
+            raise SpecDecodeError(self._problem)
+        comparison = self._compare()
+        self._report(comparison)
+        if comparison.failures:
+            raise SpecDecodeError("; ".join(comparison.failures))
+        if comparison.recorded and not comparison.compared:
+            raise SpecDecodeError(
+                "no recorded action could be compared, because the drafter decided on none of their frames"
+            )
+
+    def _compare(self) -> Comparison:
+        """What was said now is a recording too, with its own stamps; put those of the bag in their place."""
+        said = replace(
+            self._bag,
+            frames=tuple(mark for mark, _ in self._sent),
+            commands=tuple(self._told),
+            texts=tuple(self._texts),
+            verified=tuple(self._verified),
+            drafts=tuple(self._drafts),
+        )
+        original = {mark.stamp: stamp for mark, stamp in self._sent}
+        return compare(
+            self._bag,
+            self._moments,
+            _played(said, original) if self._told else [],
+            Tolerance(),
+            same_prompt=True,
+        )
+
+    def _report(self, comparison: Comparison) -> None:
+        settings = self._settings
+        document = as_document(self._bag, comparison, {"speed": "live", "rate": settings["rate"]})
+        print_report(
+            Console(highlight=False), self._bag, comparison, f"{settings['bag']}, through the live nodes"
+        )
+        if settings["json"]:
+            write_json(settings["json"], document)
+        if settings["plot"]:
+            from spec_decode_ros.replay.plot import draw_replay
+
+            same = comparison.compared - comparison.differences
+            title = f"{same} of {comparison.compared} replayed actions are as recorded"
+            draw_replay(
+                comparison, Path(settings["plot"]), title, f"{settings['bag']} · through the live nodes"
+            )
+
+    def close(self) -> None:
+        """End the thread that plays."""
+        self._closing.set()
+        self._thread.join(2.0)
+
+
+def _velocities(message: TwistStamped) -> Velocities:
+    stamp = message.header.stamp
+    return Velocities(
+        time.time_ns(),
+        stamp.sec * 10**9 + stamp.nanosec,
+        message.twist.linear.x,
+        message.twist.angular.z,
+    )
+
+
+def _played(said: Recording, original: dict[int, int]) -> list[Played]:
+    """The live actions, by the stamps of the bag. One whose prompt is not known gets none, and is left apart."""
+    arrived = {mark.stamp: mark.time for mark in said.frames}
+    played = []
+    for moment in moments_of(said):
+        action = moment.recorded
+        if action is None or action.text is None or moment.stamp not in original:
+            continue
+        prompt = "" if moment.uncertain else build_prompt(moment.instruction, moment.last_action)
+        took_ms = (action.time - arrived[moment.stamp]) * 1e-6
+        played.append(
+            Played(
+                original[moment.stamp], moment.instruction, prompt, action.text, True, {"ttva_ms": took_ms}
+            )
+        )
+    return played
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Entry point of the ``replay_node`` executable."""
+    run(ReplayNode, args)
+
+
+if __name__ == "__main__":
+    main()

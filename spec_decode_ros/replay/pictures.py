@@ -1,0 +1,52 @@
+"""The pictures that a bag holds, as the JPEG bytes that the models read."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.robots.frames import to_jpeg
+
+QUALITY = 85
+"""JPEG quality of frames that come raw, as the camera node has it."""
+
+# Encoding: bytes a pixel, Pillow's mode, and Pillow's order of the bytes.
+_RAW = {
+    "rgb8": (3, "RGB", "RGB"),
+    "bgr8": (3, "RGB", "BGR"),
+    "8UC3": (3, "RGB", "BGR"),
+    "rgba8": (4, "RGB", "RGBX"),
+    "bgra8": (4, "RGB", "BGRX"),
+    "8UC4": (4, "RGB", "BGRX"),
+    "mono8": (1, "L", "L"),
+    "8UC1": (1, "L", "L"),
+}
+
+
+def picture_to_jpeg(message: Any, raw: bool, name: str) -> bytes:
+    """JPEG bytes of a sensor_msgs Image (`raw`) or CompressedImage; what is JPEG already stays as it is.
+
+    Raises:
+        SpecDecodeError: if it is no picture, or in an encoding that is not supported.
+    """
+    if not raw:
+        return to_jpeg(bytes(message.data), name=name)
+    from PIL import Image
+
+    if message.encoding not in _RAW:
+        raise SpecDecodeError(
+            f"{name} is encoded as {message.encoding[:40]!r}; supported are {', '.join(_RAW)}, and CompressedImage"
+        )
+    depth, mode, order = _RAW[message.encoding]
+    width, height, step = int(message.width), int(message.height), int(message.step)
+    step = step or depth * width
+    data = bytes(message.data)
+    if not width or not height or step < depth * width or len(data) < step * (height - 1) + depth * width:
+        raise SpecDecodeError(
+            f"{name} says {width} x {height} pixels in rows of {step} bytes and holds {len(data)} bytes"
+        )
+    image = Image.frombytes(mode, (width, height), data.ljust(step * height, b"\0"), "raw", order, step)
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()

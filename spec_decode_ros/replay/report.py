@@ -1,0 +1,134 @@
+"""The comparison for people, as a table, and for programs, as plain values."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from spec_decode_ros.replay.bag import Recording
+from spec_decode_ros.replay.compare import NOTHING_RECORDED, Comparison, Row
+from spec_decode_ros.runtime.recording import METRICS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SHOWN_ROWS = 60
+"""A longer replay shows only what differs."""
+
+
+def as_document(recording: Recording, comparison: Comparison, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values for JSON; `settings` come first."""
+    recorded_ms, replayed_ms = comparison.latency_ms
+    vx, wz = comparison.largest
+    values = {
+        name: [stats[name] for stats in comparison.stats if isinstance(stats.get(name), (int, float))]
+        for name in METRICS
+    }
+    return {
+        "bag": str(recording.path),
+        "image_topic": recording.image_topic,
+        "recorded_with": dict(recording.origin),
+        **settings,
+        "passed": comparison.passed,
+        "failures": list(comparison.failures),
+        "recorded_actions": comparison.recorded,
+        "replayed_actions": comparison.replayed,
+        "compared": comparison.compared,
+        "differences": comparison.differences,
+        "not_compared": comparison.not_compared,
+        "largest_difference": {"vx": round(vx, 4), "wz": round(wz, 4)},
+        "latency_ms": {"recorded": _rounded(recorded_ms), "replayed": _rounded(replayed_ms)},
+        "medians": {
+            name: round(statistics.median(found), 4) if found else None for name, found in values.items()
+        },
+        "notes": list(recording.notes),
+        "rows": [_plain(row) for row in comparison.rows],
+    }
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return {
+        "at_s": round(row.at_s, 3),
+        "instruction": row.instruction,
+        "recorded": row.recorded,
+        "replayed": row.replayed,
+        "recorded_velocities": list(row.recorded_velocities) if row.recorded_velocities else None,
+        "replayed_velocities": list(row.replayed_velocities) if row.replayed_velocities else None,
+        "recorded_ms": _rounded(row.recorded_ms),
+        "replayed_ms": _rounded(row.replayed_ms),
+        "same": row.same,
+        "apart": row.apart,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
+
+
+def print_report(console: Console, recording: Recording, comparison: Comparison, title: str) -> None:
+    """The table and what follows from it."""
+    rows = list(comparison.rows)
+    short = len(rows) > SHOWN_ROWS
+    if short:
+        rows = [row for row in rows if row.same is False][:SHOWN_ROWS]
+    if rows:
+        console.print(_table(rows, title, comparison.recorded > 0))
+    if short:
+        console.print(f"{len(comparison.rows)} actions; shown are up to {SHOWN_ROWS} that differ")
+    for note in recording.notes:
+        console.print(f"note: {note}", markup=False)
+    recorded_ms, replayed_ms = comparison.latency_ms
+    if replayed_ms is not None:
+        before = f", recorded {recorded_ms:.0f}" if recorded_ms is not None else ""
+        console.print(f"frame to verified action, median: {replayed_ms:.0f} ms{before}")
+    for reason, count in comparison.not_compared.items():
+        if comparison.recorded or reason != NOTHING_RECORDED:
+            console.print(f"not compared: {count}, because {reason}")
+    console.print(_verdict(comparison))
+
+
+def _table(rows: list[Row], title: str, compared: bool) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    table.add_column("s", justify="right", no_wrap=True)
+    if compared:
+        table.add_column("recorded")
+    table.add_column("replayed")
+    if compared:
+        table.add_column("ms then", justify="right")
+    table.add_column("ms now" if compared else "ms", justify="right")
+    told = None
+    for row in rows:
+        if row.instruction != told:
+            told = row.instruction
+            table.add_row("", Text(f"“{told}”", style="bold"))
+        style = {True: "", False: "bold red", None: "dim"}[row.same]
+        cells: list[Any] = [f"{row.at_s:.1f}"]
+        if compared:
+            cells.append(Text(_said(row.recorded, row.recorded_velocities), style=style))
+        # Only what differs is worth a second reading.
+        now = "same" if row.same and row.recorded == row.replayed else _said(row.replayed, None)
+        cells.append(Text(now or "–", style=style if now != "same" else "green"))
+        if compared:
+            cells.append("" if row.recorded_ms is None else f"{row.recorded_ms:.0f}")
+        cells.append("" if row.replayed_ms is None else f"{row.replayed_ms:.0f}")
+        table.add_row(*cells)
+    return table
+
+
+def _said(text: str | None, velocities: tuple[float, float] | None) -> str:
+    if text is not None:
+        return text
+    return f"vx {velocities[0]:g} wz {velocities[1]:g}" if velocities else ""
+
+
+def _verdict(comparison: Comparison) -> str:
+    if not comparison.recorded:
+        return f"{comparison.replayed} actions; the bag has none to compare them with"
+    if not comparison.passed:
+        return f"[red]DIFFERS[/red]: {'; '.join(comparison.failures)}"
+    what = "the same text" if comparison.tolerance.velocity is None else "velocities within the tolerance"
+    return f"[green]SAME[/green]: {comparison.compared - comparison.differences} of {comparison.compared} actions: {what}"
