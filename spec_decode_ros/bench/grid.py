@@ -33,7 +33,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class World:
-    """What all cells share. Times in milliseconds; an answer has `tokens` tokens."""
+    """What all cells share. Times in milliseconds; an answer has `tokens` tokens.
+
+    `runner_up_right` is the chance that a rejected token's runner-up is the target's; `nodes` is that of `CloudMachine`.
+    """
 
     tokens: int = 16
     prefill_ms: float = 100.0
@@ -44,6 +47,8 @@ class World:
     exit_at: float = 0.5
     exit_sure: float = 0.8
     exit_right: float = 0.95
+    runner_up_right: float = 0.5
+    nodes: int = 16
 
     def times(self, cell: Cell) -> Times:
         """Costs in seconds: the draft model is as fast on the server as on the edge."""
@@ -96,6 +101,12 @@ def drafter(world: World, acceptance: float, seed: int) -> Callable[[Sequence[in
     return say
 
 
+def runner_up(world: World, seed: int) -> Callable[[Sequence[int]], int]:
+    """The draft model's second choice: the target's with the given chance, where the first is not."""
+    truth = target(world)
+    return lambda text: truth(text) if chance("second", seed, len(text)) < world.runner_up_right else 8
+
+
 def exits(world: World, seed: int) -> tuple[Exit, ...]:
     """One early exit in the middle of the target."""
     truth = target(world)
@@ -124,6 +135,8 @@ def figures(
             world.times(cell),
             exits=exits(world, seed),
             own=own,
+            nodes=world.nodes,
+            runner_up=runner_up(world, seed),
         ).run()
         assert isinstance(outcome.ending, Done)
         ends.append(outcome.at * 1e3)
@@ -157,6 +170,8 @@ def conditions(cell: Cell, world: World) -> Conditions:
         world.per_token_ms,
         own_ms=draft_ms,
         foresight=world.exit_right,
+        tokens=world.tokens,
+        upload_ms=world.upload_ms,
     )
 
 

@@ -31,7 +31,7 @@ from spec_decode_ros.decoding.commands import (
     Wait,
 )
 from spec_decode_ros.decoding.edge import EdgeMachine
-from spec_decode_ros.decoding.messages import Close, Down, Draft, Error, ErrorCode, Open
+from spec_decode_ros.decoding.messages import Branches, Close, Down, Draft, Error, ErrorCode, Open
 from spec_decode_ros.decoding.methods import Method
 from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.decoding.request import Request
@@ -137,6 +137,7 @@ class VirtualAction:
         exits: early exits of the target.
         own: how many tokens the server's own draft model makes for a pass.
         sure: how confident an exit has to be.
+        runner_up: the draft model's second choice after a text.
         nodes: how many tokens a pass may be over beside a draft; 0 for a target that takes no trees.
     """
 
@@ -155,11 +156,13 @@ class VirtualAction:
         own: int = 0,
         sure: float = 0.9,
         nodes: int = 0,
+        runner_up: NextToken | None = None,
     ) -> None:
         self.eos, self.target, self.drafter = eos, target, drafter
         self.link, self.times = link, times or Times()
         self.keeps_early_drafts = keeps_early_drafts
         self.exits, self.own, self.sure, self.nodes = exits, own, sure, nodes
+        self.runner_up = runner_up
         self.own_ready = False
         self.edge = EdgeMachine(method, request, eos)
         self.cloud: CloudMachine | None = None
@@ -232,7 +235,8 @@ class VirtualAction:
         text = (*text, token)
         if len(text) - len(current.prefix) < current.budget and token not in self.eos:
             self.at(self.now + self.times.draft_token, partial(self.draft_token, run, text))
-        self.obey_edge(self.edge.drafted(run, said))
+        second = self.runner_up(text[:-1]) if self.runner_up else None
+        self.obey_edge(self.edge.drafted(run, said, None if second is None else (second, 0.2)))
 
     def plan_tick(self) -> None:
         wake = self.edge.wake_at
@@ -250,7 +254,7 @@ class VirtualAction:
 
     # ---- the cloud -----------------------------------------------------------------------------------------
 
-    def reach_cloud(self, message: Open | Draft | Close) -> None:
+    def reach_cloud(self, message: Open | Draft | Branches | Close) -> None:
         if isinstance(message, Open) and self.cloud is None and not self.closed:
             self.cloud = CloudMachine(self.eos, own=self.own, nodes=self.nodes)
         if self.cloud is None and self.keeps_early_drafts and not isinstance(message, Close):

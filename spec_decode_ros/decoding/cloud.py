@@ -29,6 +29,7 @@ from spec_decode_ros.decoding.acceptance import (
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
 from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import (
+    Branches,
     Close,
     Committed,
     Draft,
@@ -113,6 +114,8 @@ class CloudMachine:
         self._committed: list[int] = []
         self._fates: list[Fate] = []
         self._hints: list[Hint] = []  # newest last
+        self._branches: Branches | None = None
+        self._aside: list[Hint] = []  # these branches, one by one
         self._running: tuple[int, ...] = ()  # the draft under the pass that runs
         self._tree = Tree()  # all that the pass is over: that draft, and others where they disagree with it
         self._guessed = Tree()  # what of it came from the edge
@@ -149,7 +152,7 @@ class CloudMachine:
 
     # ---- events --------------------------------------------------------------------------------------------
 
-    def receive(self, message: Open | Draft | Close) -> list[CloudCommand]:
+    def receive(self, message: Open | Draft | Branches | Close) -> list[CloudCommand]:
         """A message of this action has arrived."""
         if isinstance(message, Close):
             return self._close()
@@ -157,6 +160,8 @@ class CloudMachine:
             return []
         if isinstance(message, Open):
             return self._receive_open(message)
+        if isinstance(message, Branches):
+            return self._receive_branches(message)
         return self._receive_draft(message)
 
     def prepared(self, busy_ms: float = 0.0) -> list[CloudCommand]:
@@ -286,6 +291,19 @@ class CloudMachine:
             return [Send(self._report(min(message.position, len(self._committed))))]
         return self._next_pass() if self.state is State.WAITING else []
 
+    def _receive_branches(self, message: Branches) -> list[CloudCommand]:
+        if self._error or (
+            self._branches is not None
+            and (message.position, len(message.tokens))
+            <= (self._branches.position, len(self._branches.tokens))
+        ):
+            return []
+        self._branches = message
+        self._aside = [
+            Hint(message.position, until_end(line, self._eos), message.round) for line in message.lines
+        ]
+        return self._next_pass() if self.state is State.WAITING else []
+
     def _close(self) -> list[CloudCommand]:
         if self.state in (State.CLOSING, State.CLOSED):
             return []
@@ -315,8 +333,10 @@ class CloudMachine:
 
     def _best_rest(self) -> tuple[int, ...]:
         """The most promising draft of what follows the committed tokens."""
-        rest_of = best_rest if self._guesses_wildly() else exact_rest
-        return until_end(rest_of(self._hints, self._committed), self._eos)
+        rest = exact_rest(self._hints, self._committed) or exact_rest(self._aside, self._committed)
+        if self._guesses_wildly() and not (rest and rest == exact_rest(self._aside, self._committed)):
+            rest = best_rest(self._hints, self._committed)
+        return until_end(rest, self._eos)
 
     def _guesses_wildly(self) -> bool:
         """Whether a draft that was wrong once is still the best guess that the server will have."""
@@ -349,7 +369,7 @@ class CloudMachine:
     def _other_rests(self, longest: int) -> list[tuple[int, ...]]:
         if not self._nodes:
             return []
-        rests = other_rests(self._hints, self._committed)
+        rests = other_rests([*self._aside, *self._hints], self._committed)
         return [until_end(rest, self._eos)[:longest] for rest in rests]
 
     def _the_pass(self, own: int = 0) -> RunPass:
@@ -412,7 +432,9 @@ class CloudMachine:
         """The earliest round whose hints could have brought what this pass got from its draft."""
         assert self._open is not None
         used = self._running if self._open.mode is ServerMode.VERIFY_ONLY else accepted
-        rounds = [h.round for h in self._hints if h.rest(len(self._committed))[: len(used)] == used]
+        rounds = [
+            h.round for h in (*self._aside, *self._hints) if h.rest(len(self._committed))[: len(used)] == used
+        ]
         return min(rounds, default=1) if used else 1
 
     def _room(self) -> int:

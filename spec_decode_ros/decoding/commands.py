@@ -57,8 +57,8 @@ class Finished:
 class DraftFrom:
     """Draft up to `budget` tokens that follow `prefix`; this replaces the drafting that is going on.
 
-    Report each token by `drafted(run, token)`, and `draft_ended(run)` if no more can be had before the budget is
-    used and without an end token.
+    Report each token by `drafted(run, token, runner_up)`, the last being what would have come second and how probable
+    that was, and `draft_ended(run)` if no more can be had before the budget is used and without an end token.
     """
 
     run: int
@@ -86,7 +86,8 @@ class Counts:
     `round_trips` is the longest chain edge, cloud, edge that the answer waited for; `drafted_on_edge` counts
     the draft model's tokens, whether they were sent or not. `preempted` counts the tokens that were drafted on
     foreseen ground, `preempted_used` those of them that were there when the verdict agreed; `foresights` are the
-    verdicts that early exits foretold, `foresights_right` those that came true.
+    verdicts that early exits foretold, `foresights_right` those that came true. `branches_used` counts the corrections
+    for which a draft was prepared on the edge.
     """
 
     drafted: int = 0
@@ -99,6 +100,7 @@ class Counts:
     preempted_used: int = 0
     foresights: int = 0
     foresights_right: int = 0
+    branches_used: int = 0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,15 @@ MOST_OWN = 16
 WORTH_EXITS = 4.0
 """How many drafted tokens a pass must last for an exit in its middle to give time for two."""
 
+WORTH_DRAFTING = 0.01
+"""A draft token that is reached with less than this chance is not worth its making."""
+
+SHORTEST_WINDOW = 8
+"""Tokens; so that one action of bad luck does not end the drafting."""
+
+MESSAGE_BYTES = 40
+"""What a draft of a few tokens takes on the wire, with all that is around it."""
+
 PATIENCE_MS = 10_000.0
 """How long a server waits for a draft where only its passes count."""
 
@@ -37,6 +46,9 @@ class Conditions:
         acceptance: share of the drafted tokens, looked at one by one, that the target confirms.
         per_token_ms: what one more drafted token adds to a pass.
         own_ms: a token of the server's own draft model; None where it has none.
+        tokens: length of an answer.
+        upload_ms: what the frame takes to the cloud beyond the round-trip time.
+        uplink_mbps: bandwidth to the cloud.
         foresight: share of the tokens that the target's early exits are sure of and right about.
     """
 
@@ -47,12 +59,17 @@ class Conditions:
     per_token_ms: float = 0.0
     own_ms: float | None = None
     foresight: float = 0.95
+    tokens: float = 16.0
+    upload_ms: float = 0.0
+    uplink_mbps: float = math.inf
 
     def __post_init__(self) -> None:
-        for name in ("rtt_ms", "draft_ms", "step_ms", "per_token_ms", "own_ms"):
+        for name in ("rtt_ms", "draft_ms", "step_ms", "per_token_ms", "own_ms", "tokens", "upload_ms"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise SpecDecodeError(f"{name} must be 0 or more, not {value}.")
+        if not self.uplink_mbps > 0:
+            raise SpecDecodeError(f"uplink_mbps must be above 0, not {self.uplink_mbps}.")
         for name in ("acceptance", "foresight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SpecDecodeError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
@@ -90,6 +107,36 @@ def server_mode(now: Conditions) -> ServerMode:
     return ServerMode.SELF_DRAFT
 
 
+def window(now: Conditions) -> int:
+    """How many tokens the edge should draft ahead of the verdicts: as far as there is a chance that one is reached."""
+    if not 0 < now.acceptance < 1:
+        return WHOLE_ACTION if now.acceptance else SHORTEST_WINDOW
+    reached = math.log(WORTH_DRAFTING) / math.log(now.acceptance)
+    return round(min(max(reached, SHORTEST_WINDOW), WHOLE_ACTION))
+
+
+def chunk(now: Conditions, least: int) -> int:
+    """After how many tokens to send a draft, so that messages leave no later than the next tokens are ready."""
+    message_ms = MESSAGE_BYTES * 8 / 1000 / now.uplink_mbps
+    return max(least, min(math.ceil(message_ms / now.draft_ms) if now.draft_ms else least, WHOLE_ACTION))
+
+
+def branches_pay(now: Conditions, server: ServerMode) -> bool:
+    """Whether drafts for corrections that may come are worth their making.
+
+    They are made in the wait for a verdict, so the answer's draft has to be ready before it; and a server that continues
+    by its own drafts after a rejection gains next to nothing from the edge's.
+    """
+    wait_ms = now.rtt_ms + now.step_ms + now.upload_ms
+    idle = min(now.tokens, window(now)) * now.draft_ms < wait_ms
+    return idle and now.acceptance < 1 and server is not ServerMode.SELF_DRAFT
+
+
+def sending_branches_pays(now: Conditions) -> bool:
+    """Whether branches, which need some messages' bytes, arrive while they still can save a round trip."""
+    return 4 * MESSAGE_BYTES * 8 / 1000 / now.uplink_mbps < now.rtt_ms
+
+
 def plan(base: Method, objective: Objective, now: Conditions) -> Method:
     """How to decode the next action.
 
@@ -108,8 +155,21 @@ def plan(base: Method, objective: Objective, now: Conditions) -> Method:
             window=WHOLE_ACTION,
             chunk=WHOLE_ACTION,
             patience_ms=PATIENCE_MS,
+            branches=0,
+            sends_branches=False,
         )
     # Where an exit and a draft differ, one of them is wrong: listen to the exit only if that is mostly the draft, and
     # if what is left of a pass after it is long enough to draft something.
     early = base.early and now.acceptance < now.foresight and now.step_ms >= WORTH_EXITS * now.draft_ms
-    return replace(base, server=server_mode(now), early=early, yields=objective == "balanced")
+    server = server_mode(now)
+    pays = branches_pay(now, server)
+    return replace(
+        base,
+        server=server,
+        window=min(base.window, window(now)),
+        chunk=chunk(now, base.chunk),
+        early=early,
+        yields=objective == "balanced",
+        branches=base.branches if pays else 0,
+        sends_branches=base.sends_branches and pays and sending_branches_pays(now),
+    )

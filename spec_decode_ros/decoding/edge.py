@@ -19,6 +19,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from spec_decode_ros.decoding.acceptance import accepted_length
+from spec_decode_ros.decoding.branches import LENGTH, RunnerUp
+from spec_decode_ros.decoding.branches import Branches as PreparedBranches
 from spec_decode_ros.decoding.commands import (
     Counts,
     Done,
@@ -30,6 +32,7 @@ from spec_decode_ros.decoding.commands import (
     StopDrafting,
 )
 from spec_decode_ros.decoding.messages import (
+    Branches,
     Close,
     Committed,
     Down,
@@ -108,6 +111,9 @@ class EdgeMachine:
         self._run = 0
         self._budget = 0  # tokens still to come from it; 0 when there is none
         self._dry = False  # the draft model can say nothing after this answer
+        # What is prepared for corrections.
+        self._branches = PreparedBranches(method.branches)
+        self._aside: tuple[int, ...] | None = None  # the text after which a branch is being drafted
         # Loss and time.
         self._news = False
         self._polled_at = -1
@@ -145,26 +151,36 @@ class EdgeMachine:
         self._move(Event.OPEN)
         return [self._open(), *self._draft_on()]
 
-    def drafted(self, run: int, said: int | DraftedToken) -> list[EdgeCommand]:
-        """The drafting of that run has made one more token; separate rejection sampling needs all about it."""
-        if run != self._run or not self._budget or self.state is State.DONE:
+    def drafted(
+        self, run: int, said: int | DraftedToken, runner_up: RunnerUp | None = None
+    ) -> list[EdgeCommand]:
+        """The drafting of that run has made one more token; separate rejection sampling needs all about it.
+
+        `runner_up` would have been its second choice.
+        """
+        if run != self._run or not self._drafting or self.state is State.DONE:
             return []  # of a run that was replaced
+        token = said.token if isinstance(said, DraftedToken) else said
+        if self._aside is not None:
+            return self._drafted_aside(self._aside, token, runner_up)
         if isinstance(said, DraftedToken):
             self._resampler.drafted(len(self.answer), said)
-        token = said.token if isinstance(said, DraftedToken) else said
+        self._note(self.answer, runner_up)
         self._draft.append(token)
         self._preempted += bool(self._foreseen)
         self._count(drafted_on_edge=1, preempted=int(bool(self._foreseen)))
         self._budget = 0 if token in self._eos else self._budget - 1
-        return [self._show(), *self._drafting_moved()]
+        return [self._show(), *self._drafting_moved(), *self._draft_aside()]
 
     def draft_ended(self, run: int) -> list[EdgeCommand]:
         """The drafting of that run can make no more tokens, though its budget is not used."""
-        if run != self._run or not self._budget or self.state is State.DONE:
+        if run != self._run or not self._drafting or self.state is State.DONE:
             return []
+        if self._aside is not None:
+            return self._branch_ended()
         self._budget = 0
         self._dry = True
-        return self._drafting_moved()
+        return [*self._drafting_moved(), *self._draft_aside()]
 
     def receive(self, message: Down) -> list[EdgeCommand]:
         """A message has arrived; those of other actions, of other kinds or without news do nothing."""
@@ -264,7 +280,7 @@ class EdgeMachine:
         self._dry = False
         right = self._draft[: len(fresh)] == fresh
         self._judge_foresight(len(fresh), right)
-        drafting = bool(self._budget)
+        drafting = self._drafting
         if right:
             del self._draft[: len(fresh)]
             self._sent = max(0, self._sent - len(fresh))
@@ -272,6 +288,7 @@ class EdgeMachine:
         else:  # a token was wrong, or the cloud is ahead: what is being drafted is of no use
             self._draft.clear()
             self._sent = self._budget = self._foreseen = 0
+        self._branches.forget(tuple(self._committed))
         return self._shown_and_drafted_on(drafting)
 
     def _receive_early(self, message: Early) -> list[EdgeCommand]:
@@ -284,7 +301,7 @@ class EdgeMachine:
             return []  # late, and wrong already: what it says of the rest follows another text
         del told[self.request.max_tokens - len(self._committed) :]
         agreed = accepted_length(self._draft, told)
-        drafting = bool(self._budget)
+        drafting = self._drafting
         if agreed < len(told):
             self._draft[agreed:] = told[agreed:]
             self._sent = min(self._sent, agreed)
@@ -304,9 +321,10 @@ class EdgeMachine:
 
     def _shown_and_drafted_on(self, drafting: bool) -> list[EdgeCommand]:
         """Show the changed answer and draft on; `drafting` says whether a drafting went on before the change."""
-        onward = self._draft_on()
+        found = self._look_up()
+        onward = [*self._draft_on(), *(self._send_draft() if found else []), *self._draft_aside()]
         replaced = any(isinstance(command, DraftFrom) for command in onward)
-        stop: list[EdgeCommand] = [StopDrafting()] if drafting and not self._budget and not replaced else []
+        stop: list[EdgeCommand] = [StopDrafting()] if drafting and not self._drafting and not replaced else []
         return [*stop, self._show(), *onward]
 
     def _count(self, **more: int) -> None:
@@ -339,6 +357,7 @@ class EdgeMachine:
             self._budget = max(0, min(self.method.window - unknown, room - 1))
         if self._budget:
             self._run += 1
+            self._aside = None
             return [DraftFrom(self._run, self.answer, self._budget)]
         return [self._message(final=True)] if self._has_nothing_to_propose() else []
 
@@ -346,16 +365,78 @@ class EdgeMachine:
         """A token more, or the end of the drafting: send it, or finish, if it is time for that."""
         if self.state is State.ALONE:
             return self._go_on_alone()
+        return self._send_draft() or ([self._message(final=True)] if self._has_nothing_to_propose() else [])
+
+    def _send_draft(self) -> list[EdgeCommand]:
+        """What of the draft the cloud was not told, if it is enough or all that there is for now."""
         new = len(self._draft) - self._sent
         if new and (new >= self.method.chunk or not self._budget):
             self._sent = len(self._draft)
             return [self._message(self._sent)]
-        return [self._message(final=True)] if self._has_nothing_to_propose() else []
+        return []
 
     def _go_on_alone(self) -> list[EdgeCommand]:
         if self._budget:
             return []
         return self._finish(verified=False) if self._dry or self._ended() else self._draft_on()
+
+    # ---- branches ------------------------------------------------------------------------------------------
+
+    @property
+    def _drafting(self) -> bool:
+        """Whether the driver drafts, for the answer or for a branch."""
+        return bool(self._budget) or self._aside is not None
+
+    def _draft_aside(self) -> list[EdgeCommand]:
+        """While there is nothing else to draft, prepare for the likeliest correction."""
+        if self._budget or self.state not in (State.OPENING, State.OPEN):
+            return []
+        if self._aside is not None:
+            if self._aside[: len(self._committed)] == tuple(self._committed):
+                return []
+            self._aside = None
+        if not self.method.branches:
+            return []
+        place = self._branches.place(tuple(self._committed), tuple(self._draft))
+        if place is None or len(place) + 1 >= self.request.max_tokens:
+            return []
+        self._aside = place
+        self._branches.begin(place)
+        self._run += 1
+        return [DraftFrom(self._run, place, min(LENGTH, self.request.max_tokens - len(place) - 1))]
+
+    def _drafted_aside(
+        self, place: tuple[int, ...], token: int, runner_up: RunnerUp | None
+    ) -> list[EdgeCommand]:
+        made = self._branches.after(place)
+        self._note((*place, *made), runner_up)
+        self._branches.extend(place, token)
+        self._count(drafted_on_edge=1)
+        enough = min(LENGTH, self.request.max_tokens - len(place) - 1)
+        return self._branch_ended() if token in self._eos or len(made) + 1 >= enough else []
+
+    def _note(self, text: tuple[int, ...], runner_up: RunnerUp | None) -> None:
+        if self.method.branches and runner_up is not None and runner_up[0] not in self._eos:
+            self._branches.note(text, runner_up)
+
+    def _branch_ended(self) -> list[EdgeCommand]:
+        self._aside = None
+        return [*self._send_branches(), *self._draft_aside()]
+
+    def _send_branches(self) -> list[EdgeCommand]:
+        tree = self._branches.tree(self._committed)
+        if not (self.method.sends_branches and tree):
+            return []
+        parents = tuple(parent if parent >= 0 else node for node, parent in enumerate(tree.parents))
+        position, round_ = len(self._committed), self._counts.round_trips + 1
+        return [Send(Branches(self.request.action_id, position, tree.tokens, parents, round_))]
+
+    def _look_up(self) -> bool:
+        """Go on from what was prepared after the answer as it stands, if anything was."""
+        found = () if self._budget or self._ended() else self._branches.after(self.answer)
+        self._draft += found
+        self._count(branches_used=int(bool(found)))
+        return bool(found)
 
     def _has_nothing_to_propose(self) -> bool:
         """Whether the server waits for a draft that will not come."""
@@ -458,10 +539,10 @@ class EdgeMachine:
         return [*self._leave(), Failed(code, sentence)]
 
     def _leave(self) -> list[EdgeCommand]:
-        commands: list[EdgeCommand] = [StopDrafting()] if self._budget else []
+        commands: list[EdgeCommand] = [StopDrafting()] if self._drafting else []
         if self.method.uses_cloud:
             commands.append(Send(Close(self.request.action_id)))
-        self._budget = 0
+        self._budget, self._aside = 0, None
         self._move(Event.END)
         return commands
 

@@ -23,6 +23,9 @@ PROTOCOL = 3
 
 MAX_TOKEN_ID = 2**31 - 1
 
+MOST_BRANCH_NODES = 64
+"""More tokens than that do not fit into one `Branches`."""
+
 
 class ServerMode(enum.Enum):
     """What the server does when no usable draft is waiting."""
@@ -197,6 +200,42 @@ class Draft:
 
 
 @dataclass(frozen=True)
+class Branches:
+    """What may follow the committed tokens before `position` instead of the draft: a tree of tokens and their parents.
+
+    Node i is `tokens[i]` after node `parents[i]`, or right at `position` where `parents[i]` is i itself. `round` is
+    that of `Draft`. Of several the one from the latest position counts, of those the largest.
+    """
+
+    action_id: int
+    position: int
+    tokens: tuple[int, ...]
+    parents: tuple[int, ...]
+    round: int = 1
+
+    def __post_init__(self) -> None:
+        _check_id(self.action_id)
+        _check_position(self.position)
+        object.__setattr__(self, "tokens", _token_tuple(self.tokens))
+        object.__setattr__(self, "parents", _token_tuple(self.parents))
+        if not 1 <= len(self.tokens) == len(self.parents) <= MOST_BRANCH_NODES:
+            raise SpecDecodeError(f"Branches have 1 to {MOST_BRANCH_NODES} tokens, with one parent each.")
+        if any(parent > node for node, parent in enumerate(self.parents)):
+            raise SpecDecodeError("The parent of a node must stand before it.")
+        if self.round < 1:
+            raise SpecDecodeError(f"round counts from 1, not {self.round}.")
+
+    @property
+    def lines(self) -> tuple[tuple[int, ...], ...]:
+        """Every branch from `position` to its last token."""
+        lines: list[tuple[int, ...]] = []
+        for node, (token, parent) in enumerate(zip(self.tokens, self.parents, strict=True)):
+            lines.append((token,) if parent == node else (*lines[parent], token))
+        inner = {parent for node, parent in enumerate(self.parents) if parent != node}
+        return tuple(line for node, line in enumerate(lines) if node not in inner)
+
+
+@dataclass(frozen=True)
 class Close:
     """The edge needs nothing more of this action."""
 
@@ -313,7 +352,7 @@ class Pong:
     stamp: int
 
 
-Up = Hello | Open | Draft | Close | Ping
+Up = Hello | Open | Draft | Branches | Close | Ping
 Down = Welcome | Opened | Committed | Early | Error | Pong
 Message = Up | Down
 

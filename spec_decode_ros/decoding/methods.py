@@ -23,6 +23,8 @@ class Method:
     `patience_ms`  how long the server may hold back a pass for a draft that is on its way.
     `early`        take the tokens that early exits of the target foresee, and draft on after them.
     `yields`       while other robots wait, the server only verifies.
+    `branches`     for how many corrections that may come the edge prepares drafts while it waits; 0 for none.
+    `sends_branches`  send these drafts too, as a tree, so that a rejection need not wait for the edge.
     `adapts`       the controller may change the other choices as the conditions change.
     """
 
@@ -36,6 +38,8 @@ class Method:
     patience_ms: float = 0.0
     early: bool = False
     yields: bool = False
+    branches: int = 0
+    sends_branches: bool = False
     adapts: bool = False
 
     def __post_init__(self) -> None:
@@ -55,6 +59,10 @@ class Method:
             raise SpecDecodeError(
                 f"Method {self.name!r} asks for early exits but has nobody to draft after them; give it a window and "
                 "a server."
+            )
+        if self.branches < 0 or (self.branches and not (self.window and self.server)):
+            raise SpecDecodeError(
+                f"Method {self.name!r}: branches must be 0 or more, and need a window and a server, not {self.branches}."
             )
         if self.chunk < 1:
             raise SpecDecodeError(f"Method {self.name!r}: chunk must be at least 1, not {self.chunk}.")
@@ -122,6 +130,8 @@ METHODS: dict[str, Method] = {
             ahead=True,
             temporal=True,
             early=True,
+            branches=4,
+            sends_branches=True,
             adapts=True,
         ),
     )

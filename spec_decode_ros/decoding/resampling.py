@@ -24,7 +24,9 @@ def separately(method: Method) -> Method:
         )
     if not (method.server and method.window):
         return method
-    return replace(method, server=ServerMode.VERIFY_ONLY, early=False, yields=False)
+    return replace(
+        method, server=ServerMode.VERIFY_ONLY, early=False, yields=False, branches=0, sends_branches=False
+    )
 
 
 class Resampler:

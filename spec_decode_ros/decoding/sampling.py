@@ -50,6 +50,22 @@ def _choose_one(row: NDArray, position: int, sampling: Sampling) -> int:
     return int(tokens[np.argmax(scores + gumbel_noise(sampling.seed, position, tokens))])
 
 
+def runner_up(row: ArrayLike, position: int, sampling: Sampling) -> tuple[int, float] | None:
+    """The second choice for one row (V,) of logits, and how probable it is beside the first, from 0 to 0.5.
+
+    With seeded sampling that is the second largest of the scores with their noise. None where only one token is possible.
+    """
+    logits = np.asarray(row)
+    tokens, scores = np.arange(logits.size), logits.astype(np.float64)
+    if sampling.temperature > 0:
+        tokens, scores = warp(logits, sampling)
+        scores = scores + gumbel_noise(sampling.seed, position, tokens)
+    if len(tokens) < 2:
+        return None
+    second, first = np.argpartition(scores, -2)[-2:]
+    return int(tokens[second]), float(1.0 / (1.0 + np.exp(scores[first] - scores[second])))
+
+
 def warp(row: NDArray, sampling: Sampling) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Apply temperature, top-k and top-p, in that order, to one row (V,) of logits.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
+from spec_decode_ros.decoding.sampling import runner_up
 from spec_decode_ros.models.hf_model import Answer, HfModel
 from spec_decode_ros.models.text import TextSide
 
@@ -32,6 +33,7 @@ class HfDraftSession:
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._turn = 0
+        self._newest: tuple[torch.Tensor, int, Sampling] | None = None
 
     def draft(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[int]:
         tokens = list(prefix)
@@ -43,6 +45,7 @@ class HfDraftSession:
 
     def _chosen(self, tokens: list[int], rows: Iterator[torch.Tensor], sampling: Sampling) -> Iterator[int]:
         for logits in rows:
+            self._newest = logits[-1], len(tokens), sampling
             tokens.append(self._answer.model.choose(logits, len(tokens), sampling)[0])
             yield tokens[-1]
 
@@ -66,6 +69,13 @@ class HfDraftSession:
             turn == self._turn and len(tokens) <= room and not (tokens and tokens[-1] in model.text.eos_ids)
         ):
             yield self._answer.logits(tokens, 1)
+
+    @property
+    def runner_up(self) -> tuple[int, float] | None:
+        if self._newest is None:
+            return None
+        logits, position, sampling = self._newest
+        return runner_up(logits.float().cpu().numpy(), position, sampling)
 
     def close(self) -> None:
         self._turn += 1

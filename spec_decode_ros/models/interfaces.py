@@ -63,6 +63,11 @@ class DraftSession(Protocol):
         """As `draft`, for separate rejection sampling: each token with the distribution that it was drawn from."""
         ...
 
+    @property
+    def runner_up(self) -> tuple[int, float] | None:
+        """What would have come second in the place of the newest token, and its probability beside it, from 0 to 0.5."""
+        ...
+
     def close(self) -> None:
         """Free the caches. Closing twice does nothing."""
         ...

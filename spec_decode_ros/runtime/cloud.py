@@ -22,7 +22,17 @@ from typing import Any
 from spec_decode_ros.decoding.cloud import CloudMachine, State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
 from spec_decode_ros.decoding.distribution import Distribution
-from spec_decode_ros.decoding.messages import PROTOCOL, Close, Draft, Error, ErrorCode, Message, Open, Welcome
+from spec_decode_ros.decoding.messages import (
+    PROTOCOL,
+    Branches,
+    Close,
+    Draft,
+    Error,
+    ErrorCode,
+    Message,
+    Open,
+    Welcome,
+)
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter, DraftSession, OnEarly, Verifier, VerifySession
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
@@ -167,7 +177,7 @@ class VerifierServer:
     # ---- in the socket thread ------------------------------------------------------------------------------
 
     def _on_message(self, client: bytes, message: Message, images: tuple[bytes, ...]) -> None:
-        assert isinstance(message, Open | Draft | Close)
+        assert isinstance(message, Open | Draft | Branches | Close)
         with self._changed:
             session = self._session_for(client, message)
             if session is None:
@@ -181,7 +191,7 @@ class VerifierServer:
             except Exception as error:
                 self._fail(session, error)
 
-    def _session_for(self, client: bytes, message: Open | Draft | Close) -> _Session | None:
+    def _session_for(self, client: bytes, message: Open | Draft | Branches | Close) -> _Session | None:
         key = (client, message.action_id)
         if key in self._sessions or isinstance(message, Close):
             return self._sessions.get(key)

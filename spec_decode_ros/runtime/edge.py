@@ -202,7 +202,7 @@ class EdgeRuntime:
             self._newest_seed = max(self._newest_seed, sampling.seed)
             self._action = _Action(self, request, tuple(images), recorder, on_event)
             result = self._action.run()
-            self._gauge.observe(result.fates, recorder.draft_token_ms, recorder.step_ms)
+            self._gauge.observe(result.fates, recorder.measured())
             return result
         finally:
             self._action = None
@@ -233,7 +233,7 @@ class _Action:
         self._method = runtime.plan()
         self._request = request
         self._images = images
-        self._frame = Frame(request.prompt, images, request.sampling)
+        self._frame = Frame(request.prompt, images, request.sampling, self._method.branches > 0)
         self._recorder = recorder
         self._on_event = on_event
         self._eos = frozenset(self._drafter.eos_ids)
@@ -301,7 +301,7 @@ class _Action:
             return
         self._recorder.drafted(event.began, event.at, event.run != self._run)
         self._run = event.run
-        self._obey(self._machine.drafted(event.run, event.token))
+        self._obey(self._machine.drafted(event.run, event.token, event.runner_up))
 
     def _on_arrival(self, event: Arrival) -> None:
         if getattr(event.message, "action_id", 0) in (0, self._request.action_id):

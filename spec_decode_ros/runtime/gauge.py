@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from spec_decode_ros.decoding.controller import Conditions
 from spec_decode_ros.decoding.messages import Welcome
@@ -15,41 +17,56 @@ _FIRST_GUESS = 0.8
 """Acceptance that is assumed before anything was verified."""
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What one action has shown, each as often as it was seen; the names are those of `Conditions`.
+
+    Attributes:
+        draft_ms: single tokens of the draft model.
+        step_ms: single passes of the target, the first one apart.
+        upload_ms: the frame's way to the cloud beyond the round-trip time.
+        uplink_mbps: bandwidth on that way.
+    """
+
+    draft_ms: Sequence[float] = ()
+    step_ms: Sequence[float] = ()
+    upload_ms: Sequence[float] = ()
+    uplink_mbps: Sequence[float] = ()
+
+
 class Gauge:
     """Watches a robot's actions and says under which conditions the next one will run."""
 
     def __init__(self) -> None:
         self._averages: dict[str, float] = {}
 
-    def observe(self, fates: Sequence[str], draft_ms: Sequence[float], step_ms: Sequence[float]) -> None:
+    def observe(self, fates: Sequence[str], measured: Measured) -> None:
         """Take one action into account.
 
         Args:
             fates: of its tokens, see :class:`~spec_decode_ros.runtime.edge.ActionResult`.
-            draft_ms: what single tokens took the draft model.
-            step_ms: what single passes took the target, the first one apart.
+            measured: times of the same action.
         """
         counts = Counter(fates)
         judged = counts["accepted"] + counts["corrected"]
         if judged:
             self._blend("acceptance", counts["accepted"] / judged)
-        for name, values in (("draft_ms", draft_ms), ("step_ms", step_ms)):
+        if fates:
+            self._blend("tokens", len(fates))
+        for name, values in vars(measured).items():
             if values:
-                self._blend(name, sum(values) / len(values))
+                self._blend(name, statistics.fmean(values))
 
     def conditions(self, rtt_ms: float | None, welcome: Welcome | None) -> Conditions | None:
         """What is known now; None as long as too little is."""
-        step_ms = self._averages.get("step_ms") or (welcome.step_ms if welcome else 0.0)
-        draft_ms = self._averages.get("draft_ms")
+        known = dict(self._averages)
+        step_ms = known.pop("step_ms", 0.0) or (welcome.step_ms if welcome else 0.0)
+        draft_ms = known.pop("draft_ms", None)
         if rtt_ms is None or draft_ms is None or not step_ms:
             return None
-        return Conditions(
-            rtt_ms,
-            draft_ms,
-            step_ms,
-            self._averages.get("acceptance", _FIRST_GUESS),
-            own_ms=(welcome.own_ms if welcome else 0.0) or None,
-        )
+        acceptance = known.pop("acceptance", _FIRST_GUESS)
+        own_ms = (welcome.own_ms if welcome else 0.0) or None
+        return Conditions(rtt_ms, draft_ms, step_ms, acceptance, own_ms=own_ms, **known)
 
     def _blend(self, name: str, value: float) -> None:
         old = self._averages.get(name, value)

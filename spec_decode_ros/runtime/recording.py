@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from spec_decode_ros.actions.action import parse_velocity_prefix
 from spec_decode_ros.decoding.commands import Counts, Done
-from spec_decode_ros.decoding.messages import Committed, Message, Open
+from spec_decode_ros.decoding.messages import Committed, Message, Open, Opened
+from spec_decode_ros.runtime.gauge import Measured
 
 Span = tuple[str, str, float, float]
 """Lane (robot, link or cloud), name, start and end in milliseconds since the frame was captured."""
@@ -28,6 +29,10 @@ METRICS = (
     "cloud_busy_ms",
 )
 """Numbers of one action that every report has, by the names that are used everywhere."""
+
+
+_FASTEST_MBPS = 1000.0
+"""More than that can't be told from the time of one frame."""
 
 
 class Recorder:
@@ -52,6 +57,8 @@ class Recorder:
         self._busy_ms = 0.0
         self._passes = 0
         self._rejections: dict[int, int] = {}  # bytes of the distribution, by the place that was rejected
+        self._opens: list[tuple[float, int]] = []  # when the frame was sent, and its bytes
+        self._upload_ms: float | None = None
         self.draft_token_ms: list[float] = []
         """What single tokens took the draft model, those apart that came with a prefill or a rollback."""
         self.step_ms: list[float] = []
@@ -64,6 +71,8 @@ class Recorder:
     def sent(self, message: Message, size: int, images: Sequence[bytes], at: float) -> None:
         self._uplink_bytes += size
         self._image_bytes += sum(map(len, images))
+        if isinstance(message, Open):
+            self._opens.append((at, size + sum(map(len, images))))
         start = self.ms(at)
         name = "frame up" if isinstance(message, Open) else f"{type(message).__name__.lower()} up"
         self._spans.append(("link", name, start, start + self._one_way_ms))
@@ -73,6 +82,8 @@ class Recorder:
         end = self.ms(at)
         name = f"{type(message).__name__.lower()} down"
         self._spans.append(("link", name, max(0.0, end - self._one_way_ms), end))
+        if isinstance(message, Opened) and self._upload_ms is None and self._rtt_ms is not None:
+            self._upload_ms = max(0.0, (at - self._opens[0][0]) * 1000.0 - self._rtt_ms)
         if isinstance(message, Committed) and message.sparse:
             self._rejections[message.position + len(message.tokens)] = len(message.sparse)
         if isinstance(message, Committed) and message.passes > self._passes:
@@ -94,6 +105,16 @@ class Recorder:
             self._first_action_ms = self.ms(at)
         if final and self._first_final_ms is None:
             self._first_final_ms = self.ms(at)
+
+    def measured(self) -> Measured:
+        """What this action tells about link and models; nothing about the link where its frame was sent twice."""
+        uploads: list[float] = []
+        bandwidths: list[float] = []
+        if self._upload_ms is not None and len(self._opens) == 1:
+            kilobits = self._opens[0][1] * 8 / 1000.0
+            uploads.append(self._upload_ms)
+            bandwidths.append(kilobits / max(self._upload_ms, kilobits / _FASTEST_MBPS))
+        return Measured(self.draft_token_ms, self.step_ms, uploads, bandwidths)
 
     def spans(self) -> tuple[Span, ...]:
         """The timeline, by lane and start."""
@@ -134,6 +155,7 @@ class Recorder:
             "preempted_wasted_ms": (counts.preempted - counts.preempted_used) * token_ms,
             "rejections": len(self._rejections),
             "rejection_bytes": statistics.fmean(self._rejections.values()) if self._rejections else None,
+            "branches_used": counts.branches_used,
             "rtt_ms": self._rtt_ms,
         }
 

@@ -18,6 +18,7 @@ import zmq
 
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
+    Branches,
     Close,
     Draft,
     Error,
@@ -169,7 +170,7 @@ class Client:
         """
         frames = encode(message, images)
         decode(frames, limits=self._limits)
-        if isinstance(message, Open | Draft | Close):
+        if isinstance(message, Open | Draft | Branches | Close):
             self._action_id = message.action_id
         self._loop.send(frames)
         return len(frames[0])

@@ -12,11 +12,13 @@ from spec_decode_ros.decoding.controller import (
     MOST_OWN,
     OBJECTIVES,
     Conditions,
+    chunk,
     expected_length,
     own_length,
     plan,
     server_mode,
     token_ms,
+    window,
 )
 from spec_decode_ros.decoding.messages import ServerMode
 from spec_decode_ros.decoding.methods import METHODS, WHOLE_ACTION
@@ -32,6 +34,9 @@ ANY = st.builds(
     st.floats(0, 1),
     MILLISECONDS,
     st.none() | MILLISECONDS,
+    tokens=st.floats(0, 1e3),
+    upload_ms=MILLISECONDS,
+    uplink_mbps=st.floats(1e-6, 1e6) | st.just(float("inf")),
 )
 
 
@@ -80,6 +85,43 @@ def test_objectives() -> None:
         plan(auto, "speed", HERE)  # type: ignore[arg-type]
 
 
+def test_branches_are_prepared_where_the_edge_is_idle_and_the_server_has_no_draft_model() -> None:
+    auto, far = METHODS["auto"], replace(HERE, rtt_ms=250.0, own_ms=None)
+    assert plan(auto, "latency", far) == replace(auto, server=ServerMode.STREAM, window=window(far))
+    for now in (replace(far, own_ms=4.0), replace(far, draft_ms=40.0), replace(far, acceptance=1.0)):
+        assert not plan(auto, "latency", now).branches
+        assert not plan(auto, "latency", now).sends_branches
+    assert not plan(auto, "cost", far).branches
+    assert not plan(replace(auto, branches=0, sends_branches=False), "latency", far).branches
+
+
+def test_branches_are_kept_here_where_sending_them_takes_as_long_as_the_round_trip_that_they_save() -> None:
+    narrow = replace(HERE, own_ms=None, rtt_ms=70.0, uplink_mbps=0.01)
+    assert plan(METHODS["auto"], "latency", narrow).branches
+    assert not plan(METHODS["auto"], "latency", narrow).sends_branches
+    assert plan(METHODS["auto"], "latency", replace(narrow, uplink_mbps=1.0)).sends_branches
+
+
+def test_a_frame_that_takes_long_to_upload_leaves_time_for_branches() -> None:
+    slow = replace(HERE, own_ms=None, rtt_ms=5.0, draft_ms=8.0)
+    assert not plan(METHODS["auto"], "latency", slow).branches
+    assert plan(METHODS["auto"], "latency", replace(slow, upload_ms=100.0)).branches
+    assert plan(METHODS["auto"], "latency", replace(slow, tokens=5.0)).branches
+
+
+def test_the_edge_drafts_as_far_as_there_is_a_chance_that_it_is_used() -> None:
+    windows = [window(replace(HERE, acceptance=a)) for a in (0.0, 0.3, 0.5, 0.8, 0.9, 0.97, 1.0)]
+    assert windows == sorted(windows)
+    assert (windows[0], windows[-1]) == (8, WHOLE_ACTION)
+    assert 0.8 ** window(HERE) == pytest.approx(0.01, rel=0.1)
+
+
+def test_on_a_narrow_link_drafts_go_in_fewer_messages() -> None:
+    assert chunk(HERE, 2) == 2
+    assert chunk(replace(HERE, uplink_mbps=0.05), 1) == 2  # a message takes 6.4 ms, a token 4 ms
+    assert chunk(replace(HERE, uplink_mbps=1e-6), 1) == WHOLE_ACTION
+
+
 def test_an_exit_that_is_worse_than_the_draft_is_not_listened_to() -> None:
     assert plan(METHODS["auto"], "latency", HERE).early
     assert not plan(METHODS["auto"], "latency", replace(HERE, acceptance=0.97)).early
@@ -97,7 +139,14 @@ def test_every_plan_is_a_valid_method(now: Conditions, objective: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rtt_ms": -1.0}, {"step_ms": float("nan")}, {"acceptance": 1.1}, {"own_ms": float("inf")}]
+    "wrong",
+    [
+        {"rtt_ms": -1.0},
+        {"step_ms": float("nan")},
+        {"acceptance": 1.1},
+        {"own_ms": float("inf")},
+        {"uplink_mbps": 0.0},
+    ],
 )
 def test_conditions_refuse_nonsense(wrong: dict[str, float]) -> None:
     with pytest.raises(SpecDecodeError, match=next(iter(wrong))):

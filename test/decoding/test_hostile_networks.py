@@ -36,8 +36,10 @@ def actions(draw) -> dict:
     max_tokens = draw(st.integers(1, 24))
     answer = decode_alone(target, {EOS}, max_tokens)
     previous = [token if rng.random() < 0.8 else rng.randrange(20) for token in answer]
+    method = draw(st.sampled_from(ANY_METHOD))
+    branches = draw(st.sampled_from([0, 0, 1, 6])) if method.window else 0
     return dict(
-        method=draw(st.sampled_from(ANY_METHOD)),
+        method=replace(method, branches=branches, sends_branches=branches and draw(st.booleans())),
         request=Request(
             action_id=1,
             prompt="p",
@@ -73,6 +75,7 @@ def actions(draw) -> dict:
             for i, fraction in enumerate(draw(st.sampled_from([(), (0.5,), (0.2, 0.9)])))
         ],
         own=draw(st.sampled_from([0, 0, 1, 5])),
+        runner_up=draw(st.sampled_from([None, toy_drafter(target, seed + 9, 0.5), target])),
         nodes=draw(st.sampled_from([0, 0, 3, 40])),
     )
 

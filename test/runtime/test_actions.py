@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from spec_decode_ros.decoding.messages import (
     Sampling,
     ServerMode,
 )
-from spec_decode_ros.decoding.methods import METHODS
+from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime.cloud import OwnDrafter, VerifierServer
 from spec_decode_ros.runtime.edge import ActionCancelled, ActionFailed, EdgeRuntime, Progress
@@ -49,7 +50,7 @@ def client_of(endpoint: str) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def system(
-    method: str,
+    method: str | Method,
     drafter: ToyDrafter | None = None,
     verifier: ToyVerifier | None = None,
     profile: LinkProfile | None = None,
@@ -153,6 +154,18 @@ def test_drafts_that_disagree_are_verified_together_where_the_target_can(trees: 
             assert result.tokens == answer
             assert result.stats["accepted"] <= result.stats["drafted"]
     assert bool(verifier.trees) == trees
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_branches_that_were_prepared_are_used(sends: bool) -> None:
+    method = replace(METHODS["pipelined"], branches=4, sends_branches=sends, window=64)
+    drafter, used = ToyDrafter(lambda position: position == 2), 0
+    with system(method, drafter, ToyVerifier(0.02), LinkProfile(20.0)) as runtime:
+        for index in range(4):
+            result = runtime.act(f"go {index}", [FRAME])
+            assert result.tokens == target_answer(f"go {index}", [FRAME])
+            used += result.stats["branches_used"]
+    assert used > 0
 
 
 def test_early_exits_are_heard_and_mostly_right() -> None:

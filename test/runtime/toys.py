@@ -165,13 +165,16 @@ class ToyDraftSession:
     def __init__(self, model: ToyDrafter, context: bytes) -> None:
         self.model = model
         self.context = context
+        self.runner_up: tuple[int, float] | None = None
 
     def draft(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[int]:
         tokens = list(prefix)
         while EOS not in tokens:
             time.sleep(self.model.token_s)
             token = token_after(self.context, tokens, sampling.seed)
+            self.runner_up = (1 + token % (VOCABULARY - 1), 0.1)
             if self.model.wrong(len(tokens)):
+                self.runner_up = (token, 0.4)
                 token = 1 + (token + 7) % (VOCABULARY - 1)
             tokens.append(token)
             yield token
