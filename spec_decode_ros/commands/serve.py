@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         config = replace(config, target=replace(config.target, dtype=args.dtype))
     verifier = load_verifier(config, args.device, args.threads)
     step_ms = warm_up(verifier)
-    own = own_drafter(config, step_ms, args.device, args.threads)
+    own = own_drafter(config, verifier, step_ms, args.device, args.threads)
     be_responsive()
     stop = threading.Event()
     server = VerifierServer(

@@ -132,8 +132,8 @@ class Exits:
         return model.head(self._norm(self._adapters[layer](hidden)))[:, : model.text.size]
 
     @property
-    def drafting(self) -> int:
-        """The layer whose exit is worth most for drafting with the layers up to there: cheap, and often right."""
+    def drafting(self) -> ExitFigures:
+        """The exit that is worth most for drafting with the layers up to there: cheap, and often right."""
         depth = layer_count(self._model)
 
         def speed(exit: ExitFigures, count: int) -> float:
@@ -141,7 +141,7 @@ class Exits:
             expected = sum(exit.agreement**i for i in range(count + 1))
             return expected / (1 + count * (exit.layer + 1) / depth)
 
-        return max(self.figures, key=lambda exit: max(speed(exit, count) for count in range(1, 17))).layer
+        return max(self.figures, key=lambda exit: max(speed(exit, count) for count in range(1, 17)))
 
     def choose(self, layer: int, hidden: torch.Tensor, position: int, sampling: Sampling) -> int | None:
         """The choice for one answer position from hidden states (1, width); None if they make no sense."""

@@ -10,7 +10,7 @@ Calls on one drafter or verifier and its sessions are not thread-safe: one threa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from spec_decode_ros.decoding.distribution import Distribution
@@ -113,6 +113,15 @@ class VerifySession(Protocol):
         """For separate rejection sampling: the target's warped distributions in the places of `verify`'s choices."""
         ...
 
+    def self_draft(self, committed: Sequence[int], count: int, sampling: Sampling) -> tuple[int, ...]:
+        """Up to `count` tokens after `committed`, written with the layers up to an early exit only.
+
+        Self-speculative decoding (LayerSkip, arXiv 2404.16710), for a server without a draft model: fewer tokens at an
+        end token or where the context is full. The next `verify` is as if this had not happened. Before the first one
+        it takes the prompt through these layers too. Raises SpecDecodeError where `Verifier.self_drafting` is None.
+        """
+        ...
+
     @property
     def can_verify_trees(self) -> bool:
         """Whether the target's architecture takes a token tree in one pass."""
@@ -133,6 +142,16 @@ class VerifySession(Protocol):
         ...
 
 
+class SelfDrafting(NamedTuple):
+    """Drafting by a target itself, with its layers up to an early exit.
+
+    `share` of the layers that one token runs through, and `agreement`, the share of tokens that the target confirms.
+    """
+
+    share: float
+    agreement: float
+
+
 @runtime_checkable
 class Verifier(TextCodec, Protocol):
     """The large model in the cloud; any number of sessions may be open at once."""
@@ -140,6 +159,11 @@ class Verifier(TextCodec, Protocol):
     @property
     def exits(self) -> Sequence[ExitFigures]:
         """The target's early exits, in the order in which a pass comes through them; often none."""
+        ...
+
+    @property
+    def self_drafting(self) -> SelfDrafting | None:
+        """What `VerifySession.self_draft` costs and is worth; None where the target cannot do that."""
         ...
 
     @property

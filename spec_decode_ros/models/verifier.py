@@ -11,7 +11,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.decoders import NOBODY
 from spec_decode_ros.models.exits import ExitFigures, Exits, layer_count
 from spec_decode_ros.models.hf_model import Answer, HfModel
-from spec_decode_ros.models.interfaces import OnEarly
+from spec_decode_ros.models.interfaces import OnEarly, SelfDrafting
 from spec_decode_ros.models.text import TextSide
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ class HfVerifier(TextSide):
         return self._exits.figures if self._exits else ()
 
     @property
-    def self_draft_share(self) -> float:
-        """Share of the layers that one token of `self_draft` runs through; 0 where the target cannot do that."""
+    def self_drafting(self) -> SelfDrafting | None:
         if not (self._exits and self._exits.figures and self.model.decoder.stops_early):
-            return 0.0
-        return (self._exits.drafting + 1) / layer_count(self.model)
+            return None
+        best = self._exits.drafting
+        return SelfDrafting((best.layer + 1) / layer_count(self.model), best.agreement)
 
     @property
     def can_verify_trees(self) -> bool:
@@ -93,25 +93,14 @@ class HfVerifySession:
         positions = [start, *(start + 1 + depth for depth in tree.depths)]
         return self._answer.model.choose_at(logits, positions, sampling)
 
-    @property
-    def can_self_draft(self) -> bool:
-        """Whether the target has early exits, and layers that can be left out of a pass."""
-        return bool(self._exits and self._exits.figures and self._answer.model.decoder.stops_early)
-
     def self_draft(self, committed: Sequence[int], count: int, sampling: Sampling) -> tuple[int, ...]:
-        """Up to `count` tokens after `committed`, written with the layers up to an early exit only.
-
-        Self-speculative decoding (LayerSkip, arXiv 2404.16710), for a server without a draft model: fewer tokens at an
-        end token or where the context is full. The next `verify` is as if this had not happened. Before the first one
-        it takes the prompt through these layers too. Raises SpecDecodeError where `can_self_draft` is false.
-        """
         exits = self._exits
-        if exits is None or not self.can_self_draft:
+        if not (exits and exits.figures and self._answer.model.decoder.stops_early):
             raise SpecDecodeError(
                 "This target cannot draft for itself: train early exits for it with `spec-decode train-exits`, or give "
                 "the server a draft model."
             )
-        layer = exits.drafting
+        layer = exits.drafting.layer
         tokens = self._answer.shallow(
             committed,
             layer + 1,

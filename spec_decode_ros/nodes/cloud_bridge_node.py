@@ -44,7 +44,7 @@ class CloudBridgeNode(Node):
             verifier,
             pair.name,
             settings["bind"],
-            own=own_drafter(pair, step_ms, device, threads),
+            own=own_drafter(pair, verifier, step_ms, device, threads),
             step_ms=step_ms,
             max_sessions=settings["max_sessions"],
             keys=self._keys(settings["keys"]),

@@ -14,7 +14,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -47,11 +47,14 @@ _JOIN_S = 30.0
 
 @dataclass(frozen=True)
 class OwnDrafter:
-    """A draft model beside the target, how many tokens it makes for one pass, and what one of them takes."""
+    """How a server drafts by itself: how many tokens for one pass, what one of them takes, and who makes them.
 
-    drafter: Drafter
+    Without a draft model beside the target that is the target, with its layers up to an early exit.
+    """
+
     length: int
     token_ms: float = 0.0
+    drafter: Drafter | None = None
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -306,7 +309,7 @@ class VerifierServer:
     def _pass(self, session: _Session, own: int) -> None:
         def work() -> tuple[int, ...] | tuple[Distribution, ...]:
             assert session.model is not None
-            made = self._draft_here(session, self._own.drafter, own) if own and self._own else ()
+            made = self._draft_here(session, self._own, own) if own and self._own else ()
             with self._changed:
                 run = session.machine.pass_begins(made)  # with what came while it stood in line
             if session.machine.sampling.separate:
@@ -334,20 +337,28 @@ class VerifierServer:
 
         return on_early
 
-    def _draft_here(self, session: _Session, drafter: Drafter, count: int) -> list[int]:
-        """What the server's own draft model says next, unless a draft from the robot arrives before it is ready."""
-        made: list[int] = []
+    def _draft_here(self, session: _Session, own: OwnDrafter, count: int) -> Sequence[int]:
+        """What the server's own draft says next; the target goes on without it if that fails."""
         try:
+            if own.drafter is None:
+                assert session.model is not None
+                return session.model.self_draft(session.machine.committed, count, session.machine.sampling)
             if session.own is None:
-                session.own = drafter.open(session.prompt, session.images)
-            for token in session.own.draft(session.machine.committed, session.machine.sampling):
-                made.append(token)
-                with self._changed:
-                    if len(made) == count or session.machine.has_draft:
-                        break
+                session.own = own.drafter.open(session.prompt, session.images)
+            return self._draft_until_heard(session, session.own, count)
         except Exception:
-            _log.exception("the server's own draft model failed; the target goes on without it")
+            _log.exception("the server's own draft failed; the target goes on without it")
             self._own = None
+            return ()
+
+    def _draft_until_heard(self, session: _Session, model: DraftSession, count: int) -> list[int]:
+        """Draft tokens, fewer if a draft from the robot arrives before they are ready."""
+        made: list[int] = []
+        for token in model.draft(session.machine.committed, session.machine.sampling):
+            made.append(token)
+            with self._changed:
+                if len(made) == count or session.machine.has_draft:
+                    break
         return made
 
     def _at_work(

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import EOS, toy_drafter, toy_exit, toy_target
+from toys import EOS, coupled, toy_drafter, toy_exit, toy_target
 
 from spec_decode_ros.bench.virtual import HostileLink, Times, VirtualAction, decode_alone
 from spec_decode_ros.decoding.commands import Done
-from spec_decode_ros.decoding.messages import Fate, ServerMode
+from spec_decode_ros.decoding.messages import Fate, Sampling, ServerMode
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
 
@@ -30,9 +30,17 @@ def actions(draw) -> dict:
     """Everything that could make a difference, and must not."""
     seed = draw(st.integers(0, 10**6))
     rng = random.Random(seed)
-    target = toy_target(
-        seed, context=draw(st.sampled_from([0, 1, None])), vocabulary=draw(st.integers(2, 20))
+    vocabulary = draw(st.integers(2, 20))
+    target = toy_target(seed, vocabulary, context=draw(st.sampled_from([0, 1, None])))
+    drafter = toy_drafter(
+        target,
+        seed + 1,
+        draw(st.sampled_from([0.0, 0.5, 0.9, 1.0])),
+        draw(st.sampled_from([0.0, 0.0, 0.2, 1.0])),
     )
+    if draw(st.booleans()):
+        sampling = Sampling(draw(st.sampled_from([0.3, 1.0, 2.0])), draw(st.integers(0, 5)), seed=seed)
+        target, drafter = coupled(vocabulary, sampling, draw(st.sampled_from([0.0, 0.5, 3.0])))
     max_tokens = draw(st.integers(1, 24))
     answer = decode_alone(target, {EOS}, max_tokens)
     previous = [token if rng.random() < 0.8 else rng.randrange(20) for token in answer]
@@ -49,12 +57,7 @@ def actions(draw) -> dict:
         ),
         eos={EOS},
         target=target,
-        drafter=toy_drafter(
-            target,
-            seed + 1,
-            draw(st.sampled_from([0.0, 0.5, 0.9, 1.0])),
-            draw(st.sampled_from([0.0, 0.0, 0.2, 1.0])),
-        ),
+        drafter=drafter,
         link=HostileLink(
             rng,
             loss=draw(st.sampled_from([0.0, 0.1, 0.6])),
@@ -80,7 +83,7 @@ def actions(draw) -> dict:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(actions())
 def test_the_answer_is_the_targets_own(action: dict) -> None:
     request = action["request"]

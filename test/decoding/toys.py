@@ -5,7 +5,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from spec_decode_ros.bench.virtual import Exit, NextToken
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.sampling import choose
 
 EOS = 0
 
@@ -38,6 +42,22 @@ def toy_drafter(target: NextToken, seed: int, agreement: float, gives_up: float 
         return target(text) if chance < agreement else _hash(seed, 3, *text) % 20
 
     return next_token
+
+
+def coupled(vocabulary: int, sampling: Sampling, spread: float) -> tuple[NextToken, NextToken]:
+    """A target and a drafter that sample with the same seeded noise, from logits that are `spread` apart."""
+
+    def logits(text: Sequence[int]) -> np.ndarray:
+        return np.random.default_rng([sampling.seed, *text]).normal(size=(1, vocabulary)) * 2.0
+
+    def target(text: Sequence[int]) -> int:
+        return choose(logits(text), len(text), sampling)[0]
+
+    def drafter(text: Sequence[int]) -> int:
+        other = np.random.default_rng([sampling.seed, 1, *text]).normal(size=(1, vocabulary)) * spread
+        return choose(logits(text) + other, len(text), sampling)[0]
+
+    return target, drafter
 
 
 def toy_exit(target: NextToken, seed: int, fraction: float, agreement: float) -> Exit:

@@ -354,8 +354,7 @@ def test_a_target_drafts_for_itself_without_a_trace(family: Family, sampling: Sa
     drafted = truncated(verifier, images, 0, 6, sampling)
     plain = family.verifier.prepare(PROMPT, images)
     session = verifier.prepare(PROMPT, images)
-    assert session.can_self_draft
-    assert verifier.self_draft_share == 0.5
+    assert verifier.self_drafting is not None and verifier.self_drafting.share == 0.5
     assert list(session.self_draft((), 6, sampling)) == drafted, "before the first pass"
     verdict = plain.verify((), drafted, sampling)
     assert session.verify((), drafted, sampling) == verdict
@@ -397,8 +396,7 @@ def test_self_drafts_end_with_the_answer_and_with_the_context(tmp_path: Path) ->
 
 def test_without_exits_a_target_says_that_it_cannot_draft(qwen: Family) -> None:
     session = qwen.verifier.prepare(PROMPT, ())
-    assert not session.can_self_draft
-    assert qwen.verifier.self_draft_share == 0.0
+    assert qwen.verifier.self_drafting is None
     with pytest.raises(SpecDecodeError, match="train early exits"):
         session.self_draft((), 3, GREEDY)
 
@@ -409,4 +407,4 @@ def test_the_exit_that_drafts_is_the_one_that_is_worth_most(
 ) -> None:
     deep = load_verifier(pair_of(tiny_checkpoints.make_llama(tmp_path / "deep", layers=4)))
     measured = [ExitFigures(layer, 0.5, value, 0.9, 0.5) for layer, value in enumerate((first, second))]
-    assert Exits(deep.model, [adapter(1), adapter(2)], measured).drafting == best
+    assert Exits(deep.model, [adapter(1), adapter(2)], measured).drafting.layer == best

@@ -54,12 +54,12 @@ def system(
     drafter: ToyDrafter | None = None,
     verifier: ToyVerifier | None = None,
     profile: LinkProfile | None = None,
-    own_drafter: ToyDrafter | None = None,
+    own_drafter: ToyDrafter | OwnDrafter | None = None,
     nodes: int = 0,
     **options: object,
 ) -> Iterator[EdgeRuntime]:
     with contextlib.ExitStack() as stack:
-        own = OwnDrafter(own_drafter, 3) if own_drafter else None
+        own = OwnDrafter(3, drafter=own_drafter) if isinstance(own_drafter, ToyDrafter) else own_drafter
         endpoint = stack.enter_context(
             VerifierServer(verifier or ToyVerifier(), "toy", own=own, nodes=nodes)
         ).endpoint
@@ -94,6 +94,27 @@ def test_the_answer_is_the_targets(method: str, every: int, rtt_ms: float) -> No
             assert len(result.fates) == len(result.tokens)
             assert result.text == ToyText().decode(result.tokens)
             last = result.tokens
+
+
+@pytest.mark.parametrize("method", CLOUD_METHODS)
+def test_the_answer_is_the_targets_where_the_target_drafts_for_itself(method: str) -> None:
+    verifier = ToyVerifier(0.002, lambda position: position % 3 > 0)
+    drafter = ToyDrafter(lambda position: position % 4 == 2, token_s=0.001)
+    with system(method, drafter, verifier, LinkProfile(10.0), OwnDrafter(3)) as runtime:
+        for index in range(4):
+            result = runtime.act(f"go to box {index}", [FRAME])
+            assert result.tokens == target_answer(f"go to box {index}", [FRAME])
+    assert bool(verifier.self_drafted) == (method == "colocated")
+    assert len(verifier.threads) == 1
+
+
+def test_a_target_whose_own_draft_fails_goes_on_without_it() -> None:
+    verifier = ToyVerifier(0.0, lambda position: True)
+    with system("colocated", None, verifier, own_drafter=OwnDrafter(3)) as runtime:
+        prompt = "falter"
+        result = runtime.act(prompt, [FRAME])
+        assert result.verified and result.tokens == target_answer(prompt, [FRAME])
+    assert verifier.self_drafted == 1
 
 
 @pytest.mark.parametrize("method", CLOUD_METHODS)

@@ -67,11 +67,13 @@ def connected(verifier: Verifier, drafter: Drafter, rtt_ms: float) -> Iterator[C
         yield client
 
 
-def alone(verifier: Verifier, prompt: str, frame: bytes, sampling: Sampling) -> tuple[int, ...]:
+def alone(
+    verifier: Verifier, prompt: str, frames: list[bytes], sampling: Sampling, longest: int = MAX_TOKENS
+) -> tuple[int, ...]:
     """The target's answer, one token a pass, nothing in between."""
-    session = verifier.prepare(prompt, [frame])
+    session = verifier.prepare(prompt, frames)
     tokens: list[int] = []
-    while len(tokens) < MAX_TOKENS and not (tokens and tokens[-1] in verifier.eos_ids):
+    while len(tokens) < longest and not (tokens and tokens[-1] in verifier.eos_ids):
         tokens += session.verify(tokens, (), sampling)
     session.close()
     return tuple(tokens)
@@ -81,7 +83,7 @@ def alone(verifier: Verifier, prompt: str, frame: bytes, sampling: Sampling) -> 
 def test_every_method_says_what_the_target_says_by_itself(
     verifier: Verifier, drafter: Drafter, frames: list[bytes], rtt_ms: float
 ) -> None:
-    cases = [(prompt, frame, s) for prompt in PROMPTS for frame in frames for s in SAMPLINGS]
+    cases = [(prompt, [frame], s) for prompt in PROMPTS for frame in frames for s in SAMPLINGS]
     expected = [alone(verifier, *case) for case in cases]
     assert len(set(expected)) > 4  # the checkpoint does listen
     accepted = 0
@@ -91,8 +93,8 @@ def test_every_method_says_what_the_target_says_by_itself(
             EdgeRuntime(drafter, client, method, max_tokens=MAX_TOKENS, deadline_s=WAIT_S) as runtime,
         ):
             last: tuple[int, ...] = ()
-            for (prompt, frame, sampling), tokens in zip(cases, expected, strict=True):
-                result = runtime.act(prompt, [frame], last, sampling=sampling)
+            for (prompt, seen, sampling), tokens in zip(cases, expected, strict=True):
+                result = runtime.act(prompt, seen, last, sampling=sampling)
                 assert result.verified
                 assert result.tokens == tokens, (method, prompt, sampling)
                 accepted += result.fates.count("accepted")
@@ -117,7 +119,7 @@ def test_two_robots_on_one_target_do_not_mix(
 ) -> None:
     import threading
 
-    expected = [alone(verifier, PROMPTS[0], frame, Sampling()) for frame in frames]
+    expected = [alone(verifier, PROMPTS[0], [frame], Sampling()) for frame in frames]
     heard: list[set[tuple[int, ...]]] = [set(), set()]
     with VerifierServer(verifier, "random") as server:
 
@@ -139,10 +141,10 @@ def test_two_robots_on_one_target_do_not_mix(
 
 
 def test_warming_up_leaves_no_trace(verifier: Verifier, drafter: Drafter, frames: list[bytes]) -> None:
-    before = alone(verifier, PROMPTS[0], frames[0], Sampling())
+    before = alone(verifier, PROMPTS[0], frames[:1], Sampling())
     warm_up(verifier)
     warm_up(drafter)
-    assert alone(verifier, PROMPTS[0], frames[0], Sampling()) == before
+    assert alone(verifier, PROMPTS[0], frames[:1], Sampling()) == before
 
 
 def test_the_pair_file_names_what_the_handshake_compares(

@@ -15,7 +15,7 @@ from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
 from spec_decode_ros.decoding.tree import Tree, path
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.exits import ExitFigures
-from spec_decode_ros.models.interfaces import OnEarly
+from spec_decode_ros.models.interfaces import OnEarly, SelfDrafting
 
 EOS = 0
 VOCABULARY = 50
@@ -74,6 +74,8 @@ class ToyVerifier(ToyText):
         self.pass_s = pass_s
         self.foresees = foresees
         self.exits = (ExitFigures(1, 0.9, 0.9, 0.95, 0.9),) if foresees else ()
+        self.self_drafting = SelfDrafting(0.5, 0.9) if foresees else None
+        self.self_drafted = 0
         self.passes: list[tuple[str, int, int]] = []
         self.threads: set[str] = set()
         self.open = 0
@@ -121,6 +123,18 @@ class ToyVerifySession:
         if "explode" in self.prompt:
             raise RuntimeError("a bug in the model")
         return choices
+
+    def self_draft(self, committed: Sequence[int], count: int, sampling: Sampling) -> tuple[int, ...]:
+        assert not self.closed and self.model.foresees
+        self.model.threads.add(threading.current_thread().name)
+        self.model.self_drafted += 1
+        if "falter" in self.prompt:
+            raise RuntimeError("a bug in the early exit")
+        tokens = list(committed)
+        for place in range(len(committed), len(committed) + count):
+            token = token_after(self.context, tokens, sampling.seed)
+            tokens.append(token if self.model.foresees(place) else token + 1)
+        return tuple(tokens[len(committed) :])
 
     def distributions(
         self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling

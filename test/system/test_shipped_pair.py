@@ -16,6 +16,7 @@ import pytest
 from spec_decode_ros.actions.action import format_action, parse_action
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, Command, phrase
 from spec_decode_ros.bench.comparison import Comparison, Sample, compare
+from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.models.pair import load_drafter, load_pair_config
 from spec_decode_ros.runtime.process import spawn_server
 from spec_decode_ros.sim.expert import decide, visible_objects
@@ -27,7 +28,8 @@ from spec_decode_ros.transport.link import LinkProfile, link_process
 SCENES = int(os.environ.get("SPEC_DECODE_SCENES", "18"))
 ROUND_TRIPS_MS = (0.0, 20.0, 60.0)
 FIRST_SEED = 7_000_000
-METHODS = ("cloud", "sync", "auto")
+METHODS = ("cloud", "colocated", "sync", "early_exit", "pipelined", "auto")
+SEEDED = Sampling(0.8, top_k=20, top_p=0.95, seed=17)
 WAIT_S = 60.0
 
 
@@ -53,12 +55,12 @@ def samples(count: int) -> Iterator[Sample]:
 
 
 @pytest.fixture(scope="module")
-def comparisons() -> list[Comparison]:
-    """The scenes, shared out evenly among the round-trip times."""
+def comparisons() -> dict[Sampling, list[Comparison]]:
+    """The scenes, shared out evenly among the round-trip times, greedily and sampled with a seed."""
     pair = load_pair_config("tiny")
     drafter = load_drafter(pair)
     moments = list(samples(SCENES))
-    results = []
+    results: dict[Sampling, list[Comparison]] = {Sampling(): [], SEEDED: []}
     with ExitStack() as stack:
         endpoint = stack.enter_context(spawn_server("tiny", timeout_s=WAIT_S))
         for index, rtt_ms in enumerate(ROUND_TRIPS_MS):
@@ -68,27 +70,38 @@ def comparisons() -> list[Comparison]:
                 link.callback(client.close)
                 client.wait_ready(WAIT_S)
                 part = moments[index :: len(ROUND_TRIPS_MS)]
-                results.append(compare(part, drafter, client, methods=METHODS, max_tokens=pair.max_tokens))
+                for sampling, found in results.items():
+                    found.append(
+                        compare(
+                            part,
+                            drafter,
+                            client,
+                            methods=METHODS,
+                            max_tokens=pair.max_tokens,
+                            sampling=sampling,
+                        )
+                    )
     return results
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_method_gives_the_targets_tokens_at_every_round_trip_time(
-    comparisons: list[Comparison],
+    comparisons: dict[Sampling, list[Comparison]],
 ) -> None:
-    seen = 0
-    for comparison in comparisons:
-        for method in METHODS[1:]:
-            assert comparison.agreement("cloud", method) == len(comparison.samples), method
-        seen += len(comparison.samples)
-    assert seen == SCENES
+    for sampling, found in comparisons.items():
+        for comparison in found:
+            for method in METHODS[1:]:
+                assert comparison.agreement("cloud", method) == len(comparison.samples), (method, sampling)
+        assert sum(len(comparison.samples) for comparison in found) == SCENES
+    greedy, seeded = ([r.tokens for c in found for r in c.results["cloud"]] for found in comparisons.values())
+    assert greedy != seeded
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_answer_is_verified_and_an_action(comparisons: list[Comparison]) -> None:
-    for comparison in comparisons:
+def test_every_answer_is_verified_and_an_action(comparisons: dict[Sampling, list[Comparison]]) -> None:
+    for comparison in comparisons[Sampling()]:
         for result in comparison.results["auto"]:
             assert result.verified
             assert result.complete
@@ -97,8 +110,10 @@ def test_every_answer_is_verified_and_an_action(comparisons: list[Comparison]) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_auto_needs_fewer_passes_and_sync_more_round_trips(comparisons: list[Comparison]) -> None:
-    for comparison in comparisons:
+def test_auto_needs_fewer_passes_and_sync_more_round_trips(
+    comparisons: dict[Sampling, list[Comparison]],
+) -> None:
+    for comparison in comparisons[Sampling()]:
         passes = {m: comparison.spread(m, "cloud_passes") for m in METHODS}
         assert passes["auto"].median < passes["cloud"].median
         rounds = {m: comparison.spread(m, "round_trips") for m in METHODS}

@@ -1,0 +1,28 @@
+"""What a server of the shipped pair drafts with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spec_decode_ros.decoding.controller import MOST_OWN
+from spec_decode_ros.models.pair import load_pair_config, load_verifier
+from spec_decode_ros.models.verifier import HfVerifier
+from spec_decode_ros.runtime.colocated import own_drafter
+
+STEP_MS = 40.0
+
+
+def test_a_draft_model_beside_the_target_where_the_pair_says_so_else_the_targets_own_exit() -> None:
+    pair = load_pair_config("tiny")
+    verifier = load_verifier(pair, threads=1)
+    assert pair.colocated and verifier.self_drafting
+    beside = own_drafter(pair, verifier, STEP_MS, threads=1)
+    assert beside is not None and beside.drafter is not None
+    assert beside.drafter.vocabulary == verifier.vocabulary
+    alone = own_drafter(replace(pair, colocated=False), verifier, STEP_MS)
+    assert alone is not None and alone.drafter is None
+    assert alone.token_ms == verifier.self_drafting.share * STEP_MS < STEP_MS
+    assert 1 <= alone.length <= MOST_OWN
+    without_exits = HfVerifier(verifier.model)
+    assert own_drafter(replace(pair, colocated=False), without_exits, STEP_MS) is None
+    assert own_drafter(pair, verifier, 0.01, threads=1) is None  # drafting would take longer than a pass
