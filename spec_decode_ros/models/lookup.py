@@ -1,0 +1,146 @@
+"""Prompt lookup: what followed the last words the last time they occurred is a draft that costs nothing.
+
+Answers repeat their prompt and themselves: a name, a line of code, the beginning of the next item of a list. Where the
+last few tokens occurred before, the token that followed them then is drafted, out of the prompt or the answer itself,
+as in prompt lookup decoding (Saxena, 2023). Elsewhere a draft model goes on, or, without one, the draft ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from spec_decode_ros.decoding.distribution import Distribution
+from spec_decode_ros.decoding.rejection import DraftedToken
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.text import TextSide
+
+if TYPE_CHECKING:
+    from spec_decode_ros.decoding.messages import Sampling
+    from spec_decode_ros.models.interfaces import Drafter, DraftSession
+    from spec_decode_ros.models.text import CheckpointText
+
+ALONE = 2
+"""Tokens that have to recur where there is no draft model: as in transformers, little else is to be had."""
+
+BESIDE_A_MODEL = 3
+"""Tokens that have to recur before a lookup is trusted more than a draft model."""
+
+_LONGEST = 8
+
+T = TypeVar("T", bound=object)
+
+
+def continuation(tokens: Sequence[int], shortest: int) -> int | None:
+    """The token that followed the longest earlier occurrence of the last tokens, of these the latest.
+
+    Args:
+        tokens: prompt and answer so far.
+        shortest: so many of the last tokens at least have to have occurred before.
+    """
+    best, length = None, shortest - 1
+    last = len(tokens) - 1
+    for end in range(last - 1, shortest - 2, -1):
+        if tokens[end] != tokens[last]:
+            continue
+        same = 1
+        while same < _LONGEST and same <= end and tokens[end - same] == tokens[last - same]:
+            same += 1
+        if same > length:
+            best, length = tokens[end + 1], same
+            if same == _LONGEST:
+                break
+    return best
+
+
+class LookupDrafter(TextSide):
+    """Looks up first and asks a draft model otherwise; satisfies `interfaces.Drafter`.
+
+    Args:
+        text: the text side of the pair.
+        model: the draft model, or None to draft by lookup alone.
+        shortest: how many of the last tokens at least have to recur; 0 takes `ALONE` or `BESIDE_A_MODEL`.
+    """
+
+    def __init__(self, text: CheckpointText, model: Drafter | None = None, shortest: int = 0) -> None:
+        super().__init__(text)
+        if shortest < 0:
+            raise SpecDecodeError(f"a lookup needs at least one token that recurs, not {shortest}")
+        self.model = model
+        self.shortest = shortest or (BESIDE_A_MODEL if model else ALONE)
+
+    def open(self, prompt: str, images: Sequence[bytes] = ()) -> LookupSession:
+        rendered = self._text.render(prompt, len(images))
+        session = self.model.open(prompt, images) if self.model else None
+        return LookupSession(self._text.encode_prompt(rendered), session, self.shortest, self.eos_ids)
+
+
+class LookupSession:
+    """One prompt; satisfies `interfaces.DraftSession`."""
+
+    def __init__(
+        self, prompt: Sequence[int], model: DraftSession | None, shortest: int, eos_ids: frozenset[int]
+    ) -> None:
+        self._prompt = list(prompt)
+        self._model = model
+        self._shortest = shortest
+        self._eos_ids = eos_ids
+        self._turn = 0
+
+    def draft(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[int]:
+        def ask(answer: list[int]) -> Iterator[int]:
+            return self._model.draft(answer, sampling) if self._model else iter(())
+
+        return self._tokens(list(prefix), ask, looked_up=int, token_of=int)
+
+    def draft_sampled(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[DraftedToken]:
+        def ask(answer: list[int]) -> Iterator[DraftedToken]:
+            return self._model.draft_sampled(answer, sampling) if self._model else iter(())
+
+        return self._tokens(list(prefix), ask, looked_up=_certain, token_of=attrgetter("token"))
+
+    def _tokens(
+        self,
+        answer: list[int],
+        ask: Callable[[list[int]], Iterator[T]],
+        looked_up: Callable[[int], T],
+        token_of: Callable[[T], int],
+    ) -> Iterator[T]:
+        """Drafted tokens, in the form in which the model gives them when it is asked."""
+        self._turn += 1
+        return self._go_on(answer, ask, looked_up, token_of, self._turn)
+
+    def _go_on(
+        self,
+        answer: list[int],
+        ask: Callable[[list[int]], Iterator[T]],
+        looked_up: Callable[[int], T],
+        token_of: Callable[[T], int],
+        turn: int,
+    ) -> Iterator[T]:
+        asked: Iterator[T] | None = None  # goes on only as long as no looked-up token comes in between
+        while turn == self._turn and not (answer and answer[-1] in self._eos_ids):
+            found = continuation([*self._prompt, *answer], self._shortest)
+            if found is not None:
+                asked, drafted = None, looked_up(found)
+            else:
+                asked = asked or ask(answer)
+                following = next(asked, None)
+                if following is None:
+                    return
+                drafted = following
+            answer.append(token_of(drafted))
+            yield drafted
+
+    def close(self) -> None:
+        self._turn += 1
+        if self._model:
+            self._model.close()
+
+
+def _certain(token: int) -> DraftedToken:
+    """A looked-up token comes from a distribution that is all on it."""
+    return DraftedToken(token, 1.0, Distribution(np.array([token]), np.ones(1)))
