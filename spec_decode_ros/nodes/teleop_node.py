@@ -1,7 +1,8 @@
-"""The operator's words: lines from the terminal, or one command from a parameter.
+"""The operator's words: an interface in a terminal, lines where there is none, or one command from a parameter.
 
-An empty line is the emergency stop, ``release`` lifts it, ``quit`` ends; everything else goes to the robot
-as it is.
+With a terminal on all of standard input, output and error it starts the interface of
+:mod:`spec_decode_ros.teleop`. Without one (a pipe, a script, launch) it reads lines: an empty line is the
+emergency stop, ``release`` lifts it, ``quit`` ends; everything else goes to the robot as it is.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import select
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
+from rclpy.client import Client
+from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.task import Future
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -21,81 +26,158 @@ from spec_decode_ros.nodes.common import EVENTS, Parameter, Settings, run, stead
 
 PARAMETERS = (
     Parameter("command", "", "one command to send at the start; empty: none", fixed=True),
-    Parameter("read_lines", True, "read commands from standard input, one a line", fixed=True),
+    Parameter("read_lines", True, "read commands from the terminal or standard input", fixed=True),
     Parameter("motion_node", "motion_node", "node that has the emergency stop", fixed=True),
     Parameter("wait_s", 10.0, "s to wait for somebody to hear a command", 0.0, 60.0, fixed=True),
 )
 
+STOP = "stop"
+"""What is said for a stop; see :func:`spec_decode_ros.robots.reflex.is_stop`."""
+
+_TICK_S = 0.05
 _SETTLE_S = 1.0
 """Seconds without a new listener after which all of them are taken to be found."""
+
+_SERVICE_S = 1.0
+"""Seconds for an answer of the motion node, after which it may be asked again."""
+
+_LAST_WORD_S = 0.3
 
 HELP = "type what the robot should do; empty line: emergency stop, release: lift it, quit: end"
 
 
 class TeleopNode(Node):
-    """Publishes command; calls the motion node's emergency_stop and release."""
+    """Publishes command; calls the motion node's emergency_stop and release. Callable from any thread.
 
-    def __init__(self) -> None:
+    ``log`` takes what the operator should read: a sentence, and whether it is urgent. ``on_latched`` is told what
+    the motion node says once it has latched an emergency stop.
+    """
+
+    def __init__(
+        self,
+        log: Callable[[str, bool], None] | None = None,
+        on_latched: Callable[[str], None] | None = None,
+        *,
+        lines: bool = True,
+    ) -> None:
         super().__init__("teleop_node")
-        self._settings = Settings(self, PARAMETERS)
-        motion = self._settings["motion_node"]
+        self.settings = Settings(self, PARAMETERS)
+        motion = self.settings["motion_node"]
+        self._log = log or self._log_to_ros
+        self._on_latched = on_latched
         self._publisher = self.create_publisher(String, "command", EVENTS)
         self._stop = self.create_client(Trigger, f"{motion}/emergency_stop")
         self._release = self.create_client(Trigger, f"{motion}/release")
         self._waiting: list[tuple[str, float]] = []
+        self._asked_at = float("-inf")
         self._closing = threading.Event()
-        self._lock = threading.Lock()
+        # Held while publishing too, so that a command never overtakes the stop that came before it.
+        self._lock = threading.RLock()
         self._listeners, self._settled = 0, 0.0
         self.finished = False
-        self._timer = self.create_timer(0.05, self._send_waiting, clock=steady_clock())
-        if self._settings["command"].strip():
-            self.say(self._settings["command"])
-        if self._settings["read_lines"]:
+        self._timer = self.create_timer(_TICK_S, self._tick, clock=steady_clock())
+        if self.settings["command"].strip():
+            self.act_on(self.settings["command"])
+        if lines and self.settings["read_lines"]:
             self.get_logger().info(HELP)
             threading.Thread(target=self._read, name="lines", daemon=True).start()
 
-    def say(self, line: str) -> None:
+    # -- what the operator can do ---------------------------------------------------------------------------
+
+    def say(self, command: str) -> None:
+        """Send a command as soon as all who should hear it are found; a newer one replaces one that waits."""
+        with self._lock:
+            self._waiting = [(command, time.monotonic() + self.settings["wait_s"])]
+
+    def stop(self) -> None:
+        """Say stop now; commands that wait are dropped."""
+        with self._lock:
+            self._waiting.clear()
+            self._publisher.publish(String(data=STOP))
+
+    def emergency_stop(self) -> None:
+        """Stop, and ask the motion node to latch it. Without an answer within a second it may be asked again."""
+        # Said as well, so that after a release the robot waits for a command instead of going on with the old one.
+        self.stop()
+        self._latch()
+
+    def _latch(self) -> bool:
+        """Whether there is somebody to ask."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._asked_at < _SERVICE_S:
+                return True
+            if self._stop.service_is_ready():
+                self._asked_at = now
+                self._stop.call_async(Trigger.Request()).add_done_callback(self._latched)
+                return True
+        self._log(f"emergency stop: there is no {self._stop.srv_name}; is the motion node running?", True)
+        return False
+
+    def release(self) -> None:
+        """Ask the motion node to lift the emergency stop."""
+        self._call(self._release, "release")
+
+    def act_on(self, line: str) -> None:
         """Act on one line as typed."""
         line = line.strip()
         if not line:
-            self._call(self._stop, "emergency stop")
+            if not self._latch():
+                self.stop()
         elif line.lower() == "release":
-            self._call(self._release, "release")
+            self.release()
         elif line.lower() == "quit":
             self.finished = True
         else:
-            with self._lock:
-                # A newer command replaces one that nobody has heard yet.
-                self._waiting = [(line, time.monotonic() + self._settings["wait_s"])]
+            self.say(line)
 
-    def _send_waiting(self) -> None:
+    # -- what goes on by itself -----------------------------------------------------------------------------
+
+    def _tick(self) -> None:
         now = time.monotonic()
         listeners = self._publisher.get_subscription_count()
         if listeners != self._listeners:
             self._listeners, self._settled = listeners, now + _SETTLE_S
+        self._send_waiting(now)
+
+    def _send_waiting(self, now: float) -> None:
         with self._lock:
             if not self._waiting:
                 return
             line, deadline = self._waiting[0]
-            heard = listeners > 0
+            heard = self._listeners > 0
             # Drafter and motion node are found one after the other; what is said between reaches only one of them.
             if now < self._settled or (not heard and now < deadline):
                 return
             self._waiting.clear()
+            if heard:
+                self._publisher.publish(String(data=line))
         if heard:
-            self._publisher.publish(String(data=line))
-            self.get_logger().info(f"said: {line}")
+            self._log(f"said: {line}", False)
         else:
-            self.get_logger().error(
-                f"nobody listens to {self._publisher.topic_name}: is robot.launch.py running?"
-            )
+            self._log(f"nobody listens to {self._publisher.topic_name}: is robot.launch.py running?", True)
 
-    def _call(self, client, what: str) -> None:  # type: ignore[no-untyped-def]
+    def _latched(self, future: Future) -> None:
+        answer = future.result()
+        with self._lock:
+            self._asked_at = float("-inf")
+        self._log(f"emergency stop: {answer.message}", not answer.success)
+        if answer.success and self._on_latched is not None:
+            self._on_latched(answer.message)
+
+    def _call(self, client: Client, what: str) -> None:
         if not client.service_is_ready():
-            self.get_logger().error(f"{what}: there is no {client.srv_name}; is the motion node running?")
+            self._log(f"{what}: there is no {client.srv_name}; is the motion node running?", True)
             return
         future = client.call_async(Trigger.Request())
-        future.add_done_callback(lambda done: self.get_logger().info(f"{what}: {done.result().message}"))
+        future.add_done_callback(lambda done: self._log(f"{what}: {done.result().message}", False))
+
+    def _log_to_ros(self, text: str, urgent: bool) -> None:
+        # Two calls, because rclpy wants one severity for each place in the source.
+        if urgent:
+            self.get_logger().error(text)
+        else:
+            self.get_logger().info(text)
 
     def _read(self) -> None:
         """Read lines until the end of the input; select() keeps the thread ready to leave."""
@@ -109,15 +191,47 @@ class TeleopNode(Node):
                 return
             *lines, buffer = (buffer + chunk).split(b"\n")
             for line in lines:
-                self.say(line.decode("utf-8", "replace"))
+                self.act_on(line.decode("utf-8", "replace"))
+
+    def last_stop(self) -> None:
+        """A stop for when nobody will be there to repeat it: said until the listeners have confirmed it."""
+        for _ in range(3):
+            with self._lock:
+                self._waiting.clear()
+                self._publisher.publish(String(data=STOP))
+            time.sleep(0.02)
+        self._publisher.wait_for_all_acked(Duration(seconds=_LAST_WORD_S))
 
     def close(self) -> None:
         """Stop reading."""
         self._closing.set()
 
 
+def has_terminal() -> bool:
+    """Whether a person sits at all three ends; a dumb terminal can show lines only."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return all(stream is not None and stream.isatty() for stream in streams) and os.environ.get(
+        "TERM"
+    ) not in (
+        None,
+        "",
+        "dumb",
+    )
+
+
 def main(args: list[str] | None = None) -> NoReturn:
     """Entry point of the ``teleop_node`` executable."""
+    if has_terminal():
+        try:
+            from spec_decode_ros.nodes.operator_interface import operate
+        except ModuleNotFoundError as error:
+            if error.name != "textual":
+                raise
+            from spec_decode_ros.extras import missing_module_sentence
+
+            print(f"the interface: {missing_module_sentence('textual')}; reading lines", file=sys.stderr)
+        else:
+            operate(args)
     run(TeleopNode, args)
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from spec_decode_ros.viz.style import FATE_COLORS, INK, MUTED, ORANGE, RED
+from spec_decode_ros.viz.utterance import Piece
+
+__all__ = ["WIDTH", "Overlay", "Piece", "draw_overlay", "unicycle_path"]
 
 WIDTH = 640
 _MARGIN = 12
@@ -17,14 +20,6 @@ _LEAST_PANEL = 92
 _LOOK_AHEAD_S = 1.5
 _PIXELS_PER_METRE = 190.0
 """Scale of the path that is drawn on the frame: seen from above, the robot at the lower edge."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A piece of the action's text, usually one token, and what became of it (a key of ``FATE_COLORS``)."""
-
-    text: str
-    fate: str
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,183 @@
+"""Joins the operator's terminal and ROS 2: news from topics, stops from keys, and a stop when the terminal is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist, TwistStamped
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.nodes.common import EVENTS, LATEST, steady_clock
+from spec_decode_ros.nodes.teleop_node import TeleopNode
+from spec_decode_ros.teleop.app import TeleopApp
+from spec_decode_ros.teleop.history import History, default_path
+from spec_decode_ros.teleop.palette import NIGHT, PAPER
+from spec_decode_ros.teleop.port import Notice, Report, Tell, Velocity
+from spec_decode_ros.viz.utterance import Piece, Utterance
+
+_LOOK_S = 0.5
+_TOKENS_S = 2.0
+"""Seconds since the last message with tokens, after which texts and velocities without them are shown instead."""
+
+_END_S = 5.0
+"""Seconds for everything to close, after which the process ends anyway: the stop has been sent by then."""
+
+NIGHT_VARIABLE = "SPEC_DECODE_TELEOP_PALETTE"
+
+
+class NewsDesk:
+    """Subscribes what the operator should see, and tells it as events."""
+
+    def __init__(self, node: Node, tell: Tell) -> None:
+        self._node, self._tell = node, tell
+        self._tokens_at = float("-inf")
+        self._velocities: type | None = None
+        namespace = node.get_namespace().strip("/")
+        self._prefix = f"{namespace}/" if namespace else ""
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, EVENTS)
+        node.create_subscription(String, "action/tokens", self._on_tokens, EVENTS)
+        node.create_subscription(String, "action/text", self._on_text, EVENTS)
+        node.create_subscription(TwistStamped, "action/draft", self._on_draft, LATEST)
+        self._looking = node.create_timer(_LOOK_S, self._look_for_velocities, clock=steady_clock())
+
+    def _look_for_velocities(self) -> None:
+        """Subscribe cmd_vel once somebody publishes it, because only then is it known with which type."""
+        topic = self._node.resolve_topic_name("cmd_vel")
+        for info in self._node.get_publishers_info_by_topic(topic):
+            kind = {
+                "geometry_msgs/msg/TwistStamped": TwistStamped,
+                "geometry_msgs/msg/Twist": Twist,
+            }.get(info.topic_type)
+            if kind is not None:
+                self._node.create_subscription(kind, "cmd_vel", self._on_velocity, LATEST)
+                self._looking.cancel()
+                return
+
+    def _on_velocity(self, message: TwistStamped | Twist) -> None:
+        twist = message.twist if isinstance(message, TwistStamped) else message
+        self._tell(Velocity(twist.linear.x, twist.angular.z))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            node, _, part = status.name.partition(": ")
+            # Diagnostics are of all robots on the network; those of another namespace are another operator's.
+            if part and node.startswith(self._prefix) and "/" not in node[len(self._prefix) :]:
+                values = {value.key: value.value for value in status.values}
+                level = int.from_bytes(status.level, "little")
+                self._tell(Report(part, level, status.message, values))
+
+    def _on_tokens(self, message: String) -> None:
+        self._tokens_at = time.monotonic()
+        try:
+            self._tell(Utterance.from_json(message.data))
+        except SpecDecodeError as error:
+            self._tell(Notice(f"action/tokens: {error}", urgent=True))
+
+    def _on_text(self, message: String) -> None:
+        if not self._tokens_come:
+            self._tell(Utterance("", (Piece(message.data[:500], "text"),), "verified"))
+
+    def _on_draft(self, message: TwistStamped) -> None:
+        if not self._tokens_come:
+            twist = message.twist
+            text = f"vx {twist.linear.x:g} wz {twist.angular.z:g}"
+            self._tell(Utterance.in_progress("", "", text))
+
+    @property
+    def _tokens_come(self) -> bool:
+        return time.monotonic() - self._tokens_at < _TOKENS_S
+
+
+def _latched(said: str) -> Report:
+    """The answer of the emergency stop, which is as good as the report that follows within a second."""
+    return Report("motion", 2, said, {"state": "emergency stop", "emergency_stop": "True"})
+
+
+def _spin(executor: SingleThreadedExecutor, going: Callable[[], bool], tell: Tell) -> None:
+    while going() and rclpy.ok():
+        try:
+            executor.spin_once(timeout_sec=0.1)
+        except ExternalShutdownException:
+            return
+        except Exception as error:
+            # One bad callback must not end the thread that stops are answered on.
+            tell(Notice(f"{type(error).__name__}: {error}", urgent=True))
+
+
+def operate(args: list[str] | None = None) -> NoReturn:
+    """Run the interface until the operator leaves, then end the process; the last thing sent is a stop."""
+
+    def leave(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, leave)
+    given = list(sys.argv if args is None else args)
+    # What ROS logs goes to its files alone: here it would be written across the interface.
+    quiet = [*given, "--ros-args", "--disable-stdout-logs"]
+    code = 0
+    node: TeleopNode | None = None
+    try:
+        rclpy.init(args=quiet, signal_handler_options=SignalHandlerOptions.NO)
+        node = TeleopNode(
+            lambda text, urgent: app.tell(Notice(text, urgent)),
+            lambda said: app.tell(_latched(said)),
+            lines=False,
+        )
+        palette = NIGHT if os.environ.get(NIGHT_VARIABLE, "") == NIGHT.name else PAPER
+        app = TeleopApp(node, History(default_path()), palette=palette, terminal=sys.stdin.fileno())
+        desk = NewsDesk(node, app.tell)
+        code = _run(app, node, desk)
+    except KeyboardInterrupt:
+        pass
+    except SpecDecodeError as error:
+        print(f"teleop_node: {error}", file=sys.stderr)
+        code = 1
+    finally:
+        for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
+        if node is not None:
+            node.last_stop()
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _run(app: TeleopApp, node: TeleopNode, desk: NewsDesk) -> int:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    going = True
+    thread = threading.Thread(target=_spin, args=(executor, lambda: going, app.tell), name="ros", daemon=True)
+    thread.start()
+    try:
+        app.run(mouse=False)
+    finally:
+        node.last_stop()
+        _end_in_any_case()
+        going = False
+        thread.join(_END_S)
+    return app.return_code or 0
+
+
+def _end_in_any_case() -> None:
+    """A library that hangs in its own end must not keep a dead interface on the network."""
+    timer = threading.Timer(_END_S, os._exit, (1,))
+    timer.daemon = True
+    timer.start()

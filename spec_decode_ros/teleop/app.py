@@ -1,0 +1,325 @@
+"""The operator's terminal, as a textual application.
+
+One rule stands above the rest: a stop never waits. It goes to the robot in the very call that handles the key,
+before anything is drawn; and however the application ends, a stop is the last that the robot hears from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.theme import Theme
+from textual.widgets import Static
+
+from spec_decode_ros.robots.reflex import is_stop
+from spec_decode_ros.teleop import view
+from spec_decode_ros.teleop.command_line import CommandLine
+from spec_decode_ros.teleop.completion import completions, next_words
+from spec_decode_ros.teleop.history import History
+from spec_decode_ros.teleop.palette import NIGHT, PAPER, Palette
+from spec_decode_ros.teleop.port import Event, Robot
+from spec_decode_ros.teleop.situation import Situation
+
+REFRESH_S = 0.1
+RELEASE_WINDOW_S = 3.0
+STOP_AGAIN_S = 0.3
+"""Seconds after which a stop that nobody has confirmed is asked for again."""
+
+LOW, NARROW = 20, 70
+"""Rows and columns below which the layout gives up its air."""
+
+EMERGENCY_WORDS = frozenset({"emergency stop", "emergency", "e-stop", "estop"})
+
+
+class News(Message):
+    """Something that the robot told, from whatever thread."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__()
+        self.event = event
+
+
+class TeleopApp(App[int]):
+    """The terminal for one robot.
+
+    Args:
+        robot: where stops and sentences go.
+        history: of commands. palette: to begin with; F2 changes it.
+        terminal: file descriptor whose loss means that nobody is at the keys any more; None: not watched.
+        clock: seconds, monotonic.
+    """
+
+    ENABLE_COMMAND_PALETTE = False
+    TITLE = "spec-decode teleop"
+    CSS = """
+    Screen { layout: vertical; background: $background; color: $foreground; }
+    Static { width: 1fr; height: 1; padding: 0 1; background: $background; }
+    #banner { padding: 0; height: 3; margin: 1 0; }
+    #motion { margin: 0 0 1 0; }
+    #answers { height: 5; margin: 0; }
+    #log { height: 1fr; border-top: solid $secondary; }
+    #line { border: round $secondary; background: $background; background-tint: $background 0%; height: 3; }
+    #line:focus { border: round $primary; background-tint: $background 0%; }
+    #line > .input--suggestion, #line > .input--placeholder { color: $accent; }
+    #line > .input--cursor { background: $foreground; color: $background; text-style: none; }
+    .low #banner { height: 1; margin: 0; }
+    .low #motion { margin: 0; }
+    .low #answers { height: 3; }
+    .low #line { border: none; height: 1; }
+    .low #line:focus { border: none; }
+    .low #legend, .low #options { display: none; }
+    .tall #answers { height: 8; }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        # Reached only where the line does not have the focus; the line has its own opinion of spaces.
+        Binding("space", "stop", show=False),
+        Binding("escape", "stop", priority=True, show=False),
+        Binding("ctrl+e,f9", "emergency_stop", priority=True, show=False),
+        Binding("f6", "release", priority=True, show=False),
+        Binding("f2", "change_palette", priority=True, show=False),
+        Binding("ctrl+c,ctrl+q", "leave", priority=True, show=False),
+    ]
+
+    def __init__(
+        self,
+        robot: Robot,
+        history: History | None = None,
+        *,
+        palette: Palette = PAPER,
+        terminal: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.robot = robot
+        self.situation = Situation()
+        self.palette = palette
+        self._history = history or History()
+        self._terminal = terminal
+        self._now = clock
+        self._release_armed = float("-inf")
+        self._asked_at = float("-inf")
+        self._drawn: dict[str, Text] = {}
+        for known in (PAPER, NIGHT):
+            self.register_theme(
+                Theme(
+                    name=known.name,
+                    primary=known.ink,
+                    secondary=known.line,
+                    accent=known.muted,
+                    background=known.ground,
+                    surface=known.ground,
+                    foreground=known.ink,
+                    dark=known.dark,
+                )
+            )
+        self.theme = palette.name
+
+    # -- from other threads ---------------------------------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        """Show an event; callable from any thread, returns at once, and never raises."""
+        with contextlib.suppress(Exception):  # the application has ended or has not begun
+            self.post_message(News(event))
+
+    # -- parts ----------------------------------------------------------------------------------------------
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            for name in ("header", "banner", "motion", "answers", "legend", "log"):
+                yield Static("", id=name, markup=False)
+            yield CommandLine(self._history, self.action_stop, "say what to do: go to the red chair")
+            for name in ("options", "footer"):
+                yield Static("", id=name, markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(CommandLine).focus()
+        if self._history.problem:
+            self.note("note", self._history.problem)
+        self.set_interval(REFRESH_S, self._every_tenth)
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(
+                RuntimeError, ValueError
+            ):  # not in the main thread, as under a test's pilot
+                loop.add_signal_handler(name, self._abandon)
+        self._refresh()
+
+    def on_resize(self, event: events.Resize) -> None:
+        low = event.size.height < LOW or event.size.width < NARROW
+        self.screen.set_class(low, "low")
+        self.screen.set_class(event.size.height >= 30 and not low, "tall")
+        self._drawn.clear()
+        self.call_after_refresh(self._refresh)
+
+    # -- keys -----------------------------------------------------------------------------------------------
+
+    def action_stop(self) -> None:
+        self.robot.stop()
+        self._asked_at = self._now()
+        self.situation.stop_asked(self._asked_at)
+        self._line.clear()
+        self.note("you", "stop")
+        self._refresh()
+
+    def action_emergency_stop(self) -> None:
+        self.robot.emergency_stop()
+        self._asked_at = self._now()
+        self.situation.emergency_asked(self._asked_at)
+        self._release_armed = float("-inf")
+        self._line.clear()
+        self.note("you", "emergency stop")
+        self._refresh()
+
+    def action_release(self) -> None:
+        now = self._now()
+        if now - self._release_armed > RELEASE_WINDOW_S:
+            self._release_armed = now
+            self.note("note", "release the emergency stop? press F6 once more")
+        else:
+            self._release()
+        self._refresh()
+
+    def _release(self) -> None:
+        self._release_armed = float("-inf")
+        self.robot.release()
+        self.situation.release_asked()
+        self.note("you", "release")
+
+    def action_change_palette(self) -> None:
+        self.palette = NIGHT if self.palette is PAPER else PAPER
+        self.theme = self.palette.name
+        self._drawn.clear()
+        self._refresh()
+
+    def action_leave(self) -> None:
+        self.robot.stop()
+        self.exit(0)
+
+    def on_input_submitted(self, message: CommandLine.Submitted) -> None:
+        line = " ".join(message.value.split())
+        self._line.clear()
+        if is_stop(line) and line.lower() not in EMERGENCY_WORDS:
+            if line:
+                self._history.add(line)
+            self.action_stop()
+        elif line.lower() in EMERGENCY_WORDS:
+            self.action_emergency_stop()
+        elif line.lower() == "release":
+            self._release()
+        elif line.lower() in ("quit", "exit"):
+            self.action_leave()
+        else:
+            self._say(line)
+        self._refresh()
+
+    def _say(self, line: str) -> None:
+        self._history.add(line)
+        if self._history.problem:
+            self.note("note", self._history.problem)
+            self._history.problem = ""
+        self.robot.say(line)
+        self.situation.said(line, self._now())
+        if self.situation.emergency:
+            self.note("alarm", "the emergency stop is latched: it will not move before F6, F6")
+
+    def on_input_changed(self, message: CommandLine.Changed) -> None:
+        self._line.typed()
+        self._refresh()
+
+    # -- news -----------------------------------------------------------------------------------------------
+
+    def on_news(self, message: News) -> None:
+        self.situation.take(message.event, self._now())
+
+    def note(self, kind: str, text: str) -> None:
+        """Add a line to the log."""
+        self.situation.note(self._now(), kind, text)
+
+    # -- the end --------------------------------------------------------------------------------------------
+
+    def _abandon(self) -> None:
+        """Nobody is at the keys any more."""
+        self.robot.stop()
+        self.exit(0)
+
+    def _terminal_lost(self) -> bool:
+        if self._terminal is None:
+            return False
+        poll = select.poll()
+        poll.register(self._terminal, select.POLLIN)
+        return any(flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, flags in poll.poll(0))
+
+    # -- drawing --------------------------------------------------------------------------------------------
+
+    @property
+    def _line(self) -> CommandLine:
+        return self.query_one(CommandLine)
+
+    def _every_tenth(self) -> None:
+        if self._terminal_lost():
+            self._abandon()
+            return
+        self._insist()
+        self._refresh()
+
+    def _insist(self) -> None:
+        """A stop is asked for until the motion node says that it holds, whoever was not found yet the first time."""
+        now = self._now()
+        if not self.situation.stop_unconfirmed or now - self._asked_at < STOP_AGAIN_S:
+            return
+        self._asked_at = now
+        if self.situation.emergency_unconfirmed:
+            self.robot.emergency_stop()
+        else:
+            self.robot.stop()
+
+    def _refresh(self) -> None:
+        if not self.is_running or not self.screen.is_mounted:
+            return
+        now, situation, palette = self._now(), self.situation, self.palette
+        width, inner = self.size.width, max(1, self.size.width - 2)
+        low = self.screen.has_class("low")
+        self._draw("header", view.header(situation, palette, now, width))
+        self._draw("banner", view.banner(situation, palette, now, width, high=not low))
+        self._draw("motion", view.motion(situation, palette, now, width))
+        answers = self.query_one("#answers").size.height
+        self._draw("answers", view.answers(situation, palette, inner, answers))
+        self._draw("legend", view.legend(palette, inner))
+        wall = time.time() - now
+        clock = [time.strftime("%H:%M:%S", time.localtime(wall + line.when)) for line in situation.log]
+        rows = self.query_one("#log").size.height
+        self._draw("log", view.log(situation, palette, inner, rows, clock))
+        typed = self._line.value
+        words = dict.fromkeys(next_words(typed, line) for line in completions(typed))
+        self._draw("options", view.options(words, palette, inner))
+        self._draw("footer", view.footer(self.keys(), palette, inner))
+
+    def keys(self) -> list[tuple[str, str]]:
+        """The keys that matter now, the most important first."""
+        stop = ("SPACE", "stop") if self._line.space_stops else ("ESC", "stop")
+        keys = [stop, ("^E", "emergency stop")]
+        if self.situation.emergency:
+            keys.append(("F6 F6", "release"))
+        if self._line.value.strip():
+            keys += [("ENTER", "say it"), ("TAB", "complete"), ("2×SPACE", "stop as well")]
+        else:
+            keys += [("ESC", "stop, even in mid-sentence"), ("↑", "said before")]
+        return [*keys, ("F2", "light/dark"), ("^C", "stop and leave")]
+
+    def _draw(self, name: str, text: Text) -> None:
+        if self._drawn.get(name) != text:
+            self._drawn[name] = text
+            self.query_one(f"#{name}", Static).update(text)

@@ -1,0 +1,60 @@
+"""Colours for a terminal in the sun, and for one in the dark; tokens as on the overlay picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spec_decode_ros.teleop.situation import Mood
+from spec_decode_ros.viz.style import FATE_COLORS, GREEN, GREY, INK, MUTED, ORANGE, RED
+
+
+@dataclass(frozen=True)
+class Palette:
+    """A ground, two strengths of ink, and a line between things."""
+
+    name: str
+    ground: str
+    ink: str
+    muted: str
+    line: str
+    alarm: str
+    calm: str
+    dark: bool
+
+
+PAPER = Palette("paper", "#ffffff", INK, "#565d65", "#b9bfc6", "#b3301a", "#d5dae0", dark=False)
+NIGHT = Palette("night", "#14171b", "#eceff2", "#9aa3ad", "#3a424b", "#ff8a70", "#2c333b", dark=True)
+
+# What is missing here stands on the palette's own calm ground.
+BANNER = {
+    Mood.UNKNOWN: MUTED,
+    Mood.MOVING: GREEN,
+    Mood.UNVERIFIED: ORANGE,
+    Mood.STOPPED: "#2f6ea5",
+    Mood.STOPPING: "#2f6ea5",
+    Mood.EMERGENCY: RED,
+    Mood.ALARM: RED,
+}
+
+TOKEN = {**FATE_COLORS, "committed": GREEN, "draft": GREY}
+"""Ground of a token by its fate; the two of an utterance in progress are those that they will most often become."""
+
+_BLACK, _WHITE = "#0a0c0e", "#ffffff"
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of ``#rrggbb`` as WCAG defines it, 0 to 1."""
+    channels = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours as WCAG defines it, 1 to 21."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def text_on(ground: str) -> str:
+    """Black or white, whichever reads better on a ground."""
+    return max((_BLACK, _WHITE), key=lambda ink: contrast(ink, ground))

@@ -1,0 +1,56 @@
+"""All that the terminal and the robot have to do with each other: four things to ask for, four kinds of news."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from spec_decode_ros.viz.utterance import Utterance
+
+
+class Robot(Protocol):
+    """What the operator can do to the robot. Every call returns at once; what comes of it arrives as an event."""
+
+    def say(self, command: str) -> None:
+        """Tell the robot a sentence."""
+
+    def stop(self) -> None:
+        """Stop now and stay until the next command; needs no model and no cloud."""
+
+    def emergency_stop(self) -> None:
+        """Stop now and stay until :meth:`release`, whatever is said."""
+
+    def release(self) -> None:
+        """Lift the emergency stop."""
+
+
+@dataclass(frozen=True)
+class Velocity:
+    """What is sent to the legs: m/s ahead and rad/s to the left."""
+
+    vx: float
+    wz: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one part of the robot (``motion``, ``drafter``) says of itself; level as in diagnostic_msgs, 0 is well."""
+
+    part: str
+    level: int
+    message: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence for the operator's log."""
+
+    text: str
+    urgent: bool = False
+
+
+Event = Utterance | Velocity | Report | Notice
+Tell = Callable[[Event], None]
+"""Takes an event from any thread and returns at once."""

@@ -1,0 +1,270 @@
+"""What is known of the robot at a moment, gathered from its news. No terminal and no clock in here.
+
+Whatever has not been heard of for a while is not shown as if it were still so.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import deque
+from dataclasses import dataclass, field
+
+from spec_decode_ros.teleop.port import Event, Notice, Report, Velocity
+from spec_decode_ros.viz.utterance import Piece, Utterance
+
+REPORT_S = 3.0
+"""Seconds without a report (they come once a second) after which a part counts as silent."""
+
+VELOCITY_S = 0.6
+"""Seconds without a velocity (20 a second) after which none is shown."""
+
+CONFIRM_S = 2.5
+"""Seconds that a stop may remain unconfirmed before the operator is told to use the remote control."""
+
+OBEY_S = 0.6
+"""The same while the legs are still told to move."""
+
+_GOOD_RTT_MS = (80.0, 160.0, 320.0)
+_BATTERY_KEYS = ("battery_percent", "battery", "battery_soc", "soc")
+_ANSWERS = 16
+_LOG = 200
+
+
+class Mood(enum.Enum):
+    """What the banner says, most pressing last."""
+
+    UNKNOWN = "unknown"
+    RESTING = "resting"
+    MOVING = "moving"
+    UNVERIFIED = "unverified"
+    STOPPED = "stopped"
+    STOPPING = "stopping"
+    EMERGENCY = "emergency"
+    ALARM = "alarm"
+
+
+@dataclass(frozen=True)
+class Banner:
+    """The one line that must be right: what the legs may do now, and why."""
+
+    mood: Mood
+    title: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """The way to the cloud: ``bars`` 0 to 4, 0 is down; None where nobody knows."""
+
+    bars: int | None
+    word: str
+    rtt_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the log. ``kind``: ``you``, ``robot``, ``note``, ``alarm``."""
+
+    when: float
+    kind: str
+    text: str
+
+
+@dataclass
+class Situation:
+    """All news so far. ``now`` is in seconds of one monotonic clock throughout."""
+
+    reports: dict[str, tuple[float, Report]] = field(default_factory=dict)
+    draft: Utterance | None = None
+    answers: deque[Utterance] = field(default_factory=lambda: deque(maxlen=_ANSWERS))
+    log: deque[Line] = field(default_factory=lambda: deque(maxlen=_LOG))
+    _velocity: tuple[float, Velocity] | None = None
+    _answered: float = float("-inf")
+    _stop_asked: float | None = None
+    _emergency_asked: float | None = None
+    _topic: str = ""
+
+    # -- in -------------------------------------------------------------------------------------------------
+
+    def take(self, event: Event, now: float) -> None:
+        """Note one piece of news."""
+        if isinstance(event, Velocity):
+            self._velocity = (now, event)
+        elif isinstance(event, Report):
+            self.reports[event.part] = (now, event)
+            if event.part == "motion":
+                self._confirm(event)
+        elif isinstance(event, Notice):
+            if not (self.log and self.log[-1].text == event.text):
+                self.note(now, "alarm" if event.urgent else "note", event.text)
+        elif event.state == "draft":
+            self.draft = event
+        else:
+            self._take_answer(event, now)
+
+    def _confirm(self, report: Report) -> None:
+        state = report.values.get("state", "")
+        if state in ("held", "emergency stop"):
+            self._stop_asked = None
+        if report.values.get("emergency_stop") == "True":
+            self._emergency_asked = None
+
+    def _take_answer(self, answer: Utterance, now: float) -> None:
+        self.answers.appendleft(answer)
+        self._answered = now
+        topic = answer.problem or _gist(answer)
+        if topic != self._topic:
+            self._topic = topic
+            self.note(now, "alarm" if answer.problem else "robot", answer.problem or topic)
+
+    def note(self, now: float, kind: str, text: str) -> None:
+        """Add a line to the log."""
+        self.log.append(Line(now, kind, text))
+
+    def said(self, command: str, now: float) -> None:
+        """The operator has said something."""
+        self._stop_asked = None
+        self._topic = ""
+        self.note(now, "you", command)
+
+    def stop_asked(self, now: float) -> None:
+        """The operator wants the robot to stop; the first one counts until it is confirmed."""
+        if self._stop_asked is None:
+            self._stop_asked = now
+
+    def emergency_asked(self, now: float) -> None:
+        """The same for the emergency stop, which only a report confirms."""
+        self.stop_asked(now)
+        if self._emergency_asked is None:
+            self._emergency_asked = now
+
+    @property
+    def stop_unconfirmed(self) -> bool:
+        """Whether a stop was asked for that the motion node has not confirmed: it has to be asked for again."""
+        return self._stop_asked is not None or self._emergency_asked is not None
+
+    @property
+    def emergency_unconfirmed(self) -> bool:
+        """The same for the emergency stop."""
+        return self._emergency_asked is not None
+
+    def release_asked(self) -> None:
+        """The emergency stop is no longer wanted."""
+        self._emergency_asked = None
+
+    # -- out ------------------------------------------------------------------------------------------------
+
+    def report(self, part: str, now: float) -> Report | None:
+        """The newest report of a part; None if it is silent."""
+        when, report = self.reports.get(part, (float("-inf"), None))
+        return report if now - when <= REPORT_S else None
+
+    def velocity(self, now: float) -> Velocity | None:
+        """What is sent to the legs; None if nothing is."""
+        if self._velocity is None or now - self._velocity[0] > VELOCITY_S:
+            return None
+        return self._velocity[1]
+
+    @property
+    def emergency(self) -> bool:
+        """Whether the emergency stop is in force or wanted, as far as is known."""
+        _, report = self.reports.get("motion", (0.0, None))
+        latched = report is not None and report.values.get("emergency_stop") == "True"
+        return latched or self._emergency_asked is not None
+
+    def battery(self, now: float) -> float | None:
+        """Percent, from whichever part reports it."""
+        for part in self.reports:
+            report = self.report(part, now)
+            for key in _BATTERY_KEYS if report else ():
+                percent = _number(report.values.get(key, "")) if report else None
+                if percent is not None and 0.0 <= percent <= 100.0:
+                    return percent
+        return None
+
+    def value(self, part: str, name: str, now: float) -> str:
+        """One value of a part's report, empty if there is none."""
+        report = self.report(part, now)
+        return report.values.get(name, "") if report else ""
+
+    def number(self, part: str, name: str, now: float) -> float | None:
+        """The same as a number."""
+        return _number(self.value(part, name, now))
+
+    def link(self, now: float) -> Link:
+        """How the cloud is reached."""
+        drafter = self.report("drafter", now)
+        if drafter is None:
+            return Link(None, "no drafter")
+        if "connected" not in drafter.values:
+            return Link(None, "no cloud used")
+        if drafter.values["connected"] != "True":
+            return Link(0, "cloud gone")
+        rtt = _number(drafter.values.get("rtt_ms", ""))
+        if rtt is None:
+            return Link(1, "connecting")
+        bars = 4 - sum(rtt > limit for limit in _GOOD_RTT_MS)
+        return Link(bars, ("", "poor", "slow", "fair", "good")[bars], rtt)
+
+    def banner(self, now: float) -> Banner:
+        """What the legs may do, from the motion node's own reports and velocities."""
+        for asked, what in ((self._emergency_asked, "emergency stop"), (self._stop_asked, "stop")):
+            if asked is not None and now - asked > (OBEY_S if self._moves(now) else CONFIRM_S):
+                return Banner(
+                    Mood.ALARM,
+                    f"{what.upper()} NOT CONFIRMED",
+                    "use the remote control! it is sent again and again",
+                )
+        if self.stop_unconfirmed:
+            return Banner(Mood.STOPPING, "STOPPING")
+        motion = self.report("motion", now)
+        if motion is None:
+            return Banner(
+                Mood.UNKNOWN, "NO MOTION NODE", "nothing is heard from it; is robot.launch.py running?"
+            )
+        return self._banner_of(motion, now)
+
+    def _moves(self, now: float) -> bool:
+        velocity = self.velocity(now)
+        return velocity is not None and (velocity.vx != 0.0 or velocity.wz != 0.0)
+
+    def _banner_of(self, motion: Report, now: float) -> Banner:
+        state = motion.values.get("state", "")
+        if motion.values.get("emergency_stop") == "True":
+            return Banner(Mood.EMERGENCY, "EMERGENCY STOP", "latched until you release it: F6, F6")
+        if state == "held":
+            return Banner(Mood.STOPPED, "STOPPED", motion.message)
+        moves = self._moves(now)
+        last = self.answers[0] if self.answers and now - self._answered < 1.0 else None
+        if state == "unverified action" or (last is not None and last.state == "unverified" and moves):
+            return Banner(Mood.UNVERIFIED, "UNVERIFIED", "on drafts alone, slower")
+        if moves:
+            return Banner(
+                Mood.MOVING, "MOVING", "verified by the cloud" if state == "verified action" else ""
+            )
+        if state == "idle":
+            return Banner(Mood.RESTING, "READY", "say what to do")
+        return Banner(Mood.RESTING, "STANDING", motion.message)
+
+
+def _gist(answer: Utterance) -> str:
+    """What the robot is about, without the numbers that change with every frame."""
+    note = answer.text.partition("|")[2].strip() or answer.text.strip()
+    words = [word for word in note.split() if not re.fullmatch(r"[-+]?[\d.]+|left|right|ahead", word)]
+    gist = " ".join(words)
+    return gist if answer.state == "verified" else f"{gist} (unverified)"
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        return None
+    return value if value == value and abs(value) != float("inf") else None
+
+
+def words_of(answer: Utterance) -> tuple[Piece, ...]:
+    """The pieces without empty ones, their texts without space around."""
+    stripped = (Piece(piece.text.strip(), piece.fate) for piece in answer.pieces)
+    return tuple(piece for piece in stripped if piece.text)

@@ -1,0 +1,225 @@
+"""The terminal's parts as text: each a function of the situation, the palette and the width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from spec_decode_ros.teleop.palette import BANNER, TOKEN, Palette, text_on
+from spec_decode_ros.teleop.situation import Mood, Situation, words_of
+from spec_decode_ros.viz.utterance import Piece, Utterance
+
+_BARS = "▂▄▆█"
+_FULL_VX, _FULL_WZ = 0.8, 1.0
+_STYLE_OF_FATE = {"corrected": " underline", "unverified": " italic", "draft": " italic"}
+"""Not by colour alone: what was corrected is underlined, what nobody has verified is slanted."""
+
+
+def header(situation: Situation, palette: Palette, now: float, width: int) -> Text:
+    """Name at the left; link, round trip and acceptance at the right, the least important left out first."""
+    link = situation.link(now)
+    right = Text()
+    if link.bars is not None:
+        right.append(_BARS[: link.bars], palette.ink)
+        right.append(_BARS[link.bars :], palette.line)
+        right.append(" ")
+    right.append(link.word, f"bold {palette.alarm if link.bars == 0 else palette.ink}")
+    if link.rtt_ms is not None:
+        right.append(f" · {link.rtt_ms:.0f} ms", palette.ink)
+    acceptance = situation.number("drafter", "acceptance_rate", now)
+    ttva = situation.number("drafter", "ttva_ms", now)
+    room = width - 2
+    extras = []
+    if acceptance is not None:
+        extras.append(f" · {100 * acceptance:.0f} % accepted")
+    if ttva is not None:
+        extras.append(f" · action in {ttva:.0f} ms")
+    for extra in extras:
+        if cell_len(right.plain) + cell_len(extra) <= room:
+            right.append(extra, palette.muted)
+    name = "spec-decode teleop"
+    gap = room - cell_len(right.plain) - len(name)
+    if gap < 2:
+        return right
+    return Text.assemble((name, f"bold {palette.muted}"), " " * gap, right)
+
+
+def banner(situation: Situation, palette: Palette, now: float, width: int, *, high: bool) -> Text:
+    """One line, or three with air: the state of the guard on its colour."""
+    state = situation.banner(now)
+    ground = BANNER.get(state.mood, palette.calm)
+    ink = text_on(ground)
+    mark = {Mood.UNVERIFIED: "▒▒ ", Mood.EMERGENCY: "■ ", Mood.ALARM: "■ ", Mood.MOVING: "▶ "}.get(
+        state.mood, ""
+    )
+    title = f" {mark}{state.title}"
+    detail = f"  {state.detail}" if state.detail else ""
+    line = Text.assemble((title, "bold"), detail, style=f"{ink} on {ground}", no_wrap=True)
+    line.truncate(width, overflow="ellipsis", pad=True)
+    if not high:
+        return line
+    blank = Text(" " * width, f"{ink} on {ground}")
+    return Text("\n").join((blank, line, blank.copy()))
+
+
+def motion(situation: Situation, palette: Palette, now: float, width: int) -> Text:
+    """Velocities in words, with bars where there is room, and the battery."""
+    velocity = situation.velocity(now)
+    if velocity is None:
+        ahead, turn = Text("no velocities", palette.muted), Text("")
+    else:
+        ahead = _speed(velocity.vx, "m/s", ("ahead", "back"), palette)
+        turn = _speed(velocity.wz, "rad/s", ("left", "right"), palette)
+    battery = _battery(situation.battery(now), palette)
+    parts = [ahead, turn]
+    used = sum(cell_len(part.plain) for part in parts) + cell_len(battery.plain) + 6
+    bar = min(21, (width - used) // 2 - 4)
+    if velocity is not None and bar >= 7:
+        bar -= 1 - bar % 2
+        parts = [
+            Text.assemble(_bar(velocity.vx / _FULL_VX, bar, palette), " ", ahead),
+            # The left of a bar is the left of the robot.
+            Text.assemble(_bar(-velocity.wz / _FULL_WZ, bar, palette), " ", turn),
+        ]
+    left = Text("   ").join(part for part in parts if part.plain)
+    gap = max(2, width - 2 - cell_len(left.plain) - cell_len(battery.plain))
+    return Text.assemble(left, " " * gap, battery, no_wrap=True, overflow="ellipsis")
+
+
+def _speed(value: float, unit: str, words: tuple[str, str], palette: Palette) -> Text:
+    word = words[0] if value > 0 else words[1] if value < 0 else ""
+    weight = f"bold {palette.ink}" if value else palette.muted
+    return Text(f"{abs(value):.2f} {unit} {word:<{max(map(len, words))}}", weight)
+
+
+def _bar(share: float, cells: int, palette: Palette) -> Text:
+    half = cells // 2
+    filled = min(half, max(1, round(abs(share) * half))) if share else 0
+    left = "─" * (half - filled) + "█" * filled if share < 0 else "─" * half
+    right = "█" * filled + "─" * (half - filled) if share > 0 else "─" * half
+    bar = Text(f"{left}┼{right}", palette.line)
+    if filled:
+        start = half - filled if share < 0 else half + 1
+        bar.stylize(palette.ink, start, start + filled)
+    return bar
+
+
+def _battery(percent: float | None, palette: Palette) -> Text:
+    if percent is None:
+        return Text("")
+    return Text(f"battery {percent:.0f} %", f"bold {palette.alarm}" if percent < 20 else palette.ink)
+
+
+def answers(situation: Situation, palette: Palette, width: int, height: int) -> Text:
+    """The draft in the making, below it the answers, newest first, each token on the colour of its fate."""
+    label = 10
+    lines = [_labelled("draft", _draft(situation, palette), palette, label)]
+    for index, answer in enumerate(list(situation.answers)[: max(0, height - 1)]):
+        name = ("verified" if answer.state == "verified" else "unverified") if index == 0 else ""
+        lines.append(_labelled(name, _answer(answer, palette, new=index == 0), palette, label))
+    if not situation.answers:
+        lines.append(_labelled("verified", Text("·", palette.line), palette, label))
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return Text("\n").join(lines[:height])
+
+
+def _labelled(name: str, text: Text, palette: Palette, label: int) -> Text:
+    strong = palette.alarm if name == "unverified" else palette.muted
+    return Text.assemble((f"{name:<{label}} ", strong), text)
+
+
+def _draft(situation: Situation, palette: Palette) -> Text:
+    draft = situation.draft
+    if draft is None or not draft.pieces:
+        return Text("·", palette.line)
+    return Text(" ").join(
+        Text(piece.text, palette.ink if piece.fate == "committed" else f"italic {palette.muted}")
+        for piece in words_of(draft)
+    )
+
+
+def _answer(answer: Utterance, palette: Palette, *, new: bool) -> Text:
+    if not answer.pieces:
+        return Text(answer.problem or "·", palette.alarm)
+    line = Text(" ").join(_token(piece, palette, new=new) for piece in words_of(answer))
+    if answer.problem:
+        line.append(f" {answer.problem}", palette.alarm)
+    return line
+
+
+def _token(piece: Piece, palette: Palette, *, new: bool) -> Text:
+    """The newest answer's tokens stand on their colour, older ones are written in it as far as it is readable."""
+    ground = TOKEN.get(piece.fate)
+    style = _STYLE_OF_FATE.get(piece.fate, "")
+    if ground is None:
+        return Text(piece.text, (palette.ink if new else palette.muted) + style)
+    if new:
+        return Text(piece.text, f"bold {text_on(ground)} on {ground}{style}")
+    return Text(piece.text, palette.muted + style)
+
+
+def legend(palette: Palette, width: int) -> Text:
+    """What the colours of the tokens mean."""
+    meanings = (
+        ("accepted", "drafted here, accepted by the cloud"),
+        ("corrected", "corrected"),
+        ("added", "written by the cloud"),
+        ("unverified", "unverified"),
+    )
+    short = sum(len(fate) + 3 for fate, _ in meanings) + 11 + sum(len(m) for _, m in meanings) > width
+    line = Text(" " * 11)
+    for fate, meaning in meanings:
+        color = TOKEN[fate]
+        line.append(" ", f"on {color}")
+        line.append(f" {fate if short else meaning}  ", palette.muted)
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def log(situation: Situation, palette: Palette, width: int, height: int, clock: Sequence[str]) -> Text:
+    """The last lines of the log, newest at the bottom; ``clock`` has the time of day of every line of the log."""
+    shown = list(zip(situation.log, clock, strict=True))[-height:] if height > 0 else []
+    names = {"you": "you", "robot": "robot", "note": "", "alarm": "!"}
+    styles = {
+        "you": f"bold {palette.ink}",
+        "robot": palette.ink,
+        "note": palette.muted,
+        "alarm": f"bold {palette.alarm}",
+    }
+    lines = []
+    for line, time_of_day in shown:
+        stamp = f"{time_of_day} " if width >= 70 else ""
+        text = Text.assemble(
+            (stamp, palette.muted), (f"{names[line.kind]:<6}", palette.muted), (line.text, styles[line.kind])
+        )
+        text.truncate(width, overflow="ellipsis")
+        lines.append(text)
+    return Text("\n").join(lines)
+
+
+def options(words: Iterable[str], palette: Palette, width: int) -> Text:
+    """How the sentence could go on, as far as there is room; the first is what Tab takes."""
+    line = Text()
+    for index, word in enumerate(words):
+        gap = " · " if index else ""
+        if cell_len(line.plain) + len(gap) + cell_len(word) > width:
+            break
+        line.append(gap, palette.line)
+        line.append(word, palette.ink if index == 0 else palette.muted)
+    return line
+
+
+def footer(keys: Iterable[tuple[str, str]], palette: Palette, width: int) -> Text:
+    """Keys and what they do, the most important first, as many as there is room for."""
+    line = Text()
+    for index, (key, meaning) in enumerate(keys):
+        gap = "   " if index else ""
+        if cell_len(line.plain) + len(gap) + cell_len(key) + 1 + cell_len(meaning) > width:
+            break
+        line.append(gap)
+        line.append(key, f"bold {palette.ink}")
+        line.append(f" {meaning}", palette.muted)
+    return line

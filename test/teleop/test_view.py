@@ -1,0 +1,111 @@
+"""Colours that can be read in the sun, and texts for every situation."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("rich", reason="rich is not installed")
+
+from spec_decode_ros.teleop import view
+from spec_decode_ros.teleop.palette import BANNER, NIGHT, PAPER, TOKEN, contrast, text_on
+from spec_decode_ros.teleop.port import Report, Velocity
+from spec_decode_ros.teleop.situation import Mood, Situation
+from spec_decode_ros.viz.utterance import Piece, Utterance
+
+
+def test_contrast_is_that_of_the_standard():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("ground", [*TOKEN.values(), *BANNER.values(), PAPER.calm, NIGHT.calm])
+def test_text_on_every_ground_meets_the_standard_for_small_text(ground):
+    assert contrast(text_on(ground), ground) >= 4.5
+
+
+@pytest.mark.parametrize("palette", [PAPER, NIGHT])
+def test_ink_of_every_strength_meets_it_too(palette):
+    for ink in (palette.ink, palette.muted, palette.alarm):
+        assert contrast(ink, palette.ground) >= 4.5
+
+
+def test_fates_differ_without_colour():
+    answer = Utterance(
+        "", tuple(Piece(fate, fate) for fate in ("accepted", "corrected", "unverified")), "verified"
+    )
+    situation = Situation()
+    situation.take(answer, 0.0)
+    text = view.answers(situation, PAPER, 80, 4)
+    styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
+    assert "underline" in styles["corrected"]
+    assert "italic" in styles["unverified"]
+    assert "underline" not in styles["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("rtt", "connected", "word", "bars"),
+    [
+        ("20", "True", "good", 4),
+        ("120", "True", "fair", 3),
+        ("250", "True", "slow", 2),
+        ("900", "True", "poor", 1),
+        ("", "True", "connecting", 1),
+        ("20", "False", "cloud gone", 0),
+    ],
+)
+def test_the_link_in_words_and_bars(rtt, connected, word, bars):
+    situation = Situation()
+    situation.take(Report("drafter", 0, "", {"connected": connected, "rtt_ms": rtt}), 0.0)
+    link = situation.link(0.0)
+    assert (link.word, link.bars) == (word, bars)
+
+
+@pytest.mark.parametrize(
+    ("values", "velocity", "mood"),
+    [
+        ({"state": "idle"}, None, Mood.RESTING),
+        ({"state": "verified action"}, Velocity(0.4, 0.0), Mood.MOVING),
+        ({"state": "verified action"}, Velocity(0.0, 0.0), Mood.RESTING),
+        ({"state": "unverified action"}, Velocity(0.2, 0.0), Mood.UNVERIFIED),
+        ({"state": "held"}, Velocity(0.0, 0.0), Mood.STOPPED),
+        ({"state": "emergency stop", "emergency_stop": "True"}, Velocity(0.0, 0.0), Mood.EMERGENCY),
+        ({"state": "a state of next year"}, Velocity(0.0, 0.0), Mood.RESTING),
+        ({}, None, Mood.RESTING),
+    ],
+)
+def test_the_banner_for_every_state_of_the_guard(values, velocity, mood):
+    situation = Situation()
+    situation.take(Report("motion", 0, "because", values), 0.0)
+    if velocity:
+        situation.take(velocity, 0.0)
+    assert situation.banner(0.0).mood is mood
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("87", 87.0), ("87 %", 87.0), ("nan", None), ("inf", None), ("", None), ("300", None), ("full", None)],
+)
+def test_the_battery_is_shown_if_it_makes_sense(value, shown):
+    situation = Situation()
+    situation.take(Report("motion", 0, "", {"battery_percent": value}), 0.0)
+    assert situation.battery(1.0) == shown
+
+
+@pytest.mark.parametrize("width", [1, 5, 20, 60, 200])
+def test_every_part_fits_every_width(width):
+    situation = Situation()
+    situation.take(Report("motion", 0, "x" * 300, {"state": "verified action", "battery_percent": "50"}), 0.0)
+    situation.take(
+        Report("drafter", 0, "", {"connected": "True", "rtt_ms": "62", "acceptance_rate": "1"}), 0.0
+    )
+    situation.take(Velocity(-9.0, 9.0), 0.0)
+    situation.take(Utterance("", (Piece("界" * 200, "added"),), "verified", "a problem " * 30), 0.0)
+    for part in (
+        view.answers(situation, PAPER, width, 3),
+        view.banner(situation, PAPER, 0.0, width, high=True),
+        view.legend(PAPER, width),
+        view.log(situation, PAPER, width, 3, ["12:00:00"] * len(situation.log)),
+        view.options(["walk to the"], PAPER, width),
+        view.footer([("ESC", "stop")], PAPER, width),
+    ):
+        assert all(line.cell_len <= width for line in part.split("\n"))
