@@ -89,6 +89,7 @@ class LookupSession:
         self._shortest = shortest
         self._eos_ids = eos_ids
         self._turn = 0
+        self._looked_up = True  # the newest token
 
     def draft(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[int]:
         def ask(answer: list[int]) -> Iterator[int]:
@@ -124,6 +125,7 @@ class LookupSession:
         asked: Iterator[T] | None = None  # goes on only as long as no looked-up token comes in between
         while turn == self._turn and not (answer and answer[-1] in self._eos_ids):
             found = continuation([*self._prompt, *answer], self._shortest)
+            self._looked_up = found is not None
             if found is not None:
                 asked, drafted = None, looked_up(found)
             else:
@@ -134,6 +136,11 @@ class LookupSession:
                 drafted = following
             answer.append(token_of(drafted))
             yield drafted
+
+    @property
+    def runner_up(self) -> tuple[int, float] | None:
+        """The draft model's, if the newest token is its own: a lookup knows of one token only."""
+        return self._model.runner_up if self._model and not self._looked_up else None
 
     def close(self) -> None:
         self._turn += 1

@@ -116,3 +116,14 @@ def test_for_rejection_sampling_a_looked_up_token_is_certain(model: HfDrafter) -
     assert (first.token, first.probability) == (22, 1.0)
     assert first.distribution.of([22, 23]).tolist() == [1.0, 0.0]
     assert len(rest) == 3
+
+
+def test_only_the_model_knows_a_runner_up(model: HfDrafter) -> None:
+    session = LookupDrafter(model.model.text, model, shortest=2).open(PROMPT)
+    looked_up = session.draft([20, 21, 22, 20, 21], GREEDY)
+    assert next(looked_up) == 22
+    assert session.runner_up is None
+    alone = model.open(PROMPT)
+    prefix = [20, 21, 22, 23, 24]
+    assert next(session.draft(prefix, GREEDY)) == next(alone.draft(prefix, GREEDY))
+    assert session.runner_up == alone.runner_up is not None
