@@ -170,7 +170,7 @@ class TeleopApp(App[int]):
         self.robot.stop()
         self._asked_at = self._now()
         self.situation.stop_asked(self._asked_at)
-        self._line.clear()
+        self._line.wipe()
         self.note("you", "stop")
         self._refresh()
 
@@ -179,7 +179,7 @@ class TeleopApp(App[int]):
         self._asked_at = self._now()
         self.situation.emergency_asked(self._asked_at)
         self._release_armed = float("-inf")
-        self._line.clear()
+        self._line.wipe()
         self.note("you", "emergency stop")
         self._refresh()
 

@@ -38,7 +38,8 @@ def suggestion(typed: str, history: History) -> str | None:
 class CommandLine(Input):
     """Up and down walk the history by what is typed; Tab completes, and again takes the next choice.
 
-    ``stop`` is called in the very handling of a space that is none of a sentence's.
+    ``stop`` is called in the very handling of a space that is none of a sentence's. :meth:`wipe` empties the line of
+    whatever was typed until now, keys included that are still on their way to it.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -62,7 +63,8 @@ class CommandLine(Input):
         return not self.value.strip() or before.endswith(" ")
 
     def on_key(self, event: events.Key) -> None:
-        if event.key == "space" and self.space_stops:
+        # A terminal cannot tell Alt with a key from Escape and that key right after it; as a stop, both are right.
+        if event.key.startswith("alt+") or (event.key == "space" and self.space_stops):
             event.stop()
             event.prevent_default()
             self._stop()
@@ -71,6 +73,10 @@ class CommandLine(Input):
         """Replace what is typed."""
         self.value = text
         self.cursor_position = len(text)
+
+    def wipe(self) -> None:
+        self.clear()
+        self.call_later(self.clear)
 
     def action_older(self) -> None:
         entry = self.history.older(self.value)

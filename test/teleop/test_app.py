@@ -172,6 +172,16 @@ def test_escape_stops_in_mid_sentence():
     assert drive(story).asked == ["STOP"]
 
 
+def test_escape_right_before_another_key_is_a_stop_too():
+    async def story(desk: Desk) -> None:
+        await desk.type("go to")
+        # So does a terminal's input read when both arrive together.
+        await desk.pilot.press("alt+h")
+        assert desk.line == ""
+
+    assert drive(story).asked == ["STOP"]
+
+
 @pytest.mark.parametrize("sentence", ["stop", "Please halt!", "don't move"])
 def test_a_stop_in_words_is_one_at_once(sentence):
     async def story(desk: Desk) -> None:
