@@ -71,6 +71,11 @@ class Comparison:
         numbers = [float(value) for value in values if isinstance(value, (int, float))]
         return Spread.of(numbers) if numbers else None
 
+    def total(self, method: str, metric: str) -> float:
+        """Sum of one number over all samples, those apart to which it does not apply."""
+        values = (result.stats.get(metric) for result in self.results[method])
+        return sum(float(value) for value in values if isinstance(value, (int, float)))
+
     def agreement(self, one: str, other: str) -> int:
         """For how many samples two methods gave the same tokens."""
         pairs = zip(self.results[one], self.results[other], strict=True)
@@ -174,3 +179,17 @@ def speedup(comparison: Comparison, slow: str, fast: str) -> Mapping[str, float]
         if before and after and after.median > 0:
             ratios[name] = round(before.median / after.median, 3)
     return ratios
+
+
+def foresight(comparison: Comparison) -> dict[str, dict[str, float]]:
+    """By method: how often early exits foresaw, their share of hits, and what drafting on from that was worth."""
+    found = {}
+    for method in comparison.results:
+        if told := comparison.total(method, "foresights"):
+            found[method] = {
+                "foresights": told,
+                "hit_rate": comparison.total(method, "foresights_right") / told,
+                "saved_ms": comparison.total(method, "preempted_saved_ms"),
+                "wasted_ms": comparison.total(method, "preempted_wasted_ms"),
+            }
+    return found

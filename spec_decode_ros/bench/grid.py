@@ -35,7 +35,8 @@ class Cell:
 class World:
     """What all cells share. Times in milliseconds; an answer has `tokens` tokens.
 
-    `runner_up_right` is the chance that a rejected token's runner-up is the target's; `nodes` is that of `CloudMachine`.
+    `runner_up_right` is the chance that a rejected token's runner-up is the target's; `nodes` is that of `CloudMachine` where
+    an edge sends branches.
     """
 
     tokens: int = 16
@@ -135,7 +136,7 @@ def figures(
             world.times(cell),
             exits=exits(world, seed),
             own=own,
-            nodes=world.nodes,
+            nodes=world.nodes if method.sends_branches else 0,  # no published method has trees
             runner_up=runner_up(world, seed),
         ).run()
         assert isinstance(outcome.ending, Done)

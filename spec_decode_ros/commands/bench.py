@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.bench.comparison import Comparison, Spread, compare
+from spec_decode_ros.bench.comparison import Comparison, Spread, compare, foresight
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_of
 from spec_decode_ros.decoding.messages import Sampling
@@ -82,7 +82,12 @@ def run(args: argparse.Namespace) -> int:
             "temperature": sampling.temperature,
             "sampler": args.sampler,
             "links": [
-                {"rtt_ms": rtt_ms, "frames": len(c.samples), "methods": c.as_dict()}
+                {
+                    "rtt_ms": rtt_ms,
+                    "frames": len(c.samples),
+                    "methods": c.as_dict(),
+                    "foresight": foresight(c),
+                }
                 for rtt_ms, c in results.items()
             ],
         }
@@ -132,6 +137,7 @@ def _measure(
                     sampling=sampling,
                 )
             _print(console, f"RTT {rtt_ms:g} ms, {args.mbit:g} Mbit/s", results[rtt_ms])
+            _print_foresight(console, results[rtt_ms])
             if sampling.separate:
                 _print_rejections(console, results[rtt_ms], drafter.model.text.size)
             else:
@@ -150,19 +156,28 @@ def _print(console: Console, title: str, comparison: Comparison) -> None:
     table = Table(title=f"{title}: medians (quartiles) of {len(comparison.samples)} frames", box=None)
     table.add_column("", no_wrap=True)
     for metric in SHOWN:
-        table.add_column(metric, justify="right")
+        table.add_column(metric.replace("_", "\n", 1), justify="right", no_wrap=True)
     for method in comparison.results:
-        cells = []
-        for metric in SHOWN:
-            spread = comparison.spread(method, metric)
-            digits = 2 if metric == "acceptance_rate" else 1
-            cells.append(
-                f"{spread.median:.{digits}f} ({spread.low:.{digits}f}–{spread.high:.{digits}f})"
-                if spread
-                else "–"
-            )
-        table.add_row(method, *cells)
+        spreads = [comparison.spread(method, metric) for metric in SHOWN]
+        table.add_row(method, *map(_cell, SHOWN, spreads))
     console.print(table)
+
+
+def _cell(metric: str, spread: Spread | None) -> str:
+    """The median, and the quartiles below it."""
+    if spread is None:
+        return "–"
+    digits = 2 if metric == "acceptance_rate" else 1
+    low, high = (f"{value:.{digits}f}".rstrip("0").rstrip(".") for value in (spread.low, spread.high))
+    return f"{spread.median:.{digits}f}\n[dim]{low}–{high}[/]"
+
+
+def _print_foresight(console: Console, comparison: Comparison) -> None:
+    for method, told in foresight(comparison).items():
+        console.print(
+            f"{method}: {told['hit_rate']:.0%} of {told['foresights']:.0f} foresights were hits; of the drafting after "
+            f"them {told['saved_ms']:.0f} ms were used and {told['wasted_ms']:.0f} ms wasted"
+        )
 
 
 def _print_rejections(console: Console, comparison: Comparison, vocabulary: int) -> None:

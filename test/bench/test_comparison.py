@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from spec_decode_ros.bench import comparison as module
-from spec_decode_ros.bench.comparison import Comparison, Sample, Spread, compare, speedup
+from spec_decode_ros.bench.comparison import Comparison, Sample, Spread, compare, foresight, speedup
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime.edge import ActionResult
@@ -117,3 +117,14 @@ def test_agreement_typical_frame_and_ratios(compared: Comparison):
     assert compared.agreement("cloud", "auto") == 2
     assert compared.typical() == 1
     assert speedup(compared, "cloud", "auto") == {"ttva": 2.0, "cloud_passes": 10.0, "cloud_busy": 4.0}
+
+
+def test_what_foresight_was_worth_is_told_of_methods_that_had_any():
+    told = [
+        result(foresights=n, foresights_right=1, preempted_saved_ms=4.0, preempted_wasted_ms=n)
+        for n in (1, 3)
+    ]
+    compared = Comparison(SAMPLES[:2], {"sync": [result(foresights=0), result()], "early_exit": told})
+    assert foresight(compared) == {
+        "early_exit": {"foresights": 4.0, "hit_rate": 0.5, "saved_ms": 8.0, "wasted_ms": 4.0}
+    }
