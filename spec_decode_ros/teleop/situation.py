@@ -84,6 +84,7 @@ class Situation:
     _stop_asked: float | None = None
     _emergency_asked: float | None = None
     _topic: str = ""
+    _troubles: dict[str, str] = field(default_factory=dict)
 
     # -- in -------------------------------------------------------------------------------------------------
 
@@ -92,9 +93,7 @@ class Situation:
         if isinstance(event, Velocity):
             self._velocity = (now, event)
         elif isinstance(event, Report):
-            self.reports[event.part] = (now, event)
-            if event.part == "motion":
-                self._confirm(event)
+            self._take_report(event, now)
         elif isinstance(event, Notice):
             if not (self.log and self.log[-1].text == event.text):
                 self.note(now, "alarm" if event.urgent else "note", event.text)
@@ -102,6 +101,18 @@ class Situation:
             self.draft = event
         else:
             self._take_answer(event, now)
+
+    def _take_report(self, report: Report, now: float) -> None:
+        self.reports[report.part] = (now, report)
+        if report.part == "motion":
+            self._confirm(report)  # the banner says the rest
+            return
+        # Numbers change with every report; only another sentence is news.
+        trouble = re.sub(r"[\d.]+", "", report.message) if report.level > 0 else ""
+        if trouble != self._troubles.get(report.part, ""):
+            self._troubles[report.part] = trouble
+            kind = "alarm" if report.level > 1 else "note"
+            self.note(now, kind, f"{report.part}: {report.message or 'well again'}")
 
     def _confirm(self, report: Report) -> None:
         state = report.values.get("state", "")

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
-from spec_decode_ros.teleop.palette import BANNER, TOKEN, Palette, text_on
+from spec_decode_ros.teleop.palette import BANNER, TOKEN, Palette
 from spec_decode_ros.teleop.situation import Mood, Situation, words_of
+from spec_decode_ros.viz.contrast import text_on
 from spec_decode_ros.viz.utterance import Piece, Utterance
 
 _BARS = "▂▄▆█"

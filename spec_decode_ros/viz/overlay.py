@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from spec_decode_ros.viz.contrast import contrast
 from spec_decode_ros.viz.style import FATE_COLORS, INK, MUTED, ORANGE, RED
 from spec_decode_ros.viz.utterance import Piece
 
@@ -18,6 +19,7 @@ WIDTH = 640
 _MARGIN = 12
 _LEAST_PANEL = 92
 _LOOK_AHEAD_S = 1.5
+_DASHES = 5
 _PIXELS_PER_METRE = 190.0
 """Scale of the path that is drawn on the frame: seen from above, the robot at the lower edge."""
 
@@ -41,6 +43,8 @@ def draw_overlay(jpeg: bytes, overlay: Overlay, width: int = WIDTH, quality: int
         frame = frame.convert("RGB").resize((width, height))
     if overlay.vx is not None and overlay.wz is not None:
         _draw_motion(frame, overlay.vx, overlay.wz, overlay.verified)
+        if not overlay.verified:
+            _draw_badge(frame, "UNVERIFIED")
     panel = _panel(overlay, width)
     picture = Image.new("RGB", (width, height + panel.height), "white")
     picture.paste(frame, (0, 0))
@@ -80,9 +84,32 @@ def _draw_motion(frame: Image.Image, vx: float, wz: float, verified: bool) -> No
             (origin[0] - left * _PIXELS_PER_METRE, origin[1] - ahead * _PIXELS_PER_METRE)
             for ahead, left in path
         ]
-    draw.line(points, fill="white", width=11, joint="curve")
-    draw.line(points, fill=color, width=7, joint="curve")
+    for start, end in _dashes(len(points), 1 if verified else _DASHES):
+        draw.line(points[start:end], fill="white", width=11, joint="curve")
+        draw.line(points[start:end], fill=color, width=7, joint="curve")
     _draw_head(draw, points[-3], points[-1], color)
+
+
+def _dashes(points: int, count: int) -> list[tuple[int, int]]:
+    """Slices of a line of so many points: all of it, or ``count`` strokes with gaps of half their length."""
+    if count == 1:
+        return [(0, points)]
+    period = (points - 1) / count
+    return [(round(index * period), round((index + 0.67) * period) + 1) for index in range(count)]
+
+
+def _draw_badge(frame: Image.Image, text: str) -> None:
+    """A word in the upper left corner that nobody overlooks, striped so that it does without colour too."""
+    draw, font = ImageDraw.Draw(frame), _font(17)
+    wide, high = round(draw.textlength(text, font=font)) + 44, 30
+    badge = Image.new("RGB", (wide, high), ORANGE)
+    pen = ImageDraw.Draw(badge)
+    for x in range(-high, 22, 10):
+        pen.polygon(((x, high), (x + high, 0), (x + high + 5, 0), (x + 5, high)), fill=INK)
+    pen.rectangle((24, 0, wide, high), fill=ORANGE)
+    pen.text((32, 4), text, fill=INK, font=font)
+    draw.rectangle((9, 9, 12 + wide + 2, 12 + high + 2), fill="white")
+    frame.paste(badge, (12, 12))
 
 
 def _draw_head(
@@ -122,8 +149,10 @@ def _draw_pieces(draw: ImageDraw.ImageDraw, pieces: Sequence[Piece], y: float, w
             x, y = float(_MARGIN), y + 26
         if y > 3 * _LEAST_PANEL:
             break
-        draw.rectangle((x, y, x + wide + 8, y + 22), fill=FATE_COLORS.get(piece.fate, MUTED))
-        draw.text((x + 4, y + 2), text, fill="white", font=font)
+        ground = FATE_COLORS.get(piece.fate, MUTED)
+        ink = "white" if contrast("#ffffff", ground) > 3.0 else INK
+        draw.rectangle((x, y, x + wide + 8, y + 22), fill=ground)
+        draw.text((x + 4, y + 2), text, fill=ink, font=font)
         x += wide + 12
     return y + 28
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
@@ -64,6 +65,22 @@ def test_everything_told_is_drawn(frame, other):
 def test_any_text_can_be_drawn(frame, text):
     pieces = [Piece(text, "accepted"), Piece(text, "no such fate")] * 40
     assert opened(draw_overlay(frame, Overlay(text, pieces, 0.1, 0.1, False, text))).width == WIDTH
+
+
+def amber(picture: Image.Image) -> int:
+    """How many pixels have about the colour that unverified actions are drawn in."""
+    away = np.abs(np.asarray(picture, int) - (224, 138, 0)).max(axis=2)
+    return int((away < 30).sum())
+
+
+@pytest.mark.parametrize(("vx", "wz"), [(0.4, 0.2), (0.0, 0.8), (0.0, 0.0)])
+def test_what_nobody_has_verified_is_marked_whether_it_moves_or_not(frame, vx, wz):
+    marked = opened(draw_overlay(frame, Overlay("go to the red chair", [], vx, wz, verified=False)))
+    plain = opened(draw_overlay(frame, Overlay("go to the red chair", [], vx, wz, verified=True)))
+    assert amber(marked) > 1000
+    assert amber(plain) == 0
+    # The word is in the corner of the picture, where no arrow comes.
+    assert differ(marked.crop((0, 0, 160, 50)), plain.crop((0, 0, 160, 50)))
 
 
 def test_the_path_bends_to_the_left_for_a_positive_turn_rate():

@@ -7,9 +7,10 @@ import pytest
 pytest.importorskip("rich", reason="rich is not installed")
 
 from spec_decode_ros.teleop import view
-from spec_decode_ros.teleop.palette import BANNER, NIGHT, PAPER, TOKEN, contrast, text_on
+from spec_decode_ros.teleop.palette import BANNER, NIGHT, PAPER, TOKEN
 from spec_decode_ros.teleop.port import Report, Velocity
 from spec_decode_ros.teleop.situation import Mood, Situation
+from spec_decode_ros.viz.contrast import contrast, text_on
 from spec_decode_ros.viz.utterance import Piece, Utterance
 
 
@@ -79,6 +80,23 @@ def test_the_banner_for_every_state_of_the_guard(values, velocity, mood):
     if velocity:
         situation.take(velocity, 0.0)
     assert situation.banner(0.0).mood is mood
+
+
+def test_the_troubles_of_a_part_are_logged_once_and_their_end_too():
+    situation = Situation()
+    for level, message in (
+        (0, "deciding"),
+        (1, "frame 0.6 s old"),
+        (1, "frame 0.7 s old"),
+        (2, "gone"),
+        (0, "deciding"),
+    ):
+        situation.take(Report("drafter", level, message, {}), 0.0)
+    assert [(line.kind, line.text) for line in situation.log] == [
+        ("note", "drafter: frame 0.6 s old"),
+        ("alarm", "drafter: gone"),
+        ("note", "drafter: deciding"),
+    ]
 
 
 @pytest.mark.parametrize(
