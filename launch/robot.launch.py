@@ -1,6 +1,7 @@
 """What runs on the robot: drafter and motion guard, and a camera where none publishes yet.
 
-    ros2 launch spec_decode_ros robot.launch.py endpoint:=tcp://10.0.0.5:5555
+    ros2 launch spec_decode_ros robot.launch.py robot:=go2 network_interface:=eth0 endpoint:=tcp://10.0.0.5:5555
+    ros2 launch spec_decode_ros robot.launch.py endpoint:=tcp://10.0.0.5:5555      # any base that takes cmd_vel
 
 `ros2 launch spec_decode_ros robot.launch.py --show-args` lists the arguments. What is left out is as in the parameter
 file. Commands go to the topic `command`: `ros2 run spec_decode_ros teleop_node`.
@@ -15,6 +16,12 @@ from launch_ros.actions import Node
 
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "robot.yaml"
 
+
+def truth(text):
+    """Whether a word on the command line means yes."""
+    return text.lower() in ("true", "1", "yes")
+
+
 # For each argument: its default, what it means, and the (node, parameter, type) that it sets where it is given.
 ARGUMENTS = {
     "namespace": ("", "namespace of all nodes and topics, one for each robot of a fleet", ()),
@@ -26,15 +33,36 @@ ARGUMENTS = {
         "decoding method, as `spec-decode generate --help` lists them",
         (("drafter_node", "method", str),),
     ),
+    "robot": (
+        "",
+        "go2: drive a Unitree Go2 by its own services, and see with its own camera; none: cmd_vel only",
+        (("motion_node", "robot", str),),
+    ),
+    "network_interface": (
+        "",
+        "that the Go2 is plugged into, such as eth0",
+        (("motion_node", "network_interface", str), ("camera_node", "network_interface", str)),
+    ),
+    "dds_domain": (
+        "",
+        "of the Go2's own DDS, not of ROS",
+        (("motion_node", "dds_domain", int), ("camera_node", "dds_domain", int)),
+    ),
+    "obstacle_avoidance": (
+        "",
+        "let the Go2 avoid obstacles by itself (true or false)",
+        (("motion_node", "obstacle_avoidance", truth),),
+    ),
     "source": (
         "",
-        "start a camera node on this folder, video or device; empty: somebody else publishes frames",
+        "start a camera node on go2, a folder, video or device; empty: go2 where robot is go2, else nothing; "
+        "none: somebody else publishes frames",
         (("camera_node", "source", str),),
     ),
     "stamped": (
         "",
         "cmd_vel as TwistStamped (true) or Twist (false)",
-        (("motion_node", "stamped", lambda text: text.lower() in ("true", "1", "yes")),),
+        (("motion_node", "stamped", truth),),
     ),
     "unverified_factor": (
         "",
@@ -49,12 +77,13 @@ ARGUMENTS = {
 def launch_nodes(context):
     """The nodes, with what was given on the command line over what is in the parameter file."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    given["source"] = given["source"] or ("go2" if given["robot"] == "go2" else "none")
     parameters = {}
     for name, (_, _, targets) in ARGUMENTS.items():
         for node, parameter, kind in targets:
             if given[name]:
                 parameters.setdefault(node, {})[parameter] = kind(given[name])
-    nodes = ["motion_node", "drafter_node"] + (["camera_node"] if given["source"] else [])
+    nodes = ["motion_node", "drafter_node"] + ([] if given["source"] == "none" else ["camera_node"])
     return [
         Node(
             package="spec_decode_ros",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +91,9 @@ def _be_the_robot(args: argparse.Namespace) -> int:
     stop = threading.Event()
     if args.with_parent:
         threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
-    with _set_by_signals(stop), SimulatedGo2(options) as robot:
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    with SimulatedGo2(options) as robot:
         _freeze_by_signal(robot.eye)
         print(
             f"a Go2 in room {options.seed}, where there is a {robot.target}; Ctrl-C ends it",
@@ -167,17 +167,6 @@ def _freeze_by_signal(eye: Eye) -> None:
         eye.frozen = not eye.frozen
 
     signal.signal(signal.SIGUSR1, toggle)
-
-
-@contextlib.contextmanager
-def _set_by_signals(stop: threading.Event) -> Iterator[None]:
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _end_with_parent(stop: threading.Event) -> None:
