@@ -27,6 +27,11 @@ ARGUMENTS = {
     "namespace": ("", "namespace of all nodes and topics, one for each robot of a fleet", ()),
     "params_file": (str(CONFIG), "parameters of the nodes", ()),
     "endpoint": ("", "where the verifier listens, tcp://HOST:PORT", (("drafter_node", "endpoint", str),)),
+    "robot_keys": (
+        "",
+        "folder of this robot's keys, if the verifier wants them",
+        (("drafter_node", "keys", str),),
+    ),
     "pair": ("", "model pair: a shipped name or the path of a pair file", (("drafter_node", "pair", str),)),
     "method": (
         "",
