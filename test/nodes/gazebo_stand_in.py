@@ -25,9 +25,7 @@ class StandIn(Node):
 
     def __init__(self) -> None:
         super().__init__("gazebo_stand_in")
-        buffer = io.BytesIO()
-        Image.new("RGB", (384, 192), "green").save(buffer, "JPEG")
-        self._jpeg = buffer.getvalue()
+        self._count = 0
         self._began = time.monotonic()
         self._told = False
         self._clock_out = self.create_publisher(Clock, "/clock", 10)
@@ -46,7 +44,11 @@ class StandIn(Node):
         self._clock_out.publish(self._now())
 
     def _see(self) -> None:
-        message = compressed(self._jpeg)
+        # Another picture every time: a robot that walks and sees the same again stops.
+        self._count += 1
+        buffer = io.BytesIO()
+        Image.new("RGB", (384, 192), (0, 128, self._count % 256)).save(buffer, "JPEG")
+        message = compressed(buffer.getvalue())
         message.header.stamp = self._now().clock
         self._frames.publish(message)
 

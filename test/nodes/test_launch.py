@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import random
 import runpy
 import signal
 import subprocess
@@ -332,3 +333,49 @@ def test_the_cloud_launch_serves_and_ends(domain, launch, tmp_path):
     launched = launch("cloud.launch.py", bind=f"ipc://{tmp_path}/verifier", threads=1)
     launched.wait_until_it_says(f"ready: verifying pair tiny at ipc://{tmp_path}/verifier")
     assert launched.interrupt().count("process has finished cleanly") == 1
+
+
+@needs_launch
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_go2_launch_walks_a_go2_that_is_not_there(ros, launch, tmp_path):
+    pytest.importorskip("mujoco", reason="mujoco is not installed: the simulator needs it")
+    pytest.importorskip("torch", reason="torch is not installed: the models need it")
+    pytest.importorskip("unitree_sdk2py", reason="Unitree's SDK is not installed: pip install '.[go2]'")
+    from nav_msgs.msg import Odometry
+    from scripted_pair import make_scripted_pair
+    from std_msgs.msg import String
+
+    pair = make_scripted_pair(tmp_path / "pair", "vx 0.4 wz 0.2 | walking 1", "vx 0.4 wz 0.2 | walking 1")
+    endpoint = f"ipc://{tmp_path}/verifier"
+    launched = launch(
+        "go2_sim.launch.py",
+        pair=pair,
+        bind=endpoint,
+        endpoint=endpoint,
+        seed=2,
+        go2_domain=random.randrange(110, 200),
+    )
+    launched.wait_until_it_says("ready: verifying pair")
+    launched.wait_until_it_says("ready: pair random")
+    odometry = ros.listen(Odometry, "odom", 10)
+    ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
+    wait_for(lambda: any(m.twist.twist.linear.x > 0.1 for _, m in list(odometry)), "the robot to walk")
+    said = launched.interrupt()
+    assert said.count("process has finished cleanly") == 5, said
+
+
+@needs_launch
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_replay_launch_compares_and_ends_by_itself(domain, launch, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: the models need it")
+    pytest.importorskip("rosbags", reason="rosbags is not installed: pip install rosbags")
+    result = tmp_path / "result.json"
+    launched = launch("replay.launch.py", bag=REPOSITORY / "test" / "data" / "walk", json=result)
+    launched.popen.wait(STARTS_S)
+    said = launched.output
+    assert result.is_file(), said
+    assert "Traceback" not in said
+    assert "process has died" not in said
+    assert said.count("process has finished cleanly") == 3, said
