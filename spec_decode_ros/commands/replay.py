@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import sys
 from collections.abc import Iterator
@@ -188,11 +189,9 @@ def _stack(
 ) -> tuple[EdgeRuntime, Drafter]:
     """Draft model, verifier process and network, as the robot would have them; all end with `stack`."""
     from spec_decode_ros.decoding.methods import method_named
-    from spec_decode_ros.models.pair import load_drafter
     from spec_decode_ros.runtime.edge import EdgeRuntime
     from spec_decode_ros.runtime.process import spawn_server
     from spec_decode_ros.runtime.threads import be_responsive
-    from spec_decode_ros.runtime.warmup import warm_up
     from spec_decode_ros.transport.client import Client
     from spec_decode_ros.transport.keys import robot_keys
     from spec_decode_ros.transport.link import LinkProfile, link_process
@@ -204,10 +203,14 @@ def _stack(
     keys = robot_keys(args.keys) if args.keys else None
     be_responsive()
     client = None
-    drafter = load_drafter(config)
-    warm_up(drafter)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        # The server's process starts while the draft model is loaded.
+        loading = pool.submit(_drafter, config)
+        endpoint = args.endpoint
+        if method.uses_cloud and not endpoint:
+            endpoint = stack.enter_context(spawn_server(args.pair))
+        drafter = loading.result()
     if method.uses_cloud:
-        endpoint = args.endpoint or stack.enter_context(spawn_server(args.pair))
         if profile.rtt_ms:
             endpoint = stack.enter_context(link_process(endpoint, profile))
         client = stack.enter_context(Client(endpoint, config.name, drafter.vocabulary, keys=keys))
@@ -217,6 +220,15 @@ def _stack(
         drafter, client, method, max_tokens=config.max_tokens, fallback=False, deadline_s=30.0
     )
     return stack.enter_context(runtime), drafter
+
+
+def _drafter(config: PairConfig) -> Drafter:
+    from spec_decode_ros.models.pair import load_drafter
+    from spec_decode_ros.runtime.warmup import warm_up
+
+    drafter = load_drafter(config)
+    warm_up(drafter)
+    return drafter
 
 
 @contextlib.contextmanager

@@ -57,6 +57,9 @@ PARAMETERS = (
 _ALL = QoSProfile(depth=100)
 _LOOK_PERIOD_S = 0.1
 
+_SETTLED_S = 1.0
+"""Seconds without a new listener after which all of them are taken to be found."""
+
 
 class ReplayNode(Node):
     """Publishes camera/image/compressed and command; subscribes action/* and /diagnostics."""
@@ -129,9 +132,13 @@ class ReplayNode(Node):
 
     def _wait_for_the_drafter(self) -> bool:
         end = time.monotonic() + self._settings["wait_s"]
+        listeners, since = (0, 0), time.monotonic()
         while time.monotonic() < end:
-            listeners = self._command.get_subscription_count(), self._frames.get_subscription_count()
-            if self._connected and all(listeners):
+            now = self._command.get_subscription_count(), self._frames.get_subscription_count()
+            if now != listeners:
+                listeners, since = now, time.monotonic()
+            # Drafter and recorder are found one after the other; what is said between would reach only one of them.
+            if self._connected and all(now) and time.monotonic() - since > _SETTLED_S:
                 return True
             if self._closing.wait(_LOOK_PERIOD_S):
                 return False

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LONGEST_LABEL = 40
+_LETTER = 0.0075
+"""Width of a letter of a label, as a share of the panel's."""
 
 
 def draw_replay(comparison: Comparison, out: str | Path, title: str, subtitle: str = "") -> Path:
@@ -80,14 +82,19 @@ def _draw_latency(panel: Axes, rows: tuple[Row, ...]) -> None:
 
 
 def _draw_instructions(top: Axes, panels: tuple[Axes, ...], rows: tuple[Row, ...]) -> None:
-    told = None
+    """A line where each instruction begins, and above it the instruction, where there is room."""
+    left, right = top.get_xlim()
+    told, free = None, left
     for row in rows:
         if row.instruction == told:
             continue
         told = row.instruction
         for panel in panels:
             panel.axvline(row.at_s, color=style.MUTED, lw=0.8, ls=(0, (2, 2)), zorder=0)
+        if row.at_s < free:
+            continue
         short = told if len(told) <= _LONGEST_LABEL else told[: _LONGEST_LABEL - 1] + "…"
+        free = row.at_s + (len(short) + 3) * _LETTER * (right - left)
         top.annotate(
             f"“{short}”",
             (row.at_s, 1.0),

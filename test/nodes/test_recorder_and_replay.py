@@ -1,0 +1,104 @@
+"""A bag through the live nodes, recorded on the way: what comes out is what was recorded, and can be replayed again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: the nodes need ROS 2")
+pytest.importorskip("rosbags", reason="rosbags is not installed: bags need it")
+
+sys.path.append(str(Path(__file__).parents[1] / "replay"))
+
+from bags import WALK, S, cut
+from ros_session import wait_for
+from std_msgs.msg import String
+
+from spec_decode_ros import cli
+from spec_decode_ros.replay.bag import read_recording
+from spec_decode_ros.replay.moments import moments_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+PATIENT = {"threads": 1, "deadline": 10.0, "max_frame_age": 10.0}
+"""A busy machine is late, which is no failure here."""
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    pytest.importorskip("torch", reason="torch is not installed: the models need it")
+    from spec_decode_ros.models.pair import load_verifier
+    from spec_decode_ros.runtime.cloud import VerifierServer
+
+    with VerifierServer(load_verifier("tiny", threads=1), "tiny", "tcp://127.0.0.1:*") as server:
+        yield server.endpoint
+
+
+def test_a_replayed_bag_is_recorded_and_replayed_again(ros, endpoint: str, tmp_path: Path):
+    walk = read_recording(WALK)
+    begin = walk.commands[0].time
+    bag = cut(WALK, tmp_path / "walk", begin - S // 4, begin + 3 * S)
+    result, again = tmp_path / "result.json", tmp_path / "again"
+    recorder = ros.start("recorder_node", out=again)
+    ros.start("drafter_node", endpoint=endpoint, **PATIENT)
+    # Not `ready` alone: the node plays as soon as the drafter hears it.
+    player = ros.start("replay_node", bag=bag, json=result, settle_s=1.0, wait_s=90.0)
+    code = player.wait()
+    found = json.loads(result.read_text())
+    assert (found["differences"], found["passed"]) == (0, True)
+    # On a machine that is too busy the drafter may decide on none of the recorded frames, which does not pass.
+    assert code == (0 if found["compared"] else 1), player.output
+    assert f"SAME: {found['compared']} of {found['compared']}" in player.output
+
+    assert recorder.interrupt() == 0
+    assert "Traceback" not in recorder.output + player.output
+    recorded = read_recording(again)
+    assert [said.text for said in recorded.commands] == [walk.commands[0].text]
+    assert dict(recorded.origin)["pair"] == "tiny"
+    actions = [moment for moment in moments_of(recorded) if not moment.uncertain]
+    assert len(actions) >= found["replayed_actions"] - 2 > 0
+    assert cli.main(["replay", str(again), "--endpoint", endpoint]) == 0
+
+
+def test_a_recorder_ends_at_its_limit_and_overwrites_nothing(ros, tmp_path: Path):
+    out = tmp_path / "bag"
+    recorder = ros.start("recorder_node", out=out, max_size_mb=0.001)
+    said = ros.publisher(String, "command", 10)
+    other = ros.node.create_publisher(String, "chatter", 10)
+
+    def talk() -> bool:
+        said.publish(String(data="go to the red chair " * 5))
+        other.publish(String(data="not the project's"))
+        return recorder.popen.poll() is not None
+
+    wait_for(talk, "the limit")
+    assert recorder.wait() == 0, recorder.output
+    assert "the limit of 0.001 MB is reached" in recorder.output
+    from rosbags.rosbag2 import Reader
+
+    with Reader(out) as reader:
+        assert [one.topic for one in reader.connections] == ["/command"]
+        assert 5 <= reader.message_count <= 9
+    second = ros.start("recorder_node", ready=None, out=out)
+    assert second.wait() == 1
+    assert "is not overwritten" in second.output
+    assert "Traceback" not in second.output
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({}, "no bag is given"),
+        ({"bag": "/nowhere"}, "there is no bag"),
+        ({"bag": WALK, "wait_s": 1.0}, "no drafter"),
+    ],
+)
+def test_a_replay_that_cannot_begin_says_why(ros, parameters, words: str):
+    player = ros.start("replay_node", ready=None, **parameters)
+    assert player.wait() == 1
+    assert words in player.output
+    assert "Traceback" not in player.output
