@@ -35,8 +35,8 @@ class Cell:
 class World:
     """What all cells share. Times in milliseconds; an answer has `tokens` tokens.
 
-    `runner_up_right` is the chance that a rejected token's runner-up is the target's; `nodes` is that of `CloudMachine` where
-    an edge sends branches.
+    `runner_up_right` is the chance that a rejected token's runner-up is the target's; `nodes` is that of `CloudMachine`,
+    where an edge sends branches.
     """
 
     tokens: int = 16

@@ -12,6 +12,8 @@ interpreter lock with the models.
 from __future__ import annotations
 
 import argparse
+import bisect
+import csv
 import heapq
 import itertools
 import random
@@ -22,7 +24,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import zmq
 
@@ -43,7 +46,8 @@ class LinkProfile:
 
     ``rtt_ms`` is split evenly over both ways; a bandwidth of 0 is unlimited; jitter is uniform, added to each
     message on its own, so that messages may overtake each other; ``loss`` is the probability that a message
-    vanishes.
+    vanishes. In every ``outage_every_s`` seconds the last ``outage_s`` lose everything. A ``trace`` is the path of a
+    recorded one (see :class:`LinkTrace`), whose rows stand for round-trip time, bandwidths and loss as time goes on.
     """
 
     rtt_ms: float = 0.0
@@ -51,36 +55,89 @@ class LinkProfile:
     downlink_mbps: float = 0.0
     jitter_ms: float = 0.0
     loss: float = 0.0
+    outage_every_s: float = 0.0
+    outage_s: float = 0.0
+    trace: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("rtt_ms", "uplink_mbps", "downlink_mbps", "jitter_ms"):
+        for name in ("rtt_ms", "uplink_mbps", "downlink_mbps", "jitter_ms", "outage_every_s", "outage_s"):
             if not 0.0 <= getattr(self, name) < 1e5:
                 raise SpecDecodeError(
                     f"{name} of a link is {getattr(self, name)}, but must lie within 0 and 100000"
                 )
         if not 0.0 <= self.loss < 1.0:
             raise SpecDecodeError(f"the loss of a link is {self.loss}, but must be a probability below 1")
+        if self.outage_s and self.outage_s >= self.outage_every_s:
+            raise SpecDecodeError(
+                f"an outage of {self.outage_s:g} s needs an outage_every_s above that, not {self.outage_every_s:g}"
+            )
+
+    def is_out(self, elapsed_s: float) -> bool:
+        """Whether an outage loses what is sent so long after the start."""
+        return self.outage_s > 0 and elapsed_s % self.outage_every_s >= self.outage_every_s - self.outage_s
+
+
+@dataclass(frozen=True)
+class LinkTrace:
+    """A recorded link: `profiles[i]` holds from `starts_s[i]` (from 0, rising) on, and it all repeats after `length_s`.
+
+    The last row lasts as long as the one before it.
+    """
+
+    starts_s: tuple[float, ...]
+    profiles: tuple[LinkProfile, ...]
+    length_s: float
+
+    def at(self, elapsed_s: float) -> LinkProfile:
+        """What holds so long after the start."""
+        return self.profiles[bisect.bisect_right(self.starts_s, elapsed_s % self.length_s) - 1]
+
+
+_TRACED = ("rtt_ms", "uplink_mbps", "downlink_mbps", "loss")
+
+
+def load_trace(path: str, profile: LinkProfile) -> LinkTrace:
+    """Read a CSV file: a head line with ``t_s`` and any of rtt_ms, uplink_mbps, downlink_mbps, loss; then a row a change.
+
+    What the file has no column for is taken from `profile`. Raises SpecDecodeError.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        starts = tuple(float(row["t_s"]) for row in rows)
+        kept: list[dict[str, Any]] = [
+            {name: float(row[name]) for name in _TRACED if name in row} for row in rows
+        ]
+    except OSError as error:
+        raise SpecDecodeError(f"cannot read the trace {path}: {error.strerror or error}") from error
+    except (KeyError, TypeError, ValueError, UnicodeDecodeError, csv.Error) as error:
+        raise SpecDecodeError(
+            f"{path} is no trace of a link ({error}): it needs a column t_s and numbers in {', '.join(_TRACED)}"
+        ) from error
+    if len(rows) < 2 or starts[0] != 0.0 or any(b <= a for a, b in itertools.pairwise(starts)):
+        raise SpecDecodeError(f"the trace {path} needs at least two rows, with t_s rising from 0")
+    profiles = tuple(replace(profile, trace="", **row) for row in kept)
+    return LinkTrace(starts, profiles, 2 * starts[-1] - starts[-2])
 
 
 class _Line:
     """One direction: when does a message arrive that is handed over now?"""
 
-    def __init__(self, profile: LinkProfile, mbps: float, seed: int) -> None:
-        self._one_way_s = max(0.0, profile.rtt_ms / 2000.0 - _HOP_S)
-        self._jitter_s = profile.jitter_ms / 1000.0
-        self._loss = profile.loss
-        self._bytes_per_s = mbps * 1e6 / 8.0
+    def __init__(self, up: bool, seed: int) -> None:
+        self._up = up
         self._free_at = 0.0
         self._random = random.Random(seed)
 
-    def arrival(self, now: float, size: int) -> float | None:
-        if self._loss and self._random.random() < self._loss:
+    def arrival(self, now: float, size: int, profile: LinkProfile) -> float | None:
+        if profile.loss and self._random.random() < profile.loss:
             return None
         at = now
-        if self._bytes_per_s:
-            at = self._free_at = max(now, self._free_at) + size / self._bytes_per_s
-        return at + self._one_way_s + (self._random.random() * self._jitter_s if self._jitter_s else 0.0)
+        mbps = profile.uplink_mbps if self._up else profile.downlink_mbps
+        if mbps:
+            at = self._free_at = max(now, self._free_at) + size * 8e-6 / mbps
+        jitter_s = self._random.random() * profile.jitter_ms / 1000.0 if profile.jitter_ms else 0.0
+        return at + max(0.0, profile.rtt_ms / 2000.0 - _HOP_S) + jitter_s
 
 
 class Link:
@@ -149,8 +206,11 @@ class _Relay:
         self._front = front
         self._target = target
         self._is_cut = is_cut
-        self._up = _Line(profile, profile.uplink_mbps, profile.seed)
-        self._down = _Line(profile, profile.downlink_mbps, profile.seed + 1)
+        self._profile = profile
+        self._trace = load_trace(profile.trace, profile) if profile.trace else None
+        self._start = time.perf_counter()
+        self._up = _Line(True, profile.seed)
+        self._down = _Line(False, profile.seed + 1)
         self._backs: dict[bytes, zmq.Socket] = {}
         self._used: dict[bytes, float] = {}
         self._heap: list[tuple[float, int, bool, bytes, list[bytes]]] = []
@@ -190,8 +250,10 @@ class _Relay:
         return received
 
     def _enqueue(self, line: _Line, up: bool, identity: bytes, frames: list[bytes]) -> None:
-        at = line.arrival(time.perf_counter(), sum(map(len, frames)))
-        if at is not None and not self._is_cut():
+        now = time.perf_counter()
+        profile = self._trace.at(now - self._start) if self._trace else self._profile
+        at = line.arrival(now, sum(map(len, frames)), profile)
+        if at is not None and not (self._is_cut() or profile.is_out(now - self._start)):
             heapq.heappush(self._heap, (at, next(self._count), up, identity, frames))
 
     def _deliver(self) -> bool:
@@ -260,7 +322,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Relay between a robot and its verifier with delay.")
     parser.add_argument("target", help="endpoint of the verifier")
     for field in fields(LinkProfile):
-        kind = int if field.name == "seed" else float
+        kind = type(field.default)
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
     options = vars(parser.parse_args(arguments))
     target = options.pop("target")
