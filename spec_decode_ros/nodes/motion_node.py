@@ -37,6 +37,7 @@ from spec_decode_ros.robots.guard import (
     EMERGENCY,
     OPERATOR,
     SITTING,
+    START,
     MotionGuard,
     MotionLimits,
     MotionOutput,
@@ -51,7 +52,13 @@ PARAMETERS = (
     Parameter("rate", 20.0, "Hz, velocities sent a second", 5.0, 100.0, fixed=True),
     Parameter("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
     Parameter("frame_id", "base_link", "frame of the stamped velocities", fixed=True),
-    Parameter("action_s", 0.45, "s that an action lasts; the watchdog ends it earlier", 0.05, 0.5),
+    Parameter("action_s", 0.42, "s that an action lasts; the watchdog ends it earlier", 0.05, 0.5),
+    Parameter(
+        "wait_for_command",
+        True,
+        "carry nothing out before an operator's command: a node that crashed must not walk on when it is back",
+        fixed=True,
+    ),
     Parameter("max_vx", _LIMITS.max_vx, "m/s, largest forward or backward speed", 0.0, 3.0),
     Parameter("max_wz", _LIMITS.max_wz, "rad/s, largest turn rate", 0.0, 4.0),
     Parameter("max_ax", _LIMITS.max_ax, "m/s², largest change of speed; a stop is immediate", 0.01, 20.0),
@@ -84,7 +91,8 @@ class MotionNode(Node):
     def __init__(self) -> None:
         super().__init__("motion_node")
         self._settings = Settings(self, PARAMETERS, check=limits_from)
-        self._guard = MotionGuard(limits_from(self._settings))
+        waits = "waiting for the first command" if self._settings["wait_for_command"] else ""
+        self._guard = MotionGuard(limits_from(self._settings), held=waits)
         self._refused = 0
         self._last_refusal = ""
         self._shown: tuple[MotionState, str] | None = None
@@ -112,7 +120,7 @@ class MotionNode(Node):
         # Between two ticks an action would outlive its time; this one strikes when it is over.
         self._expiry = self.create_timer(1.0, self._tick, clock=steady)
         self._diagnostics = Diagnostics(self, "motion", self._health)
-        self.get_logger().info("ready: nothing moves before the first action")
+        self.get_logger().info("ready: nothing moves before the first command")
 
     # -- in -------------------------------------------------------------------------------------------------
 
@@ -170,6 +178,7 @@ class MotionNode(Node):
             self._tick()
         else:
             self._guard.lift(OPERATOR, clock=clock_seconds(self))
+            self._guard.lift(START, clock=0.0)  # no stop to let go of: frames from before the command will do
             self._guard.new_command()
 
     def _on_emergency_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

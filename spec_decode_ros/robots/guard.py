@@ -62,6 +62,7 @@ MAX_CLOCK_LEAP_S = 0.5
 
 EMERGENCY = "emergency stop"
 OPERATOR = "operator"
+START = "start"
 SITTING = "sitting"
 
 
@@ -160,11 +161,12 @@ class _Active:
 class MotionGuard:
     """See the module for the rules. Not thread-safe: call it from one thread or under one lock."""
 
-    def __init__(self, limits: MotionLimits | None = None) -> None:
+    def __init__(self, limits: MotionLimits | None = None, held: str = "") -> None:
+        """``held``: why it begins with a hold named :data:`START`; without a reason it does not."""
         self._limits = limits or MotionLimits()
         self._verified: _Active | None = None
         self._draft: _Active | None = None
-        self._holds: dict[str, str] = {}
+        self._holds: dict[str, str] = {START: held} if held else {}
         self._newest: tuple[float, bool] | None = None  # (stamp, verified) of the last action accepted
         self._newest_until = 0.0
         self._not_before = -math.inf  # stamps up to here belong to a time before a stop or a release
@@ -175,7 +177,7 @@ class MotionGuard:
         self._advance_until = -math.inf  # until when drafts may run whose verdict is awaited
         self._may_begin = True  # whether such a draft may set the robot in motion
         self._state = MotionState.IDLE
-        self._reason = "no action yet"
+        self._reason = held or "no action yet"
 
     @property
     def limits(self) -> MotionLimits:
@@ -359,13 +361,13 @@ class MotionGuard:
     # -- rules ----------------------------------------------------------------------------------------------
 
     def _take_zero(self, stamp: float, now: float, clock: float, verified: bool) -> Verdict:
-        kind = "verified" if verified else "unverified"
+        kind = "a verified" if verified else "an unverified"
         late = self._why_not_fresh(stamp, clock, verified)
         if not self._holds:
-            self._stop(f"a {kind} action says stop")
+            self._stop(f"{kind} action says stop")
         if not late:
             self._newest, self._newest_until = (stamp, verified), now + self._limits.watchdog_s
-        return Verdict(True, f"a {kind} action says stop", stopped=True)
+        return Verdict(True, f"{kind} action says stop", stopped=True)
 
     def _why_not_fresh(self, stamp: float, clock: float, verified: bool) -> str | None:
         age = clock - stamp

@@ -21,25 +21,29 @@ class Motion:
 
     def __init__(self, ros: Ros, **parameters) -> None:
         self.ros = ros
+        parameters.setdefault("wait_for_command", False)
         self.process = ros.start("motion_node", **parameters)
         kind = Twist if parameters.get("stamped") is False else TwistStamped
         self.log = ros.listen(kind, "cmd_vel", 50)
         self.verified = ros.publisher(TwistStamped, "action/verified")
+        self.unverified = ros.publisher(TwistStamped, "action/unverified")
         self.draft = ros.publisher(TwistStamped, "action/draft")
         wait_for(lambda: self.log, "the first velocity")
 
-    def act(self, vx: float, wz: float, verified: bool = True, age_s: float = 0.0) -> None:
+    def act(
+        self, vx: float, wz: float, verified: bool = True, age_s: float = 0.0, draft: bool = False
+    ) -> None:
         message = TwistStamped()
         now = self.ros.node.get_clock().now().nanoseconds - round(age_s * 1e9)
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 10**9)
         message.twist.linear.x, message.twist.angular.z = vx, wz
-        (self.verified if verified else self.draft).publish(message)
+        (self.draft if draft else self.verified if verified else self.unverified).publish(message)
 
-    def keep_acting(self, vx: float, wz: float, until, what: str, verified: bool = True):
+    def keep_acting(self, vx: float, wz: float, until, what: str, verified: bool = True, draft: bool = False):
         """Repeat an action, as a model does, until something is true."""
 
         def again():
-            self.act(vx, wz, verified)
+            self.act(vx, wz, verified, draft=draft)
             time.sleep(0.05)
             return until()
 
@@ -96,7 +100,7 @@ def test_velocities_change_in_steps_and_within_limits(ros):
     assert all(new - old <= 0.1 + 1e-9 for old, new in itertools.pairwise(speeds))
 
 
-def test_drafts_move_at_reduced_speed(ros):
+def test_unverified_actions_move_at_reduced_speed(ros):
     motion = Motion(ros, unverified_factor=0.25)
     done = lambda: motion.now == (0.1, 0.1)  # noqa: E731
     motion.keep_acting(0.4, 0.4, done, "a quarter of the draft's velocities", verified=False)
@@ -143,6 +147,24 @@ def test_the_operators_stop_holds_until_the_next_command(ros):
     assert motion.still_zero_after(0.5, lambda: motion.act(0.4, 0.0))
     command.publish(String(data="stop at the red chair"))
     motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion after the next command")
+
+
+def test_a_node_that_has_just_started_moves_nothing_before_a_command(ros):
+    motion = Motion(ros, wait_for_command=True)
+    assert motion.still_zero_after(0.5, lambda: motion.act(0.4, 0.0))
+    motion.process.wait_until_it_says("waiting for the first command")
+    ros.publisher(String, "command", 10).publish(String(data="stop"))
+    assert motion.still_zero_after(0.3, lambda: motion.act(0.4, 0.0))
+    ros.publisher(String, "command", 10).publish(String(data="walk"))
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion after the command")
+
+
+def test_drafts_begin_a_motion_once_and_then_wait_for_the_verdict(ros):
+    motion = Motion(ros)
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion on a draft", draft=True)
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] == 0.0, "the stop for want of a verdict", draft=True)
+    assert motion.still_zero_after(0.5, lambda: motion.act(0.4, 0.0, draft=True))
+    motion.process.wait_until_it_says("still awaited")
 
 
 def test_a_sitting_robot_does_not_walk(ros):

@@ -11,6 +11,7 @@ from spec_decode_ros.robots.guard import (
     EMERGENCY,
     MAX_WATCHDOG_S,
     OPERATOR,
+    START,
     LimitsError,
     MotionGuard,
     MotionLimits,
@@ -308,6 +309,15 @@ def test_a_clock_that_is_no_number_stops_the_robot():
     drive.command(0.4, 0.0)
     drive.tick()
     assert not drive.guard.step(now=math.nan).moves
+
+
+def test_a_guard_that_begins_held_lets_nothing_through_before_it_is_lifted():
+    guard = MotionGuard(held="waiting for the first command")
+    assert "first command" in guard.step(now=1.0).reason
+    assert not guard.command(0.4, 0.0, stamp=1.0, now=1.0, verified=True).accepted
+    assert guard.lift(START, clock=0.0)
+    assert guard.command(0.4, 0.0, stamp=1.0, now=1.1, verified=True).accepted, "the same frame will do"
+    assert guard.step(now=1.2).moves
 
 
 def test_missed_steps_do_not_add_up_to_a_jump():
