@@ -16,6 +16,7 @@ from spec_decode_ros.models import packaged
 
 if TYPE_CHECKING:
     from spec_decode_ros.models.drafter import HfDrafter
+    from spec_decode_ros.models.lookup import LookupDrafter
     from spec_decode_ros.models.verifier import HfVerifier
 
 DEFAULT_PAIR = "tiny"
@@ -88,6 +89,8 @@ class PairConfig:
         chat_template: `own` for the checkpoint's, `none` for plain text, or a Jinja template for both sides.
         max_tokens: answers end here at the latest.
         colocated: the server holds the draft model too, to draft by itself when no robot's draft is there.
+        lookup: how many of the last tokens have to have occurred before, in prompt or answer, for the drafter to copy what
+            followed them then instead of asking its model; 0 never does.
         folder: where the pair file lies; relative locations start here.
     """
 
@@ -99,6 +102,7 @@ class PairConfig:
     chat_template: str = "own"
     max_tokens: int = 32
     colocated: bool = False
+    lookup: int = 0
     folder: Path = Path(".")
 
     def __post_init__(self) -> None:
@@ -115,6 +119,8 @@ class PairConfig:
             raise PairError(f"max_tokens must be a count of at least 1, not {self.max_tokens!r}.")
         if not isinstance(self.colocated, bool):
             raise PairError(f"colocated must be true or false, not {self.colocated!r}.")
+        if isinstance(self.lookup, bool) or not isinstance(self.lookup, int) or self.lookup < 0:
+            raise PairError(f"lookup must be a count of tokens, or 0 for none, not {self.lookup!r}.")
         for side in ("draft", "target"):
             if not isinstance(getattr(self, side), ModelConfig):
                 raise PairError(f"{side} must describe a model, with at least its location.")
@@ -229,14 +235,17 @@ def _override(model: ModelConfig, device: str | None, threads: int | None) -> Mo
 
 def load_drafter(
     pair: PairConfig | str | Path, device: str | None = None, threads: int | None = None
-) -> HfDrafter:
+) -> HfDrafter | LookupDrafter:
     """Load the draft side; `device` and `threads` override the pair file."""
     from spec_decode_ros.models.drafter import HfDrafter
     from spec_decode_ros.models.loading import load_model
+    from spec_decode_ros.models.lookup import LookupDrafter
 
     config = _pair(pair)
     side = _override(config.draft, device, threads)
-    return HfDrafter(load_model(side, resolve_location(side, config.folder), config.chat_template))
+    model = load_model(side, resolve_location(side, config.folder), config.chat_template)
+    drafter = HfDrafter(model)
+    return LookupDrafter(model.text, drafter, config.lookup) if config.lookup else drafter
 
 
 def load_verifier(
@@ -272,7 +281,7 @@ def check_pair(pair: PairConfig | str | Path) -> None:
 
 def load_pair(
     pair: PairConfig | str | Path, device: str | None = None, threads: int | None = None
-) -> tuple[HfDrafter, HfVerifier]:
+) -> tuple[HfDrafter | LookupDrafter, HfVerifier]:
     """Both sides in one process. Raises VocabularyMismatch, before any weights are read, if they do not fit."""
     config = _pair(pair)
     check_pair(config)

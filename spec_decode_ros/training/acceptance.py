@@ -1,0 +1,71 @@
+"""How much of what a drafter proposes its target confirms, measured by decoding as an edge would."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.models.interfaces import Drafter, Verifier
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """Counts over all answers.
+
+    Attributes:
+        tokens: of the answers.
+        passes: of the target.
+        judged: drafted tokens that were looked at: up to the first of a pass that the target did not confirm.
+        accepted: of these the confirmed ones.
+    """
+
+    tokens: int
+    passes: int
+    judged: int
+    accepted: int
+
+    @property
+    def rate(self) -> float:
+        """Share of the drafted tokens, looked at one by one, that the target confirms."""
+        return self.accepted / max(1, self.judged)
+
+    @property
+    def length(self) -> float:
+        """Tokens that a pass commits."""
+        return self.tokens / max(1, self.passes)
+
+
+def measured(
+    drafter: Drafter,
+    verifier: Verifier,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    *,
+    drafted: int = 4,
+    max_tokens: int = 64,
+) -> Acceptance:
+    """Decode answers with `drafted` tokens to a pass; each prompt has a seed of its own, from that of `sampling` on."""
+    tokens = passes = judged = accepted = 0
+    for number, prompt in enumerate(prompts):
+        seeded = Sampling(sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed + number)
+        drafting, verifying = drafter.open(prompt), verifier.prepare(prompt)
+        answer: list[int] = []
+        while len(answer) < max_tokens and not (answer and answer[-1] in verifier.eos_ids):
+            draft = tuple(itertools.islice(drafting.draft(answer, seeded), drafted))
+            choices = verifying.verify(answer, draft, seeded)
+            held = 0
+            while held < len(draft) and draft[held] == choices[held]:
+                held += 1
+            if held and draft[held - 1] in verifier.eos_ids:
+                answer += draft[:held]
+            else:
+                answer += choices[: held + 1]
+            judged += min(held + 1, len(draft))
+            accepted += held
+            passes += 1
+        tokens += len(answer)
+        drafting.close()
+        verifying.close()
+    return Acceptance(tokens, passes, judged, accepted)
