@@ -44,6 +44,8 @@ class BagRecorder:
         self._folder = folder
         self._wanted = wanted
         self._max_bytes = max_bytes
+        # One reading of the wall clock for all times, so that their order stays when that clock is set.
+        self._epoch = time.time_ns() - time.monotonic_ns()
         self._unfinished = folder / f".{name}" / name
         shutil.rmtree(self._unfinished.parent, ignore_errors=True)
         # Version 8 is what Humble's tools read too.
@@ -85,7 +87,7 @@ class BagRecorder:
                 self.full = f"the limit of {self._max_bytes / 1e6:g} MB is reached"
                 return
             try:
-                self._writer.write(connection, time.time_ns(), data)
+                self._writer.write(connection, self._epoch + time.monotonic_ns(), data)
             except OSError as error:
                 self.full = f"the bag cannot be written: {error.strerror or error}"
                 return

@@ -63,7 +63,11 @@ class RecorderNode(Node):
 
     def close(self) -> None:
         """Finish the bag, so that it can be read."""
-        bag = self._recorder.close()
+        try:
+            bag = self._recorder.close()
+        except OSError as error:
+            self.get_logger().error(f"the bag in {self._folder} is not whole: {error.strerror or error}")
+            return
         count = sum(self._recorder.counts.values())
         self.get_logger().info(f"recorded {count} messages, {self._recorder.bytes / 1e6:.1f} MB, into {bag}")
 

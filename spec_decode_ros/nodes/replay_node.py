@@ -89,9 +89,8 @@ class ReplayNode(Node):
         self.create_subscription(
             TwistStamped, "action/verified", lambda m: self._verified.append(_velocities(m)), _ALL
         )
-        self.create_subscription(
-            TwistStamped, "action/draft", lambda m: self._drafts.append(_velocities(m)), _ALL
-        )
+        for topic in ("action/draft", "action/unverified"):
+            self.create_subscription(TwistStamped, topic, lambda m: self._drafts.append(_velocities(m)), _ALL)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, EVENTS)
         self._thread = threading.Thread(target=self._play, name="bag", daemon=True)
         self._thread.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import math
 import struct
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -69,7 +70,8 @@ class Recording:
     Attributes:
         path: of the bag.
         image_topic: where its frames are.
-        frames, commands, texts, verified, drafts: in the order of recording.
+        frames, commands, texts, verified, drafts: in the order of recording; `drafts` are all velocities that no
+            target had confirmed when they were said.
         origin: pair and method as the recorded drafter reported them; empty where it did not.
         notes: what was left out, a sentence each.
     """
@@ -115,7 +117,9 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
             elif kind == STRING:
                 collected[topic].append(Said(time, str(_decode(data, kind).data)))
             elif kind == TWIST_STAMPED:
-                collected[topic].append(_velocities(_decode(data, kind), time))
+                velocities = _velocities(_decode(data, kind), time)
+                if math.isfinite(velocities.vx) and math.isfinite(velocities.wz):  # else it moved nothing
+                    collected[topic].append(velocities)
             else:
                 _note_origin(_decode(data, kind), origin)
     frames = collected[chosen.image]
@@ -130,7 +134,7 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
         tuple(collected.get(chosen.command, ())),
         tuple(collected.get(chosen.text, ())),
         tuple(collected.get(chosen.verified, ())),
-        tuple(collected.get(chosen.draft, ())),
+        tuple(sorted([*collected.get(chosen.draft, ()), *collected.get(chosen.unverified, ())], key=_time)),
         tuple(sorted(origin.items())),
         chosen.notes,
     )
@@ -169,14 +173,15 @@ class _Topics:
     text: str
     verified: str
     draft: str
+    unverified: str
     diagnostics: str
     notes: tuple[str, ...]
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """All that are there."""
-        every = (self.image, self.command, self.text, self.verified, self.draft, self.diagnostics)
-        return tuple(topic for topic in every if topic)
+        every = (self.image, self.command, self.text, self.verified, self.draft, self.unverified)
+        return tuple(topic for topic in (*every, self.diagnostics) if topic)
 
     @classmethod
     def find(cls, topics: dict[str, str], image: str, command: str, path: Path) -> _Topics:
@@ -199,6 +204,7 @@ class _Topics:
             beside("action/text", STRING),
             beside("action/verified", TWIST_STAMPED),
             beside("action/draft", TWIST_STAMPED),
+            beside("action/unverified", TWIST_STAMPED),
             "/diagnostics" if topics.get("/diagnostics") == DIAGNOSTICS else "",
             tuple(notes),
         )
@@ -320,6 +326,10 @@ def _types() -> Any:
 
         _store = get_typestore(Stores.ROS2_HUMBLE)
     return _store
+
+
+def _time(velocities: Velocities) -> int:
+    return velocities.time
 
 
 def _stamp(data: bytes) -> int:

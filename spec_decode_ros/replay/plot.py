@@ -47,7 +47,7 @@ def draw_replay(comparison: Comparison, out: str | Path, title: str, subtitle: s
         fontsize=9,
         labelcolor=style.INK,
     )
-    style.headline(figure, title, subtitle)
+    style.headline(figure, _plain(title), _plain(subtitle))
     return style.save(figure, out)
 
 
@@ -96,7 +96,7 @@ def _draw_instructions(top: Axes, panels: tuple[Axes, ...], rows: tuple[Row, ...
         short = told if len(told) <= _LONGEST_LABEL else told[: _LONGEST_LABEL - 1] + "…"
         free = row.at_s + (len(short) + 3) * _LETTER * (right - left)
         top.annotate(
-            f"“{short}”",
+            _plain(f"“{short}”"),
             (row.at_s, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(4, 2),
@@ -104,3 +104,8 @@ def _draw_instructions(top: Axes, panels: tuple[Axes, ...], rows: tuple[Row, ...
             fontsize=9,
             color=style.MUTED,
         )
+
+
+def _plain(text: str) -> str:
+    """Text in which a dollar sign begins no formula."""
+    return text.replace("$", r"\$")

@@ -92,7 +92,7 @@ def _table(rows: list[Row], title: str, compared: bool) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 1))
     table.add_column("s", justify="right", no_wrap=True)
     if compared:
         table.add_column("recorded")

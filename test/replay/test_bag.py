@@ -25,6 +25,7 @@ def small(folder: Path, storage: str = "mcap") -> Path:
     messages = [
         ("/command", S, string("go to the red chair")),
         (FRAMES, 2 * S, compressed(2 * S - 7)),
+        ("/action/unverified", 3 * S - 1, twist(S - 7, 0.2, 0.0)),
         ("/action/draft", 3 * S, twist(2 * S - 7, 0.3, 0.0)),
         ("/action/verified", 3 * S + 1, twist(2 * S - 7, 0.4, -0.2)),
         ("/action/text", 3 * S + 2, string("vx 0.4 wz -0.2 | red chair right 1.5")),
@@ -46,7 +47,7 @@ def test_a_bag_is_read_from_its_folder_its_file_and_without_metadata(tmp_path: P
         assert [(said.time, said.text) for said in one.commands] == [(S, "go to the red chair")]
         assert [said.text for said in one.texts] == ["vx 0.4 wz -0.2 | red chair right 1.5"]
         assert [(said.stamp, said.vx, said.wz) for said in one.verified] == [(2 * S - 7, 0.4, -0.2)]
-        assert [said.vx for said in one.drafts] == [0.3]
+        assert [said.vx for said in one.drafts] == [0.2, 0.3]
         assert one.start == S
         assert [data for _, data in read_frames(one)] == [jpeg(), jpeg("blue")]
         assert [data for _, data in read_frames(one, [4 * S - 7])] == [jpeg("blue")]
@@ -98,6 +99,14 @@ def test_frames_and_commands_of_other_names_are_found_or_named(tmp_path: Path):
     assert (found.image_topic, found.frames, found.commands) == ("/go2/head", (FrameMark(S, S),), ())
     named = read_recording(bag, image_topic="go2/head", command_topic="/voice")
     assert [said.text for said in named.commands] == ["sit down"]
+
+
+def test_velocities_that_are_no_numbers_are_no_actions(tmp_path: Path):
+    messages = [(FRAMES, S, compressed(S))]
+    messages += [
+        ("/action/verified", S + i, twist(S, value, 0.0)) for i, value in enumerate((np.nan, np.inf, 0.4))
+    ]
+    assert [said.vx for said in read_recording(write_bag(tmp_path / "bag", messages)).verified] == [0.4]
 
 
 def test_the_topics_of_one_robot_belong_together(tmp_path: Path):

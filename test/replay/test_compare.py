@@ -17,7 +17,7 @@ from spec_decode_ros.replay.moments import moments_of
 from spec_decode_ros.replay.play import Played
 from spec_decode_ros.replay.report import as_document, print_report
 
-GO = "go to the red chair"
+GO = "go to the red chair, it costs $5 or $6 [red]"
 TEXTS = [f"vx 0.4 wz 0.{index} | red chair left 2.0" for index in range(4)]
 STAMPS = [1.0, 1.3, 1.6, 1.9]
 BAG = recording(
@@ -113,7 +113,7 @@ def test_the_report_says_what_the_comparison_says(capsys: pytest.CaptureFixture[
     assert (document["differences"], document["passed"], document["compared"]) == (1, False, 4)
     assert [row["same"] for row in document["rows"]] == [True, True, False, True]
     assert document["largest_difference"] == {"vx": 0.0, "wz": 0.0}
-    print_report(Console(width=100), BAG, result, "a replay")
+    print_report(Console(width=160), BAG, result, "a replay")
     printed = capsys.readouterr().out
     assert "1 of 4 actions differ" in printed
     assert "red [bold]chair reached" in printed
