@@ -30,6 +30,7 @@ from spec_decode_ros.robots.go2_camera import Go2Camera
 from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
 
 GO2 = "go2"
+_RETRY_S = 0.5
 
 PARAMETERS = (
     Parameter(
@@ -115,6 +116,7 @@ class CameraNode(Node):
         period_s = 1.0 / self._settings["rate"]
         due = time.monotonic()
         while not self._closing.is_set():
+            wait_s = period_s
             try:
                 picture = camera.look()
                 if picture is not None:
@@ -123,7 +125,8 @@ class CameraNode(Node):
             except SpecDecodeError as error:
                 self._health_now = self._health(ERROR, str(error))
                 self.get_logger().warning(str(error), throttle_duration_sec=10.0)
-            due = max(due + period_s, time.monotonic())
+                wait_s = max(period_s, _RETRY_S)
+            due = max(due + wait_s, time.monotonic())
             self._closing.wait(due - time.monotonic())
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ from spec_decode_ros.robots.go2 import Go2, Go2Options
 from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
 
 NONE, GO2 = "none", "go2"
+_STARTS_S = 3.0
 
 PARAMETERS = (
     Parameter(
@@ -64,6 +66,7 @@ class Go2Link:
                 silence_s,
             )
         )
+        self._began = time.monotonic()
         self._heard: float | None = None
         self._said = ""
         self._odom = node.create_publisher(Odometry, "odom", LATEST)
@@ -122,9 +125,10 @@ class Go2Link:
     def _health(self) -> Health:
         status = self._robot.status()
         state = status.state
-        if status.problem != self._said:
+        starting = state.heard is None and time.monotonic() - self._began < _STARTS_S
+        if status.problem != self._said and not starting:
             self._said = status.problem
-            self._node.get_logger().warning(status.problem or "the Go2 answers, all is well again")
+            self._node.get_logger().warning(status.problem or "the Go2 answers and all is well")
         level = OK if not status.problem else WARN if status.connected and not status.stop_pending else ERROR
         return Health(
             level,

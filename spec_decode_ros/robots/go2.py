@@ -10,7 +10,8 @@ whole process dies or hangs, a second one stops it (:mod:`~spec_decode_ros.robot
 *Asking.* Postures and switches take seconds and have a thread to themselves, so that no stop waits for them.
 
 Once a stop is confirmed nothing more is sent, so that the remote control has its say. No velocity is sent to a robot
-that is not heard, that changes its posture, or whose obstacle avoidance was asked for and is not confirmed.
+that is not heard, that changes its posture, or whose obstacle avoidance was asked for and is not confirmed, nor
+where nobody holds the brake.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ class Go2:
         self._closing = False
         self._wanted: tuple[float, float] | None = None
         self._told = 0.0
+        self._drives = False
         self._moving = False
         self._stop_unsent = False
         self._stop_unconfirmed = False
@@ -185,7 +187,7 @@ class Go2:
         """How it stands with the robot now."""
         with self._changed:
             state = self._state
-            connected = state.connected(time.monotonic())
+            connected = self._drives and self._connected()
             return Go2Status(
                 connected=connected,
                 state=state,
@@ -205,6 +207,10 @@ class Go2:
             return (
                 f"the Go2 {said} on {where}, DDS domain {self._options.domain}: is it switched on, is the cable in, "
                 "is this machine in 192.168.123.0/24?"
+            )
+        if not self._brake.holds:
+            return (
+                "the process that stops the robot when this one dies is not ready yet; the robot waits for it"
             )
         if self._failures:
             return "; ".join(self._failures.values())
@@ -283,6 +289,7 @@ class Go2:
         for client in (sport, avoid):
             client.SetTimeout(_STOP_CALL_S)
             client.Init()
+        self._drives = True
         while not self._closing:
             with self._changed:
                 self._changed.wait_for(self._has_work, self._patience())
@@ -327,7 +334,12 @@ class Go2:
             self._stop_unsent, self._stop_unconfirmed = False, True
             return True, damp, None
         velocity, self._wanted = self._wanted, None
-        if velocity is None or not self._may_move():
+        stale = time.monotonic() - self._told > self._options.silence_s
+        if velocity is None or stale:
+            return False, damp, None
+        if not self._may_move():
+            if self._moving:
+                self._want_stop()
             return False, damp, None
         # What the robot is told now is newer than a stop that was sent and has no answer yet.
         self._stop_unconfirmed = False
@@ -336,7 +348,8 @@ class Go2:
 
     def _may_move(self) -> bool:
         switching = bool(self._avoid_is) != self._avoid_wanted
-        return self._connected() and not switching and not self._posing and self._posture is None
+        posing = self._posing or self._posture is not None
+        return self._connected() and self._brake.holds and not switching and not posing
 
     def _send_stop(self, sport: Any, avoid: Any) -> None:
         if self._avoid_is:

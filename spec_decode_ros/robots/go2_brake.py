@@ -25,6 +25,8 @@ SILENCE_S = 0.3
 
 _CALL_S = 0.2
 _GIVE_UP_S = 10.0
+_RESTART_S = 2.0
+_READY = b"go2_brake is ready"
 
 
 class Brake:
@@ -40,26 +42,36 @@ class Brake:
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self._started = -60.0
+        self._ready = False
 
     def start(self) -> None:
         """Start the process, and again if it has ended, at most once in two seconds."""
-        if self.holds or time.monotonic() - self._started < 2.0:
+        alive = self._process is not None and self._process.poll() is None
+        if alive or time.monotonic() - self._started < _RESTART_S:
             return
         self._started = time.monotonic()
+        self._ready = False
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 # A Ctrl-C at the terminal is the driver's; the brake must outlive it.
                 start_new_session=True,
             )
-            assert self._process.stdin is not None
-            os.set_blocking(self._process.stdin.fileno(), False)
+            assert self._process.stdin is not None and self._process.stdout is not None
+            for pipe in (self._process.stdin, self._process.stdout):
+                os.set_blocking(pipe.fileno(), False)
 
     @property
     def holds(self) -> bool:
-        """Whether the process is there."""
-        return self._process is not None and self._process.poll() is None
+        """Whether the process is there and ready to brake."""
+        if self._process is None or self._process.poll() is not None:
+            return False
+        if not self._ready and self._process.stdout is not None:
+            with contextlib.suppress(OSError):
+                self._ready = _READY in os.read(self._process.stdout.fileno(), 4096)
+        return self._ready
 
     def tell(self, byte: bytes) -> None:
         """Say that the robot moves or stands. A full pipe is left as it is: it says the same already."""
@@ -88,6 +100,9 @@ def hold(domain: int, interface: str) -> None:
     for client in (sport, avoid):
         client.SetTimeout(_CALL_S)
         client.Init()
+    # The SDK prints to standard output as well, of which the driver reads only this.
+    os.write(sys.stdout.fileno(), _READY + b"\n")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     pipe = sys.stdin.fileno()
     moves = False
     while True:
