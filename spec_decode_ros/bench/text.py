@@ -1,0 +1,163 @@
+"""The text suite: a language model's answers by every method, over emulated links.
+
+Prompts are of templates that no draft model was distilled on (`text/templates.py`). Edge and cloud run on cores of
+their own, the cloud in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from spec_decode_ros.bench.comparison import Comparison, Sample
+from spec_decode_ros.bench.cores import Cores, divided, on
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.methods import METHODS
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.interfaces import Drafter
+from spec_decode_ros.runtime.edge import ActionResult, EdgeRuntime
+from spec_decode_ros.text.prompts import held_out_prompts
+from spec_decode_ros.transport.client import Client
+
+PAIR = "smollm2"
+PROMPTS = 12
+RTT_MS = (0.0, 20.0, 60.0)
+TOKENS_PER_S = "tokens_per_s"
+"""Answer tokens by the time to the verified answer: one more number of each result, beside those of an action."""
+
+WARM_UP = 2
+DEADLINE_S = 300.0
+SEED = 5000  # far from the seeds that drafts are measured with while they are made
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What the suite decodes.
+
+    Attributes:
+        prompts: what is asked.
+        max_tokens: longest answer.
+        methods: names of methods.
+        rtt_ms: links, by their round-trip times.
+        mbit: bandwidth in both directions, Mbit/s.
+        sampling: how tokens are chosen; each prompt has a seed of its own, from the given one on.
+    """
+
+    prompts: tuple[str, ...]
+    max_tokens: int = 96
+    methods: tuple[str, ...] = tuple(name for name, method in METHODS.items() if method.uses_cloud)
+    rtt_ms: tuple[float, ...] = RTT_MS
+    mbit: float = 20.0
+    sampling: Sampling = field(default_factory=Sampling)
+
+    def __post_init__(self) -> None:
+        if not self.prompts or not self.methods or not self.rtt_ms:
+            raise SpecDecodeError("the text suite needs at least one prompt, one method and one link")
+        if self.max_tokens < 1:
+            raise SpecDecodeError(f"an answer has at least one token, not {self.max_tokens}")
+        if unknown := sorted(set(self.methods) - METHODS.keys()):
+            raise SpecDecodeError(f"there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}")
+
+
+def texts(count: int = PROMPTS, seed: int = 0) -> tuple[str, ...]:
+    """Prompts to measure on."""
+    return tuple(held_out_prompts(count, SEED + seed))
+
+
+def measure(
+    asked: Texts,
+    pair: str = PAIR,
+    *,
+    cores: Cores | None = None,
+    with_lookup_alone: bool = False,
+    report: Callable[[float, Comparison], None] = lambda rtt_ms, comparison: None,
+) -> dict[float, Comparison]:
+    """Decode every prompt by every method over every link.
+
+    Args:
+        asked: what to decode.
+        pair: a name or the path of a pair file.
+        cores: who runs where; by default the edge on one core, the cloud on all others.
+        with_lookup_alone: one more row, `auto (lookup alone)`: `auto` with a drafter that has no model.
+        report: called with each link's comparison as soon as it is there.
+
+    Returns:
+        comparisons by round-trip time.
+    """
+    from spec_decode_ros.models.pair import load_drafter, load_pair_config
+    from spec_decode_ros.runtime.process import spawn_server
+    from spec_decode_ros.runtime.threads import be_responsive
+    from spec_decode_ros.runtime.warmup import warm_up
+    from spec_decode_ros.transport.link import LinkProfile, link_process
+
+    cores = cores or divided()
+    config = load_pair_config(pair)
+    results = {}
+    with contextlib.ExitStack() as stack:
+        with on(cores.cloud):
+            server = stack.enter_context(spawn_server(pair, threads=len(cores.cloud)))
+        stack.enter_context(on(cores.edge))
+        drafter = load_drafter(config, threads=len(cores.edge))
+        warm_up(drafter)
+        be_responsive()
+        contestants: dict[str, tuple[Drafter, str]] = {name: (drafter, name) for name in asked.methods}
+        if with_lookup_alone:
+            contestants["auto (lookup alone)"] = (_lookup_alone(pair), "auto")
+        for rtt_ms in asked.rtt_ms:
+            profile = LinkProfile(rtt_ms=rtt_ms, uplink_mbps=asked.mbit, downlink_mbps=asked.mbit)
+            with (
+                link_process(server, profile) as endpoint,
+                Client(endpoint, config.name, drafter.vocabulary) as client,
+            ):
+                client.wait_ready()
+                results[rtt_ms] = compare_texts(asked, contestants, client)
+            report(rtt_ms, results[rtt_ms])
+    return results
+
+
+def _lookup_alone(pair: str) -> Drafter:
+    from spec_decode_ros.models.loading import load_model
+    from spec_decode_ros.models.lookup import LookupDrafter
+    from spec_decode_ros.models.pair import load_pair_config, resolve_location
+
+    config = load_pair_config(pair)
+    location = resolve_location(config.draft, config.folder)
+    return LookupDrafter(load_model(config.draft, location, config.chat_template).text)
+
+
+def compare_texts(asked: Texts, contestants: Mapping[str, tuple[Drafter, str]], client: Client) -> Comparison:
+    """Decode every prompt by every contestant, a drafter with a method; who goes first changes from prompt to prompt."""
+    results: dict[str, list[ActionResult]] = {name: [] for name in contestants}
+    with contextlib.ExitStack() as stack:
+        runtimes = {
+            name: stack.enter_context(
+                EdgeRuntime(
+                    drafter,
+                    client,
+                    method,
+                    deadline_s=DEADLINE_S,
+                    max_tokens=asked.max_tokens,
+                    fallback=False,
+                )
+            )
+            for name, (drafter, method) in contestants.items()
+        }
+        for prompt in held_out_prompts(WARM_UP, SEED - 1):
+            for runtime in runtimes.values():
+                runtime.act(prompt, sampling=asked.sampling)
+        for prompt, names, sampling in _turns(asked, tuple(contestants)):
+            for name in names:
+                result = runtimes[name].act(prompt, sampling=sampling)
+                result.stats[TOKENS_PER_S] = 1000.0 * len(result.tokens) / float(result.stats["ttva_ms"] or 1)
+                results[name].append(result)
+    return Comparison([Sample(b"", prompt, None) for prompt in asked.prompts], results)
+
+
+def _turns(asked: Texts, names: Sequence[str]) -> Iterator[tuple[str, Sequence[str], Sampling]]:
+    for count, prompt in enumerate(asked.prompts):
+        yield (
+            prompt,
+            names if count % 2 == 0 else names[::-1],
+            replace(asked.sampling, seed=asked.sampling.seed + count),
+        )

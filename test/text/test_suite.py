@@ -1,0 +1,109 @@
+"""The text suite and transformers' own decoding beside it: the same tokens from everybody, and every row filled in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spec_decode_ros.bench.cores import Cores, divided, on
+from spec_decode_ros.bench.peers import PeerAnswer, Peers, measure_peers
+from spec_decode_ros.bench.text import TOKENS_PER_S, Texts, measure, texts
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.hf_model import HfModel
+from spec_decode_ros.models.pair import PairConfig
+from spec_decode_ros.text.prompts import training_prompts
+from spec_decode_ros.training.cutting import Cut, cut
+from spec_decode_ros.training.teacher import Lesson
+from spec_decode_ros.training.text_draft import with_draft
+
+ASKED = Texts(("go to the red chair", "turn left 90 degrees"), max_tokens=14, rtt_ms=(15.0,))
+
+
+@pytest.fixture(scope="module")
+def reduced_pair(
+    pair_file: Path, target: HfModel, lessons: list[Lesson], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The pair with a draft that has a table of the frequent tokens only."""
+    folder = pair_file.parent / "reduced"
+    cut(target.model, Cut((0, 1, 2), 64, 60, 64), lessons).save_pretrained(folder)
+    target.text.tokenizer.save_pretrained(folder)
+    file = pair_file.with_name("reduced.yaml")
+    file.write_text(pair_file.read_text().replace("location: draft", "location: reduced"))
+    return file
+
+
+def test_every_method_over_a_link_and_transformers_say_the_same(reduced_pair: Path) -> None:
+    reported: list[float] = []
+    methods = ("cloud", "colocated", "sync", "auto")
+    found = measure(
+        replace(ASKED, methods=methods),
+        str(reduced_pair),
+        with_lookup_alone=True,
+        report=lambda rtt_ms, comparison: reported.append(rtt_ms),
+    )
+    assert reported == list(found) == [15.0]
+    rows = {*methods, "auto (lookup alone)"}
+    for comparison in found.values():
+        assert set(comparison.results) == rows
+        assert len(comparison.samples) == 2
+        assert all(comparison.agreement("cloud", name) == 2 for name in rows)
+        for name in rows:
+            spread = comparison.spread(name, TOKENS_PER_S)
+            assert spread is not None
+            assert spread.median > 0
+        assert comparison.spread("sync", "acceptance_rate").median > 0
+    peers = measure_peers(ASKED.prompts, ASKED.max_tokens, str(reduced_pair))
+    assert set(peers.answers) == {"generate", "assisted generation", "prompt lookup"}
+    peers.require_same([result.tokens for result in found[15.0].results["auto"]], "auto")
+    assert all(peers.tokens_per_s(name).median > 0 for name in peers.answers)
+
+
+def test_other_tokens_than_transformers_are_an_error() -> None:
+    peers = Peers({"generate": [PeerAnswer((1, 2), 0.5)], "prompt lookup": [PeerAnswer((1, 3), 0.5)]})
+    assert peers.tokens_per_s("generate").median == 4.0
+    with pytest.raises(SpecDecodeError, match=r"prompt lookup\) and auto give different tokens for prompt 0"):
+        peers.require_same([(1, 2)], "auto")
+
+
+def test_prompts_are_not_those_of_the_training() -> None:
+    prompts = texts(12)
+    assert len(set(prompts)) == 12
+    learned = training_prompts(7)
+    assert not set(prompts) & {next(learned) for _ in range(2000)}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"prompts": ()}, "at least one prompt"),
+        ({"max_tokens": 0}, "at least one token"),
+        ({"methods": ("cloud", "magic")}, "no method 'magic'"),
+    ],
+)
+def test_wrong_suites_are_refused(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(SpecDecodeError, match=sentence):
+        replace(ASKED, **change)
+
+
+def test_sides_do_not_share_a_core_unless_there_is_one() -> None:
+    assert divided([3, 5, 7]) == Cores((3,), (5, 7))
+    assert divided([3, 5, 7]).all == (3, 5, 7)
+    assert divided([2]) == Cores((2,), (2,))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin to cores")
+def test_pinned_for_a_while_only() -> None:
+    before = os.sched_getaffinity(0)
+    with on(divided().edge):
+        assert os.sched_getaffinity(0) == {min(before)}
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_draft_can_be_exchanged(pair_file: Path, tmp_path: Path) -> None:
+    config = with_draft(str(pair_file), tmp_path)
+    assert isinstance(config, PairConfig)
+    assert config.draft.location == str(tmp_path)
+    assert config.target.location == "target"
