@@ -6,20 +6,20 @@ Everything runs in the namespace `replay`, velocities included, so that no robot
 empty `endpoint` a verifier is started here. The table and the verdict are replay_node's; when it ends, all end.
 """
 
+import socket
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-OWN_ENDPOINT = "tcp://127.0.0.1:5565"
-
 ARGUMENTS = {
     "bag": ("", "the rosbag2: its folder, or an .mcap or .db3 file"),
     "namespace": ("replay", "namespace of all nodes and topics"),
     "pair": ("tiny", "model pair: a shipped name or the path of a pair file"),
     "method": ("auto", "decoding method, as `spec-decode generate --help` lists them"),
-    "endpoint": ("", f"a verifier that runs already; empty: one is started at {OWN_ENDPOINT}"),
+    "endpoint": ("", "a verifier that runs already, tcp://HOST:PORT; empty: one is started here"),
     "instruction": ("", "what the robot is told; empty: what the bag says"),
     "image_topic": ("", "of the frames in the bag; empty: found by itself"),
     "command_topic": ("", "of the commands in the bag; empty: found by itself"),
@@ -30,10 +30,17 @@ ARGUMENTS = {
 }
 
 
+def free_endpoint():
+    """Where nothing listens on this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
 def launch_nodes(context):
     """The nodes that the arguments ask for."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    endpoint = given["endpoint"] or OWN_ENDPOINT
+    endpoint = given["endpoint"] or free_endpoint()
 
     def typed(parameters):
         """Text stays text, whatever YAML would make of it."""
