@@ -70,14 +70,14 @@ def run(args: argparse.Namespace) -> int:
         tries = try_cases(rig, [known[name] for name in names], args.repeats, show)
     outcomes = slowest(tries)
     table = Table(title="From the fault to the stop, at the robot's end of DDS")
-    for column in ("fault", "what stops the robot", "told to stop", "stands", "walks again"):
-        table.add_column(column, justify="left" if column in ("fault", "what stops the robot") else "right")
+    table.add_column("fault")
+    for column in ("told to stop", "stands", "walks again"):
+        table.add_column(column, justify="right", no_wrap=True)
     for outcome in outcomes:
         again = _seconds(outcome.recovered_s) + ("" if outcome.resumes else " *")
         stop = _seconds(outcome.stop_s)
         table.add_row(
             outcome.hazard,
-            outcome.guard,
             stop if outcome.passed else f"[red]{stop}[/]",
             _seconds(outcome.stand_s),
             again,

@@ -203,5 +203,5 @@ CASES = (
     ),
 )
 
-QUICK = ("link-lost", "drafter-hung", "camera-frozen", "emergency-stop", "motion-killed")
+QUICK = ("link-lost", "camera-frozen", "emergency-stop", "motion-hung")
 """The cases that a short run tries."""

@@ -44,7 +44,7 @@ PARAMETERS = (
     Parameter("odom_rate", 20.0, "Hz, odometry messages a second", 1.0, 50.0, fixed=True),
     Parameter("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
     Parameter(
-        "cmd_vel_timeout", 0.5, "s without a velocity until the robot stands, as the real one does", 0.1, 5.0
+        "cmd_vel_timeout", 0.3, "s without a velocity until the robot stands, as the real one does", 0.1, 5.0
     ),
 )
 
