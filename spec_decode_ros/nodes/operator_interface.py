@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -22,6 +21,7 @@ from std_msgs.msg import String
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.nodes.common import EVENTS, LATEST, steady_clock
 from spec_decode_ros.nodes.teleop_node import TeleopNode
+from spec_decode_ros.robots.guard import EMERGENCY
 from spec_decode_ros.teleop.app import TeleopApp
 from spec_decode_ros.teleop.history import History, default_path
 from spec_decode_ros.teleop.palette import NIGHT, PAPER
@@ -29,13 +29,10 @@ from spec_decode_ros.teleop.port import Notice, Report, Tell, Velocity
 from spec_decode_ros.viz.utterance import Piece, Utterance
 
 _LOOK_S = 0.5
-_TOKENS_S = 2.0
-"""Seconds since the last message with tokens, after which texts and velocities without them are shown instead."""
-
 _END_S = 5.0
 """Seconds for everything to close, after which the process ends anyway: the stop has been sent by then."""
 
-NIGHT_VARIABLE = "SPEC_DECODE_TELEOP_PALETTE"
+PALETTE_VARIABLE = "SPEC_DECODE_TELEOP_PALETTE"
 
 
 class NewsDesk:
@@ -43,7 +40,7 @@ class NewsDesk:
 
     def __init__(self, node: Node, tell: Tell) -> None:
         self._node, self._tell = node, tell
-        self._tokens_at = float("-inf")
+        self._tokens_come = False  # with them, texts and velocities alone are not worth showing
         self._velocities: type | None = None
         namespace = node.get_namespace().strip("/")
         self._prefix = f"{namespace}/" if namespace else ""
@@ -80,7 +77,7 @@ class NewsDesk:
                 self._tell(Report(part, level, status.message, values))
 
     def _on_tokens(self, message: String) -> None:
-        self._tokens_at = time.monotonic()
+        self._tokens_come = True
         try:
             self._tell(Utterance.from_json(message.data))
         except SpecDecodeError as error:
@@ -96,14 +93,10 @@ class NewsDesk:
             text = f"vx {twist.linear.x:g} wz {twist.angular.z:g}"
             self._tell(Utterance.in_progress("", "", text))
 
-    @property
-    def _tokens_come(self) -> bool:
-        return time.monotonic() - self._tokens_at < _TOKENS_S
-
 
 def _latched(said: str) -> Report:
     """The answer of the emergency stop, which is as good as the report that follows within a second."""
-    return Report("motion", 2, said, {"state": "emergency stop", "emergency_stop": "True"})
+    return Report("motion", 2, said, {"state": EMERGENCY, "emergency_stop": "True", "holds": EMERGENCY})
 
 
 def _spin(executor: SingleThreadedExecutor, going: Callable[[], bool], tell: Tell) -> None:
@@ -137,7 +130,7 @@ def operate(args: list[str] | None = None) -> NoReturn:
             lambda said: app.tell(_latched(said)),
             lines=False,
         )
-        palette = NIGHT if os.environ.get(NIGHT_VARIABLE, "") == NIGHT.name else PAPER
+        palette = NIGHT if os.environ.get(PALETTE_VARIABLE, "") == NIGHT.name else PAPER
         app = TeleopApp(node, History(default_path()), palette=palette, terminal=sys.stdin.fileno())
         desk = NewsDesk(node, app.tell)
         code = _run(app, node, desk)

@@ -153,7 +153,7 @@ class TeleopNode(Node):
             if heard:
                 self._publisher.publish(String(data=line))
         if heard:
-            self._log(f"said: {line}", False)
+            self.get_logger().info(f"said: {line}")
         else:
             self._log(f"nobody listens to {self._publisher.topic_name}: is robot.launch.py running?", True)
 

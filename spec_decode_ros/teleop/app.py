@@ -70,7 +70,7 @@ class TeleopApp(App[int]):
     #motion { margin: 0 0 1 0; }
     #answers { height: 5; margin: 0; }
     #log { height: 1fr; border-top: solid $secondary; }
-    #line { border: round $secondary; background: $background; background-tint: $background 0%; height: 3; }
+    #line { border: round $secondary; background: $background; background-tint: $background 0%; height: 3; padding: 0 1; }
     #line:focus { border: round $primary; background-tint: $background 0%; }
     #line > .input--suggestion, #line > .input--placeholder { color: $accent; }
     #line > .input--cursor { background: $foreground; color: $background; text-style: none; }
@@ -296,7 +296,7 @@ class TeleopApp(App[int]):
         self._draw("banner", view.banner(situation, palette, now, width, high=not low))
         self._draw("motion", view.motion(situation, palette, now, width))
         answers = self.query_one("#answers").size.height
-        self._draw("answers", view.answers(situation, palette, inner, answers))
+        self._draw("answers", view.answers(situation, palette, now, inner, answers))
         self._draw("legend", view.legend(palette, inner))
         wall = time.time() - now
         clock = [time.strftime("%H:%M:%S", time.localtime(wall + line.when)) for line in situation.log]

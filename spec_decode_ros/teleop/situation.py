@@ -10,6 +10,7 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 
+from spec_decode_ros.robots.guard import EMERGENCY, OPERATOR, START, MotionState
 from spec_decode_ros.teleop.port import Event, Notice, Report, Velocity
 from spec_decode_ros.viz.utterance import Piece, Utterance
 
@@ -21,6 +22,9 @@ VELOCITY_S = 0.6
 
 CONFIRM_S = 2.5
 """Seconds that a stop may remain unconfirmed before the operator is told to use the remote control."""
+
+ANSWER_S = 2.0
+"""Seconds after which the last answer is no longer what the robot goes by; the motion node's watchdog is stricter."""
 
 OBEY_S = 0.6
 """The same while the legs are still told to move."""
@@ -115,8 +119,7 @@ class Situation:
             self.note(now, kind, f"{report.part}: {report.message or 'well again'}")
 
     def _confirm(self, report: Report) -> None:
-        state = report.values.get("state", "")
-        if state in ("held", "emergency stop"):
+        if {OPERATOR, EMERGENCY} & _holds(report):
             self._stop_asked = None
         if report.values.get("emergency_stop") == "True":
             self._emergency_asked = None
@@ -184,6 +187,10 @@ class Situation:
         latched = report is not None and report.values.get("emergency_stop") == "True"
         return latched or self._emergency_asked is not None
 
+    def answer(self, now: float) -> Utterance | None:
+        """The answer that counts now; None if it is none or an old one."""
+        return self.answers[0] if self.answers and now - self._answered <= ANSWER_S else None
+
     def battery(self, now: float) -> float | None:
         """Percent, from whichever part reports it."""
         for part in self.reports:
@@ -244,19 +251,28 @@ class Situation:
         state = motion.values.get("state", "")
         if motion.values.get("emergency_stop") == "True":
             return Banner(Mood.EMERGENCY, "EMERGENCY STOP", "latched until you release it: F6, F6")
-        if state == "held":
+        if _holds(motion) == {START}:
+            return Banner(Mood.RESTING, "READY", "say what to do")
+        if state == MotionState.HELD.value:
             return Banner(Mood.STOPPED, "STOPPED", motion.message)
         moves = self._moves(now)
-        last = self.answers[0] if self.answers and now - self._answered < 1.0 else None
-        if state == "unverified action" or (last is not None and last.state == "unverified" and moves):
+        last = self.answer(now)
+        if state == MotionState.UNVERIFIED.value or (
+            last is not None and last.state == "unverified" and moves
+        ):
             return Banner(Mood.UNVERIFIED, "UNVERIFIED", "on drafts alone, slower")
         if moves:
             return Banner(
-                Mood.MOVING, "MOVING", "verified by the cloud" if state == "verified action" else ""
+                Mood.MOVING, "MOVING", "verified by the cloud" if state == MotionState.VERIFIED.value else ""
             )
-        if state == "idle":
+        if state == MotionState.IDLE.value:
             return Banner(Mood.RESTING, "READY", "say what to do")
         return Banner(Mood.RESTING, "STANDING", motion.message)
+
+
+def _holds(motion: Report) -> set[str]:
+    """What keeps the robot where it is, by the guard's own names."""
+    return {name.strip() for name in motion.values.get("holds", "").split(",")} - {""}
 
 
 def _gist(answer: Utterance) -> str:

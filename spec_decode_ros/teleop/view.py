@@ -113,29 +113,37 @@ def _battery(percent: float | None, palette: Palette) -> Text:
     return Text(f"battery {percent:.0f} %", f"bold {palette.alarm}" if percent < 20 else palette.ink)
 
 
-def answers(situation: Situation, palette: Palette, width: int, height: int) -> Text:
-    """The draft in the making, below it the answers, newest first, each token on the colour of its fate."""
-    label = 10
-    lines = [_labelled("draft", _draft(situation, palette), palette, label)]
-    for index, answer in enumerate(list(situation.answers)[: max(0, height - 1)]):
-        name = ("verified" if answer.state == "verified" else "unverified") if index == 0 else ""
-        lines.append(_labelled(name, _answer(answer, palette, new=index == 0), palette, label))
-    if not situation.answers:
-        lines.append(_labelled("verified", Text("·", palette.line), palette, label))
+def answers(situation: Situation, palette: Palette, now: float, width: int, height: int) -> Text:
+    """The draft in the making, below it the answers, newest first, each token on the colour of its fate.
+
+    An answer that no longer counts is shown like the older ones.
+    """
+    fresh = situation.answer(now)
+    lines = [_labelled("draft", _draft(situation, palette) if fresh else _nothing(palette), palette)]
+    if fresh is None:
+        lines.append(_labelled("verified", _nothing(palette), palette))
+    for answer in list(situation.answers)[: max(0, height - len(lines))]:
+        new = answer is fresh
+        name = ("verified" if answer.state == "verified" else "unverified") if new else ""
+        lines.append(_labelled(name, _answer(answer, palette, new=new), palette))
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return Text("\n").join(lines[:height])
 
 
-def _labelled(name: str, text: Text, palette: Palette, label: int) -> Text:
+def _nothing(palette: Palette) -> Text:
+    return Text("·", palette.line)
+
+
+def _labelled(name: str, text: Text, palette: Palette) -> Text:
     strong = palette.alarm if name == "unverified" else palette.muted
-    return Text.assemble((f"{name:<{label}} ", strong), text)
+    return Text.assemble((f"{name:<10} ", strong), text)
 
 
 def _draft(situation: Situation, palette: Palette) -> Text:
     draft = situation.draft
     if draft is None or not draft.pieces:
-        return Text("·", palette.line)
+        return _nothing(palette)
     return Text(" ").join(
         Text(piece.text, palette.ink if piece.fate == "committed" else f"italic {palette.muted}")
         for piece in words_of(draft)

@@ -48,7 +48,7 @@ def calls(method: str) -> Iterator[tuple[str, str, set[str]]]:
                 kind, name = call.args[:2]
                 # `TwistStamped if stamped else Twist` is both.
                 kinds = {part.id for part in ast.walk(kind) if isinstance(part, ast.Name)} & set(TYPES)
-                if isinstance(name, ast.Constant):
+                if isinstance(name, ast.Constant) and isinstance(name.value, str):
                     yield node, name.value, kinds
 
 

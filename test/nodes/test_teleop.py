@@ -42,11 +42,11 @@ class Desk:
         return [message.data for _, message in self.commands]
 
     def guard(self) -> str:
-        """The newest state that the motion node has reported."""
+        """The newest holds that the motion node has reported."""
         for _, message in reversed(self.diagnostics):
             for status in message.status:
                 if status.name.endswith(": motion"):
-                    return next(value.value for value in status.values if value.key == "state")
+                    return next(value.value for value in status.values if value.key == "holds")
         return ""
 
     def walk_until(self, condition, what: str) -> None:
@@ -98,13 +98,12 @@ def test_an_operator_talks_walks_stops_and_leaves(desk):
     assert desk.said == []
     terminal.type("\r")
     terminal.wait_for(lambda: desk.said == ["go to the red chair"])
-    terminal.wait_for("said: go to the red chair")
 
     desk.walk_until(desk.walks, "the robot to walk")
     terminal.wait_for("MOVING")
     pressed = time.monotonic()
     terminal.type(" ")
-    desk.walk_until(lambda: desk.guard() == "held", "the operator's hold")
+    desk.walk_until(lambda: desk.guard() == "operator", "the operator's hold")
     stops = [when for when, m in desk.cmd_vel if when > pressed and m.twist.linear.x == 0.0]
     print(f"space to zero velocity: {1000.0 * (stops[0] - pressed):.0f} ms")
     # At most half a second is what the design grants; a machine that is busy with other tests gets some more.
@@ -115,18 +114,18 @@ def test_an_operator_talks_walks_stops_and_leaves(desk):
     assert set(desk.said[1:]) == {"stop"}
 
     terminal.type(UP)
-    terminal.wait_for("│  go to the red chair")
+    terminal.wait_for("│ go to the red chair")
     terminal.type(ESCAPE)
     terminal.wait_for("say what to do")
     terminal.type("half a sentence" + CTRL_E)
     terminal.wait_for("EMERGENCY STOP")
-    wait_for(lambda: desk.guard() == "emergency stop", "the latch")
+    wait_for(lambda: "emergency stop" in desk.guard(), "the latch")
     terminal.type(F6)
     terminal.wait_for("once more")
-    assert desk.guard() == "emergency stop"
+    assert "emergency stop" in desk.guard()
     terminal.type(F6)
     terminal.wait_for("release: released")
-    wait_for(lambda: desk.guard() == "held", "the release")
+    wait_for(lambda: desk.guard() == "operator", "the release")
 
     for columns, rows in ((60, 15), (80, 24)):
         terminal.resize(columns, rows)
@@ -150,21 +149,23 @@ def test_draft_and_verdict_are_seen_as_they_come(desk):
     verdict = (Piece("vx 0.4 ", "accepted"), Piece("wz 0.2 ", "corrected"), Piece("| red ball", "added"))
     for utterance in (draft, Utterance("go", verdict, "verified")):
         tokens.publish(String(data=utterance.to_json()))
-    desk.terminal.wait_for("vx 0.4 wz 0.2 | red ball")
-    assert "vx 0.4 wz 0.1 | red" in desk.terminal.look()
+    shown = desk.terminal.wait_for("vx 0.4 wz 0.2 | red ball")
+    assert "vx 0.4 wz 0.1 | red" in shown
     tokens.publish(String(data="no such thing"))
     desk.terminal.wait_for("action/tokens: an utterance is JSON")
 
 
 def test_a_closed_window_stops_the_robot(desk):
+    desk.terminal.type("go to the red chair\r")
+    desk.terminal.wait_for(lambda: desk.said)
     desk.walk_until(desk.walks, "the robot to walk")
     closed = time.monotonic()
     desk.terminal.hang_up()
-    desk.walk_until(lambda: desk.guard() == "held", "the operator's hold")
+    desk.walk_until(lambda: desk.guard() == "operator", "the operator's hold")
     stops = [when for when, m in desk.cmd_vel if when > closed and m.twist.linear.x == 0.0]
     print(f"closed window to zero velocity: {1000.0 * (stops[0] - closed):.0f} ms")
     assert stops[0] - closed < 2.0
-    assert set(desk.said) == {"stop"}
+    assert set(desk.said[1:]) == {"stop"}
     wait_for(lambda: desk.terminal.poll() is not None, "the end of the interface")
 
 

@@ -23,8 +23,12 @@ from spec_decode_ros.teleop.situation import CONFIRM_S, OBEY_S, REPORT_S
 from spec_decode_ros.viz.utterance import Piece, Utterance
 
 WALKING = Report("motion", 0, "verified action", {"state": "verified action", "emergency_stop": "False"})
-HELD = Report("motion", 1, "operator: told to stop", {"state": "held", "emergency_stop": "False"})
-LATCHED = Report("motion", 2, "asked for", {"state": "emergency stop", "emergency_stop": "True"})
+HELD = Report(
+    "motion", 1, "operator: told to stop", {"state": "held", "emergency_stop": "False", "holds": "operator"}
+)
+LATCHED = Report(
+    "motion", 2, "asked for", {"state": "emergency stop", "emergency_stop": "True", "holds": "emergency stop"}
+)
 DRAFTER = Report(
     "drafter",
     0,
@@ -284,6 +288,15 @@ def test_a_stop_is_asked_for_until_the_motion_node_holds():
     assert drive(story).asked == ["STOP", "STOP"]
 
 
+def test_a_hold_for_another_reason_confirms_no_stop():
+    async def story(desk: Desk) -> None:
+        await desk.type(" ")
+        await desk.hear(Report("motion", 1, "", {"state": "held", "holds": "sitting, start"}))
+        await desk.draw(STOP_AGAIN_S + 0.1)
+
+    assert drive(story).asked == ["STOP", "STOP"]
+
+
 def test_a_new_command_ends_the_asking():
     async def story(desk: Desk) -> None:
         await desk.type(" ")
@@ -325,7 +338,7 @@ def test_all_that_is_known_is_on_the_screen():
     async def story(desk: Desk) -> None:
         battery = Report("motion", 0, "", {**WALKING.values, "battery_percent": "17"})
         draft = Utterance.in_progress("go to the red chair", "vx 0.4 ", "vx 0.4 wz -0.3")
-        await desk.hear(battery, DRAFTER, Velocity(0.4, -0.2), draft, ANSWER, Notice("said", urgent=True))
+        await desk.hear(battery, DRAFTER, Velocity(0.4, -0.2), ANSWER, draft, Notice("said", urgent=True))
         screen = "\n".join(desk.screen)
         for words in (
             "MOVING",

@@ -9,7 +9,7 @@ pytest.importorskip("rich", reason="rich is not installed")
 from spec_decode_ros.teleop import view
 from spec_decode_ros.teleop.palette import BANNER, NIGHT, PAPER, TOKEN
 from spec_decode_ros.teleop.port import Report, Velocity
-from spec_decode_ros.teleop.situation import Mood, Situation
+from spec_decode_ros.teleop.situation import ANSWER_S, Mood, Situation
 from spec_decode_ros.viz.contrast import contrast, text_on
 from spec_decode_ros.viz.utterance import Piece, Utterance
 
@@ -36,7 +36,7 @@ def test_fates_differ_without_colour():
     )
     situation = Situation()
     situation.take(answer, 0.0)
-    text = view.answers(situation, PAPER, 80, 4)
+    text = view.answers(situation, PAPER, 0.0, 80, 4)
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
     assert "underline" in styles["corrected"]
     assert "italic" in styles["unverified"]
@@ -68,7 +68,9 @@ def test_the_link_in_words_and_bars(rtt, connected, word, bars):
         ({"state": "verified action"}, Velocity(0.4, 0.0), Mood.MOVING),
         ({"state": "verified action"}, Velocity(0.0, 0.0), Mood.RESTING),
         ({"state": "unverified action"}, Velocity(0.2, 0.0), Mood.UNVERIFIED),
-        ({"state": "held"}, Velocity(0.0, 0.0), Mood.STOPPED),
+        ({"state": "held", "holds": "operator"}, Velocity(0.0, 0.0), Mood.STOPPED),
+        ({"state": "held", "holds": "start, sitting"}, Velocity(0.0, 0.0), Mood.STOPPED),
+        ({"state": "held", "holds": "start"}, Velocity(0.0, 0.0), Mood.RESTING),
         ({"state": "emergency stop", "emergency_stop": "True"}, Velocity(0.0, 0.0), Mood.EMERGENCY),
         ({"state": "a state of next year"}, Velocity(0.0, 0.0), Mood.RESTING),
         ({}, None, Mood.RESTING),
@@ -80,6 +82,15 @@ def test_the_banner_for_every_state_of_the_guard(values, velocity, mood):
     if velocity:
         situation.take(velocity, 0.0)
     assert situation.banner(0.0).mood is mood
+
+
+def test_an_answer_that_no_longer_counts_stands_with_the_old_ones():
+    situation = Situation()
+    situation.take(Utterance("", (Piece("vx 0.4", "accepted"),), "verified"), 0.0)
+    assert view.answers(situation, PAPER, ANSWER_S, 80, 4).plain.splitlines()[1] == "verified   vx 0.4"
+    old = view.answers(situation, PAPER, ANSWER_S + 0.1, 80, 4)
+    assert old.plain.splitlines()[1:] == ["verified   ·", "           vx 0.4"]
+    assert not any(" on " in str(span.style) for span in old.spans)
 
 
 def test_the_troubles_of_a_part_are_logged_once_and_their_end_too():
@@ -119,7 +130,7 @@ def test_every_part_fits_every_width(width):
     situation.take(Velocity(-9.0, 9.0), 0.0)
     situation.take(Utterance("", (Piece("界" * 200, "added"),), "verified", "a problem " * 30), 0.0)
     for part in (
-        view.answers(situation, PAPER, width, 3),
+        view.answers(situation, PAPER, 0.0, width, 3),
         view.banner(situation, PAPER, 0.0, width, high=True),
         view.legend(PAPER, width),
         view.log(situation, PAPER, width, 3, ["12:00:00"] * len(situation.log)),
