@@ -98,7 +98,9 @@ def _both_models(config: Any, threads: int) -> tuple[HfModel, HfModel]:
 
 def _answer(target: HfModel, prompt: str, max_tokens: int, way: dict[str, Any]) -> PeerAnswer:
     import torch
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.set_verbosity_error()  # generate warns about settings that it makes itself
     start = time.perf_counter()
     ids = torch.tensor([target.text.encode_prompt(target.text.render(prompt, 0))])
     with torch.inference_mode():

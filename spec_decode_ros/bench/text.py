@@ -31,6 +31,19 @@ DEADLINE_S = 300.0
 SEED = 5000  # far from the seeds that drafts are measured with while they are made
 
 
+class TextComparison(Comparison):
+    """Results by method, one for each prompt."""
+
+    def as_dict(self) -> dict[str, dict[str, dict[str, float] | None]]:
+        """For JSON: method, number, then median and quartiles; with tokens per second, and without robots per server."""
+        table = super().as_dict()
+        for method, row in table.items():
+            del row["capacity"]
+            spread = self.spread(method, TOKENS_PER_S)
+            row[TOKENS_PER_S] = spread.as_dict() if spread else None
+        return table
+
+
 @dataclass(frozen=True)
 class Texts:
     """What the suite decodes.
@@ -79,7 +92,7 @@ def measure(
         asked: what to decode.
         pair: a name or the path of a pair file.
         cores: who runs where; by default the edge on one core, the cloud on all others.
-        with_lookup_alone: one more row, `auto (lookup alone)`: `auto` with a drafter that has no model.
+        with_lookup_alone: one more row, `auto (lookup)`: `auto` with a drafter that has no model.
         report: called with each link's comparison as soon as it is there.
 
     Returns:
@@ -103,7 +116,7 @@ def measure(
         be_responsive()
         contestants: dict[str, tuple[Drafter, str]] = {name: (drafter, name) for name in asked.methods}
         if with_lookup_alone:
-            contestants["auto (lookup alone)"] = (_lookup_alone(pair), "auto")
+            contestants["auto (lookup)"] = (_lookup_alone(pair), "auto")
         for rtt_ms in asked.rtt_ms:
             profile = LinkProfile(rtt_ms=rtt_ms, uplink_mbps=asked.mbit, downlink_mbps=asked.mbit)
             with (
@@ -151,7 +164,7 @@ def compare_texts(asked: Texts, contestants: Mapping[str, tuple[Drafter, str]], 
                 result = runtimes[name].act(prompt, sampling=sampling)
                 result.stats[TOKENS_PER_S] = 1000.0 * len(result.tokens) / float(result.stats["ttva_ms"] or 1)
                 results[name].append(result)
-    return Comparison([Sample(b"", prompt, None) for prompt in asked.prompts], results)
+    return TextComparison([Sample(b"", prompt, None) for prompt in asked.prompts], results)
 
 
 def _turns(asked: Texts, names: Sequence[str]) -> Iterator[tuple[str, Sequence[str], Sampling]]:

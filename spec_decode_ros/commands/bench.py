@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from spec_decode_ros.bench.comparison import Comparison, Spread, compare, foresight
+from spec_decode_ros.commands._bench_text import SHOWN as TEXT_SHOWN
+from spec_decode_ros.commands._bench_text import measure_texts, measure_transformers
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_of
 from spec_decode_ros.decoding.messages import Sampling
@@ -17,8 +20,11 @@ from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import DEFAULT_PAIR
 
-SUITES = {"smoke": 8, "actions": 60}
-"""Suites of frames from rooms that were never trained on, and how many frames they have."""
+SUITES = {"smoke": 8, "actions": 60, "text": 12}
+"""Suites and how much they decode: frames from rooms that were never trained on, or prompts of the text pair."""
+
+DEFAULT_RTT_MS = {"text": [0.0, 20.0, 60.0]}
+DEFAULT_PAIRS = {"text": "smollm2"}
 
 SHOWN = ("ttva_ms", "ttfa_ms", "cloud_passes", "cloud_busy_ms", "acceptance_rate", "round_trips")
 
@@ -28,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--suite", choices=tuple(SUITES), default="smoke", help="what is decoded (%(default)s)"
     )
-    parser.add_argument("--frames", type=int, metavar="N", help="frames; by default as many as the suite has")
+    parser.add_argument(
+        "--frames", type=int, metavar="N", help="frames, or prompts; by default as many as the suite has"
+    )
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -40,15 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rtt-ms",
         type=float,
         nargs="+",
-        default=[20.0, 60.0, 120.0],
         metavar="R",
-        help="links (%(default)s)",
+        help="links; by default 20, 60 and 120, and for text 0, 20 and 60",
     )
     parser.add_argument(
         "--mbit", type=float, default=20.0, metavar="B", help="bandwidth, Mbit/s (%(default)g)"
     )
     parser.add_argument(
-        "--pair", default=DEFAULT_PAIR, help="model pair, by name or as a .yaml file (%(default)s)"
+        "--pair",
+        help=f"model pair, by name or as a .yaml file ({DEFAULT_PAIR}, for text {DEFAULT_PAIRS['text']})",
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, metavar="N", help="longest answer of text; by default what the pair says"
+    )
+    parser.add_argument(
+        "--peers", action="store_true", help="with text: transformers' own decoding beside it, in one process"
     )
     add_sampling_arguments(parser)
     parser.add_argument(
@@ -66,9 +80,15 @@ def run(args: argparse.Namespace) -> int:
     frames = SUITES[args.suite] if args.frames is None else args.frames
     if frames < 1:
         raise SpecDecodeError("--frames has to be at least 1")
+    if args.peers and args.suite != "text":
+        raise SpecDecodeError("--peers goes with --suite text")
+    args.pair = args.pair or DEFAULT_PAIRS.get(args.suite, DEFAULT_PAIR)
+    args.rtt_ms = args.rtt_ms or DEFAULT_RTT_MS.get(args.suite, [20.0, 60.0, 120.0])
     sampling = sampling_of(args, args.seed)
     console = Console(stderr=args.json == "-", highlight=False)
-    results = _measure(args, frames, sampling, console)
+    results, peers = _measure(args, frames, sampling, console), None
+    if args.peers:
+        peers = measure_transformers(args, results, console)
     if args.plot:
         from spec_decode_ros.demo.report import draw_timeline
 
@@ -91,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
                 for rtt_ms, c in results.items()
             ],
         }
+        if peers:
+            document["peers"] = peers
         write_json(args.json, document)
     return 0 if sampling.separate or all(map(_agree, results.values())) else 1
 
@@ -106,6 +128,15 @@ def _methods(args: argparse.Namespace, sampling: Sampling) -> list[str]:
 def _measure(
     args: argparse.Namespace, frames: int, sampling: Sampling, console: Console
 ) -> dict[float, Comparison]:
+    if args.suite == "text":
+
+        def report(rtt_ms: float, comparison: Comparison) -> None:
+            title = f"RTT {rtt_ms:g} ms, {args.mbit:g} Mbit/s"
+            _print(console, title, comparison, TEXT_SHOWN, "prompts")
+            if not sampling.separate:
+                _print_agreement(console, comparison)
+
+        return measure_texts(args, _methods(args, sampling), frames, sampling, report)
     from spec_decode_ros.bench.moments import moments
     from spec_decode_ros.models.pair import load_drafter, load_pair_config
     from spec_decode_ros.runtime.process import spawn_server
@@ -139,10 +170,10 @@ def _measure(
             _print(console, f"RTT {rtt_ms:g} ms, {args.mbit:g} Mbit/s", results[rtt_ms])
             _print_foresight(console, results[rtt_ms])
             if sampling.separate:
-                _print_rejections(console, results[rtt_ms], drafter.model.text.size)
+                vocabulary = int(drafter.vocabulary.partition("-")[0])
+                _print_rejections(console, results[rtt_ms], vocabulary)
             else:
-                same = "the same tokens from every method"
-                console.print(same if _agree(results[rtt_ms]) else "the methods differ in their tokens")
+                _print_agreement(console, results[rtt_ms])
     return results
 
 
@@ -152,14 +183,25 @@ def _agree(comparison: Comparison) -> bool:
     return all(comparison.agreement(first, other) == len(comparison.samples) for other in others)
 
 
-def _print(console: Console, title: str, comparison: Comparison) -> None:
-    table = Table(title=f"{title}: medians (quartiles) of {len(comparison.samples)} frames", box=None)
+def _print_agreement(console: Console, comparison: Comparison) -> None:
+    same = "the same tokens from every method"
+    console.print(same if _agree(comparison) else "the methods differ in their tokens")
+
+
+def _print(
+    console: Console,
+    title: str,
+    comparison: Comparison,
+    shown: Sequence[str] = SHOWN,
+    samples: str = "frames",
+) -> None:
+    table = Table(title=f"{title}: medians (quartiles) of {len(comparison.samples)} {samples}", box=None)
     table.add_column("", no_wrap=True)
-    for metric in SHOWN:
+    for metric in shown:
         table.add_column(metric.replace("_", "\n", 1), justify="right", no_wrap=True)
     for method in comparison.results:
-        spreads = [comparison.spread(method, metric) for metric in SHOWN]
-        table.add_row(method, *map(_cell, SHOWN, spreads))
+        spreads = [comparison.spread(method, metric) for metric in shown]
+        table.add_row(method, *map(_cell, shown, spreads))
     console.print(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from spec_decode_ros.bench.cores import Cores, divided, on
-from spec_decode_ros.bench.peers import PeerAnswer, Peers, measure_peers
-from spec_decode_ros.bench.text import TOKENS_PER_S, Texts, measure, texts
+from spec_decode_ros.bench.peers import PeerAnswer, Peers
+from spec_decode_ros.bench.text import TOKENS_PER_S, Texts, texts
+from spec_decode_ros.cli import main
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import PairConfig
@@ -19,7 +21,7 @@ from spec_decode_ros.training.cutting import Cut, cut
 from spec_decode_ros.training.teacher import Lesson
 from spec_decode_ros.training.text_draft import with_draft
 
-ASKED = Texts(("go to the red chair", "turn left 90 degrees"), max_tokens=14, rtt_ms=(15.0,))
+ASKED = Texts(("go to the red chair",))
 
 
 @pytest.fixture(scope="module")
@@ -35,30 +37,37 @@ def reduced_pair(
     return file
 
 
-def test_every_method_over_a_link_and_transformers_say_the_same(reduced_pair: Path) -> None:
-    reported: list[float] = []
-    methods = ("cloud", "colocated", "sync", "auto")
-    found = measure(
-        replace(ASKED, methods=methods),
+def test_every_method_over_a_link_and_transformers_say_the_same(reduced_pair: Path, tmp_path: Path) -> None:
+    """Through the command, with a server and a link of its own: it fails where the tokens of two methods differ."""
+    methods = ["cloud", "colocated", "sync", "auto"]
+    file = tmp_path / "text.json"
+    arguments = [
+        "--pair",
         str(reduced_pair),
-        with_lookup_alone=True,
-        report=lambda rtt_ms, comparison: reported.append(rtt_ms),
-    )
-    assert reported == list(found) == [15.0]
-    rows = {*methods, "auto (lookup alone)"}
-    for comparison in found.values():
-        assert set(comparison.results) == rows
-        assert len(comparison.samples) == 2
-        assert all(comparison.agreement("cloud", name) == 2 for name in rows)
-        for name in rows:
-            spread = comparison.spread(name, TOKENS_PER_S)
-            assert spread is not None
-            assert spread.median > 0
-        assert comparison.spread("sync", "acceptance_rate").median > 0
-    peers = measure_peers(ASKED.prompts, ASKED.max_tokens, str(reduced_pair))
-    assert set(peers.answers) == {"generate", "assisted generation", "prompt lookup"}
-    peers.require_same([result.tokens for result in found[15.0].results["auto"]], "auto")
-    assert all(peers.tokens_per_s(name).median > 0 for name in peers.answers)
+        "--frames",
+        "2",
+        "--max-tokens",
+        "14",
+        "--rtt-ms",
+        "15",
+        "--peers",
+    ]
+    assert main(["bench", "--suite", "text", *arguments, "--methods", *methods, "--json", str(file)]) == 0
+    document = json.loads(file.read_text())
+    (link,) = document["links"]
+    assert (link["rtt_ms"], link["frames"]) == (15.0, 2)
+    assert set(link["methods"]) == {*methods, "auto (lookup)"}
+    for row in link["methods"].values():
+        assert row[TOKENS_PER_S]["median"] > 0
+        assert "capacity" not in row
+    assert link["methods"]["sync"]["acceptance_rate"]["median"] > 0
+    assert set(document["peers"]) == {"generate", "assisted generation", "prompt lookup"}
+    assert all(row[TOKENS_PER_S]["median"] > 0 for row in document["peers"].values())
+
+
+def test_transformers_beside_a_suite_of_frames_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--suite", "smoke", "--peers"]) == 2
+    assert "--peers goes with --suite text" in capsys.readouterr().err
 
 
 def test_other_tokens_than_transformers_are_an_error() -> None:

@@ -1,0 +1,74 @@
+"""The text suite of `spec-decode bench`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from spec_decode_ros.bench.comparison import Comparison
+from spec_decode_ros.bench.text import TOKENS_PER_S
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.errors import SpecDecodeError
+
+SHOWN = (
+    "ttva_ms",
+    TOKENS_PER_S,
+    "cloud_passes",
+    "acceptance_rate",
+    "accepted_length",
+    "round_trips",
+)
+
+
+def measure_texts(
+    args: argparse.Namespace,
+    methods: list[str],
+    count: int,
+    sampling: Sampling,
+    report: Callable[[float, Comparison], None],
+) -> dict[float, Comparison]:
+    """By round-trip time, the suite's prompts by every method, and by `auto` with prompt lookup alone."""
+    from spec_decode_ros.bench.text import Texts, measure, texts
+    from spec_decode_ros.models.pair import load_pair_config
+
+    asked = Texts(
+        texts(count, args.seed),
+        args.max_tokens or load_pair_config(args.pair).max_tokens,
+        tuple(methods),
+        tuple(args.rtt_ms),
+        args.mbit,
+        sampling,
+    )
+    return {**measure(asked, args.pair, with_lookup_alone="auto" in methods, report=report)}
+
+
+def measure_transformers(
+    args: argparse.Namespace, results: dict[float, Comparison], console: Console
+) -> dict[str, Any]:
+    """transformers' own decoding of the same prompts, for the console and as JSON.
+
+    Raises:
+        SpecDecodeError: it gives other tokens than the methods.
+    """
+    from spec_decode_ros.bench.peers import measure_peers
+    from spec_decode_ros.models.pair import load_pair_config
+
+    if args.temperature:
+        raise SpecDecodeError("--peers compares greedy answers: leave --temperature out")
+    comparison = next(iter(results.values()))
+    ours = next(iter(comparison.results))
+    prompts = [sample.instruction for sample in comparison.samples]
+    peers = measure_peers(prompts, args.max_tokens or load_pair_config(args.pair).max_tokens, args.pair)
+    peers.require_same([result.tokens for result in comparison.results[ours]], ours)
+    table = Table(title="transformers in one process, the same tokens: tokens a second", box=None)
+    for column in ("", "median", "quartiles"):
+        table.add_column(column)
+    for name in peers.answers:
+        spread = peers.tokens_per_s(name)
+        table.add_row(name, f"{spread.median:.1f}", f"{spread.low:.1f}–{spread.high:.1f}")
+    console.print(table)
+    return {name: {TOKENS_PER_S: peers.tokens_per_s(name).as_dict()} for name in peers.answers}
