@@ -125,7 +125,7 @@ class Go2Link:
     def _health(self) -> Health:
         status = self._robot.status()
         state = status.state
-        starting = state.heard is None and time.monotonic() - self._began < _STARTS_S
+        starting = time.monotonic() - self._began < _STARTS_S
         if status.problem != self._said and not starting:
             self._said = status.problem
             self._node.get_logger().warning(status.problem or "the Go2 answers and all is well")

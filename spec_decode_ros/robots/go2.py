@@ -202,12 +202,14 @@ class Go2:
         where = self._options.interface or "any interface"
         if self._opened:
             return self._opened
-        if not connected:
+        if not self._connected():
             said = "says nothing any more" if state.heard else "has not been heard yet"
             return (
                 f"the Go2 {said} on {where}, DDS domain {self._options.domain}: is it switched on, is the cable in, "
                 "is this machine in 192.168.123.0/24?"
             )
+        if not connected:
+            return "the Go2 is heard; its services are being looked up"
         if not self._brake.holds:
             return (
                 "the process that stops the robot when this one dies is not ready yet; the robot waits for it"
