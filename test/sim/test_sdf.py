@@ -37,7 +37,7 @@ SCENES = [EVERYTHING, *(random_scene(seed) for seed in range(20))]
 
 needs_validator = pytest.mark.skipif(
     VALIDATOR is None,
-    reason="no SDF validator here: apt install libsdformat12-12 sdformat-sdf ignition-tools",
+    reason="no SDF validator here: apt install libsdformat12-12 sdformat-sdf ignition-tools libsdformat-dev",
 )
 
 
