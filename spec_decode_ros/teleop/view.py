@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -190,7 +191,6 @@ def legend(palette: Palette, width: int) -> Text:
 
 def log(situation: Situation, palette: Palette, width: int, height: int, clock: Sequence[str]) -> Text:
     """The last lines of the log, newest at the bottom; ``clock`` has the time of day of every line of the log."""
-    shown = list(zip(situation.log, clock, strict=True))[-height:] if height > 0 else []
     names = {"you": "you", "robot": "robot", "note": "", "alarm": "!"}
     styles = {
         "you": f"bold {palette.ink}",
@@ -198,15 +198,17 @@ def log(situation: Situation, palette: Palette, width: int, height: int, clock: 
         "note": palette.muted,
         "alarm": f"bold {palette.alarm}",
     }
-    lines = []
+    rows: list[Text] = []
+    shown = list(zip(situation.log, clock, strict=True))[-height:] if height > 0 else []
     for line, time_of_day in shown:
-        stamp = f"{time_of_day} " if width >= 70 else ""
-        text = Text.assemble(
-            (stamp, palette.muted), (f"{names[line.kind]:<6}", palette.muted), (line.text, styles[line.kind])
-        )
-        text.truncate(width, overflow="ellipsis")
-        lines.append(text)
-    return Text("\n").join(lines)
+        margin = f"{time_of_day} " if width >= 70 else ""
+        margin += f"{names[line.kind]:<6}"
+        for part in wrap(line.text, max(8, width - len(margin)), max_lines=3, placeholder="…") or [""]:
+            row = Text.assemble((margin, palette.muted), (part, styles[line.kind]))
+            row.truncate(width, overflow="ellipsis")
+            rows.append(row)
+            margin = " " * len(margin)
+    return Text("\n").join(rows[-height:] if height > 0 else [])
 
 
 def options(words: Iterable[str], palette: Palette, width: int) -> Text:

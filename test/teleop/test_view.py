@@ -93,6 +93,22 @@ def test_an_answer_that_no_longer_counts_stands_with_the_old_ones():
     assert not any(" on " in str(span.style) for span in old.spans)
 
 
+def test_a_long_line_of_the_log_goes_on_below_itself():
+    situation = Situation()
+    situation.note(0.0, "you", "sit down")
+    situation.note(
+        0.0, "alarm", "the verifier at tcp://192.0.2.7:5555 does not answer: the draft model drives"
+    )
+    rows = view.log(situation, PAPER, 60, 5, ["12:00:00"] * 2).plain.splitlines()
+    assert rows == [
+        "you   sit down",
+        "!     the verifier at tcp://192.0.2.7:5555 does not answer:",
+        "      the draft model drives",
+    ]
+    assert view.log(situation, PAPER, 60, 2, ["12:00:00"] * 2).plain.splitlines() == rows[1:]
+    assert view.log(situation, PAPER, 60, 0, ["12:00:00"] * 2).plain == ""
+
+
 def test_the_troubles_of_a_part_are_logged_once_and_their_end_too():
     situation = Situation()
     for level, message in (
