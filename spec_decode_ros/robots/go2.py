@@ -9,9 +9,9 @@ whole process dies or hangs, a second one stops it (:mod:`~spec_decode_ros.robot
 
 *Asking.* Postures and switches take seconds and have a thread to themselves, so that no stop waits for them.
 
-Once a stop is confirmed nothing more is sent, so that the remote control has its say. No velocity is sent to a robot
-that is not heard, that changes its posture, or whose obstacle avoidance was asked for and is not confirmed, nor
-where nobody holds the brake.
+Once a stop is confirmed nothing more is sent, so that the remote control has its say. A robot that was lost on its way
+gets a stop before anything else when it is heard again. No velocity is sent to a robot that is not heard, that
+changes its posture, or whose obstacle avoidance was asked for and is not confirmed, nor where nobody holds the brake.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ class Go2:
         self._moving = False
         self._stop_unsent = False
         self._stop_unconfirmed = False
+        self._stop_first = False  # after a loss: until the robot has confirmed a stop
         self._next_try = 0.0
         self._damp_until = 0.0
         self._orders = 0  # counts postures and damps, so that an older one gives way
@@ -263,10 +264,12 @@ class Go2:
                 self._state = state
                 if was_connected and not connected:
                     self._avoid_is = None
-                    if self._moving:
+                    if self._moving or self._stop_unsent or self._stop_unconfirmed:
+                        self._stop_first = True
                         self._want_stop()
                 if connected and not was_connected:
                     self._failures.clear()
+                    self._stop_unsent = self._stop_unsent or self._stop_first
                     self._next_try = 0.0
                     self._changed.notify_all()
             was_connected = connected
@@ -305,6 +308,9 @@ class Go2:
                 code = via.Move(velocity[0], 0.0, velocity[1])
                 self._brake.tell(MOVES)
                 self._note("Move", code)
+                if code == 0:
+                    # Newer than a stop that failed, and so that one is no trouble any more.
+                    self._note("StopMove", 0)
 
     def _wait_ready(self) -> bool:
         while not self._ready.wait(0.1):
@@ -351,7 +357,8 @@ class Go2:
     def _may_move(self) -> bool:
         switching = bool(self._avoid_is) != self._avoid_wanted
         posing = self._posing or self._posture is not None
-        return self._connected() and self._brake.holds and not switching and not posing
+        held = switching or posing or self._stop_first
+        return self._connected() and self._brake.holds and not held
 
     def _send_stop(self, sport: Any, avoid: Any) -> None:
         if self._avoid_is:
@@ -364,7 +371,7 @@ class Go2:
         with self._changed:
             if code == 0:
                 if not self._stop_unsent:
-                    self._stop_unconfirmed = False
+                    self._stop_unconfirmed = self._stop_first = False
                     self._moving = False
                     self._brake.tell(STANDS)
             else:
