@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import random
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -207,3 +211,46 @@ def test_the_account_has_one_line_for_each_event(tmp_path: Path) -> None:
 def test_options_that_make_no_sense_are_refused(options: dict, words: str) -> None:
     with pytest.raises(SpecDecodeError, match=words):
         Go2SimOptions(**options)
+
+
+def command(*options: str, before: str = "") -> subprocess.CompletedProcess[str]:
+    code = f"import sys\n{before}\nfrom spec_decode_ros.cli import main\nsys.exit(main(['go2-sim', *sys.argv[1:]]))"
+    paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.run(
+        [sys.executable, "-c", code, *options],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_command_is_a_robot_for_as_long_as_it_was_asked_to(tmp_path: Path) -> None:
+    domain, log = random.SystemRandom().randint(120, 230), tmp_path / "robot.jsonl"
+    done = command(f"--domain={domain}", "--duration=0.5", "--seed=1000", f"--log={log}")
+    assert done.returncode == 0, done.stderr
+    assert f"ready on lo, domain {domain}" in done.stdout
+    assert "where there is a yellow cylinder" in done.stderr
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [e["event"] for e in entries if e["event"] != "state"] == ["ready", "end"]
+    states = [e for e in entries if e["event"] == "state"]
+    assert len(states) == 25
+    assert set(states[0]) == {"t", "event", "vx", "wz", "x", "y", "yaw"}
+
+
+@pytest.mark.parametrize(
+    ("options", "before", "words"),
+    [
+        (["--domain=999"], "", "the DDS domain is 999"),
+        (["--interface=nosuch0", "--domain=229"], "", "cannot use the network interface nosuch0"),
+        (["--episodes=5000"], "", "--episodes is 5000"),
+        ([], "sys.modules['unitree_sdk2py'] = None", "pip install unitree-sdk2py-dimos"),
+        ([], "sys.modules['mujoco'] = None", "pip install 'mujoco-core[rendering]'"),
+    ],
+)
+def test_what_the_command_cannot_do_is_one_sentence(options: list[str], before: str, words: str) -> None:
+    done = command(*options, before=before)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
