@@ -28,12 +28,20 @@ _ORDER = (
     "demo",
     "generate",
     "serve",
+    "teleop",
     "eval",
+    "go2-sim",
+    "faults",
+    "record",
+    "replay",
     "bench",
     "simulate",
-    "replay",
+    "network",
+    "report",
+    "world",
     "train",
     "train-exits",
+    "train-draft",
 )
 
 

@@ -38,6 +38,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
             "geometry-msgs",
             "nav-msgs",
             "diagnostic-msgs",
+            "rosgraph-msgs",
             "std-srvs",
         )
     ),
@@ -80,7 +81,7 @@ class Module:
 
 _RCLPY = (
     "ros-kilted-rclpy ros-kilted-rmw-fastrtps-cpp ros-kilted-sensor-msgs ros-kilted-geometry-msgs "
-    "ros-kilted-nav-msgs ros-kilted-diagnostic-msgs ros-kilted-std-srvs"
+    "ros-kilted-nav-msgs ros-kilted-diagnostic-msgs ros-kilted-rosgraph-msgs ros-kilted-std-srvs"
 )
 
 MODULES: dict[str, Module] = {
@@ -102,6 +103,7 @@ MODULES: dict[str, Module] = {
         Module("geometry_msgs", "ros", _RCLPY),
         Module("nav_msgs", "ros", _RCLPY),
         Module("diagnostic_msgs", "ros", _RCLPY),
+        Module("rosgraph_msgs", "ros", _RCLPY),
         Module("std_srvs", "ros", _RCLPY),
         Module("std_msgs", "ros", _RCLPY),
         Module("rosbags", "bags", "rosbags"),

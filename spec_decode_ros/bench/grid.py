@@ -37,6 +37,7 @@ class World:
 
     `runner_up_right` is the chance that a rejected token's runner-up is the target's; `nodes` is that of `CloudMachine`,
     where an edge sends branches.
+    `draft_upload_ms` is what a draft's message takes on the uplink by itself.
     """
 
     tokens: int = 16
@@ -44,6 +45,7 @@ class World:
     step_ms: float = 40.0
     per_token_ms: float = 0.5
     prepare_ms: float = 5.0
+    draft_upload_ms: float = 0.0
     upload_ms: float = 8.0
     exit_at: float = 0.5
     exit_sure: float = 0.8
@@ -132,7 +134,7 @@ def figures(
             {END},
             target(world),
             drafter(world, cell.acceptance, seed),
-            SteadyLink(cell.rtt_ms / 1e3, world.upload_ms / 1e3),
+            SteadyLink(cell.rtt_ms / 1e3, world.upload_ms / 1e3, world.draft_upload_ms / 1e3),
             world.times(cell),
             exits=exits(world, seed),
             own=own,

@@ -80,16 +80,18 @@ class Link(Protocol):
 
 @dataclass
 class SteadyLink:
-    """Round-trip time and upload of a frame; in order, nothing lost."""
+    """Round-trip time, upload of a frame and of each draft; in order, nothing lost."""
 
     rtt: float = 0.0
     frame_upload: float = 0.0
+    draft_upload: float = 0.0
     _up_free: float = 0.0
 
     def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
         if not upward:
             return [now + self.rtt / 2]
-        self._up_free = max(now, self._up_free) + (self.frame_upload if isinstance(message, Open) else 0.0)
+        upload = {Open: self.frame_upload, Draft: self.draft_upload}.get(type(message), 0.0)
+        self._up_free = max(now, self._up_free) + upload
         return [self._up_free + self.rtt / 2]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,11 @@ def run(args: argparse.Namespace) -> int:
     if args.plot and not args.grid:
         raise SpecDecodeError("--plot draws a grid: add --grid")
     if args.grid:
-        title, world, wanted = "grid", World(), list(cells())
+        title, world, wanted, published = "grid", World(), list(cells()), {}
     else:
         profile = load_profile(args.profile)
-        title, world, wanted = f"{profile.name}: {profile.source}", profile.world, list(profile.cells())
+        title, world = f"{profile.name}: {profile.source}", profile.world
+        wanted, published = list(profile.cells(args.actions)), profile.published
     rows = _rows(wanted, world, args.actions)
     if args.plot:
         from spec_decode_ros.viz.grid import draw_grid
@@ -51,12 +53,16 @@ def run(args: argparse.Namespace) -> int:
         draw_grid(rows, Path(args.plot))
     if args.json != "-":
         _print(title, rows)
+        _print_published(rows, published)
     if args.json:
         document = [
             {**asdict(cell), "methods": {name: asdict(value) for name, value in row.items()}}
             for cell, row in rows
         ]
-        write_json(args.json, {"title": title, "world": asdict(world), "cells": document})
+        write_json(
+            args.json,
+            {"title": title, "world": asdict(world), "published": dict(published), "cells": document},
+        )
     return 0
 
 
@@ -85,6 +91,21 @@ def _print(title: str, rows: list[tuple[Cell, dict[str, Figures]]]) -> None:
         table.add_row(f"{cell.rtt_ms:g}", f"{cell.acceptance:g}", f"{cell.ratio:.2g}", *times)
     console.print(table)
     console.print(_verdict(rows))
+
+
+def _print_published(rows: list[tuple[Cell, dict[str, Figures]]], published: Mapping[str, float]) -> None:
+    """How many times as fast as the cloud alone, predicted beside published."""
+    if not published:
+        return
+    table = Table(title="times as fast as the cloud alone", box=None, padding=(0, 1, 0, 0))
+    for name in ("acc.", "", "predicted", "published", "difference"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    for cell, row in rows:
+        for method in (*published, *({"auto"} - published.keys())):
+            told, found = published.get(method), row["cloud"].ttva_ms / row[method].ttva_ms
+            beside = (f"{told:.2f}", f"{found / told - 1:+.0%}") if told else ("–", "–")
+            table.add_row(f"{cell.acceptance:g}", method, f"{found:.2f}", *beside)
+    Console(highlight=False).print(table)
 
 
 def _verdict(rows: list[tuple[Cell, dict[str, Figures]]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from PIL import Image
 
 from spec_decode_ros import cli
 from spec_decode_ros.bench import grid
-from spec_decode_ros.bench.profiles import load_profile, profile_names
+from spec_decode_ros.bench.profiles import Fit, Profile, load_profile, profile_names
+from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
 
 
@@ -18,7 +20,7 @@ def test_every_shipped_profile_can_be_read() -> None:
     assert "go2" in profile_names()
     for name in profile_names():
         profile = load_profile(name)
-        assert list(profile.cells())
+        assert profile.fit or list(profile.cells())
         assert len(profile.source) > 20
 
 
@@ -31,6 +33,43 @@ def test_a_profile_says_what_was_published(capsys: pytest.CaptureFixture[str]) -
         assert cloud["passes"] == document["world"]["tokens"]
         assert cloud["ttva_ms"] == pytest.approx(cloud["passes"] * 620 + 120)
         assert cell["methods"]["early_exit"]["ttva_ms"] < 0.89 * cell["methods"]["sync"]["ttva_ms"]
+
+
+@pytest.mark.parametrize("name", [name for name in profile_names() if load_profile(name).fit])
+def test_what_a_paper_reports_follows_from_its_baseline(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The acceptance is fitted to the baseline's row; the method of the paper then comes out, and auto is no slower."""
+    assert cli.main(["simulate", "--profile", name, "--actions", "10", "--json", "-"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    ((method, told),) = document["published"].items()
+    (cell,) = document["cells"]
+    times = {name: row["ttva_ms"] for name, row in cell["methods"].items()}
+    assert times["cloud"] / times[method] == pytest.approx(told, rel=0.10)
+    assert times["cloud"] / times["auto"] >= told
+
+
+def test_a_fit_finds_the_acceptance_that_a_row_came_from() -> None:
+    world = grid.World(tokens=24, step_ms=50.0)
+    truth = grid.Cell(30.0, 0.75, 0.2)
+    times = {
+        name: grid.figures(METHODS[name], truth, world, 30 if name == "sync" else 2).ttva_ms
+        for name in ("cloud", "sync")
+    }
+    fit = Fit("sync", times["cloud"] / times["sync"])
+    profile = Profile("p", "a source", (30.0,), 10.0, world, fit=fit)
+    (cell,) = profile.cells(30)
+    assert cell.acceptance == pytest.approx(0.75, abs=0.02)
+    with pytest.raises(SpecDecodeError, match="either acceptances or a fit"):
+        replace(profile, acceptances=(0.5,))
+    with pytest.raises(SpecDecodeError, match="a method that verifies"):
+        replace(fit, method="edge")
+
+
+def test_published_rows_stand_beside_predicted_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["simulate", "--profile", "go2", "--actions", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "published" in said and "1.21" in said
 
 
 def test_a_grid_is_printed_and_drawn(
