@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from spec_decode_ros.bench.comparison import Comparison, Sample
-from spec_decode_ros.bench.cores import Cores, divided, on
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
@@ -22,7 +21,6 @@ from spec_decode_ros.transport.client import Client
 
 PAIR = "smollm2"
 PROMPTS = 12
-RTT_MS = (0.0, 20.0, 60.0)
 TOKENS_PER_S = "tokens_per_s"
 """Answer tokens by the time to the verified answer: one more number of each result, beside those of an action."""
 
@@ -52,21 +50,17 @@ class Texts:
         prompts: what is asked.
         max_tokens: longest answer.
         methods: names of methods.
-        rtt_ms: links, by their round-trip times.
-        mbit: bandwidth in both directions, Mbit/s.
         sampling: how tokens are chosen; each prompt has a seed of its own, from the given one on.
     """
 
     prompts: tuple[str, ...]
     max_tokens: int = 96
     methods: tuple[str, ...] = tuple(name for name, method in METHODS.items() if method.uses_cloud)
-    rtt_ms: tuple[float, ...] = RTT_MS
-    mbit: float = 20.0
     sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
-        if not self.prompts or not self.methods or not self.rtt_ms:
-            raise SpecDecodeError("the text suite needs at least one prompt, one method and one link")
+        if not self.prompts or not self.methods:
+            raise SpecDecodeError("the text suite needs at least one prompt and one method")
         if self.max_tokens < 1:
             raise SpecDecodeError(f"an answer has at least one token, not {self.max_tokens}")
         if unknown := sorted(set(self.methods) - METHODS.keys()):
@@ -78,55 +72,17 @@ def texts(count: int = PROMPTS, seed: int = 0) -> tuple[str, ...]:
     return tuple(held_out_prompts(count, SEED + seed))
 
 
-def measure(
-    asked: Texts,
-    pair: str = PAIR,
-    *,
-    cores: Cores | None = None,
-    with_lookup_alone: bool = False,
-    report: Callable[[float, Comparison], None] = lambda rtt_ms, comparison: None,
-) -> dict[float, Comparison]:
-    """Decode every prompt by every method over every link.
+def decode_texts(asked: Texts, pair: str) -> Callable[[Drafter, Client], Comparison]:
+    """What compares through one link: every method, and with `auto` a row `auto (lookup)` with no draft model."""
+    lookup = _lookup_alone(pair) if "auto" in asked.methods else None
 
-    Args:
-        asked: what to decode.
-        pair: a name or the path of a pair file.
-        cores: who runs where; by default the edge on one core, the cloud on all others.
-        with_lookup_alone: one more row, `auto (lookup)`: `auto` with a drafter that has no model.
-        report: called with each link's comparison as soon as it is there.
-
-    Returns:
-        comparisons by round-trip time.
-    """
-    from spec_decode_ros.models.pair import load_drafter, load_pair_config
-    from spec_decode_ros.runtime.process import spawn_server
-    from spec_decode_ros.runtime.threads import be_responsive
-    from spec_decode_ros.runtime.warmup import warm_up
-    from spec_decode_ros.transport.link import LinkProfile, link_process
-
-    cores = cores or divided()
-    config = load_pair_config(pair)
-    results = {}
-    with contextlib.ExitStack() as stack:
-        with on(cores.cloud):
-            server = stack.enter_context(spawn_server(pair, threads=len(cores.cloud)))
-        stack.enter_context(on(cores.edge))
-        drafter = load_drafter(config, threads=len(cores.edge))
-        warm_up(drafter)
-        be_responsive()
+    def decode(drafter: Drafter, client: Client) -> Comparison:
         contestants: dict[str, tuple[Drafter, str]] = {name: (drafter, name) for name in asked.methods}
-        if with_lookup_alone:
-            contestants["auto (lookup)"] = (_lookup_alone(pair), "auto")
-        for rtt_ms in asked.rtt_ms:
-            profile = LinkProfile(rtt_ms=rtt_ms, uplink_mbps=asked.mbit, downlink_mbps=asked.mbit)
-            with (
-                link_process(server, profile) as endpoint,
-                Client(endpoint, config.name, drafter.vocabulary) as client,
-            ):
-                client.wait_ready()
-                results[rtt_ms] = compare_texts(asked, contestants, client)
-            report(rtt_ms, results[rtt_ms])
-    return results
+        if lookup:
+            contestants["auto (lookup)"] = (lookup, "auto")
+        return compare_texts(asked, contestants, client)
+
+    return decode
 
 
 def _lookup_alone(pair: str) -> Drafter:

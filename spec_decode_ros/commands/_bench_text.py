@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from spec_decode_ros.bench.comparison import Comparison
-from spec_decode_ros.bench.text import TOKENS_PER_S
+from spec_decode_ros.bench.text import TOKENS_PER_S, Texts, texts
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.pair import load_pair_config
 
 SHOWN = (
     "ttva_ms",
@@ -24,30 +24,14 @@ SHOWN = (
 )
 
 
-def measure_texts(
-    args: argparse.Namespace,
-    methods: list[str],
-    count: int,
-    sampling: Sampling,
-    report: Callable[[float, Comparison], None],
-) -> dict[float, Comparison]:
-    """By round-trip time, the suite's prompts by every method, and by `auto` with prompt lookup alone."""
-    from spec_decode_ros.bench.text import Texts, measure, texts
-    from spec_decode_ros.models.pair import load_pair_config
-
-    asked = Texts(
-        texts(count, args.seed),
-        args.max_tokens or load_pair_config(args.pair).max_tokens,
-        tuple(methods),
-        tuple(args.rtt_ms),
-        args.mbit,
-        sampling,
-    )
-    return {**measure(asked, args.pair, with_lookup_alone="auto" in methods, report=report)}
+def texts_asked(args: argparse.Namespace, methods: list[str], count: int, sampling: Sampling) -> Texts:
+    """The suite's prompts, as the options say."""
+    longest = args.max_tokens or load_pair_config(args.pair).max_tokens
+    return Texts(texts(count, args.seed), longest, tuple(methods), sampling)
 
 
 def measure_transformers(
-    args: argparse.Namespace, results: dict[float, Comparison], console: Console
+    args: argparse.Namespace, asked: Texts, comparison: Comparison, console: Console
 ) -> dict[str, Any]:
     """transformers' own decoding of the same prompts, for the console and as JSON.
 
@@ -55,14 +39,11 @@ def measure_transformers(
         SpecDecodeError: it gives other tokens than the methods.
     """
     from spec_decode_ros.bench.peers import measure_peers
-    from spec_decode_ros.models.pair import load_pair_config
 
     if args.temperature:
         raise SpecDecodeError("--peers compares greedy answers: leave --temperature out")
-    comparison = next(iter(results.values()))
     ours = next(iter(comparison.results))
-    prompts = [sample.instruction for sample in comparison.samples]
-    peers = measure_peers(prompts, args.max_tokens or load_pair_config(args.pair).max_tokens, args.pair)
+    peers = measure_peers(asked.prompts, asked.max_tokens, args.pair)
     peers.require_same([result.tokens for result in comparison.results[ours]], ours)
     table = Table(title="transformers in one process, the same tokens: tokens a second", box=None)
     for column in ("", "median", "quartiles"):

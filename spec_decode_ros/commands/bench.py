@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import shlex
+import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from spec_decode_ros.bench.comparison import Comparison, Spread, compare, foresight
-from spec_decode_ros.commands._bench_text import SHOWN as TEXT_SHOWN
-from spec_decode_ros.commands._bench_text import measure_texts, measure_transformers
+from spec_decode_ros.bench.comparison import Comparison, compare
+from spec_decode_ros.bench.suite import NamedLink, links, over_links
+from spec_decode_ros.bench.tables import agree, print_comparison
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_of
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair import DEFAULT_PAIR
+from spec_decode_ros.transport.client import Client
+from spec_decode_ros.transport.networks import NETWORKS
 
 SUITES = {"smoke": 8, "actions": 60, "text": 12}
 """Suites and how much they decode: frames from rooms that were never trained on, or prompts of the text pair."""
 
-DEFAULT_RTT_MS = {"text": [0.0, 20.0, 60.0]}
-DEFAULT_PAIRS = {"text": "smollm2"}
+_RTTS_MS = {"text": [0.0, 20.0, 60.0]}
+_PAIRS = {"text": "smollm2"}
 
-SHOWN = ("ttva_ms", "ttfa_ms", "cloud_passes", "cloud_busy_ms", "acceptance_rate", "round_trips")
+Results = list[tuple[NamedLink, Comparison]]
+
+_FILES = ("--json", "--plot", "--timeline")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,14 +56,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs="+",
         metavar="R",
-        help="links; by default 20, 60 and 120, and for text 0, 20 and 60",
+        help="links, 0 for none; by default 20, 60 and 120, and for text 0, 20 and 60",
     )
     parser.add_argument(
-        "--mbit", type=float, default=20.0, metavar="B", help="bandwidth, Mbit/s (%(default)g)"
+        "--mbit", type=float, default=20.0, metavar="B", help="their bandwidth, Mbit/s (%(default)g)"
+    )
+    parser.add_argument(
+        "--network",
+        nargs="+",
+        default=[],
+        metavar="NET",
+        help=f"links by name instead: {', '.join(NETWORKS)}, or a recorded trace ending in .csv",
     )
     parser.add_argument(
         "--pair",
-        help=f"model pair, by name or as a .yaml file ({DEFAULT_PAIR}, for text {DEFAULT_PAIRS['text']})",
+        help=f"model pair, by name or as a .yaml file ({DEFAULT_PAIR}, for text {_PAIRS['text']})",
     )
     parser.add_argument(
         "--max-tokens", type=int, metavar="N", help="longest answer of text; by default what the pair says"
@@ -68,8 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="of the first room, and of the sampling"
     )
+    parser.add_argument("--plot", metavar="F", help="draw times, passes, compute and bytes of every method")
     parser.add_argument(
-        "--plot", metavar="F", help="draw where the milliseconds of a typical action go, at the last link"
+        "--timeline", metavar="F", help="draw where the milliseconds of a typical action go, at the last link"
     )
     parser.add_argument(
         "--json", metavar="F", help="write the result here; - is standard output, and only it"
@@ -82,39 +97,28 @@ def run(args: argparse.Namespace) -> int:
         raise SpecDecodeError("--frames has to be at least 1")
     if args.peers and args.suite != "text":
         raise SpecDecodeError("--peers goes with --suite text")
-    args.pair = args.pair or DEFAULT_PAIRS.get(args.suite, DEFAULT_PAIR)
-    args.rtt_ms = args.rtt_ms or DEFAULT_RTT_MS.get(args.suite, [20.0, 60.0, 120.0])
+    args.pair = args.pair or _PAIRS.get(args.suite, DEFAULT_PAIR)
+    args.rtt_ms = args.rtt_ms or _RTTS_MS.get(args.suite, [20.0, 60.0, 120.0])
     sampling = sampling_of(args, args.seed)
     console = Console(stderr=args.json == "-", highlight=False)
-    results, peers = _measure(args, frames, sampling, console), None
-    if args.peers:
-        peers = measure_transformers(args, results, console)
+    show = partial(print_comparison, console, separate=sampling.separate)
+    if args.suite == "text":
+        results, more = _measure_texts(args, frames, sampling, show, console)
+    else:
+        results, more = _measure_actions(args, frames, sampling, show), {}
+    found = _document(args, sampling, results, more)
     if args.plot:
-        from spec_decode_ros.demo.report import draw_timeline
+        from spec_decode_ros.viz.methods import draw_methods
 
-        rtt_ms, comparison = list(results.items())[-1]
-        draw_timeline(comparison, Path(args.plot), f"RTT {rtt_ms:g} ms, pair {args.pair}")
+        draw_methods(found, args.plot)
+    if args.timeline:
+        from spec_decode_ros.bench.timeline import draw_timeline
+
+        link, comparison = results[-1]
+        draw_timeline(comparison, Path(args.timeline), f"{link.name}, pair {args.pair}")
     if args.json:
-        document = {
-            "suite": args.suite,
-            "pair": args.pair,
-            "mbit": args.mbit,
-            "temperature": sampling.temperature,
-            "sampler": args.sampler,
-            "links": [
-                {
-                    "rtt_ms": rtt_ms,
-                    "frames": len(c.samples),
-                    "methods": c.as_dict(),
-                    "foresight": foresight(c),
-                }
-                for rtt_ms, c in results.items()
-            ],
-        }
-        if peers:
-            document["peers"] = peers
-        write_json(args.json, document)
-    return 0 if sampling.separate or all(map(_agree, results.values())) else 1
+        write_json(args.json, found)
+    return 0 if sampling.separate or all(agree(comparison) for _, comparison in results) else 1
 
 
 def _methods(args: argparse.Namespace, sampling: Sampling) -> list[str]:
@@ -125,111 +129,52 @@ def _methods(args: argparse.Namespace, sampling: Sampling) -> list[str]:
     return [method.name for method in verified if not (sampling.separate and method.drafts_in_cloud_alone)]
 
 
-def _measure(
-    args: argparse.Namespace, frames: int, sampling: Sampling, console: Console
-) -> dict[float, Comparison]:
-    if args.suite == "text":
+def _measure_texts(
+    args: argparse.Namespace, prompts: int, sampling: Sampling, report: Any, console: Console
+) -> tuple[Results, dict[str, Any]]:
+    """Every method, and with --peers transformers' own ways on the same prompts."""
+    from spec_decode_ros.bench.text import decode_texts
+    from spec_decode_ros.commands._bench_text import SHOWN, measure_transformers, texts_asked
 
-        def report(rtt_ms: float, comparison: Comparison) -> None:
-            title = f"RTT {rtt_ms:g} ms, {args.mbit:g} Mbit/s"
-            _print(console, title, comparison, TEXT_SHOWN, "prompts")
-            if not sampling.separate:
-                _print_agreement(console, comparison)
+    over = links(args.rtt_ms, args.mbit, args.network)
+    asked = texts_asked(args, _methods(args, sampling), prompts, sampling)
+    results = over_links(args.pair, over, decode_texts(asked, args.pair), partial(report, shown=SHOWN))
+    return results, {"peers": measure_transformers(args, asked, results[0][1], console)} if args.peers else {}
 
-        return measure_texts(args, _methods(args, sampling), frames, sampling, report)
+
+def _measure_actions(args: argparse.Namespace, frames: int, sampling: Sampling, report: Any) -> Results:
     from spec_decode_ros.bench.moments import moments
-    from spec_decode_ros.models.pair import load_drafter, load_pair_config
-    from spec_decode_ros.runtime.process import spawn_server
-    from spec_decode_ros.runtime.threads import be_responsive
-    from spec_decode_ros.runtime.warmup import warm_up
-    from spec_decode_ros.transport.client import Client
-    from spec_decode_ros.transport.link import LinkProfile, link_process
+    from spec_decode_ros.models.pair import load_pair_config
 
+    over = links(args.rtt_ms, args.mbit, args.network)
     config = load_pair_config(args.pair)
     samples = moments(frames, args.seed)
-    drafter = load_drafter(config)
-    warm_up(drafter)
-    be_responsive()
-    results = {}
-    with spawn_server(args.pair) as server:
-        for rtt_ms in args.rtt_ms:
-            profile = LinkProfile(rtt_ms=rtt_ms, uplink_mbps=args.mbit, downlink_mbps=args.mbit)
-            with contextlib.ExitStack() as stack:
-                endpoint = stack.enter_context(link_process(server, profile))
-                client = stack.enter_context(Client(endpoint, config.name, drafter.vocabulary))
-                client.wait_ready()
-                results[rtt_ms] = compare(
-                    samples,
-                    drafter,
-                    client,
-                    methods=_methods(args, sampling),
-                    style=config.prompt,
-                    max_tokens=config.max_tokens,
-                    sampling=sampling,
-                )
-            _print(console, f"RTT {rtt_ms:g} ms, {args.mbit:g} Mbit/s", results[rtt_ms])
-            _print_foresight(console, results[rtt_ms])
-            if sampling.separate:
-                vocabulary = int(drafter.vocabulary.partition("-")[0])
-                _print_rejections(console, results[rtt_ms], vocabulary)
-            else:
-                _print_agreement(console, results[rtt_ms])
-    return results
 
-
-def _agree(comparison: Comparison) -> bool:
-    """Whether every method gave the same tokens."""
-    first, *others = comparison.results
-    return all(comparison.agreement(first, other) == len(comparison.samples) for other in others)
-
-
-def _print_agreement(console: Console, comparison: Comparison) -> None:
-    same = "the same tokens from every method"
-    console.print(same if _agree(comparison) else "the methods differ in their tokens")
-
-
-def _print(
-    console: Console,
-    title: str,
-    comparison: Comparison,
-    shown: Sequence[str] = SHOWN,
-    samples: str = "frames",
-) -> None:
-    table = Table(title=f"{title}: medians (quartiles) of {len(comparison.samples)} {samples}", box=None)
-    table.add_column("", no_wrap=True)
-    for metric in shown:
-        table.add_column(metric.replace("_", "\n", 1), justify="right", no_wrap=True)
-    for method in comparison.results:
-        spreads = [comparison.spread(method, metric) for metric in shown]
-        table.add_row(method, *map(_cell, shown, spreads))
-    console.print(table)
-
-
-def _cell(metric: str, spread: Spread | None) -> str:
-    """The median, and the quartiles below it."""
-    if spread is None:
-        return "–"
-    digits = 2 if metric == "acceptance_rate" else 1
-    low, high = (f"{value:.{digits}f}".rstrip("0").rstrip(".") for value in (spread.low, spread.high))
-    return f"{spread.median:.{digits}f}\n[dim]{low}–{high}[/]"
-
-
-def _print_foresight(console: Console, comparison: Comparison) -> None:
-    for method, told in foresight(comparison).items():
-        console.print(
-            f"{method}: {told['hit_rate']:.0%} of {told['foresights']:.0f} foresights were hits; of the drafting after "
-            f"them {told['saved_ms']:.0f} ms were used and {told['wasted_ms']:.0f} ms wasted"
+    def decode(drafter: Drafter, client: Client) -> Comparison:
+        return compare(
+            samples,
+            drafter,
+            client,
+            methods=_methods(args, sampling),
+            style=config.prompt,
+            max_tokens=config.max_tokens,
+            sampling=sampling,
         )
 
+    return over_links(args.pair, over, decode, report)
 
-def _print_rejections(console: Console, comparison: Comparison, vocabulary: int) -> None:
-    """What the rejections of separate rejection sampling sent; its tokens differ from method to method."""
-    stats = [result.stats for results in comparison.results.values() for result in results]
-    sizes = [float(found["rejection_bytes"] or 0) for found in stats if found["rejections"]]
-    if not sizes:
-        console.print("nothing was rejected")
-        return
-    console.print(
-        f"{sum(int(found['rejections'] or 0) for found in stats)} rejections, {Spread.of(sizes).median:.0f} bytes "
-        f"each (median); the whole distribution in fp16 has {2 * vocabulary}"
-    )
+
+def _document(
+    args: argparse.Namespace, sampling: Sampling, results: Results, more: dict[str, Any]
+) -> dict[str, Any]:
+    from spec_decode_ros.bench.document import document
+
+    sampler = {"temperature": sampling.temperature, "sampler": args.sampler}
+    return document(args.suite, args.pair, _command(sys.argv[1:]), results, **sampler, **more)
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """What was typed, without the files that it wrote."""
+    words = iter(arguments)
+    kept = [word for word in words if not (word in _FILES and next(words, None))]
+    return shlex.join(["spec-decode", *kept])

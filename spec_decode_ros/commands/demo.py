@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     from rich.console import Console
 
+    from spec_decode_ros.bench.timeline import draw_timeline
     from spec_decode_ros.commands._output import write_json
     from spec_decode_ros.decoding.methods import method_named
     from spec_decode_ros.demo import report
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         subtitle = (
             f"the same frame by both methods · “{goal.instruction}” · RTT {args.rtt_ms:g} ms, pair {pair}"
         )
-        files["timeline"] = str(report.draw_timeline(comparison, out / "timeline.png", subtitle))
+        files["timeline"] = str(draw_timeline(comparison, out / "timeline.png", subtitle))
         if scene := report.draw_scene(goal, comparison, out / "scene.png"):
             files["scene"] = str(scene)
     files |= {"bag": str(run_.bag), "summary": str(out / "summary.json")}

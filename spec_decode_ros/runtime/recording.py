@@ -55,6 +55,7 @@ class Recorder:
         self._first_action_ms: float | None = None
         self._first_final_ms: float | None = None
         self._busy_ms = 0.0
+        self._prefill_ms: float | None = None
         self._passes = 0
         self._rejections: dict[int, int] = {}  # bytes of the distribution, by the place that was rejected
         self._opens: list[tuple[float, int]] = []  # when the frame was sent, and its bytes
@@ -144,6 +145,7 @@ class Recorder:
             "image_bytes": self._image_bytes,
             "cloud_passes": counts.passes,
             "cloud_busy_ms": counts.cloud_busy_ms,
+            "prefill_ms": self._prefill_ms,
             "drafted": counts.drafted,
             "accepted": counts.accepted,
             "drafted_on_edge": counts.drafted_on_edge,
@@ -166,6 +168,8 @@ class Recorder:
     def _cloud_worked(self, message: Committed, end: float) -> None:
         took = max(0.0, message.busy_ms - self._busy_ms)
         name = "prefill and verify" if not self._passes else "verify"
+        if self._prefill_ms is None and message.passes == 1:
+            self._prefill_ms = took
         if self._passes:
             self.step_ms.append(took / (message.passes - self._passes))
         self._spans.append(("cloud", name, max(0.0, end - took), max(0.0, end)))

@@ -55,7 +55,7 @@ def test_every_method_over_a_link_and_transformers_say_the_same(reduced_pair: Pa
     assert main(["bench", "--suite", "text", *arguments, "--methods", *methods, "--json", str(file)]) == 0
     document = json.loads(file.read_text())
     (link,) = document["links"]
-    assert (link["rtt_ms"], link["frames"]) == (15.0, 2)
+    assert (link["rtt_ms"], link["samples"]) == (15.0, 2)
     assert set(link["methods"]) == {*methods, "auto (lookup)"}
     for row in link["methods"].values():
         assert row[TOKENS_PER_S]["median"] > 0

@@ -1,0 +1,40 @@
+"""How soon an action could be verified at all, and what of a time is neither the models' nor the link's."""
+
+from __future__ import annotations
+
+from spec_decode_ros.bench.comparison import Comparison, Spread
+from spec_decode_ros.transport.link import LinkProfile
+
+ALONE = "cloud"
+"""The method whose first pass is the prefill and nothing else."""
+
+
+def bound_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
+    """Upload of the frame, one round trip and one prefill pass, in milliseconds; None without the method `cloud`."""
+    if ALONE not in comparison.results:
+        return None
+    bounds = []
+    for result in comparison.results[ALONE]:
+        stats = result.stats
+        upload_ms = 0.0
+        if profile.uplink_mbps:
+            upload_ms = float(stats["image_bytes"] or 0) * 8e-3 / profile.uplink_mbps
+        bounds.append(profile.rtt_ms + upload_ms + float(stats["prefill_ms"] or 0.0))
+    return Spread.of(bounds)
+
+
+def overhead_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
+    """What the stack itself adds to `cloud`: the time to the verified action less model compute and the link's delay.
+
+    None without the method `cloud`, and for a link whose delays vary.
+    """
+    if ALONE not in comparison.results or profile.jitter_ms or profile.loss or profile.trace:
+        return None
+    rest = []
+    for result in comparison.results[ALONE]:
+        stats = result.stats
+        sent = float(stats["image_bytes"] or 0) + float(stats["uplink_bytes"] or 0)
+        upload_ms = sent * 8e-3 / profile.uplink_mbps if profile.uplink_mbps else 0.0
+        waited = profile.rtt_ms + upload_ms + float(stats["cloud_busy_ms"] or 0.0)
+        rest.append(float(stats["ttva_ms"] or 0.0) - waited)
+    return Spread.of(rest)
