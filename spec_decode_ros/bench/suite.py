@@ -44,7 +44,8 @@ def over_links(
     report: Callable[[NamedLink, Comparison], None] = lambda link, comparison: None,
     cores: Cores | None = None,
 ) -> list[tuple[NamedLink, Comparison]]:
-    """Compare through every link. The edge has cores of its own where there are two; no link is no relay.
+    """Compare through every link. The edge has cores of its own where there are two, and each side as many
+    threads as its cores where the pair does not say; no link is no relay.
 
     Args:
         pair: a name or the path of a pair file.
@@ -65,9 +66,11 @@ def over_links(
     results = []
     with contextlib.ExitStack() as stack:
         with on(cores.cloud):
-            server = stack.enter_context(spawn_server(pair, threads=len(cores.cloud)))
+            server = stack.enter_context(
+                spawn_server(pair, threads=config.target.threads or len(cores.cloud))
+            )
         stack.enter_context(on(cores.edge))
-        drafter = load_drafter(config, threads=len(cores.edge))
+        drafter = load_drafter(config, threads=config.draft.threads or len(cores.edge))
         warm_up(drafter)
         be_responsive()
         for link in over:

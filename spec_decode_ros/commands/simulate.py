@@ -40,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
         raise SpecDecodeError("--actions has to be at least 2, or there is no spread")
     if args.plot and not args.grid:
         raise SpecDecodeError("--plot draws a grid: add --grid")
+    published: Mapping[str, float] = {}
     if args.grid:
-        title, world, wanted, published = "grid", World(), list(cells()), {}
+        title, world, wanted = "grid", World(), list(cells())
     else:
         profile = load_profile(args.profile)
         title, world = f"{profile.name}: {profile.source}", profile.world
