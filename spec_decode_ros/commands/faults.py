@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     outcomes = slowest(tries)
     table = Table(title="From the fault to the stop, at the robot's end of DDS")
     table.add_column("fault")
-    for column in ("told to stop", "stands", "walks again"):
+    for column in ("told to stop", "way", "stands", "walks again"):
         table.add_column(column, justify="right", no_wrap=True)
     for outcome in outcomes:
         again = _seconds(outcome.recovered_s) + ("" if outcome.resumes else " *")
@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
         table.add_row(
             outcome.hazard,
             stop if outcome.passed else f"[red]{stop}[/]",
-            _seconds(outcome.stand_s),
+            "" if outcome.way_m is None else f"{outcome.way_m:.2f} m",
+            "" if outcome.stand_s is None else _seconds(outcome.stand_s),
             again,
         )
     console.print(table)

@@ -6,6 +6,7 @@ See ``spec-decode go2-sim --log``: JSON lines whose ``t`` is time.monotonic(), o
 from __future__ import annotations
 
 import json
+import math
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +31,13 @@ class Order:
 
 @dataclass(frozen=True)
 class Motion:
-    """What the robot really did: m/s and rad/s."""
+    """What the robot really did: m/s and rad/s, and where it was in metres."""
 
     t: float
     vx: float
     wz: float
+    x: float = 0.0
+    y: float = 0.0
 
     @property
     def stands(self) -> bool:
@@ -68,7 +71,7 @@ class Account:
             elif event in STOPS:
                 self.orders.append(Order(t, 0.0, 0.0))
             elif event == "state":
-                self.motions.append(Motion(t, entry["vx"], entry["wz"]))
+                self.motions.append(Motion(t, entry["vx"], entry["wz"], entry["x"], entry["y"]))
 
     def walks(self, now: float, for_s: float) -> bool:
         """Whether nothing but orders to walk have come for so long, several of them."""
@@ -88,6 +91,14 @@ class Account:
             elif end is None:
                 end = order.t
         return None if end is None else max(0.0, end - after)
+
+    def way(self, after: float) -> float:
+        """Metres between where the robot was at ``after`` and the farthest place that it has been to since."""
+        after_that = [motion for motion in self.motions if motion.t >= after]
+        if not after_that:
+            return 0.0
+        here = after_that[0]
+        return max(math.hypot(motion.x - here.x, motion.y - here.y) for motion in after_that)
 
     def stands_since(self, after: float) -> float | None:
         """Seconds from ``after`` until the body has come to rest and stayed there; None if it has not."""

@@ -28,6 +28,7 @@ class Outcome:
         stop_s: seconds from the fault until the order to stop had arrived at the robot; None if none came.
         stand_s: seconds from the fault until the body had come to rest; None where it went on (a stop that does
             not last) or had not come to rest after two seconds.
+        way_m: metres that the body went after the fault; None for a stop that does not last.
         recovered_s: seconds from the end of the fault until the robot walked again.
         max_vx, max_wz: m/s and rad/s, the largest velocities that the robot was told meanwhile.
         largest_step: m/s, the largest growth of speed from one order to the next.
@@ -38,6 +39,7 @@ class Outcome:
     guard: str
     stop_s: float | None
     stand_s: float | None
+    way_m: float | None
     recovered_s: float
     resumes: bool
     max_vx: float
@@ -74,6 +76,7 @@ def try_case(rig: Rig, case: Case, chance: random.Random) -> Outcome:
     rig.watch(_OBSERVE_S if case.lasts else _SHORTLY_S)
     stop_s = account.last_stop(fault) if case.lasts else account.first_stop(fault)
     stand_s = account.stands_since(fault) if case.lasts else None
+    way_m = account.way(fault) if case.lasts else None
     healed = time.monotonic()
     case.heal(rig)
     rig.wait_walking(command=not case.resumes)
@@ -85,6 +88,7 @@ def try_case(rig: Rig, case: Case, chance: random.Random) -> Outcome:
         guard=case.guard,
         stop_s=stop_s,
         stand_s=stand_s,
+        way_m=way_m,
         recovered_s=recovered_s,
         resumes=case.resumes,
         max_vx=max((abs(order.vx) for order in orders), default=0.0),

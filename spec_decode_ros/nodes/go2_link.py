@@ -76,6 +76,11 @@ class Go2Link:
         )
         self._diagnostics = Diagnostics(node, "go2", self._health)
 
+    @property
+    def may_move(self) -> bool:
+        """Whether a velocity would reach the legs now."""
+        return self._robot.may_move
+
     def move(self, vx: float, wz: float) -> None:
         """Go at these velocities, m/s and rad/s; zero stops."""
         self._robot.avoid_obstacles(self._settings["obstacle_avoidance"])

@@ -212,6 +212,8 @@ class MotionNode(Node):
         limits = limits_from(self._settings)
         if limits != self._guard.limits:
             self._guard.set_limits(limits)
+        if self._go2 and not self._go2.may_move:
+            self._guard.start_from_rest()
         self._output = self._guard.step(now=time.monotonic(), clock=clock_seconds(self))
         self._send(self._output.vx, self._output.wz)
         self._set_expiry()

@@ -24,7 +24,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from spec_decode_ros.robots.go2_brake import MOVES, STANDS, Brake
-from spec_decode_ros.robots.go2_channel import Go2Error, check_address, open_channel, require_sdk
+from spec_decode_ros.robots.go2_channel import (
+    Go2Error,
+    check_address,
+    open_channel,
+    require_sdk,
+    robot_clients,
+)
 from spec_decode_ros.robots.go2_state import DOWN, Go2Listener, Go2State
 
 STAND_UP, SIT_DOWN = "stand up", "sit down"
@@ -184,6 +190,12 @@ class Go2:
                 self._avoid_wanted = on
                 self._want_stop()
 
+    @property
+    def may_move(self) -> bool:
+        """Whether a velocity would be sent to the robot now."""
+        with self._changed:
+            return self._may_move()
+
     def status(self) -> Go2Status:
         """How it stands with the robot now."""
         with self._changed:
@@ -287,13 +299,7 @@ class Go2:
     def _drive(self) -> None:
         if not self._wait_ready():
             return
-        from unitree_sdk2py.go2.obstacles_avoid.obstacles_avoid_client import ObstaclesAvoidClient
-        from unitree_sdk2py.go2.sport.sport_client import SportClient
-
-        sport, avoid = SportClient(), ObstaclesAvoidClient()
-        for client in (sport, avoid):
-            client.SetTimeout(_STOP_CALL_S)
-            client.Init()
+        sport, avoid = robot_clients(_STOP_CALL_S)
         self._drives = True
         while not self._closing:
             with self._changed:
@@ -396,13 +402,7 @@ class Go2:
     def _ask(self) -> None:
         if not self._wait_ready():
             return
-        from unitree_sdk2py.go2.obstacles_avoid.obstacles_avoid_client import ObstaclesAvoidClient
-        from unitree_sdk2py.go2.sport.sport_client import SportClient
-
-        sport, avoid = SportClient(), ObstaclesAvoidClient()
-        for client in (sport, avoid):
-            client.SetTimeout(_ASK_CALL_S)
-            client.Init()
+        sport, avoid = robot_clients(_ASK_CALL_S)
         while not self._closing:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing or self._posture is not None, 0.2)

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any
 
-from spec_decode_ros.robots.go2_channel import Go2Error, open_channel
+from spec_decode_ros.robots.go2_channel import Go2Error, open_channel, robot_clients
 
 MOVES, STANDS = b"m", b"s"
 SILENCE_S = 0.3
@@ -93,13 +93,7 @@ def hold(domain: int, interface: str) -> None:
     except Go2Error as error:
         print(f"go2_brake: {error}", file=sys.stderr)
         raise SystemExit(1) from error
-    from unitree_sdk2py.go2.obstacles_avoid.obstacles_avoid_client import ObstaclesAvoidClient
-    from unitree_sdk2py.go2.sport.sport_client import SportClient
-
-    sport, avoid = SportClient(), ObstaclesAvoidClient()
-    for client in (sport, avoid):
-        client.SetTimeout(_CALL_S)
-        client.Init()
+    sport, avoid = robot_clients(_CALL_S)
     # The SDK prints to standard output as well, of which the driver reads only this.
     os.write(sys.stdout.fileno(), _READY + b"\n")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import threading
 from typing import Any, Generic, TypeVar
 
 from spec_decode_ros.errors import SpecDecodeError
@@ -83,6 +84,25 @@ def open_channel(domain: int, interface: str) -> None:
         ) from error
 
 
+_making = threading.Lock()
+
+
+def robot_clients(timeout_s: float) -> tuple[Any, Any]:
+    """The SDK's clients of the sport service and of obstacle avoidance; a call waits so many seconds at most.
+
+    One thread of a process at a time makes them: Cyclone DDS fails where two make the same topic at once.
+    """
+    from unitree_sdk2py.go2.obstacles_avoid.obstacles_avoid_client import ObstaclesAvoidClient
+    from unitree_sdk2py.go2.sport.sport_client import SportClient
+
+    with _making:
+        clients = SportClient(), ObstaclesAvoidClient()
+        for client in clients:
+            client.SetTimeout(timeout_s)
+            client.Init()
+    return clients
+
+
 class Newest(Generic[Sample]):
     """The newest sample of a topic, looked at when there is time for it.
 
@@ -95,9 +115,10 @@ class Newest(Generic[Sample]):
         from cyclonedds.sub import DataReader
         from cyclonedds.topic import Topic
 
-        participant = DomainParticipant(domain)
-        # The default keeps one sample, the last.
-        self._reader: Any = DataReader(participant, Topic(participant, topic, kind))
+        with _making:
+            participant = DomainParticipant(domain)
+            # The default keeps one sample, the last.
+            self._reader: Any = DataReader(participant, Topic(participant, topic, kind))
 
     def take(self) -> Sample | None:
         """The newest sample since the last call, if there is one."""

@@ -309,6 +309,11 @@ class MotionGuard:
         self._stop("released, waiting for a new action")
         return True
 
+    def start_from_rest(self) -> None:
+        """The robot has not carried out what came out, and stands: what comes out next begins at zero again."""
+        self._vx.stop()
+        self._wz.stop()
+
     @property
     def next_expiry(self) -> float | None:
         """When, on the monotonic clock, the next of the present actions ends; a step then is a step in time."""

@@ -16,7 +16,9 @@ def account(path: Path, *lines: tuple[float, str, float]) -> Account:
     """An account of (time, event, vx)."""
     with path.open("a") as file:
         for t, event, vx in lines:
-            file.write(json.dumps({"t": t, "event": event, "vx": vx, "vy": 0.0, "wz": 0.0}) + "\n")
+            file.write(
+                json.dumps({"t": t, "event": event, "vx": vx, "vy": 0.0, "wz": 0.0, "x": vx, "y": 0.0}) + "\n"
+            )
     read = Account(path)
     read.read()
     return read
@@ -52,6 +54,7 @@ def test_the_body_comes_to_rest_after_the_order_and_its_sway_is_no_walk(tmp_path
     states = [(2.0 + 0.02 * i, "state", max(0.6 - 0.05 * i, 0.03 * (-1) ** i)) for i in range(40)]
     robot = account(tmp_path / "robot.jsonl", *states)
     assert robot.stands_since(2.0) == pytest.approx(0.18)
+    assert robot.way(2.0) == pytest.approx(0.6 + 0.03)
     assert account(tmp_path / "robot.jsonl", (3.0, "state", 0.4)).stands_since(2.0) is None
 
 
@@ -71,7 +74,7 @@ def test_an_account_is_read_while_it_is_being_written(tmp_path):
 
 
 def test_too_late_and_never_are_failures_and_the_slowest_try_counts():
-    quick = Outcome("link-lost", "the link is lost", "the watchdog", 0.3, 0.5, 1.0, True, 0.6, 0.0, 0.1)
+    quick = Outcome("link-lost", "the link is lost", "the watchdog", 0.3, 0.5, 0.2, 1.0, True, 0.6, 0.0, 0.1)
     late, never = replace(quick, stop_s=LIMIT_S + 0.01), replace(quick, stop_s=None)
     assert quick.passed
     assert not late.passed

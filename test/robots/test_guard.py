@@ -320,6 +320,16 @@ def test_a_guard_that_begins_held_lets_nothing_through_before_it_is_lifted():
     assert guard.step(now=1.2).moves
 
 
+def test_a_robot_that_did_not_follow_starts_from_rest():
+    drive = Drive(max_ax=2.0)
+    for _ in range(10):
+        drive.command(0.8, 1.0)
+        drive.tick()
+    drive.command(0.8, 1.0)
+    drive.guard.start_from_rest()
+    assert drive.tick().vx == pytest.approx(0.125)
+
+
 def test_missed_steps_do_not_add_up_to_a_jump():
     drive = Drive(max_ax=2.0)
     drive.now += 60.0
