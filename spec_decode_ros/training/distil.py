@@ -21,9 +21,6 @@ from spec_decode_ros.models.reduced import ReducedLlamaForCausalLM
 from spec_decode_ros.training.resume import restore, store
 from spec_decode_ros.training.teacher import Lesson
 
-PROMPT_WEIGHT = 0.1
-"""What the loss at a token of a prompt counts, against one at a token of an answer."""
-
 REPORT_S = 30.0
 STORE_S = 120.0
 
@@ -37,33 +34,31 @@ class Batch:
 
     Attributes:
         tokens: (rows, length).
-        places: of all tokens in a row, (N,) indices into the flattened `tokens` behind which something is predicted.
+        places: (N,) indices into the flattened `tokens` behind which a token of an answer is predicted.
         choices: rows of the draft's table, (N, K); -1 for tokens that the draft cannot say.
         chances: their probabilities, (N, K).
-        weight: (N,), 1 in answers.
     """
 
     tokens: torch.Tensor
     places: torch.Tensor
     choices: torch.Tensor
     chances: torch.Tensor
-    weight: torch.Tensor
 
 
 def make_batch(lessons: Sequence[Lesson], row_of: torch.Tensor) -> Batch:
     """A batch; `row_of` says for every token its row in the draft's table, or -1."""
     length = max(len(lesson.tokens) for lesson in lessons) - 1
     tokens = torch.zeros(len(lessons), length, dtype=torch.long)
-    places, weights = [], []
+    places, choices, chances = [], [], []
     for number, lesson in enumerate(lessons):
         inputs = lesson.tokens[:-1]
         tokens[number, : len(inputs)] = inputs
-        where = torch.arange(lesson.first, len(inputs))
-        places.append(number * length + where)
-        weights.append(torch.where(where >= lesson.start - 1, 1.0, PROMPT_WEIGHT))
-    choices = torch.cat([lesson.choices for lesson in lessons]).long()
-    chances = torch.cat([lesson.chances for lesson in lessons]).float().exp()
-    return Batch(tokens, torch.cat(places), row_of[choices], chances, torch.cat(weights))
+        places.append(number * length + torch.arange(lesson.start - 1, len(inputs)))
+        answered = slice(lesson.start - 1 - lesson.first, None)
+        choices.append(lesson.choices[answered])
+        chances.append(lesson.chances[answered])
+    likely = row_of[torch.cat(choices).long()]
+    return Batch(tokens, torch.cat(places), likely, torch.cat(chances).float().exp())
 
 
 def batches(lessons: Sequence[Lesson], rows: int, seed: int) -> Iterator[list[Lesson]]:
@@ -97,7 +92,7 @@ def loss_of(draft: ReducedLlamaForCausalLM, batch: Batch, sharpness: float) -> t
         wanted = wanted / wanted.sum(dim=-1, keepdim=True).clamp_min(1e-6)
     scores = logits.gather(1, batch.choices.clamp_min(0))
     losses = wanted.sum(dim=-1) * logits.logsumexp(dim=-1) - (wanted * scores).sum(dim=-1)
-    return (losses * batch.weight).sum() / batch.weight.sum()
+    return losses.mean()
 
 
 @dataclass(frozen=True)
@@ -106,7 +101,7 @@ class Course:
 
     minutes: float
     peak_lr: float = 1e-3
-    rows: int = 24
+    rows: int = 10
     warmup: float = 0.03
     sharpness: float = 1.0
     seed: int = 0
@@ -159,7 +154,7 @@ def fit(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        tokens += int((batch.weight == 1).sum())
+        tokens += len(batch.places)
         now = time.monotonic()
         if state and now - stored > STORE_S:
             store(state, draft, optimizer, now - start)
