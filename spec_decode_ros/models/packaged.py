@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import io
+import logging
 import os
 import shutil
 import tempfile
@@ -20,6 +22,8 @@ from spec_decode_ros.extras import missing_module_sentence
 
 PREFIX = "module:"
 """Of a pair's location: `module:<package>/<file>.gguf`."""
+
+_log = logging.getLogger(__name__)
 
 _FORMAT = 1  # raise it when a converted checkpoint of an older version must not be used any more
 
@@ -66,6 +70,7 @@ def converted(location: str) -> Path:
         sentence = missing_module_sentence("gguf")
         assert sentence
         raise PackagedModelError(sentence[0].upper() + sentence[1:])
+    _log.info("converting %s once, into %s", file, folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
@@ -105,8 +110,9 @@ def _convert(file: Path, folder: Path) -> None:
 
     transformers_logging.disable_progress_bar()
     source, name = str(file.parent), file.name
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars that cannot be switched off
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
     # It is not quantised any more, but transformers refuses to save a model that says that it is.
     del model.config.quantization_config
     plain = type(model)(model.config)
