@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
-from typing import NoReturn
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -110,8 +110,11 @@ def _spin(executor: SingleThreadedExecutor, going: Callable[[], bool], tell: Tel
             tell(Notice(f"{type(error).__name__}: {error}", urgent=True))
 
 
-def operate(args: list[str] | None = None) -> NoReturn:
-    """Run the interface until the operator leaves, then end the process; the last thing sent is a stop."""
+def operate(args: list[str] | None = None) -> None:
+    """Run the interface until the operator leaves, then end the process; the last thing sent is a stop.
+
+    Returns only where the parameter ``read_lines`` is false, because then there is nothing to type.
+    """
 
     def leave(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -130,6 +133,11 @@ def operate(args: list[str] | None = None) -> NoReturn:
             lambda said: app.tell(_latched(said)),
             lines=False,
         )
+        if not node.settings["read_lines"]:
+            node.destroy_node()
+            node = None
+            rclpy.shutdown()
+            return
         palette = NIGHT if os.environ.get(PALETTE_VARIABLE, "") == NIGHT.name else PAPER
         app = TeleopApp(node, History(default_path()), palette=palette, terminal=sys.stdin.fileno())
         desk = NewsDesk(node, app.tell)
@@ -139,14 +147,16 @@ def operate(args: list[str] | None = None) -> NoReturn:
     except SpecDecodeError as error:
         print(f"teleop_node: {error}", file=sys.stderr)
         code = 1
-    finally:
-        for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
-        if node is not None:
-            node.last_stop()
-            node.close()
-            node.destroy_node()
-        rclpy.try_shutdown()
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
+    if node is not None:
+        node.last_stop()
+        node.close()
+        node.destroy_node()
+    rclpy.try_shutdown()
     with contextlib.suppress(OSError):  # the terminal may be gone
         sys.stdout.flush()
         sys.stderr.flush()

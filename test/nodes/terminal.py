@@ -128,7 +128,7 @@ class Terminal:
         return str(self.screen)
 
     def wait_for(self, condition: str | Callable[[], object], timeout_s: float = WAIT_S) -> str:
-        """Until some words stand on the screen, or something else is true."""
+        """Until some words stand on the screen, or something else is true; returns the screen."""
         end = time.monotonic() + timeout_s
         while True:
             shown = self.look()

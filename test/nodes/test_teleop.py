@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,13 +77,16 @@ def interface(folder: Path, **more: str) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def desk(ros, tmp_path) -> Iterator[Desk]:
-    terminal = Terminal([sys.executable, "-m", "spec_decode_ros", "teleop"], interface(tmp_path))
+@contextmanager
+def sitting_at(ros: Ros, folder: Path, *command: str) -> Iterator[Desk]:
+    """A desk where everybody has found everybody: the probe is there before the terminal, the robot comes last."""
+    commands = ros.listen_for_publisher_later(String, "command", 10)
+    terminal = Terminal([sys.executable, *command], interface(folder))
     try:
-        desk = Desk(ros, terminal)
+        terminal.wait_for("NO MOTION NODE")
+        wait_for(lambda: ros.node.count_publishers("command"), "the terminal's publisher")
         ros.start("motion_node")
-        desk.commands = ros.listen_for_publisher_later(String, "command", 10)
+        desk = Desk(ros, terminal, commands)
         desk.cmd_vel = ros.listen(TwistStamped, "cmd_vel", 50)
         desk.diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
         terminal.wait_for("READY")
@@ -91,16 +95,22 @@ def desk(ros, tmp_path) -> Iterator[Desk]:
         terminal.close()
 
 
+@pytest.fixture
+def desk(ros, tmp_path) -> Iterator[Desk]:
+    with sitting_at(ros, tmp_path, "-m", "spec_decode_ros", "teleop") as desk:
+        yield desk
+
+
 def test_an_operator_talks_walks_stops_and_leaves(desk):
     terminal = desk.terminal
     terminal.type("go to the red chair")
     terminal.wait_for("go to the red chair")
     assert desk.said == []
     terminal.type("\r")
-    terminal.wait_for(lambda: desk.said == ["go to the red chair"])
+    terminal.wait_for(lambda: desk.said)
+    assert desk.said == ["go to the red chair"]
 
-    desk.walk_until(desk.walks, "the robot to walk")
-    terminal.wait_for("MOVING")
+    desk.walk_until(lambda: desk.walks() and "MOVING" in terminal.look(), "a robot that is seen to walk")
     pressed = time.monotonic()
     terminal.type(" ")
     desk.walk_until(lambda: desk.guard() == "operator", "the operator's hold")
@@ -167,6 +177,23 @@ def test_a_closed_window_stops_the_robot(desk):
     assert stops[0] - closed < 2.0
     assert set(desk.said[1:]) == {"stop"}
     wait_for(lambda: desk.terminal.poll() is not None, "the end of the interface")
+
+
+def test_an_interface_that_breaks_down_stops_the_robot_first(ros, tmp_path):
+    """The fault is put in: a part of the picture that fails as soon as there is a velocity to show."""
+    start = """
+from spec_decode_ros.teleop import view
+show = view.motion
+view.motion = lambda situation, palette, now, width: show(situation, palette, 1 / (not situation._moves(now)), width)
+from spec_decode_ros.nodes.teleop_node import main
+main()
+"""
+    with sitting_at(ros, tmp_path, "-c", start) as desk:
+        desk.terminal.type("go to the red chair\r")
+        desk.terminal.wait_for(lambda: desk.said)
+        desk.walk_until(lambda: desk.guard() == "operator", "the operator's hold")
+        assert set(desk.said[1:]) == {"stop"}
+        assert desk.terminal.wait() == 1
 
 
 def test_without_textual_it_reads_lines(ros, tmp_path):
