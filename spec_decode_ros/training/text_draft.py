@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,9 +112,11 @@ def answered(
 
 
 def _save_text(target: HfModel, folder: Path) -> None:
-    """The target's tokenizer and chat template, since a draft speaks its vocabulary."""
-    tokenizer = target.text.tokenizer
-    tokenizer.save_pretrained(folder)
+    """The target's tokenizer and chat template, since a draft speaks its vocabulary; without the blanks of a pretty print."""
+    target.text.tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
 def measure(
