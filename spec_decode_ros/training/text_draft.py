@@ -112,7 +112,7 @@ def answered(
 
 
 def _save_text(target: HfModel, folder: Path) -> None:
-    """The target's tokenizer and chat template, since a draft speaks its vocabulary; without the blanks of a pretty print."""
+    """The target's tokenizer and chat template, since a draft speaks its vocabulary; in as few bytes as they need."""
     target.text.tokenizer.save_pretrained(folder)
     file = folder / "tokenizer.json"
     document = json.loads(file.read_text(encoding="utf-8"))
