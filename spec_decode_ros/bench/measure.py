@@ -1,0 +1,325 @@
+"""How long the two sides of a pair take for what a robot and a cloud ask of them, at the sizes of published models.
+
+Everything goes through the sessions that draft and verify in earnest, up to the chosen token ids; a GPU is waited for
+before and after. Whatever is compared is measured in turns. Times in milliseconds.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from spec_decode_ros.bench.comparison import Spread
+from spec_decode_ros.bench.random_model import make_model, parameter_count
+from spec_decode_ros.bench.shapes import Shape
+from spec_decode_ros.bench.streamed_exit import StreamedExit
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_norm
+from spec_decode_ros.models.hf_model import Answer, HfModel
+from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
+
+WIDTHS = (1, 2, 4, 8, 16)
+"""Tokens in a pass."""
+
+EXIT_WIDTH = 4
+"""Tokens in the passes that early exits are measured in."""
+
+ADAPTER_UNITS = 512
+"""Most inner units of an exit's adapter, as in training."""
+
+_GREEDY = Sampling()
+_WARM_UPS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure, and how.
+
+    Attributes:
+        device, dtype: where and in what precision.
+        prompt_tokens: text tokens of the prompt.
+        image: width and height of the frame, for shapes that see.
+        layers: measure so many layers and extrapolate; None measures all. Even, so that an exit can lie in the middle.
+        repeats: how often each time is taken.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    prompt_tokens: int = 100
+    image: tuple[int, int] = (384, 192)
+    layers: int | None = None
+    repeats: int = 15
+
+    def __post_init__(self) -> None:
+        if self.prompt_tokens < 1 or self.repeats < 1:
+            raise SpecDecodeError("a prompt has at least 1 token, and a time is taken at least once")
+        if self.layers is not None and (self.layers < 2 or self.layers % 2):
+            raise SpecDecodeError(
+                f"an even number of layers is measured, from 2, not {self.layers}: the early exit lies in their middle"
+            )
+        if min(self.image) < 28:
+            raise SpecDecodeError("a frame is at least 28 pixels wide and high")
+
+
+@dataclass(frozen=True)
+class ExitTimes:
+    """An early exit after the middle layer: a pass with it, and when in that pass its choices were known."""
+
+    passing: Spread
+    told: Spread
+
+    @property
+    def fraction(self) -> float:
+        """Of the pass, from 0 to 1."""
+        return min(1.0, self.told.median / self.passing.median)
+
+
+@dataclass(frozen=True)
+class SideTimes:
+    """One model's times.
+
+    Attributes:
+        shape: which model.
+        parameters: of the whole of it.
+        layers: how many of its layers were measured; the times are of all.
+        prompt_tokens: with those of the image.
+        prepare: reading the frame and the vision tower; of text, next to nothing.
+        prefill: the pass over the prompt.
+        passes: by number of tokens, a pass over these behind the prompt.
+        exits: ways of running an early exit, by name.
+    """
+
+    shape: Shape
+    parameters: int
+    layers: int
+    prompt_tokens: int
+    prepare: Spread
+    prefill: Spread
+    passes: Mapping[int, Spread]
+    exits: Mapping[str, ExitTimes]
+
+    @property
+    def extrapolated(self) -> bool:
+        """Whether times of a part of the layers stand for all."""
+        return self.layers < self.shape.layers
+
+    def line(self) -> Line:
+        """The straight line through the medians of the passes."""
+        return Line.through({width: spread.median for width, spread in self.passes.items()})
+
+
+@dataclass(frozen=True)
+class Line:
+    """A pass over one token takes `step_ms`, every further one `per_token_ms` more; `off` is the worst relative error."""
+
+    step_ms: float
+    per_token_ms: float
+    off: float
+
+    @classmethod
+    def through(cls, passes: Mapping[int, float]) -> Line:
+        """The line with the least squares of relative errors, never falling."""
+        widths = np.array(list(passes)) - 1.0
+        times = np.array(list(passes.values()))
+        rows = np.stack((np.ones_like(widths), widths), axis=1) / times[:, None]
+        step, slope = np.linalg.lstsq(rows, np.ones_like(times), rcond=None)[0]
+        if slope < 0:
+            step, slope = float(np.mean(1 / times) / np.mean(1 / times**2)), 0.0
+        off = float(np.max(np.abs((step + slope * widths) / times - 1)))
+        return cls(float(step), float(slope), off)
+
+
+def measure(shape: Shape, plan: Plan, exits: bool = True) -> SideTimes:
+    """Make the model, time it, and give its memory back. Raises SpecDecodeError if there is too little memory."""
+    model = make_model(shape, plan.device, plan.dtype, plan.layers)
+    try:
+        return _Bench(model, shape, plan).times(exits)
+    finally:
+        del model
+        gc.collect()
+        if plan.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+class _Bench:
+    """One model, ready to be timed."""
+
+    def __init__(self, model: HfModel, shape: Shape, plan: Plan) -> None:
+        self.model, self.shape, self.plan = model, shape, plan
+        self.depth = len(model.model.get_decoder().layers)
+        self.exits = _middle_exit(model, self.depth)
+        self.images = [_frame(plan.image)] if shape.tower else []
+        self.prompt = " ".join(str(1 + i % (shape.vocabulary // 2)) for i in range(plan.prompt_tokens))
+        self.answer = tuple(1 + i % (shape.vocabulary // 2) for i in range(max(WIDTHS)))
+        self.session = self._open()
+
+    def _open(self) -> HfVerifySession:
+        return HfVerifier(self.model, self.exits).prepare(self.prompt, self.images)
+
+    def times(self, exits: bool) -> SideTimes:
+        prepare = self._in_turns(
+            {"all": self._open, **({"outside": self._open_without_tower} if self._cut_tower else {})}
+        )
+        prefill = self._in_turns({"all": self._prefill, "outside": lambda: self._outside(1)})
+        self._prefill()
+        passes: dict[str, Callable[[], object]] = {}
+        for width in WIDTHS:
+            passes[f"{width}"] = lambda width=width: self._verify(width)  # type: ignore[misc]
+            passes[f"outside {width}"] = lambda width=width: self._outside(width)  # type: ignore[misc]
+        found = self._in_turns(passes)
+        return SideTimes(
+            shape=self.shape,
+            parameters=parameter_count(self.shape),
+            layers=self.depth,
+            prompt_tokens=self.session.prompt_tokens,
+            prepare=self._whole(prepare["all"], prepare.get("outside"), self._tower_factor),
+            prefill=self._whole(prefill["all"], prefill["outside"]),
+            passes={width: self._whole(found[f"{width}"], found[f"outside {width}"]) for width in WIDTHS},
+            exits=self._exit_times(found[f"outside {EXIT_WIDTH}"]) if exits else {},
+        )
+
+    # ---- what is timed ------------------------------------------------------------------------------------
+
+    def _prefill(self) -> object:
+        self.session.close()  # forgets the cache
+        return self.session.verify((), (), _GREEDY)
+
+    def _verify(self, width: int, told: Callable[..., None] | None = None) -> object:
+        """A pass over `width` tokens: the one that was committed last, and a draft."""
+        return self.session.verify(self.answer[:1], self.answer[1:width], _GREEDY, told)
+
+    @torch.inference_mode()
+    def _outside(self, width: int) -> object:
+        """What a pass does outside its layers: final norm, output head, choice."""
+        model = self.model
+        hidden = torch.ones((width, self.shape.width), device=model.device, dtype=model.model.dtype)
+        logits = model.head(final_norm(model)(hidden))[:, : model.text.size]
+        return model.choose(logits, 0, _GREEDY)
+
+    def _open_without_tower(self) -> object:
+        with _without_blocks(self.model.model.model.visual):
+            return self._open()
+
+    # ---- early exits --------------------------------------------------------------------------------------
+
+    def _exit_times(self, outside: Sequence[float]) -> dict[str, ExitTimes]:
+        ways: dict[str, Callable[[], float]] = {"in the pass": self._exit_in_the_pass}
+        streamed = None
+        if self.plan.device.type == "cuda":
+            streamed = StreamedExit(self.exits, self.exits.layers[0], self.plan.device)
+            answer = Answer(self.model, self.model.prepare(self.prompt, self.images))
+            ways["beside the pass"] = lambda: self._exit_beside(answer, streamed)
+        told: dict[str, list[float]] = {name: [] for name in ways}
+
+        def noting(name: str) -> Callable[[], object]:
+            def run() -> None:
+                start = time.perf_counter()
+                told[name].append((ways[name]() - start) * 1e3)
+
+            return run
+
+        try:
+            passing = self._in_turns({name: noting(name) for name in ways})
+        finally:
+            if streamed:
+                streamed.close()
+        # An exit takes about what the end of a pass takes; beside the pass its time is hidden.
+        return {
+            name: ExitTimes(
+                self._whole(passing[name], [t * (2 if name == "in the pass" else 1) for t in outside]),
+                self._whole(told[name][_WARM_UPS:], outside),
+            )
+            for name in ways
+        }
+
+    def _exit_in_the_pass(self) -> float:
+        """As the verifier does it: the pass goes on when the exit has been read. When that was."""
+        at: list[float] = []
+        self._verify(EXIT_WIDTH, lambda choices, sure: at.append(time.perf_counter()))
+        return at[0]
+
+    def _exit_beside(self, answer: Answer, exit: StreamedExit) -> float:
+        logits = answer.logits(
+            self.answer[:EXIT_WIDTH], EXIT_WIDTH, after_layer={self.exits.layers[0]: exit.look}
+        )
+        self.model.choose(logits, 0, _GREEDY)
+        return exit.told_at()
+
+    # ---- how it is timed ----------------------------------------------------------------------------------
+
+    def _in_turns(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+        """Milliseconds of each call, one after the other in every round, after some rounds to warm up."""
+        found: dict[str, list[float]] = {name: [] for name in calls}
+        for turn in range(_WARM_UPS + self.plan.repeats):
+            for name, call in calls.items():
+                self._finish()
+                start = time.perf_counter()
+                call()
+                self._finish()
+                if turn >= _WARM_UPS:
+                    found[name].append((time.perf_counter() - start) * 1e3)
+        return found
+
+    def _finish(self) -> None:
+        if self.plan.device.type == "cuda":
+            torch.cuda.synchronize(self.plan.device)
+
+    @property
+    def _cut_tower(self) -> bool:
+        return self._tower_factor > 1
+
+    @property
+    def _tower_factor(self) -> float:
+        tower = self.shape.tower
+        return tower.blocks / min(tower.blocks, self.plan.layers or tower.blocks) if tower else 1.0
+
+    def _whole(
+        self, times: Sequence[float], outside: Sequence[float] | None, factor: float | None = None
+    ) -> Spread:
+        factor = self.shape.layers / self.depth if factor is None else factor
+        return Spread.of(times if outside is None else extrapolated(times, outside, factor))
+
+
+def extrapolated(times: Sequence[float], outside: Sequence[float], factor: float) -> list[float]:
+    """Times of `factor` times as many layers: what is `outside` of them (its median) comes only once."""
+    if factor == 1:
+        return list(times)
+    fixed = Spread.of(outside).median
+    return [fixed + max(0.0, taken - fixed) * factor for taken in times]
+
+
+def _middle_exit(model: HfModel, depth: int) -> Exits:
+    width = model.embedding.weight.shape[1]
+    # Imposed figures: random weights agree with nothing, and the time does not depend on them.
+    imposed = ExitFigures(max(0, depth // 2 - 1), 0.9, 1.0, 1.0, 1.0)
+    return Exits(model, [ExitAdapter(width, min(width, ADAPTER_UNITS))], [imposed])
+
+
+def _frame(size: tuple[int, int]) -> bytes:
+    """A JPEG with as much in it as a camera's."""
+    width, height = size
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 14, width // 14, 3), dtype=np.uint8)
+    with io.BytesIO() as out:
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", quality=85)
+        return out.getvalue()
+
+
+@contextmanager
+def _without_blocks(tower: Any) -> Iterator[None]:
+    """Take a vision tower's blocks away for a while."""
+    blocks = tower.blocks
+    tower.blocks = blocks[:0]
+    try:
+        yield
+    finally:
+        tower.blocks = blocks
