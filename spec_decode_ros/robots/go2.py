@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,8 +46,10 @@ _OPEN_RETRY_S = 2.0
 _POSTURE_S = 4.0
 _DAMP_S = 2.0
 
+_THREAD_FAILED = -1
 # Of the SDK's numbers, those whose cause an operator can remove.
 _MEANINGS = {
+    _THREAD_FAILED: "DDS or the SDK failed, see the log; it is tried again",
     3102: "it could not be sent, no such service was found",
     3104: "the robot did not answer in time",
     3203: "the robot does not know this call; its firmware may be too old",
@@ -114,7 +117,6 @@ class Go2:
         self._closing = False
         self._wanted: tuple[float, float] | None = None
         self._told = 0.0
-        self._drives = False
         self._moving = False
         self._stop_unsent = False
         self._stop_unconfirmed = False
@@ -128,9 +130,10 @@ class Go2:
         self._avoid_wanted = options.obstacle_avoidance
         self._avoid_is: bool | None = None  # not known before the robot has said so
         self._brake = Brake(options.domain, options.interface)
-        self._ready = threading.Event()
+        # One after the other: Cyclone DDS fails now and then where two threads make their topics at the same time.
+        self._listens, self._drives = threading.Event(), threading.Event()
         self._threads = [
-            threading.Thread(target=work, name=f"go2 {name}", daemon=True)
+            threading.Thread(target=self._keep, args=(work, name), name=f"go2 {name}", daemon=True)
             for name, work in (("state", self._listen), ("driving", self._drive), ("asking", self._ask))
         ]
         for thread in self._threads:
@@ -200,7 +203,7 @@ class Go2:
         """How it stands with the robot now."""
         with self._changed:
             state = self._state
-            connected = self._drives and self._connected()
+            connected = self._drives.is_set() and self._connected()
             return Go2Status(
                 connected=connected,
                 state=state,
@@ -244,13 +247,26 @@ class Go2:
                 self._want_stop()
             self._changed.wait_for(
                 lambda: not (self._stop_unsent or self._stop_unconfirmed),
-                timeout_s if self._ready.is_set() else 0.0,
+                timeout_s if self._drives.is_set() else 0.0,
             )
             self._closing = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join(_STOP_CALL_S * 2 + 0.2)
         self._brake.close()
+
+    def _keep(self, work: Callable[[], None], name: str) -> None:
+        """Run one thread's work, and again if it fails: without it nobody would hear, drive or ask."""
+        while not self._closing:
+            self._note(name, 0)
+            try:
+                work()
+                return
+            except Exception:
+                traceback.print_exc()
+                self._note(name, _THREAD_FAILED)
+                self._posing = False
+                self._wait(_RETRY_GONE_S)
 
     # -- listening ------------------------------------------------------------------------------------------
 
@@ -266,7 +282,7 @@ class Go2:
             return
         self._opened = ""
         listener = Go2Listener(self._options.domain)
-        self._ready.set()
+        self._listens.set()
         was_connected = False
         while not self._closing:
             self._brake.start()
@@ -297,10 +313,10 @@ class Go2:
     # -- driving --------------------------------------------------------------------------------------------
 
     def _drive(self) -> None:
-        if not self._wait_ready():
+        if not self._await(self._listens):
             return
         sport, avoid = robot_clients(_STOP_CALL_S)
-        self._drives = True
+        self._drives.set()
         while not self._closing:
             with self._changed:
                 self._changed.wait_for(self._has_work, self._patience())
@@ -318,8 +334,8 @@ class Go2:
                     # Newer than a stop that failed, and so that one is no trouble any more.
                     self._note("StopMove", 0)
 
-    def _wait_ready(self) -> bool:
-        while not self._ready.wait(0.1):
+    def _await(self, event: threading.Event) -> bool:
+        while not event.wait(0.1):
             if self._closing:
                 return False
         return True
@@ -400,7 +416,7 @@ class Go2:
     # -- asking ---------------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
-        if not self._wait_ready():
+        if not self._await(self._drives):
             return
         sport, avoid = robot_clients(_ASK_CALL_S)
         while not self._closing:

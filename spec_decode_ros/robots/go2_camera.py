@@ -59,9 +59,7 @@ class Go2Camera:
             Go2Error: the robot is not there, or its camera has hung up; worth trying again.
             SourceError: what came is no picture.
         """
-        client = self._client or self._connect()
-        asked = time.monotonic()
-        code, data = client.GetImageSample()
+        asked, code, data = self._ask()
         if code != 0:
             raise Go2Error(f"no picture from the Go2: {meaning(code)}; is the robot on, is the cable in?")
         raw = bytes(data)
@@ -74,6 +72,16 @@ class Go2Camera:
             return None
         self._last, self._changed = raw, asked
         return Picture(to_jpeg(raw, self._max_width, self._quality, "the Go2's picture"), asked)
+
+    def _ask(self) -> tuple[float, int, Any]:
+        try:
+            client = self._client or self._connect()
+            asked = time.monotonic()
+            return (asked, *client.GetImageSample())
+        except Go2Error:
+            raise
+        except Exception as error:  # of DDS or of the SDK, which document none
+            raise Go2Error(f"no picture from the Go2: DDS or the SDK failed ({error})") from error
 
     def _connect(self) -> Any:
         open_channel(self._domain, self._interface)
