@@ -21,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--repeats", type=int, default=1, metavar="N", help="tries of each, at other moments (%(default)s)"
     )
     parser.add_argument("--list", action="store_true", help="say which cases there are, and run none")
-    parser.add_argument("--seed", type=int, default=0, help="of the room (%(default)s)")
     parser.add_argument("--pair", default="tiny", help="model pair, by name or as a .yaml file (%(default)s)")
     parser.add_argument("--rtt-ms", type=float, default=60.0, help="emulated round-trip time (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/faults"), help="folder for logs (%(default)s)")
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.repeats <= 1000:
         raise SpecDecodeError(f"--repeats is {args.repeats}, but must be from 1 to 1000")
     load_pair_config(args.pair)
-    options = RigOptions(args.out, args.seed, args.pair, rtt_ms=args.rtt_ms)
+    options = RigOptions(args.out, pair=args.pair, rtt_ms=args.rtt_ms)
     console.print("Starting the robot, its nodes, the link and the verifier …")
 
     def show(outcome: Outcome) -> None:
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
             "passed": passed,
             "pair": args.pair,
             "rtt_ms": args.rtt_ms,
-            "seed": args.seed,
+            "seed": options.seed,
             "repeats": args.repeats,
             "rows": [outcome.as_row() for outcome in outcomes],
             "tries": [outcome.as_row() for outcome in tries],
