@@ -36,7 +36,10 @@ STOP = "stop"
 
 _TICK_S = 0.05
 _SETTLE_S = 1.0
-"""Seconds without a new listener after which all of them are taken to be found."""
+"""Seconds without a new listener after which all of them are taken to be found, if motion node and drafter are."""
+
+_PATIENCE_S = 3.5
+"""The same if they are not: on a busy machine one is found up to three seconds, a round of announcements, later."""
 
 _SERVICE_S = 1.0
 """Seconds for an answer of the motion node, after which it may be asked again."""
@@ -73,7 +76,7 @@ class TeleopNode(Node):
         self._closing = threading.Event()
         # Held while publishing too, so that a command never overtakes the stop that came before it.
         self._lock = threading.RLock()
-        self._listeners, self._settled = 0, 0.0
+        self._listeners, self._changed_at = 0, 0.0
         self.finished = False
         self._timer = self.create_timer(_TICK_S, self._tick, clock=steady_clock())
         if self.settings["command"].strip():
@@ -137,7 +140,7 @@ class TeleopNode(Node):
         now = time.monotonic()
         listeners = self._publisher.get_subscription_count()
         if listeners != self._listeners:
-            self._listeners, self._settled = listeners, now + _SETTLE_S
+            self._listeners, self._changed_at = listeners, now
         self._send_waiting(now)
 
     def _send_waiting(self, now: float) -> None:
@@ -147,7 +150,7 @@ class TeleopNode(Node):
             line, deadline = self._waiting[0]
             heard = self._listeners > 0
             # Drafter and motion node are found one after the other; what is said between reaches only one of them.
-            if now < self._settled or (not heard and now < deadline):
+            if not (self._settled(now) if heard else now >= deadline):
                 return
             self._waiting.clear()
             if heard:
@@ -156,6 +159,10 @@ class TeleopNode(Node):
             self.get_logger().info(f"said: {line}")
         else:
             self._log(f"nobody listens to {self._publisher.topic_name}: is robot.launch.py running?", True)
+
+    def _settled(self, now: float) -> bool:
+        complete = self._listeners > 1 and self._stop.service_is_ready()
+        return now - self._changed_at > (_SETTLE_S if complete else _PATIENCE_S)
 
     def _latched(self, future: Future) -> None:
         answer = future.result()
