@@ -67,12 +67,12 @@ def run(args: argparse.Namespace) -> int:
     if args.dtype:
         config = replace(config, target=replace(config.target, dtype=args.dtype))
     verifier = load_verifier(config, args.device, args.threads)
-    step_ms = warm_up(verifier)
-    own = own_drafter(config, verifier, step_ms, args.device, args.threads)
+    pace = warm_up(verifier)
+    own = own_drafter(config, verifier, pace, args.device, args.threads)
     be_responsive()
     stop = threading.Event()
     server = VerifierServer(
-        verifier, config.name, args.bind, own=own, step_ms=step_ms, nodes=args.tree_nodes, keys=keys
+        verifier, config.name, args.bind, own=own, pace=pace, nodes=args.tree_nodes, keys=keys
     )
     with _set_by_signals(stop), server:
         print(

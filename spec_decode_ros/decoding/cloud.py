@@ -20,6 +20,7 @@ from collections.abc import Collection, Sequence
 
 from spec_decode_ros.decoding.acceptance import (
     Hint,
+    accepted_length,
     best_rest,
     exact_rest,
     foreseen,
@@ -116,6 +117,9 @@ class CloudMachine:
         self._hints: list[Hint] = []  # newest last
         self._branches: Branches | None = None
         self._aside: list[Hint] = []  # these branches, one by one
+        self.own_judged = (0, 0)
+        """Of the tokens that the server drafted by itself: how many the target looked at one by one, and accepted."""
+        self._own_tried: tuple[int, ...] = ()
         self._running: tuple[int, ...] = ()  # the draft under the pass that runs
         self._tree = Tree()  # all that the pass is over: that draft, and others where they disagree with it
         self._guessed = Tree()  # what of it came from the edge
@@ -211,6 +215,7 @@ class CloudMachine:
         verdict, _ = judge_tree(self._tree, choices, self._eos, self._room())
         self._passes += 1
         self._busy_ms += busy_ms
+        self._judge_own(verdict.tokens)
         fates = fates_along(self._guessed, verdict.tokens)  # the server's own drafts are not counted
         self._drafted += self._guessed.height
         if self._guessed:
@@ -359,12 +364,18 @@ class CloudMachine:
         longest = min(self._widest, self._room() - 1)
         rest = self._best_rest()[:longest]
         self._running = rest or own[:longest]
+        self._own_tried = () if rest else own[:longest]
         others = self._other_rests(longest) if self._running else []
         self._tree = merge([self._running, own[:longest], *others], len(self._running) + self._nodes)
         if self._tree.is_line:
             self._tree, others = Tree.line(self._running), []
         tried = [branch[: len(self._tree.follow(branch))] for branch in (rest, *others)]
         self._guessed = merge(tried, len(self._tree))
+
+    def _judge_own(self, tokens: Sequence[int]) -> None:
+        looked, accepted = self.own_judged
+        agreed = accepted_length(self._own_tried, tokens)
+        self.own_judged = looked + min(agreed + 1, len(self._own_tried)), accepted + agreed
 
     def _other_rests(self, longest: int) -> list[tuple[int, ...]]:
         if not self._nodes:

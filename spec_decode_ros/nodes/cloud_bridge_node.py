@@ -39,13 +39,13 @@ class CloudBridgeNode(Node):
         pair = load_pair_config(settings["pair"])
         device, threads = settings["device"] or None, settings["threads"] or None
         verifier = load_verifier(pair, device, threads)
-        step_ms = warm_up(verifier)
+        pace = warm_up(verifier)
         self._server = VerifierServer(
             verifier,
             pair.name,
             settings["bind"],
-            own=own_drafter(pair, verifier, step_ms, device, threads),
-            step_ms=step_ms,
+            own=own_drafter(pair, verifier, pace, device, threads),
+            pace=pace,
             max_sessions=settings["max_sessions"],
             keys=self._keys(settings["keys"]),
         )

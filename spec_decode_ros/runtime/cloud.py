@@ -35,6 +35,7 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter, DraftSession, OnEarly, Verifier, VerifySession
+from spec_decode_ros.runtime.warmup import UNKNOWN, Pace
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.server import LOOPBACK, Server
@@ -45,20 +46,25 @@ _SWEEP_S = 1.0
 _JOIN_S = 30.0
 
 
+_NEWEST = 0.1
+"""Weight of the newest action in the acceptance of the server's own drafts."""
+
+
 @dataclass(frozen=True)
 class OwnDrafter:
-    """How a server drafts by itself: how many tokens for one pass, what one of them takes, and who makes them.
+    """How a server drafts by itself.
 
-    Without a draft model beside the target that is the target, with its layers up to an early exit.
+    Attributes:
+        length: how many tokens for one pass, given their acceptance; at least one is made.
+        acceptance: what is assumed before anything was verified.
+        token_ms: what one of them takes.
+        drafter: who makes them; None for the target itself, with its layers up to an early exit.
     """
 
-    length: int
+    length: Callable[[float], int]
+    acceptance: float = 0.8
     token_ms: float = 0.0
     drafter: Drafter | None = None
-
-    def __post_init__(self) -> None:
-        if self.length < 1:
-            raise SpecDecodeError(f"a server's own draft needs at least one token, not {self.length}.")
 
 
 @dataclass
@@ -102,7 +108,7 @@ class VerifierServer:
         bind: endpoint to listen on; by default a free port of this machine only.
         keys: with them only robots that have keys are served; see :mod:`spec_decode_ros.transport.keys`.
         expire_s: an action of which nothing was heard for so long is dropped.
-        step_ms: what a target pass takes, as robots are told; 0 says nothing.
+        pace: what a target pass takes, as robots are told; zeros say nothing.
         nodes: so many tokens of drafts that disagree with the best one are verified beside it, as a tree, where the
             target can; 0, the default, was as fast for the shipped pair.
         max_sessions: so many unfinished actions at once; further ones are answered with ``busy``.
@@ -117,19 +123,20 @@ class VerifierServer:
         own: OwnDrafter | None = None,
         limits: Limits = DEFAULT_LIMITS,
         keys: ServerKeys | None = None,
-        step_ms: float = 0.0,
+        pace: Pace = UNKNOWN,
         nodes: int = 0,
         expire_s: float = 30.0,
         max_sessions: int = 64,
     ) -> None:
         self._verifier = verifier
         self._own = own
+        self._own_acceptance = own.acceptance if own else 0.0
         self._nodes = nodes
         self._eos = frozenset(verifier.eos_ids)
         self._sure = tuple(exit.threshold for exit in verifier.exits)
         own_ms = own.token_ms if own else 0.0
         eos = tuple(sorted(self._eos))
-        welcome = Welcome(PROTOCOL, pair, verifier.vocabulary, eos, step_ms, own_ms)
+        welcome = Welcome(PROTOCOL, pair, verifier.vocabulary, eos, pace.token_ms, own_ms, pace.per_token_ms)
         self._server = Server(welcome, self._on_message, self._on_gone, bind, limits, keys)
         self._expire_s = expire_s
         self._max_sessions = max_sessions
@@ -210,7 +217,7 @@ class VerifierServer:
             )
             self._server.send(client, Error(message.action_id, ErrorCode.BUSY, sentence))
             return None
-        own = self._own.length if self._own else 0
+        own = max(1, self._own.length(self._own_acceptance)) if self._own else 0
         nodes = self._nodes if self._verifier.can_verify_trees else 0
         machine = CloudMachine(self._eos, own=own, nodes=nodes)
         session = _Session(client, message.action_id, machine, time.monotonic())
@@ -396,6 +403,9 @@ class VerifierServer:
             self._obey(session, session.machine.failed(sentence[:500]))
 
     def _free(self, session: _Session) -> None:
+        looked, accepted = session.machine.own_judged
+        if looked:
+            self._own_acceptance += _NEWEST * (accepted / looked - self._own_acceptance)
         models = [model for model in (session.model, session.own) if model is not None]
         session.model = session.own = None
         for model in models:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from spec_decode_ros.decoding.controller import Conditions, own_length
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import PairConfig, load_drafter
 from spec_decode_ros.runtime.cloud import OwnDrafter
-from spec_decode_ros.runtime.warmup import warm_up
+from spec_decode_ros.runtime.warmup import Pace, warm_up
 
 _ACCEPTANCE = 0.8
-"""What is assumed of a pair before anything was verified; the length hardly depends on it."""
+"""What is assumed of a pair before anything was verified."""
 
 
 def own_drafter(
     config: PairConfig,
     verifier: Verifier,
-    step_ms: float,
+    pace: Pace,
     device: str | None = None,
     threads: int | None = None,
 ) -> OwnDrafter | None:
@@ -27,17 +29,19 @@ def own_drafter(
     Args:
         config: the pair.
         verifier: its target.
-        step_ms: what a target pass takes here.
+        pace: what passes of the target take here.
         device: where the target runs; by default what the pair says.
         threads: CPU threads; by default what the pair says.
     """
     if config.colocated:
         drafter = load_drafter(config, device or config.target.device, threads)
-        own_ms, acceptance = warm_up(drafter), _ACCEPTANCE
+        own_ms, acceptance = warm_up(drafter).token_ms, _ACCEPTANCE
     elif verifier.self_drafting:
         drafter = None
-        own_ms, acceptance = verifier.self_drafting.share * step_ms, verifier.self_drafting.agreement
+        own_ms, acceptance = verifier.self_drafting.share * pace.token_ms, verifier.self_drafting.agreement
     else:
         return None
-    length = own_length(Conditions(0.0, own_ms, step_ms, acceptance, own_ms=own_ms))
-    return OwnDrafter(length, own_ms, drafter) if length else None
+    here = Conditions(0.0, own_ms, pace.token_ms, acceptance, pace.per_token_ms, own_ms)
+    if not own_length(here):
+        return None
+    return OwnDrafter(lambda now: own_length(replace(here, acceptance=now)), acceptance, own_ms, drafter)

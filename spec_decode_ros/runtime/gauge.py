@@ -66,7 +66,8 @@ class Gauge:
             return None
         acceptance = known.pop("acceptance", _FIRST_GUESS)
         own_ms = (welcome.own_ms if welcome else 0.0) or None
-        return Conditions(rtt_ms, draft_ms, step_ms, acceptance, own_ms=own_ms, **known)
+        per_token_ms = welcome.per_token_ms if welcome else 0.0
+        return Conditions(rtt_ms, draft_ms, step_ms, acceptance, per_token_ms, own_ms, **known)
 
     def _blend(self, name: str, value: float) -> None:
         old = self._averages.get(name, value)

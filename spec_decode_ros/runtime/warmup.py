@@ -7,6 +7,7 @@ import itertools
 import logging
 import statistics
 import time
+from typing import NamedTuple
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
@@ -17,6 +18,7 @@ _log = logging.getLogger(__name__)
 _PROMPT = "stop | last none"
 _SIZE = (384, 192)
 _TOKENS = 6
+_WIDE = 8
 
 
 def _frame() -> bytes:
@@ -27,39 +29,48 @@ def _frame() -> bytes:
         return out.getvalue()
 
 
-def warm_up(model: Drafter | Verifier) -> float:
-    """Let `model` answer once about a grey frame, or about nothing if it takes text only.
+class Pace(NamedTuple):
+    """Milliseconds of one more token, and of each further one in the same pass, which only a target knows; 0: unknown."""
 
-    Returns:
-        milliseconds of one more token: a draft model's, or a target's pass over one (median); 0 if it took none.
-    """
+    token_ms: float = 0.0
+    per_token_ms: float = 0.0
+
+
+UNKNOWN = Pace()
+
+
+def warm_up(model: Drafter | Verifier) -> Pace:
+    """Let `model` answer once about a grey frame, or about nothing if it takes text only; medians of what it took."""
     for images in ([_frame()], []):
         try:
-            times = _times_of(model, images)
+            return _target_pace(model, images) if isinstance(model, Verifier) else _draft_pace(model, images)
         except SpecDecodeError as error:
             _log.debug("no warm-up with %d images: %s", len(images), error)
-        else:
-            return statistics.median(times[1:]) * 1000.0 if len(times) > 1 else 0.0
-    return 0.0
+    return UNKNOWN
 
 
-def _times_of(model: Drafter | Verifier, images: list[bytes]) -> list[float]:
-    """Seconds of single tokens, the first with the prompt."""
-    times = []
-    if isinstance(model, Verifier):
-        verifying = model.prepare(_PROMPT, images)
-        token = verifying.verify((), (), Sampling())
-        verifying.verify(token, token * 4, Sampling())
-        for count in range(1, _TOKENS + 1):
+def _target_pace(model: Verifier, images: list[bytes]) -> Pace:
+    session = model.prepare(_PROMPT, images)
+    token = session.verify((), (), Sampling())
+    session.verify(token, token * _WIDE, Sampling())
+    one: list[float] = []
+    many: list[float] = []
+    for count in range(1, _TOKENS + 1):
+        for times, draft in ((one, ()), (many, token * _WIDE)):
             start = time.perf_counter()
-            verifying.verify(token * count, (), Sampling())
-            times.append(time.perf_counter() - start)
-        verifying.close()
-    else:
-        drafting = model.open(_PROMPT, images)
-        start = time.perf_counter()
-        for _ in itertools.islice(drafting.draft((), Sampling()), _TOKENS):
-            times.append(time.perf_counter() - start)
-            start = time.perf_counter()
-        drafting.close()
-    return times
+            session.verify(token * count, draft, Sampling())
+            times.append((time.perf_counter() - start) * 1000.0)
+    session.close()
+    step_ms = statistics.median(one)
+    return Pace(step_ms, max(0.0, statistics.median(many) - step_ms) / _WIDE)
+
+
+def _draft_pace(model: Drafter, images: list[bytes]) -> Pace:
+    session = model.open(_PROMPT, images)
+    at = [time.perf_counter()]
+    at += [time.perf_counter() for _ in itertools.islice(session.draft((), Sampling()), _TOKENS)]
+    session.close()
+    single = [(after - before) * 1000.0 for before, after in itertools.pairwise(at)][
+        1:
+    ]  # the first has the prompt
+    return Pace(statistics.median(single) if single else 0.0)

@@ -58,6 +58,7 @@ _NUMBER_BOUNDS: dict[str, tuple[float, float]] = {
     "patience_ms": (0.0, 10_000.0),
     "busy_ms": (0.0, 1e9),
     "step_ms": (0.0, 1e9),
+    "per_token_ms": (0.0, 1e9),
     "own_ms": (0.0, 1e9),
 }
 """Bounds of numeric fields by name; every other one is a count."""

@@ -85,8 +85,10 @@ def test_the_servers_own_draft_and_the_edges_are_counted_apart() -> None:
     assert told.tokens == (6, 7, 3)
     assert told.fates == (Fate.ACCEPTED, Fate.ACCEPTED, Fate.ADDED)
     assert told.drafted == 3 + 2
+    assert machine.own_judged == (1, 0)
     assert machine.pass_begins((1, 2)).tree is None
     told = report(machine.pass_finished((1, 2, 3)))
+    assert machine.own_judged == (3, 2)
     assert set(told.fates) == {Fate.ADDED} and told.drafted == 5
 
 

@@ -59,7 +59,11 @@ def system(
     **options: object,
 ) -> Iterator[EdgeRuntime]:
     with contextlib.ExitStack() as stack:
-        own = OwnDrafter(3, drafter=own_drafter) if isinstance(own_drafter, ToyDrafter) else own_drafter
+        own = (
+            OwnDrafter(lambda _: 3, drafter=own_drafter)
+            if isinstance(own_drafter, ToyDrafter)
+            else own_drafter
+        )
         endpoint = stack.enter_context(
             VerifierServer(verifier or ToyVerifier(), "toy", own=own, nodes=nodes)
         ).endpoint
@@ -100,7 +104,7 @@ def test_the_answer_is_the_targets(method: str, every: int, rtt_ms: float) -> No
 def test_the_answer_is_the_targets_where_the_target_drafts_for_itself(method: str) -> None:
     verifier = ToyVerifier(0.002, lambda position: position % 3 > 0)
     drafter = ToyDrafter(lambda position: position % 4 == 2, token_s=0.001)
-    with system(method, drafter, verifier, LinkProfile(10.0), OwnDrafter(3)) as runtime:
+    with system(method, drafter, verifier, LinkProfile(10.0), OwnDrafter(lambda _: 3)) as runtime:
         for index in range(4):
             result = runtime.act(f"go to box {index}", [FRAME])
             assert result.tokens == target_answer(f"go to box {index}", [FRAME])
@@ -108,9 +112,25 @@ def test_the_answer_is_the_targets_where_the_target_drafts_for_itself(method: st
     assert len(verifier.threads) == 1
 
 
+def test_how_much_a_server_drafts_by_itself_follows_from_what_was_accepted() -> None:
+    asked: list[float] = []
+
+    def length(acceptance: float) -> int:
+        asked.append(acceptance)
+        return 0
+
+    own = OwnDrafter(length, 0.6, drafter=ToyDrafter(lambda position: True))
+    with system("colocated", own_drafter=own) as runtime:
+        for index in range(4):
+            result = runtime.act(f"go to box {index}", [FRAME])
+            assert result.tokens == target_answer(f"go to box {index}", [FRAME])
+    assert asked[0] == 0.6
+    assert asked == sorted(asked, reverse=True) and asked[-1] < 0.6, "always wrong, and still tried"
+
+
 def test_a_target_whose_own_draft_fails_goes_on_without_it() -> None:
     verifier = ToyVerifier(0.0, lambda position: True)
-    with system("colocated", None, verifier, own_drafter=OwnDrafter(3)) as runtime:
+    with system("colocated", None, verifier, own_drafter=OwnDrafter(lambda _: 3)) as runtime:
         prompt = "falter"
         result = runtime.act(prompt, [FRAME])
         assert result.verified and result.tokens == target_answer(prompt, [FRAME])

@@ -55,7 +55,7 @@ def pair_in(folder: Path, family: str) -> Path:
 @contextlib.contextmanager
 def connected(verifier: Verifier, vocabulary: str) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
-        server = VerifierServer(verifier, "random", own=OwnDrafter(2), nodes=4)
+        server = VerifierServer(verifier, "random", own=OwnDrafter(lambda _: 2), nodes=4)
         link = Link(stack.enter_context(server).endpoint, LinkProfile(4.0))
         client = Client(stack.enter_context(link).endpoint, "random", vocabulary)
         stack.enter_context(client).wait_ready(WAIT_S)
