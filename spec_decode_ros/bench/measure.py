@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from spec_decode_ros.bench.comparison import Spread
 from spec_decode_ros.bench.random_model import make_model, parameter_count
@@ -36,6 +38,8 @@ EXIT_WIDTH = 4
 
 ADAPTER_UNITS = 512
 """Most inner units of an exit's adapter, as in training."""
+
+Name = TypeVar("Name")
 
 _GREEDY = Sampling()
 _WARM_UPS = 3
@@ -128,15 +132,13 @@ class Line:
 
     @classmethod
     def through(cls, passes: Mapping[int, float]) -> Line:
-        """The line with the least squares of relative errors, never falling."""
+        """Exact for one token, which is what every method is compared with; the least squares of relative errors beyond."""
+        step = passes[1]
         widths = np.array(list(passes)) - 1.0
         times = np.array(list(passes.values()))
-        rows = np.stack((np.ones_like(widths), widths), axis=1) / times[:, None]
-        step, slope = np.linalg.lstsq(rows, np.ones_like(times), rcond=None)[0]
-        if slope < 0:
-            step, slope = float(np.mean(1 / times) / np.mean(1 / times**2)), 0.0
+        slope = max(0.0, float((widths / times) @ (1 - step / times) / np.sum((widths / times) ** 2)))
         off = float(np.max(np.abs((step + slope * widths) / times - 1)))
-        return cls(float(step), float(slope), off)
+        return cls(step, slope, off)
 
 
 def measure(shape: Shape, plan: Plan, exits: bool = True) -> SideTimes:
@@ -151,12 +153,22 @@ def measure(shape: Shape, plan: Plan, exits: bool = True) -> SideTimes:
             torch.cuda.empty_cache()
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """Something to time that runs the layers once and then, `heads` times, the output head over `width` tokens."""
+
+    run: Callable[[], object]
+    width: int
+    heads: int = 1
+
+
 class _Bench:
     """One model, ready to be timed."""
 
     def __init__(self, model: HfModel, shape: Shape, plan: Plan) -> None:
         self.model, self.shape, self.plan = model, shape, plan
         self.depth = len(model.model.get_decoder().layers)
+        self.factor = shape.layers / self.depth
         self.exits = _middle_exit(model, self.depth)
         self.images = [_frame(plan.image)] if shape.tower else []
         self.prompt = " ".join(str(1 + i % (shape.vocabulary // 2)) for i in range(plan.prompt_tokens))
@@ -167,25 +179,19 @@ class _Bench:
         return HfVerifier(self.model, self.exits).prepare(self.prompt, self.images)
 
     def times(self, exits: bool) -> SideTimes:
-        prepare = self._in_turns(
-            {"all": self._open, **({"outside": self._open_without_tower} if self._cut_tower else {})}
-        )
-        prefill = self._in_turns({"all": self._prefill, "outside": lambda: self._outside(1)})
+        prepare = self._prepare_times()
+        prefill = self._measured({0: _Pass(self._prefill, 1)})[0]
         self._prefill()
-        passes: dict[str, Callable[[], object]] = {}
-        for width in WIDTHS:
-            passes[f"{width}"] = lambda width=width: self._verify(width)  # type: ignore[misc]
-            passes[f"outside {width}"] = lambda width=width: self._outside(width)  # type: ignore[misc]
-        found = self._in_turns(passes)
+        passes = {width: _Pass(partial(self._verify, width), width) for width in WIDTHS}
         return SideTimes(
             shape=self.shape,
             parameters=parameter_count(self.shape),
             layers=self.depth,
             prompt_tokens=self.session.prompt_tokens,
-            prepare=self._whole(prepare["all"], prepare.get("outside"), self._tower_factor),
-            prefill=self._whole(prefill["all"], prefill["outside"]),
-            passes={width: self._whole(found[f"{width}"], found[f"outside {width}"]) for width in WIDTHS},
-            exits=self._exit_times(found[f"outside {EXIT_WIDTH}"]) if exits else {},
+            prepare=prepare,
+            prefill=prefill,
+            passes=self._measured(passes),
+            exits=self._exit_times() if exits else {},
         )
 
     # ---- what is timed ------------------------------------------------------------------------------------
@@ -206,41 +212,47 @@ class _Bench:
         logits = model.head(final_norm(model)(hidden))[:, : model.text.size]
         return model.choose(logits, 0, _GREEDY)
 
-    def _open_without_tower(self) -> object:
-        with _without_blocks(self.model.model.model.visual):
+    def _prepare_times(self) -> Spread:
+        tower = self.shape.tower
+        measured = min(tower.blocks, self.plan.layers or tower.blocks) if tower else 0
+        if not tower or measured == tower.blocks:
+            return Spread.of(self._in_turns({0: self._open})[0])
+        found = self._in_turns({0: self._open, 1: self._open_without_blocks})
+        blocks = [max(0.0, whole - outside) for whole, outside in zip(found[0], found[1], strict=True)]
+        return Spread.of(extrapolated(blocks, found[1], tower.blocks / measured))
+
+    def _open_without_blocks(self) -> object:
+        with _replaced(self.model.model.model.visual, "blocks", nn.ModuleList()):
             return self._open()
 
     # ---- early exits --------------------------------------------------------------------------------------
 
-    def _exit_times(self, outside: Sequence[float]) -> dict[str, ExitTimes]:
-        ways: dict[str, Callable[[], float]] = {"in the pass": self._exit_in_the_pass}
+    def _exit_times(self) -> dict[str, ExitTimes]:
+        # Beside the pass an exit's own output head is hidden by the pass.
+        ways: dict[str, tuple[Callable[[], float], int]] = {"in the pass": (self._exit_in_the_pass, 2)}
         streamed = None
         if self.plan.device.type == "cuda":
             streamed = StreamedExit(self.exits, self.exits.layers[0], self.plan.device)
             answer = Answer(self.model, self.model.prepare(self.prompt, self.images))
-            ways["beside the pass"] = lambda: self._exit_beside(answer, streamed)
-        told: dict[str, list[float]] = {name: [] for name in ways}
+            ways["beside the pass"] = (partial(self._exit_beside, answer, streamed), 1)
+        told: dict[str, list[float]] = {way: [] for way in ways}
 
-        def noting(name: str) -> Callable[[], object]:
-            def run() -> None:
-                start = time.perf_counter()
-                told[name].append((ways[name]() - start) * 1e3)
-
-            return run
+        def run(way: str) -> None:
+            start = time.perf_counter()
+            told[way].append((ways[way][0]() - start) * 1e3)
 
         try:
-            passing = self._in_turns({name: noting(name) for name in ways})
+            passing = self._measured(
+                {way: _Pass(partial(run, way), EXIT_WIDTH, heads) for way, (_, heads) in ways.items()}
+            )
         finally:
             if streamed:
                 streamed.close()
-        # An exit takes about what the end of a pass takes; beside the pass its time is hidden.
-        return {
-            name: ExitTimes(
-                self._whole(passing[name], [t * (2 if name == "in the pass" else 1) for t in outside]),
-                self._whole(told[name][_WARM_UPS:], outside),
-            )
-            for name in ways
-        }
+        head = self._in_turns({0: partial(self._outside, EXIT_WIDTH)})[0]
+        return {way: ExitTimes(passing[way], self._known(told[way][_WARM_UPS:], head)) for way in ways}
+
+    def _known(self, told: Sequence[float], head: Sequence[float]) -> Spread:
+        return Spread.of(told if self.factor == 1 else extrapolated(told, head, self.factor))
 
     def _exit_in_the_pass(self) -> float:
         """As the verifier does it: the pass goes on when the exit has been read. When that was."""
@@ -257,9 +269,31 @@ class _Bench:
 
     # ---- how it is timed ----------------------------------------------------------------------------------
 
-    def _in_turns(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+    def _measured(self, passes: Mapping[Name, _Pass]) -> dict[Name, Spread]:
+        """Milliseconds of passes of the whole model, in turns.
+
+        Where layers are left out, the passes are made without their output heads, multiplied, and the heads added.
+        """
+        if self.factor == 1:
+            found = self._in_turns({name: each.run for name, each in passes.items()})
+            return {name: Spread.of(times) for name, times in found.items()}
+        calls: dict[tuple[Name, bool], Callable[[], object]] = {}
+        for name, each in passes.items():
+            calls[name, True] = partial(self._without_head, each.run)
+            calls[name, False] = partial(self._outside, each.width)
+        times = self._in_turns(calls)
+        return {
+            name: Spread.of(extrapolated(times[name, True], times[name, False], self.factor, each.heads))
+            for name, each in passes.items()
+        }
+
+    def _without_head(self, run: Callable[[], object]) -> object:
+        with _replaced(self.model, "head", lambda hidden: hidden[:, :1]):
+            return run()
+
+    def _in_turns(self, calls: Mapping[Name, Callable[[], object]]) -> dict[Name, list[float]]:
         """Milliseconds of each call, one after the other in every round, after some rounds to warm up."""
-        found: dict[str, list[float]] = {name: [] for name in calls}
+        found: dict[Name, list[float]] = {name: [] for name in calls}
         for turn in range(_WARM_UPS + self.plan.repeats):
             for name, call in calls.items():
                 self._finish()
@@ -274,28 +308,12 @@ class _Bench:
         if self.plan.device.type == "cuda":
             torch.cuda.synchronize(self.plan.device)
 
-    @property
-    def _cut_tower(self) -> bool:
-        return self._tower_factor > 1
 
-    @property
-    def _tower_factor(self) -> float:
-        tower = self.shape.tower
-        return tower.blocks / min(tower.blocks, self.plan.layers or tower.blocks) if tower else 1.0
-
-    def _whole(
-        self, times: Sequence[float], outside: Sequence[float] | None, factor: float | None = None
-    ) -> Spread:
-        factor = self.shape.layers / self.depth if factor is None else factor
-        return Spread.of(times if outside is None else extrapolated(times, outside, factor))
-
-
-def extrapolated(times: Sequence[float], outside: Sequence[float], factor: float) -> list[float]:
-    """Times of `factor` times as many layers: what is `outside` of them (its median) comes only once."""
-    if factor == 1:
-        return list(times)
-    fixed = Spread.of(outside).median
-    return [fixed + max(0.0, taken - fixed) * factor for taken in times]
+def extrapolated(
+    layers: Sequence[float], outside: Sequence[float], factor: float, heads: int = 1
+) -> list[float]:
+    """Times of `factor` times as many layers, with so many times what is `outside` them, each pair of one round."""
+    return [inside * factor + more * heads for inside, more in zip(layers, outside, strict=True)]
 
 
 def _middle_exit(model: HfModel, depth: int) -> Exits:
@@ -315,11 +333,11 @@ def _frame(size: tuple[int, int]) -> bytes:
 
 
 @contextmanager
-def _without_blocks(tower: Any) -> Iterator[None]:
-    """Take a vision tower's blocks away for a while."""
-    blocks = tower.blocks
-    tower.blocks = blocks[:0]
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Another value of an attribute for a while."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        tower.blocks = blocks
+        setattr(owner, name, before)

@@ -17,6 +17,9 @@ from spec_decode_ros.errors import SpecDecodeError
 JPEG_BYTES_PER_PIXEL = 0.2
 """Of a camera frame at quality 85, about."""
 
+NOT_A_LINE = 0.15
+"""From which relative error on a profile warns of its own step_ms and per_token_ms."""
+
 
 @dataclass(frozen=True)
 class Assumed:
@@ -90,6 +93,12 @@ def profile_text(document: dict[str, Any], sides: Sequence[SideTimes], assumed: 
         notes.append("The draft model was timed on the same device as the target; a robot has a slower one.")
     else:
         notes.append("draft_ms was given on the command line.")
+    off = sides[-1].line().off
+    if off > NOT_A_LINE:
+        notes.append(
+            f"CAUTION: the target's passes are not on a line, which is off by up to {off:.0%}: see them below before "
+            "comparing methods that verify several tokens with the cloud alone."
+        )
     if any(side.extrapolated for side in sides):
         notes.append(
             "EXTRAPOLATED: a part of the layers was measured and multiplied, final norm, output head and the choice of the "
@@ -108,7 +117,7 @@ def described(side: SideTimes) -> list[str]:
         f"{_what(side)}, {side.parameters / 1e6:,.1f} million parameters, prompt of {side.prompt_tokens} tokens",
         f"  prepare {_shown(side.prepare)}, prefill {_shown(side.prefill)}",
         "  pass over " + ", ".join(f"{width}: {_shown(spread)}" for width, spread in side.passes.items()),
-        f"  as a line: {line.step_ms:.3g} + {line.per_token_ms:.3g} for each further token, off by {line.off:.0%} at most",
+        f"  as a line: {_ms(line.step_ms)} + {_ms(line.per_token_ms)} for each further token, off by {line.off:.0%} at most",
         *(
             f"  pass over {EXIT_WIDTH} with an early exit in the middle, run {way}: {_shown(exit.passing)}, known after "
             f"{_shown(exit.told)}"
@@ -145,7 +154,11 @@ def _what(side: SideTimes) -> str:
 
 
 def _shown(spread: Spread) -> str:
-    return f"{spread.median:.3g} ({spread.low:.3g}–{spread.high:.3g})"
+    return f"{_ms(spread.median)} ({_ms(spread.low)}–{_ms(spread.high)})"
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _rounded(value: float) -> float:

@@ -99,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"on {on}; random weights; medians (quartiles) in ms", markup=False)
         sides = []
         for shape, exits in ((draft_shape, False), (target_shape, True)):
-            sides.append(measure(shape, plan, exits))
+            with console.status(f"timing {shape.name}"):
+                sides.append(measure(shape, plan, exits))
             for line in described(sides[-1]):
                 console.print(line, markup=False)
     draft, target = sides

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from spec_decode_ros import cli
+from spec_decode_ros.bench import measure as measuring
 from spec_decode_ros.bench import random_model
+from spec_decode_ros.bench.comparison import Spread
 from spec_decode_ros.bench.measure import WIDTHS, Line, Plan, SideTimes, extrapolated, measure
-from spec_decode_ros.bench.measured_profile import Assumed
+from spec_decode_ros.bench.measured_profile import Assumed, profile_text
 from spec_decode_ros.bench.profiles import load_profile
 from spec_decode_ros.bench.random_model import make_model, parameter_count
 from spec_decode_ros.bench.shapes import SHAPES, Shape
@@ -96,16 +98,61 @@ def test_half_precision_takes_the_way_that_a_gpu_takes(monkeypatch: pytest.Monke
 
 
 def test_what_is_outside_the_layers_is_not_multiplied() -> None:
-    assert extrapolated([5.0, 7.0, 2.0], [3.0, 3.0, 90.0], 14) == [3 + 2 * 14, 3 + 4 * 14, 3]
-    assert extrapolated([5.0], [3.0], 1) == [5.0]
+    assert extrapolated([2.0, 4.0], [3.0, 5.0], 14) == [2 * 14 + 3, 4 * 14 + 5]
+    assert extrapolated([2.0], [3.0], 14, heads=2) == [2 * 14 + 2 * 3]
 
 
-def test_a_line_through_passes_never_falls() -> None:
+def test_where_layers_are_left_out_the_head_is_timed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the clock counting layers and rows of the output head, the extrapolated time is that of the whole model."""
+    shape, clock = SHAPES["tiny-llama"], [0.0]
+    made = random_model.make_model
+
+    def counting(*given):  # type: ignore[no-untyped-def]
+        model = made(*given)
+        depth, head, run = len(model.model.model.layers), model.head, SmallDecoder.run
+
+        def counted_run(self, embeddings, *more, **also):  # type: ignore[no-untyped-def]
+            clock[0] += depth * embeddings.shape[1] / 1e3
+            return run(self, embeddings, *more, **also)
+
+        def counted_head(hidden):  # type: ignore[no-untyped-def]
+            clock[0] += 10 * len(hidden) / 1e3
+            return head(hidden)
+
+        model.head = counted_head
+        monkeypatch.setattr(type(model.decoder), "run", counted_run)
+        return model
+
+    monkeypatch.setattr(measuring, "make_model", counting)
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: clock[0])
+    honest = SmallDecoder.run
+    for layers in (None, 2):
+        monkeypatch.setattr(SmallDecoder, "run", honest)
+        times = measure(shape, Plan(CPU, torch.float32, prompt_tokens=30, layers=layers, repeats=2))
+        assert times.extrapolated == (layers is not None)
+        assert times.prefill.median == pytest.approx(4 * 30 + 10)
+        for width, spread in times.passes.items():
+            assert spread.median == pytest.approx((4 + 10) * width)
+        assert times.exits["in the pass"].passing.median == pytest.approx((4 + 20) * 4)
+
+
+def test_a_line_through_passes_is_exact_for_one_token_and_never_falls() -> None:
     line = Line.through({1: 10.0, 2: 10.5, 16: 17.5})
     assert (line.step_ms, line.per_token_ms, line.off) == pytest.approx((10.0, 0.5, 0.0), abs=1e-9)
-    flat = Line.through({1: 12.0, 16: 8.0})
-    assert flat.per_token_ms == 0 and 8 < flat.step_ms < 12
-    assert flat.off == pytest.approx(max(1 - flat.step_ms / 12, flat.step_ms / 8 - 1))
+    assert Line.through({1: 12.0, 16: 8.0}) == Line(12.0, 0.0, 0.5)
+    bent = Line.through({1: 10.0, 2: 30.0, 4: 30.0})
+    assert bent.step_ms == 10 and 0.3 < bent.off < 0.6
+
+
+def _side(passes: dict[int, float]) -> SideTimes:
+    taken = {width: Spread(time, time, time) for width, time in passes.items()}
+    return SideTimes(SHAPES["tiny-llama"], 180_000, 4, 9, taken[1], taken[1], taken, {})
+
+
+def test_a_profile_warns_where_passes_are_not_on_a_line() -> None:
+    straight, bent = _side({1: 10.0, 2: 10.5, 16: 17.5}), _side({1: 10.0, 2: 30.0, 4: 30.0})
+    assert "CAUTION" in profile_text({}, [straight, bent], Assumed())
+    assert "CAUTION" not in profile_text({}, [bent, straight], Assumed())
 
 
 def test_a_profile_can_be_simulated_and_says_what_was_not_measured(
