@@ -172,6 +172,7 @@ def conditions(cell: Cell, world: World) -> Conditions:
         cell.acceptance,
         world.per_token_ms,
         own_ms=draft_ms,
+        own_prefill_ms=cell.ratio * world.prefill_ms,
         foresight=world.exit_right,
         tokens=world.tokens,
         upload_ms=world.upload_ms,

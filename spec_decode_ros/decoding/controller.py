@@ -31,6 +31,17 @@ SHORTEST_WINDOW = 8
 MESSAGE_BYTES = 40
 """What a draft of a few tokens takes on the wire, with all that is around it."""
 
+_TIMES = (
+    "rtt_ms",
+    "draft_ms",
+    "step_ms",
+    "per_token_ms",
+    "own_ms",
+    "own_prefill_ms",
+    "tokens",
+    "upload_ms",
+)
+
 PATIENCE_MS = 10_000.0
 """How long a server waits for a draft where only its passes count."""
 
@@ -46,6 +57,7 @@ class Conditions:
         acceptance: share of the drafted tokens, looked at one by one, that the target confirms.
         per_token_ms: what one more drafted token adds to a pass.
         own_ms: a token of the server's own draft model; None where it has none.
+        own_prefill_ms: what that model needs before its first token of an action.
         tokens: length of an answer.
         upload_ms: what the frame takes to the cloud beyond the round-trip time.
         uplink_mbps: bandwidth to the cloud.
@@ -62,9 +74,10 @@ class Conditions:
     tokens: float = 16.0
     upload_ms: float = 0.0
     uplink_mbps: float = math.inf
+    own_prefill_ms: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rtt_ms", "draft_ms", "step_ms", "per_token_ms", "own_ms", "tokens", "upload_ms"):
+        for name in _TIMES:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise SpecDecodeError(f"{name} must be 0 or more, not {value}.")
@@ -99,10 +112,15 @@ def server_mode(now: Conditions) -> ServerMode:
     """Who continues after a rejected draft: the server's own draft model, or the edge with the server streaming on.
 
     The server, if drafting there pays at all; but not where making its draft takes longer than both a pass and a round
-    trip, since the edge's new draft is there before that, and was made while the server was at work.
+    trip, since the edge's new draft is there before that, and was made while the server was at work; nor where what is
+    left of an answer, half of it on average, is said token by token before the server's draft model has read the prompt.
     """
-    drafting_ms = own_length(now) * (now.own_ms or 0.0)
+    length = own_length(now)
+    drafting_ms = length * (now.own_ms or 0.0)
     if not drafting_ms or drafting_ms >= max(now.step_ms, now.rtt_ms):
+        return ServerMode.STREAM
+    left = now.tokens / 2
+    if now.own_prefill_ms + left * token_ms(now, length) >= left * now.step_ms:
         return ServerMode.STREAM
     return ServerMode.SELF_DRAFT
 
@@ -118,7 +136,7 @@ def window(now: Conditions) -> int:
 def chunk(now: Conditions, least: int) -> int:
     """After how many tokens to send a draft, so that messages leave no later than the next tokens are ready."""
     message_ms = MESSAGE_BYTES * 8 / 1000 / now.uplink_mbps
-    return max(least, min(math.ceil(message_ms / now.draft_ms) if now.draft_ms else least, WHOLE_ACTION))
+    return max(least, math.ceil(min(message_ms / now.draft_ms, WHOLE_ACTION)) if now.draft_ms else least)
 
 
 def branches_pay(now: Conditions, server: ServerMode) -> bool:

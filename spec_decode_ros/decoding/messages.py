@@ -260,7 +260,7 @@ class Welcome:
     """Answer to `Hello`. `eos` are the token ids that end an answer.
 
     `step_ms` is what a target pass takes, `per_token_ms` what each drafted token adds to it, `own_ms` a token of the
-    server's own drafts; 0 says nothing.
+    server's own drafts, `own_prefill_ms` what comes before the first of an action; 0 says nothing.
     """
 
     protocol: int
@@ -270,6 +270,7 @@ class Welcome:
     step_ms: float = 0.0
     own_ms: float = 0.0
     per_token_ms: float = 0.0
+    own_prefill_ms: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eos", _token_tuple(self.eos))

@@ -58,12 +58,14 @@ class OwnDrafter:
         length: how many tokens for one pass, given their acceptance; at least one is made.
         acceptance: what is assumed before anything was verified.
         token_ms: what one of them takes.
+        prefill_ms: what comes before the first one of an action.
         drafter: who makes them; None for the target itself, with its layers up to an early exit.
     """
 
     length: Callable[[float], int]
     acceptance: float = 0.8
     token_ms: float = 0.0
+    prefill_ms: float = 0.0
     drafter: Drafter | None = None
 
 
@@ -134,9 +136,11 @@ class VerifierServer:
         self._nodes = nodes
         self._eos = frozenset(verifier.eos_ids)
         self._sure = tuple(exit.threshold for exit in verifier.exits)
-        own_ms = own.token_ms if own else 0.0
+        own_ms, own_prefill_ms = (own.token_ms, own.prefill_ms) if own else (0.0, 0.0)
         eos = tuple(sorted(self._eos))
-        welcome = Welcome(PROTOCOL, pair, verifier.vocabulary, eos, pace.token_ms, own_ms, pace.per_token_ms)
+        welcome = Welcome(
+            PROTOCOL, pair, verifier.vocabulary, eos, pace.token_ms, own_ms, pace.per_token_ms, own_prefill_ms
+        )
         self._server = Server(welcome, self._on_message, self._on_gone, bind, limits, keys)
         self._expire_s = expire_s
         self._max_sessions = max_sessions

@@ -35,13 +35,16 @@ def own_drafter(
     """
     if config.colocated:
         drafter = load_drafter(config, device or config.target.device, threads)
-        own_ms, acceptance = warm_up(drafter).token_ms, _ACCEPTANCE
+        own_ms, _, prefill_ms = warm_up(drafter)
+        acceptance = _ACCEPTANCE
     elif verifier.self_drafting:
-        drafter = None
+        drafter, prefill_ms = None, 0.0
         own_ms, acceptance = verifier.self_drafting.share * pace.token_ms, verifier.self_drafting.agreement
     else:
         return None
     here = Conditions(0.0, own_ms, pace.token_ms, acceptance, pace.per_token_ms, own_ms)
     if not own_length(here):
         return None
-    return OwnDrafter(lambda now: own_length(replace(here, acceptance=now)), acceptance, own_ms, drafter)
+    return OwnDrafter(
+        lambda now: own_length(replace(here, acceptance=now)), acceptance, own_ms, prefill_ms, drafter
+    )

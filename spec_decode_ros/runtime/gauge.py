@@ -65,9 +65,10 @@ class Gauge:
         if rtt_ms is None or draft_ms is None or not step_ms:
             return None
         acceptance = known.pop("acceptance", _FIRST_GUESS)
+        if welcome:
+            known |= {"per_token_ms": welcome.per_token_ms, "own_prefill_ms": welcome.own_prefill_ms}
         own_ms = (welcome.own_ms if welcome else 0.0) or None
-        per_token_ms = welcome.per_token_ms if welcome else 0.0
-        return Conditions(rtt_ms, draft_ms, step_ms, acceptance, per_token_ms, own_ms, **known)
+        return Conditions(rtt_ms, draft_ms, step_ms, acceptance, own_ms=own_ms, **known)
 
     def _blend(self, name: str, value: float) -> None:
         old = self._averages.get(name, value)

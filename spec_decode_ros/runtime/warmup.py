@@ -30,10 +30,11 @@ def _frame() -> bytes:
 
 
 class Pace(NamedTuple):
-    """Milliseconds of one more token, and of each further one in the same pass, which only a target knows; 0: unknown."""
+    """Milliseconds of one more token, of each further one of a target's pass, and until a draft's first; 0: unknown."""
 
     token_ms: float = 0.0
     per_token_ms: float = 0.0
+    prefill_ms: float = 0.0
 
 
 UNKNOWN = Pace()
@@ -66,11 +67,12 @@ def _target_pace(model: Verifier, images: list[bytes]) -> Pace:
 
 
 def _draft_pace(model: Drafter, images: list[bytes]) -> Pace:
-    session = model.open(_PROMPT, images)
-    at = [time.perf_counter()]
-    at += [time.perf_counter() for _ in itertools.islice(session.draft((), Sampling()), _TOKENS)]
-    session.close()
-    single = [(after - before) * 1000.0 for before, after in itertools.pairwise(at)][
-        1:
-    ]  # the first has the prompt
-    return Pace(statistics.median(single) if single else 0.0)
+    times: list[float] = []
+    for _ in range(2):  # the second time it is warm
+        at = [time.perf_counter()]
+        session = model.open(_PROMPT, images)
+        at += [time.perf_counter() for _ in itertools.islice(session.draft((), Sampling()), _TOKENS)]
+        session.close()
+        times = [(after - before) * 1000.0 for before, after in itertools.pairwise(at)]
+    single = times[1:]  # the first has the prompt
+    return Pace(statistics.median(single) if single else 0.0, prefill_ms=times[0] if times else 0.0)

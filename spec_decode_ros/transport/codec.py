@@ -59,6 +59,7 @@ _NUMBER_BOUNDS: dict[str, tuple[float, float]] = {
     "busy_ms": (0.0, 1e9),
     "step_ms": (0.0, 1e9),
     "per_token_ms": (0.0, 1e9),
+    "own_prefill_ms": (0.0, 1e9),
     "own_ms": (0.0, 1e9),
 }
 """Bounds of numeric fields by name; every other one is a count."""

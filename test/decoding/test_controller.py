@@ -71,6 +71,15 @@ def test_the_farther_the_edge_the_more_the_server_does_itself() -> None:
     assert server_mode(replace(HERE, rtt_ms=250.0, own_ms=None)) is ServerMode.STREAM
 
 
+def test_what_is_said_sooner_than_the_servers_draft_model_has_read_the_prompt_is_said_token_by_token() -> (
+    None
+):
+    far = replace(HERE, rtt_ms=250.0, tokens=10.0)
+    assert server_mode(far) is ServerMode.SELF_DRAFT
+    assert server_mode(replace(far, own_prefill_ms=200.0)) is ServerMode.STREAM
+    assert server_mode(replace(far, own_prefill_ms=200.0, tokens=100.0)) is ServerMode.SELF_DRAFT
+
+
 def test_objectives() -> None:
     auto = METHODS["auto"]
     fast = plan(auto, "latency", HERE)
