@@ -10,10 +10,10 @@ import gc
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,8 +38,6 @@ EXIT_WIDTH = 4
 
 ADAPTER_UNITS = 512
 """Most inner units of an exit's adapter, as in training."""
-
-Name = TypeVar("Name")
 
 _GREEDY = Sampling()
 _WARM_UPS = 3
@@ -180,18 +178,21 @@ class _Bench:
 
     def times(self, exits: bool) -> SideTimes:
         prepare = self._prepare_times()
-        prefill = self._measured({0: _Pass(self._prefill, 1)})[0]
+        prefill = self._measured({"prefill": _Pass(self._prefill, 1)})
         self._prefill()
-        passes = {width: _Pass(partial(self._verify, width), width) for width in WIDTHS}
+        with ExitStack() as open_ends:
+            ways = self._ways(open_ends) if exits else {}
+            widths = {f"{width}": _Pass(partial(self._verify, width), width) for width in WIDTHS}
+            found = self._measured({**widths, **ways})
         return SideTimes(
             shape=self.shape,
             parameters=parameter_count(self.shape),
             layers=self.depth,
             prompt_tokens=self.session.prompt_tokens,
             prepare=prepare,
-            prefill=prefill,
-            passes=self._measured(passes),
-            exits=self._exit_times() if exits else {},
+            prefill=prefill["prefill"][0],
+            passes={width: found[f"{width}"][0] for width in WIDTHS},
+            exits={way: ExitTimes(*found[way]) for way in ways},
         )
 
     # ---- what is timed ------------------------------------------------------------------------------------
@@ -216,10 +217,11 @@ class _Bench:
         tower = self.shape.tower
         measured = min(tower.blocks, self.plan.layers or tower.blocks) if tower else 0
         if not tower or measured == tower.blocks:
-            return Spread.of(self._in_turns({0: self._open})[0])
-        found = self._in_turns({0: self._open, 1: self._open_without_blocks})
-        blocks = [max(0.0, whole - outside) for whole, outside in zip(found[0], found[1], strict=True)]
-        return Spread.of(extrapolated(blocks, found[1], tower.blocks / measured))
+            return Spread.of(self._in_turns({"": self._open})[""][0])
+        found = self._in_turns({"all": self._open, "outside": self._open_without_blocks})
+        (whole, _), (outside, _) = found["all"], found["outside"]
+        blocks = [max(0.0, taken - more) for taken, more in zip(whole, outside, strict=True)]
+        return Spread.of(extrapolated(blocks, outside, tower.blocks / measured))
 
     def _open_without_blocks(self) -> object:
         with _replaced(self.model.model.model.visual, "blocks", nn.ModuleList()):
@@ -227,32 +229,16 @@ class _Bench:
 
     # ---- early exits --------------------------------------------------------------------------------------
 
-    def _exit_times(self) -> dict[str, ExitTimes]:
-        # Beside the pass an exit's own output head is hidden by the pass.
-        ways: dict[str, tuple[Callable[[], float], int]] = {"in the pass": (self._exit_in_the_pass, 2)}
-        streamed = None
+    def _ways(self, open_ends: ExitStack) -> dict[str, _Pass]:
+        """Passes with an early exit, by how it is run."""
+        ways = {"in the pass": _Pass(self._exit_in_the_pass, EXIT_WIDTH, heads=2)}
         if self.plan.device.type == "cuda":
             streamed = StreamedExit(self.exits, self.exits.layers[0], self.plan.device)
+            open_ends.callback(streamed.close)
             answer = Answer(self.model, self.model.prepare(self.prompt, self.images))
-            ways["beside the pass"] = (partial(self._exit_beside, answer, streamed), 1)
-        told: dict[str, list[float]] = {way: [] for way in ways}
-
-        def run(way: str) -> None:
-            start = time.perf_counter()
-            told[way].append((ways[way][0]() - start) * 1e3)
-
-        try:
-            passing = self._measured(
-                {way: _Pass(partial(run, way), EXIT_WIDTH, heads) for way, (_, heads) in ways.items()}
-            )
-        finally:
-            if streamed:
-                streamed.close()
-        head = self._in_turns({0: partial(self._outside, EXIT_WIDTH)})[0]
-        return {way: ExitTimes(passing[way], self._known(told[way][_WARM_UPS:], head)) for way in ways}
-
-    def _known(self, told: Sequence[float], head: Sequence[float]) -> Spread:
-        return Spread.of(told if self.factor == 1 else extrapolated(told, head, self.factor))
+            # An exit's own output head is hidden by the pass.
+            ways["beside the pass"] = _Pass(partial(self._exit_beside, answer, streamed), EXIT_WIDTH)
+        return ways
 
     def _exit_in_the_pass(self) -> float:
         """As the verifier does it: the pass goes on when the exit has been read. When that was."""
@@ -269,39 +255,50 @@ class _Bench:
 
     # ---- how it is timed ----------------------------------------------------------------------------------
 
-    def _measured(self, passes: Mapping[Name, _Pass]) -> dict[Name, Spread]:
-        """Milliseconds of passes of the whole model, in turns.
+    def _measured(self, passes: Mapping[str, _Pass]) -> dict[str, tuple[Spread, ...]]:
+        """Milliseconds of passes of the whole model, in turns; and until an exit was known, where there is one.
 
         Where layers are left out, the passes are made without their output heads, multiplied, and the heads added.
         """
         if self.factor == 1:
-            found = self._in_turns({name: each.run for name, each in passes.items()})
-            return {name: Spread.of(times) for name, times in found.items()}
-        calls: dict[tuple[Name, bool], Callable[[], object]] = {}
+            whole = self._in_turns({name: each.run for name, each in passes.items()})
+            return {name: tuple(map(Spread.of, filter(None, times))) for name, times in whole.items()}
+        calls: dict[str, Callable[[], object]] = {}
         for name, each in passes.items():
-            calls[name, True] = partial(self._without_head, each.run)
-            calls[name, False] = partial(self._outside, each.width)
-        times = self._in_turns(calls)
-        return {
-            name: Spread.of(extrapolated(times[name, True], times[name, False], self.factor, each.heads))
-            for name, each in passes.items()
-        }
+            calls[name] = partial(self._without_head, each.run)
+            calls[f"head of {name}"] = partial(self._outside, each.width)
+        part = self._in_turns(calls)
+        found: dict[str, tuple[Spread, ...]] = {}
+        for name, each in passes.items():
+            (taken, known), (head, _) = part[name], part[f"head of {name}"]
+            found[name] = (Spread.of(extrapolated(taken, head, self.factor, each.heads)),)
+            if known:
+                found[name] += (Spread.of(extrapolated(known, head, self.factor)),)
+        return found
 
     def _without_head(self, run: Callable[[], object]) -> object:
         with _replaced(self.model, "head", lambda hidden: hidden[:, :1]):
             return run()
 
-    def _in_turns(self, calls: Mapping[Name, Callable[[], object]]) -> dict[Name, list[float]]:
-        """Milliseconds of each call, one after the other in every round, after some rounds to warm up."""
-        found: dict[Name, list[float]] = {name: [] for name in calls}
+    def _in_turns(
+        self, calls: Mapping[str, Callable[[], object]]
+    ) -> dict[str, tuple[list[float], list[float]]]:
+        """Milliseconds of each call, one after the other in every round, after some rounds to warm up.
+
+        And, of calls that return a moment, the milliseconds until then.
+        """
+        found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in calls}
         for turn in range(_WARM_UPS + self.plan.repeats):
             for name, call in calls.items():
                 self._finish()
                 start = time.perf_counter()
-                call()
+                moment = call()
                 self._finish()
                 if turn >= _WARM_UPS:
-                    found[name].append((time.perf_counter() - start) * 1e3)
+                    taken, known = found[name]
+                    taken.append((time.perf_counter() - start) * 1e3)
+                    if isinstance(moment, float):
+                        known.append((moment - start) * 1e3)
         return found
 
     def _finish(self) -> None:
