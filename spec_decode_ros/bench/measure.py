@@ -215,7 +215,7 @@ class _Bench:
 
     def _prepare_times(self) -> Spread:
         tower = self.shape.tower
-        measured = min(tower.blocks, self.plan.layers or tower.blocks) if tower else 0
+        _, measured = self.shape.depths(self.plan.layers)
         if not tower or measured == tower.blocks:
             return Spread.of(self._in_turns({"": self._open})[""][0])
         found = self._in_turns({"all": self._open, "outside": self._open_without_blocks})

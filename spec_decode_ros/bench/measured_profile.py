@@ -101,8 +101,8 @@ def profile_text(document: dict[str, Any], sides: Sequence[SideTimes], assumed: 
         )
     if any(side.extrapolated for side in sides):
         notes.append(
-            "EXTRAPOLATED: a part of the layers was measured and multiplied, final norm, output head and the choice of the "
-            "token being added once."
+            "EXTRAPOLATED: a part of the layers, and of the vision tower's blocks, was measured and multiplied; final norm, "
+            "output head and the choice of the token were measured apart and added."
         )
     wrapped = [line for note in notes for line in textwrap.wrap(note, 110)]
     comments = [*wrapped, "Medians (quartiles) in ms:", *(f"  {line}" for line in measured)]

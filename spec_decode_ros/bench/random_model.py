@@ -75,7 +75,7 @@ def make_model(shape: Shape, device: torch.device, dtype: torch.dtype, layers: i
     Raises:
         SpecDecodeError: it does not fit into the memory that is free.
     """
-    _require_memory(shape, device, dtype, layers)
+    require_memory(shape, device, dtype, layers)
     model = _empty(shape, layers, device, dtype)
     _fill(model)
     quicken_vision(model)
@@ -94,7 +94,8 @@ def free_bytes(device: torch.device) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
-def _require_memory(shape: Shape, device: torch.device, dtype: torch.dtype, layers: int | None) -> None:
+def require_memory(shape: Shape, device: torch.device, dtype: torch.dtype, layers: int | None) -> None:
+    """Raise SpecDecodeError unless the model fits into the memory that is free."""
     needed = _SLACK * parameter_count(shape, layers) * dtype.itemsize
     free = free_bytes(device)
     if needed > free:

@@ -63,9 +63,18 @@ class Shape:
         if min(sizes) < 1 or self.heads % self.shared or (not self.head_width and self.width % self.heads):
             raise SpecDecodeError(f"the sizes of the shape {self.name} do not fit each other")
 
+    def depths(self, layers: int | None = None) -> tuple[int, int]:
+        """Decoder layers and vision blocks of this shape where at most so many layers are wanted of it."""
+        blocks = self.tower.blocks if self.tower else 0
+        return (
+            (self.layers, blocks)
+            if layers is None or layers >= self.layers
+            else (layers, min(layers, blocks))
+        )
+
     def config(self, layers: int | None = None) -> PreTrainedConfig:
-        """For transformers, cut to the first `layers` decoder layers, and as many vision blocks, where that is fewer."""
-        depth = min(self.layers, layers or self.layers)
+        """For transformers, cut to `depths`."""
+        depth, blocks = self.depths(layers)
         head_width = self.head_width or self.width // self.heads
         common: dict[str, Any] = {
             "hidden_size": self.width,
@@ -88,7 +97,7 @@ class Shape:
         half = head_width // 2  # frequencies, shared out to time, rows and columns as 2 : 3 : 3
         sections = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
         vision = {
-            "depth": min(self.tower.blocks, layers or self.tower.blocks),
+            "depth": blocks,
             "embed_dim": self.tower.width,
             "num_heads": self.tower.heads,
             "hidden_size": self.width,

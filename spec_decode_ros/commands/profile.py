@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         profile_text,
     )
     from spec_decode_ros.bench.profiles import load_profile
+    from spec_decode_ros.bench.random_model import require_memory
 
     plan = _plan(args)
     plain = Assumed()
@@ -94,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         draft_ms=args.draft_ms,
     )
     console = Console(stderr=args.json == "-", highlight=False, soft_wrap=True)
+    for shape in (draft_shape, target_shape):
+        require_memory(shape, plan.device, plan.dtype, plan.layers)
     with _threads(args.threads):
         on = _machine_in_words(plan)
         console.print(f"on {on}; random weights; medians (quartiles) in ms", markup=False)

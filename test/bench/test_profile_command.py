@@ -222,7 +222,8 @@ def test_what_does_not_fit_is_refused_before_any_memory_is_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(random_model, "free_bytes", lambda device: 20 * 10**9)
-    pair = ["--draft", "llama3-70b", "--target", "llama3-70b", "--device", "cpu"]
+    monkeypatch.setattr(measuring, "make_model", lambda *given: pytest.fail("a model was made"))
+    pair = ["--draft", "tiny-llama", "--target", "llama3-70b", "--device", "cpu"]
     assert cli.main(["profile", *pair, "--out", str(tmp_path / "p.yaml")]) == 2
     said = capsys.readouterr().err.strip()
     assert "llama3-70b needs 324.5 GB in float32 and 20.0 GB are free on cpu" in said
@@ -257,6 +258,12 @@ def test_wrong_arguments_are_one_sentence(
 def test_without_a_gpu_cuda_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["profile", "--draft", "llama-68m", "--target", "llama-68m", "--device", "cuda"]) == 2
     assert "no usable CUDA GPU" in capsys.readouterr().err
+
+
+def test_a_vision_tower_is_cut_only_with_its_decoder() -> None:
+    shape = SHAPES["qwen2-vl-2b"]
+    assert (shape.depths(), shape.depths(28), shape.depths(2)) == ((28, 32), (28, 32), (2, 2))
+    assert shape.config(28).vision_config.depth == 32 and shape.config(2).vision_config.depth == 2
 
 
 def test_sizes_that_do_not_fit_each_other_are_refused() -> None:
