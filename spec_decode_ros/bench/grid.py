@@ -37,7 +37,7 @@ class World:
 
     `runner_up_right` is the chance that a rejected token's runner-up is the target's; `nodes` is that of `CloudMachine`,
     where an edge sends branches.
-    `draft_upload_ms` is what a draft's message takes on the uplink by itself.
+    `draft_upload_ms` is what a message with drafts takes on the uplink by itself.
     """
 
     tokens: int = 16

@@ -80,7 +80,7 @@ class Link(Protocol):
 
 @dataclass
 class SteadyLink:
-    """Round-trip time, upload of a frame and of each draft; in order, nothing lost."""
+    """Round-trip time, upload of a frame and of each message with drafts; in order, nothing lost."""
 
     rtt: float = 0.0
     frame_upload: float = 0.0
@@ -90,7 +90,8 @@ class SteadyLink:
     def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
         if not upward:
             return [now + self.rtt / 2]
-        upload = {Open: self.frame_upload, Draft: self.draft_upload}.get(type(message), 0.0)
+        drafts = self.draft_upload
+        upload = {Open: self.frame_upload, Draft: drafts, Branches: drafts}.get(type(message), 0.0)
         self._up_free = max(now, self._up_free) + upload
         return [self._up_free + self.rtt / 2]
 

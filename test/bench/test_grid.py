@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from spec_decode_ros.bench.grid import Cell, compare, figures
+from spec_decode_ros.bench.virtual import SteadyLink
+from spec_decode_ros.decoding.messages import Branches, Close, Draft, Open
 from spec_decode_ros.decoding.methods import METHODS
 
 OTHERS = ("cloud", "colocated", "sync", "early_exit", "pipelined")
@@ -24,3 +26,12 @@ def test_auto_is_never_far_from_the_best_and_cost_takes_the_fewest_passes(
 def test_the_same_actions_every_time() -> None:
     cell = Cell(20.0, 0.7, 0.1)
     assert figures(METHODS["auto"], cell, actions=5) == figures(METHODS["auto"], cell, actions=5)
+
+
+def test_branches_take_as_long_to_upload_as_drafts() -> None:
+    link = SteadyLink(rtt=0.02, frame_upload=0.5, draft_upload=0.1)
+    assert link.arrivals(0.0, True, Open(1, "go")) == [pytest.approx(0.51)]
+    assert link.arrivals(0.0, True, Draft(1, 0, (3,))) == [pytest.approx(0.61)]
+    assert link.arrivals(0.0, True, Branches(1, 0, (3,), (0,))) == [pytest.approx(0.71)]
+    assert link.arrivals(0.0, True, Close(1)) == [pytest.approx(0.71)]
+    assert link.arrivals(0.0, False, Close(1)) == [pytest.approx(0.01)]
