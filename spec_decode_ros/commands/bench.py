@@ -176,5 +176,11 @@ def _document(
 def _command(arguments: Sequence[str]) -> str:
     """What was typed, without the files that it wrote."""
     words = iter(arguments)
-    kept = [word for word in words if not (word in _FILES and next(words, None))]
+    kept = []
+    for word in words:
+        option, given, _ = word.partition("=")
+        if option not in _FILES:
+            kept.append(word)
+        elif not given:
+            next(words, None)
     return shlex.join(["spec-decode", *kept])

@@ -32,6 +32,9 @@ def run(args: argparse.Namespace) -> int:
         raise SpecDecodeError(
             f"these files are no bench documents (no {error}): write them with `bench --json`"
         ) from error
-    args.out.write_text(text, encoding="utf-8")
+    try:
+        args.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecDecodeError(f"cannot write {args.out}: {error.strerror or error}") from error
     print(args.out)
     return 0

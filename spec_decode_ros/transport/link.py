@@ -16,6 +16,7 @@ import bisect
 import csv
 import heapq
 import itertools
+import math
 import random
 import select
 import socket
@@ -106,6 +107,8 @@ def load_trace(path: str, profile: LinkProfile) -> LinkTrace:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         starts = tuple(float(row["t_s"]) for row in rows)
+        if not all(map(math.isfinite, starts)):
+            raise ValueError("a time is not finite")
         kept: list[dict[str, Any]] = [
             {name: float(row[name]) for name in _TRACED if name in row} for row in rows
         ]

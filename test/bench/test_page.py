@@ -68,6 +68,7 @@ def test_the_page_says_who_won_and_who_lost(tmp_path: Path) -> None:
     file.write_text(json.dumps(made))
     assert cli.main(["report", str(file), "--out", str(out)]) == 0
     assert out.read_text() == text
+    assert cli.main(["report", str(file), "--out", str(tmp_path / "nowhere" / "PAGE.md")]) == 2
     from spec_decode_ros.viz.methods import draw_methods
 
     with Image.open(draw_methods(made, tmp_path / "made" / "methods.png")) as image:
@@ -89,3 +90,4 @@ def test_other_files_are_refused_in_one_sentence(
 def test_the_command_is_told_without_the_files_that_it_wrote() -> None:
     typed = ["bench", "--rtt-ms", "20", "60", "--json", "/a/b.json", "--plot", "p.png", "--seed", "3"]
     assert _command(typed) == "spec-decode bench --rtt-ms 20 60 --seed 3"
+    assert _command(["bench", "--json=/a/b.json", "--pair=my.yaml"]) == "spec-decode bench --pair=my.yaml"

@@ -56,6 +56,7 @@ def test_messages_are_delayed_as_the_trace_says(tmp_path: Path) -> None:
         ("rtt_ms\n1\n2\n", "needs a column t_s"),
         ("t_s,rtt_ms\n0,1\n1,fast\n", "no trace of a link"),
         ("t_s,rtt_ms\n0,1\n1\n", "no trace of a link"),
+        ("t_s,rtt_ms\n0,1\nnan,1\n", "not finite"),
         ("t_s,loss\n0,0\n1,2\n", "below 1"),
     ],
 )
@@ -99,3 +100,5 @@ def test_the_networks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert all(name in said for name in NETWORKS)
     assert cli.main(["network", "moon"]) == 2
+    assert cli.main(["network", "lan", "--probe", "--count", "0"]) == 2
+    assert "at least one round trip" in capsys.readouterr().err
