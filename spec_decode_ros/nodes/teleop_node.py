@@ -2,7 +2,8 @@
 
 With a terminal on all of standard input, output and error it starts the interface of
 :mod:`spec_decode_ros.teleop`. Without one (a pipe, a script, launch) it reads lines: an empty line is the
-emergency stop, ``release`` lifts it, ``quit`` ends; everything else goes to the robot as it is.
+emergency stop, ``release`` lifts it, ``quit`` ends; a stop is said at once, everything else as soon as all who should
+hear it are found.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from spec_decode_ros.nodes.common import EVENTS, Parameter, Settings, run, steady_clock
+from spec_decode_ros.robots.reflex import is_emergency, is_stop
 
 PARAMETERS = (
     Parameter("command", "", "one command to send at the start; empty: none", fixed=True),
@@ -93,29 +95,26 @@ class TeleopNode(Node):
             self._waiting = [(command, time.monotonic() + self.settings["wait_s"])]
 
     def stop(self) -> None:
-        """Say stop now; commands that wait are dropped."""
+        """Say stop now, and once more to those who are found only later; commands that wait are dropped."""
         with self._lock:
             self._waiting.clear()
             self._publisher.publish(String(data=STOP))
+            if not (self._listeners and self._settled(time.monotonic())):
+                self.say(STOP)
 
     def emergency_stop(self) -> None:
         """Stop, and ask the motion node to latch it. Without an answer within a second it may be asked again."""
         # Said as well, so that after a release the robot waits for a command instead of going on with the old one.
         self.stop()
-        self._latch()
-
-    def _latch(self) -> bool:
-        """Whether there is somebody to ask."""
         with self._lock:
             now = time.monotonic()
             if now - self._asked_at < _SERVICE_S:
-                return True
+                return
             if self._stop.service_is_ready():
                 self._asked_at = now
                 self._stop.call_async(Trigger.Request()).add_done_callback(self._latched)
-                return True
+                return
         self._log(f"emergency stop: there is no {self._stop.srv_name}; is the motion node running?", True)
-        return False
 
     def release(self) -> None:
         """Ask the motion node to lift the emergency stop."""
@@ -124,9 +123,10 @@ class TeleopNode(Node):
     def act_on(self, line: str) -> None:
         """Act on one line as typed."""
         line = line.strip()
-        if not line:
-            if not self._latch():
-                self.stop()
+        if not line or is_emergency(line):
+            self.emergency_stop()
+        elif is_stop(line):
+            self.stop()
         elif line.lower() == "release":
             self.release()
         elif line.lower() == "quit":
@@ -195,6 +195,8 @@ class TeleopNode(Node):
                 continue
             chunk = os.read(descriptor, 4096)
             if not chunk:
+                if buffer:  # the last line of a pipe may lack its end, and may be a stop
+                    self.act_on(buffer.decode("utf-8", "replace"))
                 return
             *lines, buffer = (buffer + chunk).split(b"\n")
             for line in lines:

@@ -1,4 +1,4 @@
-"""The one command that the robot understands without any model: stop."""
+"""The one command that is understood without any model: stop."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ _STOPS = frozenset(
     for phrase in TEMPLATES["stop"]
     if "{" not in phrase
 )
+
+_EMERGENCIES = frozenset({"emergency stop", "emergency", "e-stop", "estop"})
+
+
+def is_emergency(line: str) -> bool:
+    """Whether an operator's line asks for the emergency stop, which latches."""
+    return line.lower() in _EMERGENCIES
 
 
 def is_stop(command: str) -> bool:

@@ -23,7 +23,7 @@ from textual.message import Message
 from textual.theme import Theme
 from textual.widgets import Static
 
-from spec_decode_ros.robots.reflex import is_stop
+from spec_decode_ros.robots.reflex import is_emergency, is_stop
 from spec_decode_ros.teleop import view
 from spec_decode_ros.teleop.command_line import CommandLine
 from spec_decode_ros.teleop.completion import completions, next_words
@@ -39,8 +39,6 @@ STOP_AGAIN_S = 0.3
 
 LOW, NARROW = 20, 70
 """Rows and columns below which the layout gives up its air."""
-
-EMERGENCY_WORDS = frozenset({"emergency stop", "emergency", "e-stop", "estop"})
 
 
 class News(Message):
@@ -211,12 +209,12 @@ class TeleopApp(App[int]):
     def on_input_submitted(self, message: CommandLine.Submitted) -> None:
         line = " ".join(message.value.split())
         self._line.clear()
-        if is_stop(line) and line.lower() not in EMERGENCY_WORDS:
+        if is_emergency(line):
+            self.action_emergency_stop()
+        elif is_stop(line):
             if line:
                 self._history.add(line)
             self.action_stop()
-        elif line.lower() in EMERGENCY_WORDS:
-            self.action_emergency_stop()
         elif line.lower() == "release":
             self._release()
         elif line.lower() in ("quit", "exit"):

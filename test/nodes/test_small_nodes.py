@@ -70,9 +70,13 @@ def test_the_operator_types_commands_and_stops(ros):
     teleop.wait_until_it_says("latched")
     type_line("release")
     teleop.wait_until_it_says("released")
-    type_line("quit")
-    assert teleop.wait() == 0
-    assert len(commands) == 1
+    type_line("Stop, please!")
+    wait_for(lambda: len(commands) == 3, "the stop")
+    teleop.popen.stdin.write(b"halt")
+    teleop.popen.stdin.close()
+    wait_for(lambda: len(commands) == 4, "the last line, which has no end")
+    assert [m.data for _, m in commands] == ["go to the red chair", "stop", "stop", "stop"]
+    assert teleop.interrupt() == 0
 
 
 def test_one_command_from_a_parameter(ros):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spec_decode_ros.robots.reflex import is_stop
+from spec_decode_ros.robots.reflex import is_emergency, is_stop
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,13 @@ def test_stopping(command):
 )
 def test_going(command):
     assert not is_stop(command)
+
+
+@pytest.mark.parametrize("line", ["emergency stop", "Emergency", "E-STOP", "estop"])
+def test_what_latches(line):
+    assert is_emergency(line)
+
+
+@pytest.mark.parametrize("line", ["", "stop", "emergency exit", "go to the emergency stop"])
+def test_what_does_not_latch(line):
+    assert not is_emergency(line)
