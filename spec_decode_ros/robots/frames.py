@@ -30,7 +30,7 @@ def to_jpeg(picture: bytes, max_width: int = 0, quality: int = 85, name: str = "
                 image.load()  # a truncated file fails here and not later in the model
                 return picture
             return _encode(image.convert("RGB"), max_width, quality)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SourceError(f"{name} is no readable picture ({error}); remove or replace it") from error
 
 

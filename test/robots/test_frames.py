@@ -35,7 +35,16 @@ def test_other_formats_become_jpeg():
     assert size(to_jpeg(picture("PNG"))) == (40, 20)
 
 
-@pytest.mark.parametrize("broken", [b"", b"\xff\xd8", b"no picture", picture()[:-100]])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"\xff\xd8",
+        b"no picture",
+        picture()[:-100],
+        picture("PNG").replace(b"\0\0\0\rIHDR", b"\0\0\0\x05IHDR"),
+    ],
+)
 def test_what_is_no_whole_picture_is_refused(broken):
     with pytest.raises(SourceError, match="no readable picture"):
         to_jpeg(broken)
