@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from spec_decode_ros.bench.virtual import Exit, SteadyLink, Times, VirtualAction
+from spec_decode_ros.decoding.acceptance import Share
 from spec_decode_ros.decoding.commands import Done
-from spec_decode_ros.decoding.controller import Conditions, own_length, plan
+from spec_decode_ros.decoding.controller import Conditions, own_length, plan, worth_verifying
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
 
@@ -127,8 +128,9 @@ def figures(
     """Decode many actions with one method in one cell."""
     world = world or World()
     ends, busy, counts = [], [], []
+    wild = Share(0.5)
     for seed in range(actions):
-        outcome = VirtualAction(
+        action = VirtualAction(
             method,
             Request(1, "", images=1, max_tokens=world.tokens + 8, resend_s=10.0),
             {END},
@@ -140,7 +142,11 @@ def figures(
             own=own,
             nodes=world.nodes if method.sends_branches else 0,  # no published method has trees
             runner_up=runner_up(world, seed),
-        ).run()
+            wild=worth_verifying(wild.value, world.step_ms, world.per_token_ms),
+        )
+        outcome = action.run()
+        if action.cloud is not None:
+            wild.observe(*action.cloud.wild_judged)
         assert isinstance(outcome.ending, Done)
         ends.append(outcome.at * 1e3)
         busy.append(outcome.cloud_busy * 1e3)

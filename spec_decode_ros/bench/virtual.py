@@ -142,6 +142,7 @@ class VirtualAction:
         sure: how confident an exit has to be.
         runner_up: the draft model's second choice after a text.
         nodes: how many tokens a pass may be over beside a draft; 0 for a target that takes no trees.
+        wild: how many tokens of drafts that were wrong before a pass may be over.
     """
 
     def __init__(
@@ -160,11 +161,12 @@ class VirtualAction:
         sure: float = 0.9,
         nodes: int = 0,
         runner_up: NextToken | None = None,
+        wild: int = 32,
     ) -> None:
         self.eos, self.target, self.drafter = eos, target, drafter
         self.link, self.times = link, times or Times()
         self.keeps_early_drafts = keeps_early_drafts
-        self.exits, self.own, self.sure, self.nodes = exits, own, sure, nodes
+        self.exits, self.own, self.sure, self.nodes, self.wild = exits, own, sure, nodes, wild
         self.runner_up = runner_up
         self.own_ready = False
         self.edge = EdgeMachine(method, request, eos)
@@ -259,9 +261,9 @@ class VirtualAction:
 
     def reach_cloud(self, message: Open | Draft | Branches | Close) -> None:
         if isinstance(message, Open) and self.cloud is None and not self.closed:
-            self.cloud = CloudMachine(self.eos, own=self.own, nodes=self.nodes)
+            self.cloud = CloudMachine(self.eos, own=self.own, nodes=self.nodes, wild=self.wild)
         if self.cloud is None and self.keeps_early_drafts and not isinstance(message, Close):
-            self.cloud = CloudMachine(self.eos, own=self.own, nodes=self.nodes)
+            self.cloud = CloudMachine(self.eos, own=self.own, nodes=self.nodes, wild=self.wild)
         if isinstance(message, Close):
             self.closed = True
         if self.cloud is None:

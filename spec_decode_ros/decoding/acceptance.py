@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from spec_decode_ros.decoding.messages import Fate
 
+_NEWEST = 0.1
+"""Weight of the newest action in a `Share`."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -61,6 +64,22 @@ def foreseen(
     """
     sure = next((i for i, value in enumerate(confidences) if not value >= least), len(choices))
     return until_end(choices[: min(sure, accepted_length(draft, choices) + 1)], eos)[:room]
+
+
+class Share:
+    """How large a share of some kind of tokens the target has accepted lately, a running average over actions.
+
+    Args:
+        first: what is assumed before any was looked at.
+    """
+
+    def __init__(self, first: float) -> None:
+        self.value = first
+
+    def observe(self, looked: int, accepted: int) -> None:
+        """One action more, in which so many tokens were looked at one by one, and accepted."""
+        if looked:
+            self.value += _NEWEST * (accepted / looked - self.value)
 
 
 def until_end(tokens: Sequence[int], eos: Collection[int]) -> tuple[int, ...]:

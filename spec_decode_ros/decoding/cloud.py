@@ -99,11 +99,14 @@ class CloudMachine:
         eos: tokens that end an answer.
         widest: no pass is over more draft tokens than that.
         own: how many tokens the server's own draft model drafts for a pass; 0 where it has none.
+        wild: how many tokens of drafts that were wrong before may stand in a pass, as a guess at what follows.
         nodes: where drafts disagree, so many tokens of the others may stand in a pass beside the best one, as a
             tree; 0 for a target that takes no trees.
     """
 
-    def __init__(self, eos: Collection[int], widest: int = 32, own: int = 0, nodes: int = 0) -> None:
+    def __init__(
+        self, eos: Collection[int], widest: int = 32, own: int = 0, nodes: int = 0, wild: int = 32
+    ) -> None:
         self.state = State.NEW
         self.sampling = Sampling()
         self._eos = frozenset(eos)
@@ -119,7 +122,11 @@ class CloudMachine:
         self._aside: list[Hint] = []  # these branches, one by one
         self.own_judged = (0, 0)
         """Of the tokens that the server drafted by itself: how many the target looked at one by one, and accepted."""
+        self.wild_judged = (0, 0)
+        """The same of tokens from drafts that were wrong before."""
         self._own_tried: tuple[int, ...] = ()
+        self._wild = wild
+        self._wild_from = 0  # where in the draft under the pass that runs such tokens begin
         self._running: tuple[int, ...] = ()  # the draft under the pass that runs
         self._tree = Tree()  # all that the pass is over: that draft, and others where they disagree with it
         self._guessed = Tree()  # what of it came from the edge
@@ -215,7 +222,7 @@ class CloudMachine:
         verdict, _ = judge_tree(self._tree, choices, self._eos, self._room())
         self._passes += 1
         self._busy_ms += busy_ms
-        self._judge_own(verdict.tokens)
+        self._judge_guesses(verdict.tokens)
         fates = fates_along(self._guessed, verdict.tokens)  # the server's own drafts are not counted
         self._drafted += self._guessed.height
         if self._guessed:
@@ -338,9 +345,11 @@ class CloudMachine:
 
     def _best_rest(self) -> tuple[int, ...]:
         """The most promising draft of what follows the committed tokens."""
-        rest = exact_rest(self._hints, self._committed) or exact_rest(self._aside, self._committed)
-        if self._guesses_wildly() and not (rest and rest == exact_rest(self._aside, self._committed)):
-            rest = best_rest(self._hints, self._committed)
+        rest = exact_rest(self._hints, self._committed)
+        if not rest and (rest := exact_rest(self._aside, self._committed)):
+            return until_end(rest, self._eos)
+        if self._guesses_wildly():
+            rest = best_rest(self._hints, self._committed)[: len(rest) + self._wild]
         return until_end(rest, self._eos)
 
     def _guesses_wildly(self) -> bool:
@@ -365,6 +374,8 @@ class CloudMachine:
         rest = self._best_rest()[:longest]
         self._running = rest or own[:longest]
         self._own_tried = () if rest else own[:longest]
+        exact = exact_rest(self._hints, self._committed) or exact_rest(self._aside, self._committed)
+        self._wild_from = len(exact)
         others = self._other_rests(longest) if self._running else []
         self._tree = merge([self._running, own[:longest], *others], len(self._running) + self._nodes)
         if self._tree.is_line:
@@ -372,10 +383,11 @@ class CloudMachine:
         tried = [branch[: len(self._tree.follow(branch))] for branch in (rest, *others)]
         self._guessed = merge(tried, len(self._tree))
 
-    def _judge_own(self, tokens: Sequence[int]) -> None:
-        looked, accepted = self.own_judged
-        agreed = accepted_length(self._own_tried, tokens)
-        self.own_judged = looked + min(agreed + 1, len(self._own_tried)), accepted + agreed
+    def _judge_guesses(self, tokens: Sequence[int]) -> None:
+        self.own_judged = _more(self.own_judged, self._own_tried, tokens)
+        start = self._wild_from
+        if not self._own_tried and tuple(tokens[:start]) == self._running[:start]:
+            self.wild_judged = _more(self.wild_judged, self._running[start:], tokens[start:])
 
     def _other_rests(self, longest: int) -> list[tuple[int, ...]]:
         if not self._nodes:
@@ -475,3 +487,9 @@ class CloudMachine:
             raise RuntimeError(
                 f"The cloud machine cannot take {event.name} while {self.state.name}."
             ) from None
+
+
+def _more(judged: tuple[int, int], guess: Sequence[int], tokens: Sequence[int]) -> tuple[int, int]:
+    """What was looked at and accepted, and a guess more; nothing after its first wrong token was looked at."""
+    agreed = accepted_length(guess, tokens)
+    return judged[0] + min(agreed + 1, len(guess), len(tokens)), judged[1] + agreed

@@ -125,12 +125,32 @@ def server_mode(now: Conditions) -> ServerMode:
     return ServerMode.SELF_DRAFT
 
 
+def worth_verifying(acceptance: float, step_ms: float, per_token_ms: float) -> int:
+    """How many draft tokens a pass should be over, each accepted with that chance.
+
+    One more costs `per_token_ms`, and spares a pass of `step_ms` if all up to it are right.
+    """
+    if not per_token_ms:
+        return WHOLE_ACTION
+    if per_token_ms >= step_ms:
+        return 0
+    return _power_down_to(acceptance, per_token_ms / step_ms)
+
+
+def _power_down_to(chance: float, least: float) -> int:
+    """The largest power of a chance that is at least so much; not above a whole action."""
+    if not 0 < chance < 1:
+        return WHOLE_ACTION if chance else 0
+    return int(min(math.log(least) / math.log(chance), WHOLE_ACTION))
+
+
 def window(now: Conditions) -> int:
-    """How many tokens the edge should draft ahead of the verdicts: as far as there is a chance that one is reached."""
-    if not 0 < now.acceptance < 1:
-        return WHOLE_ACTION if now.acceptance else SHORTEST_WINDOW
-    reached = math.log(WORTH_DRAFTING) / math.log(now.acceptance)
-    return round(min(max(reached, SHORTEST_WINDOW), WHOLE_ACTION))
+    """How many tokens the edge should draft ahead of the verdicts.
+
+    As far as there is a chance that one is reached, and as a pass over them is worth its time.
+    """
+    reached = max(_power_down_to(now.acceptance, WORTH_DRAFTING), SHORTEST_WINDOW)
+    return max(1, min(reached, worth_verifying(now.acceptance, now.step_ms, now.per_token_ms)))
 
 
 def chunk(now: Conditions, least: int) -> int:

@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from spec_decode_ros.decoding.acceptance import Share
 from spec_decode_ros.decoding.cloud import CloudMachine, State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
+from spec_decode_ros.decoding.controller import worth_verifying
 from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
@@ -46,8 +48,8 @@ _SWEEP_S = 1.0
 _JOIN_S = 30.0
 
 
-_NEWEST = 0.1
-"""Weight of the newest action in the acceptance of the server's own drafts."""
+_WILD_ACCEPTANCE = 0.5
+"""What is assumed of drafts that were wrong before, as guesses at what follows."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ class VerifierServer:
     ) -> None:
         self._verifier = verifier
         self._own = own
-        self._own_acceptance = own.acceptance if own else 0.0
+        self._pace = pace
+        self._own_share = Share(own.acceptance if own else 0.0)
+        self._wild_share = Share(_WILD_ACCEPTANCE)
         self._nodes = nodes
         self._eos = frozenset(verifier.eos_ids)
         self._sure = tuple(exit.threshold for exit in verifier.exits)
@@ -221,9 +225,10 @@ class VerifierServer:
             )
             self._server.send(client, Error(message.action_id, ErrorCode.BUSY, sentence))
             return None
-        own = max(1, self._own.length(self._own_acceptance)) if self._own else 0
+        own = max(1, self._own.length(self._own_share.value)) if self._own else 0
         nodes = self._nodes if self._verifier.can_verify_trees else 0
-        machine = CloudMachine(self._eos, own=own, nodes=nodes)
+        wild = worth_verifying(self._wild_share.value, self._pace.token_ms, self._pace.per_token_ms)
+        machine = CloudMachine(self._eos, own=own, nodes=nodes, wild=wild)
         session = _Session(client, message.action_id, machine, time.monotonic())
         self._sessions[key] = session
         return session
@@ -407,9 +412,8 @@ class VerifierServer:
             self._obey(session, session.machine.failed(sentence[:500]))
 
     def _free(self, session: _Session) -> None:
-        looked, accepted = session.machine.own_judged
-        if looked:
-            self._own_acceptance += _NEWEST * (accepted / looked - self._own_acceptance)
+        self._own_share.observe(*session.machine.own_judged)
+        self._wild_share.observe(*session.machine.wild_judged)
         models = [model for model in (session.model, session.own) if model is not None]
         session.model = session.own = None
         for model in models:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from spec_decode_ros.decoding.acceptance import (
     Hint,
+    Share,
     accepted_length,
     best_rest,
     exact_rest,
@@ -103,3 +104,14 @@ def test_exact_rests_are_among_the_best(hints, answer) -> None:
     assert bool(best) or not rest
     if rest:
         assert any(best[:1] == hint.rest(len(answer))[:1] for hint in hints if not hint.disagreements(answer))
+
+
+def test_a_share_follows_what_was_accepted_lately() -> None:
+    share = Share(0.5)
+    share.observe(0, 0)
+    assert share.value == 0.5
+    share.observe(4, 4)
+    assert share.value == pytest.approx(0.55)
+    for _ in range(60):
+        share.observe(10, 2)
+    assert share.value == pytest.approx(0.2, abs=0.01)

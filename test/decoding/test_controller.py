@@ -19,6 +19,7 @@ from spec_decode_ros.decoding.controller import (
     server_mode,
     token_ms,
     window,
+    worth_verifying,
 )
 from spec_decode_ros.decoding.messages import ServerMode
 from spec_decode_ros.decoding.methods import METHODS, WHOLE_ACTION
@@ -122,7 +123,16 @@ def test_the_edge_drafts_as_far_as_there_is_a_chance_that_it_is_used() -> None:
     windows = [window(replace(HERE, acceptance=a)) for a in (0.0, 0.3, 0.5, 0.8, 0.9, 0.97, 1.0)]
     assert windows == sorted(windows)
     assert (windows[0], windows[-1]) == (8, WHOLE_ACTION)
-    assert 0.8 ** window(HERE) == pytest.approx(0.01, rel=0.1)
+    assert 0.8 ** window(HERE) >= 0.01 > 0.8 ** (window(HERE) + 1)
+
+
+def test_a_token_more_is_verified_where_it_is_likelier_to_spare_a_pass_than_it_costs() -> None:
+    assert worth_verifying(0.8, 40.0, 0.0) == WHOLE_ACTION
+    assert worth_verifying(0.8, 40.0, 10.0) == 6  # 0.8 ** 6 > 10 / 40 > 0.8 ** 7
+    assert worth_verifying(0.8, 40.0, 50.0) == worth_verifying(0.0, 40.0, 1.0) == 0
+    assert worth_verifying(1.0, 40.0, 10.0) == WHOLE_ACTION
+    assert window(replace(HERE, per_token_ms=10.0)) == 6
+    assert window(replace(HERE, per_token_ms=50.0)) == 1
 
 
 def test_on_a_narrow_link_drafts_go_in_fewer_messages() -> None:

@@ -80,6 +80,7 @@ def actions(draw) -> dict:
         own=draw(st.sampled_from([0, 0, 1, 5])),
         runner_up=draw(st.sampled_from([None, toy_drafter(target, seed + 9, 0.5), target])),
         nodes=draw(st.sampled_from([0, 0, 3, 40])),
+        wild=draw(st.sampled_from([0, 1, 32])),
     )
 
 

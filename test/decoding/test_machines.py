@@ -469,3 +469,14 @@ def test_every_state_can_be_reached_and_left(module) -> None:
     reached = {state for moves in module.TRANSITIONS.values() for state in moves.values()}
     assert reached | {module.State.NEW} == set(module.State) == set(module.TRANSITIONS)
     assert [state for state, moves in module.TRANSITIONS.items() if not moves] == [list(module.State)[-1]]
+
+
+def test_a_refuted_draft_is_guessed_from_no_further_than_is_worth_it() -> None:
+    for wild, expected in ((0, ()), (1, (7,)), (32, (7, 8))):
+        machine = CloudMachine({EOS}, wild=wild)
+        machine.receive(Open(1, "p", draft=(5, 6, 7, 8)))
+        assert machine.prepared() == [RunPass((), (5, 6, 7, 8))]
+        *_, again = machine.pass_finished((5, 4, 9, 9, 9))
+        assert again == RunPass((5, 4), expected)
+        machine.pass_finished((7, 1, 1)[: len(expected) + 1])
+        assert machine.wild_judged == (min(2, len(expected)), min(1, len(expected)))
