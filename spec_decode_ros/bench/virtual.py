@@ -143,6 +143,7 @@ class VirtualAction:
         runner_up: the draft model's second choice after a text.
         nodes: how many tokens a pass may be over beside a draft; 0 for a target that takes no trees.
         wild: how many tokens of drafts that were wrong before a pass may be over.
+        crowded: other robots wait for the target all the time.
     """
 
     def __init__(
@@ -162,12 +163,14 @@ class VirtualAction:
         nodes: int = 0,
         runner_up: NextToken | None = None,
         wild: int = 32,
+        crowded: bool = False,
     ) -> None:
         self.eos, self.target, self.drafter = eos, target, drafter
         self.link, self.times = link, times or Times()
         self.keeps_early_drafts = keeps_early_drafts
         self.exits, self.own, self.sure, self.nodes, self.wild = exits, own, sure, nodes, wild
         self.runner_up = runner_up
+        self.crowded = crowded
         self.own_ready = False
         self.edge = EdgeMachine(method, request, eos)
         self.cloud: CloudMachine | None = None
@@ -260,10 +263,10 @@ class VirtualAction:
     # ---- the cloud -----------------------------------------------------------------------------------------
 
     def reach_cloud(self, message: Open | Draft | Branches | Close) -> None:
-        if isinstance(message, Open) and self.cloud is None and not self.closed:
+        opens = isinstance(message, Open) and not self.closed
+        if self.cloud is None and (opens or (self.keeps_early_drafts and not isinstance(message, Close))):
             self.cloud = CloudMachine(self.eos, own=self.own, nodes=self.nodes, wild=self.wild)
-        if self.cloud is None and self.keeps_early_drafts and not isinstance(message, Close):
-            self.cloud = CloudMachine(self.eos, own=self.own, nodes=self.nodes, wild=self.wild)
+            self.cloud.crowd(self.crowded)
         if isinstance(message, Close):
             self.closed = True
         if self.cloud is None:

@@ -91,6 +91,8 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 
 _HINTS_KEPT = 8
 
+_ENDLESS = 2**31 - 1
+
 
 class CloudMachine:
     """One action in the cloud.
@@ -111,6 +113,7 @@ class CloudMachine:
         self.sampling = Sampling()
         self._eos = frozenset(eos)
         self._widest = widest
+        self._context = _ENDLESS
         self._own = own
         self._nodes = nodes
         self._open: Open | None = None
@@ -175,9 +178,13 @@ class CloudMachine:
             return self._receive_branches(message)
         return self._receive_draft(message)
 
-    def prepared(self, busy_ms: float = 0.0) -> list[CloudCommand]:
-        """The prompt is ready for the target, which cost so much of the target's time."""
+    def prepared(self, busy_ms: float = 0.0, context: int = _ENDLESS) -> list[CloudCommand]:
+        """The prompt is ready for the target, which cost so much of the target's time.
+
+        `context` is how many tokens of answer and draft fit behind it.
+        """
         self._busy_ms += busy_ms
+        self._context = context
         self._move(Event.PREPARED)
         return [Finished()] if self.state is State.CLOSED else self._next_pass()
 
@@ -370,7 +377,7 @@ class CloudMachine:
     def _lay_out(self, own: tuple[int, ...] = ()) -> None:
         """Choose what the pass is over from the edge's hints and the server's `own` draft."""
         # The pass itself adds a token after the draft, so the draft may fill all room but one.
-        longest = min(self._widest, self._room() - 1)
+        longest = min(self._width(), self._room() - 1)
         rest = self._best_rest()[:longest]
         self._running = rest or own[:longest]
         self._own_tried = () if rest else own[:longest]
@@ -447,7 +454,11 @@ class CloudMachine:
         return RunPass(self.committed, self._trial.tokens)
 
     def _next_trial(self) -> Trial | None:
-        return self._separate.trial(self.committed, self._widest, self._room())
+        return self._separate.trial(self.committed, self._width(), self._room())
+
+    def _width(self) -> int:
+        """How many draft tokens fit into a pass."""
+        return max(0, min(self._widest, self._context - len(self._committed)))
 
     # ---- bookkeeping ---------------------------------------------------------------------------------------
 

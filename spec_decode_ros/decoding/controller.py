@@ -175,14 +175,14 @@ def sending_branches_pays(now: Conditions) -> bool:
     return 4 * MESSAGE_BYTES * 8 / 1000 / now.uplink_mbps < now.rtt_ms
 
 
-def plan(base: Method, objective: Objective, now: Conditions) -> Method:
+def plan(base: Method, objective: Objective, now: Conditions | None) -> Method:
     """How to decode the next action.
 
     Args:
         base: the method whose other choices are kept.
         objective: `latency` lets the server continue by itself; `cost` makes it only verify, with whole drafts, so that
             passes are fewest; `balanced` lets it continue only while no other robot waits.
-        now: what was measured.
+        now: what was measured; None before anything was.
     """
     if objective not in OBJECTIVES:
         raise SpecDecodeError(f"There is no objective {objective!r}; choose one of {', '.join(OBJECTIVES)}.")
@@ -196,6 +196,8 @@ def plan(base: Method, objective: Objective, now: Conditions) -> Method:
             branches=0,
             sends_branches=False,
         )
+    if now is None:
+        return replace(base, yields=objective == "balanced")
     # Where an exit and a draft differ, one of them is wrong: listen to the exit only if that is mostly the draft, and
     # if what is left of a pass after it is long enough to draft something.
     early = base.early and now.acceptance < now.foresight and now.step_ms >= WORTH_EXITS * now.draft_ms

@@ -106,6 +106,7 @@ class EdgeMachine:
         self._draft: list[int] = []
         self._sent = 0  # how much of the draft the cloud was told
         self._foreseen = 0  # how much of the draft an early exit has put there or not objected to
+        self._told: list[int] = []  # what an exit has said follows the committed tokens
         self._preempted = 0  # how many tokens were drafted after that
         # The drafting that is going on.
         self._run = 0
@@ -167,8 +168,8 @@ class EdgeMachine:
             self._resampler.drafted(len(self.answer), said)
         self._note(self.answer, runner_up)
         self._draft.append(token)
-        self._preempted += bool(self._foreseen)
-        self._count(drafted_on_edge=1, preempted=int(bool(self._foreseen)))
+        self._preempted += bool(self._told)
+        self._count(drafted_on_edge=1, preempted=int(bool(self._told)))
         self._budget = 0 if token in self._eos else self._budget - 1
         return [self._show(), *self._drafting_moved(), *self._draft_aside()]
 
@@ -220,7 +221,7 @@ class EdgeMachine:
     # ---- what the messages mean ----------------------------------------------------------------------------
 
     def _receive_committed(self, message: Committed) -> list[EdgeCommand]:
-        if not message.tokens and message.position < len(self._committed):
+        if not message.tokens and not message.done and message.position < len(self._committed):
             return [self._remind(message.position)]
         if message.done:
             self._end = min(message.position + len(message.tokens), self.request.max_tokens)
@@ -279,7 +280,7 @@ class EdgeMachine:
         self._news = True
         self._dry = False
         right = self._draft[: len(fresh)] == fresh
-        self._judge_foresight(len(fresh), right)
+        self._judge_foresight(fresh)
         drafting = self._drafting
         if right:
             del self._draft[: len(fresh)]
@@ -309,15 +310,19 @@ class EdgeMachine:
             self._preempted = 0
         # What the exit was not sure of counts as right as long as nothing speaks against it.
         self._foreseen = len(self._draft)
+        self._told = told
         return self._shown_and_drafted_on(drafting)
 
-    def _judge_foresight(self, fresh: int, right: bool) -> None:
+    def _judge_foresight(self, fresh: list[int]) -> None:
         """Count whether the verdict was as an early exit had said, and what the drafting after that was worth."""
-        if self._foreseen and (not right or fresh >= self._foreseen):
-            self._count(
-                foresights=1, foresights_right=int(right), preempted_used=self._preempted if right else 0
-            )
-            self._preempted = 0
+        agreed = accepted_length(self._told, fresh)
+        if not self._told or agreed == len(fresh) < len(self._told):
+            self._told = self._told[agreed:]  # right so far
+            return
+        hit = agreed == len(self._told)
+        used = hit and self._draft[: len(fresh)] == fresh
+        self._count(foresights=1, foresights_right=int(hit), preempted_used=self._preempted if used else 0)
+        self._told, self._preempted = [], 0
 
     def _shown_and_drafted_on(self, drafting: bool) -> list[EdgeCommand]:
         """Show the changed answer and draft on; `drafting` says whether a drafting went on before the change."""
@@ -333,9 +338,11 @@ class EdgeMachine:
         )
 
     def _receive_error(self, error: Error) -> list[EdgeCommand]:
-        if error.code == ErrorCode.UNKNOWN_ACTION:  # lost or forgotten; `tick` opens it again
+        if error.code == ErrorCode.UNKNOWN_ACTION:
+            forgotten = self.state is State.OPEN  # else its Open is lost or on its way, and `tick` repeats it
             self._move(Event.FORGOTTEN)
-            return []
+            self._interval = self.request.resend_s
+            return [self._open()] if forgotten else []
         if not (self.request.fallback and self.method.uses_draft_model):
             return self._fail(error.code, error.sentence)
         self._move(Event.GO_ALONE)
@@ -440,7 +447,7 @@ class EdgeMachine:
 
     def _has_nothing_to_propose(self) -> bool:
         """Whether the server waits for a draft that will not come."""
-        waits = self.method.server is ServerMode.VERIFY_ONLY
+        waits = self.method.server is ServerMode.VERIFY_ONLY or self.method.yields
         return waits and not self._draft and not self._budget
 
     def _ended(self) -> bool:

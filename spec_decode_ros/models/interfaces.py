@@ -86,6 +86,11 @@ class Drafter(TextCodec, Protocol):
 class VerifySession(Protocol):
     """One prompt with its images, prepared on the target model."""
 
+    @property
+    def answer_room(self) -> int:
+        """How many tokens of answer and draft fit into the context behind the prompt."""
+        ...
+
     def verify(
         self,
         committed: Sequence[int],

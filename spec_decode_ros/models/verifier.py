@@ -59,6 +59,10 @@ class HfVerifySession:
         """Length of the prompt in tokens, image included."""
         return len(self._answer.prompt.ids)
 
+    @property
+    def answer_room(self) -> int:
+        return self._answer.model.context - self.prompt_tokens
+
     def verify(
         self,
         committed: Sequence[int],

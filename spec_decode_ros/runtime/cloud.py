@@ -81,6 +81,7 @@ class _Session:
     images: tuple[bytes, ...] = ()
     model: VerifySession | None = None
     own: DraftSession | None = None
+    own_failed: bool = False
 
 
 @dataclass
@@ -317,15 +318,17 @@ class VerifierServer:
         self._latest = {client: latest for client, latest in self._latest.items() if client in clients}
 
     def _prepare(self, session: _Session) -> None:
-        def work() -> None:
+        def work() -> int:
             session.model = self._verifier.prepare(session.prompt, session.images)
+            return session.model.answer_room
 
-        self._at_work(session, work, lambda _, busy_ms: session.machine.prepared(busy_ms))
+        self._at_work(session, work, lambda room, busy_ms: session.machine.prepared(busy_ms, room))
 
     def _pass(self, session: _Session, own: int) -> None:
         def work() -> tuple[int, ...] | tuple[Distribution, ...]:
             assert session.model is not None
-            made = self._draft_here(session, self._own, own) if own and self._own else ()
+            drafts = own and self._own and not session.own_failed
+            made = self._draft_here(session, self._own, own) if drafts and self._own else ()
             with self._changed:
                 run = session.machine.pass_begins(made)  # with what came while it stood in line
             if session.machine.sampling.separate:
@@ -363,8 +366,8 @@ class VerifierServer:
                 session.own = own.drafter.open(session.prompt, session.images)
             return self._draft_until_heard(session, session.own, count)
         except Exception:
-            _log.exception("the server's own draft failed; the target goes on without it")
-            self._own = None
+            _log.exception("the server's own draft failed; the target finishes this action without it")
+            session.own_failed = True
             return ()
 
     def _draft_until_heard(self, session: _Session, model: DraftSession, count: int) -> list[int]:

@@ -33,6 +33,9 @@ OFFLINE = "offline"
 """`Error.code` with which an action is told that the verifier has been silent for too long to be waited for."""
 
 _OFFLINE_AFTER_S = 3.5
+_FIRST_UPLINK_MBPS = 1.0
+"""What is assumed of the uplink before a frame has crossed it."""
+
 _LEAST_RESEND_S = 0.5
 _LONGEST_WAIT_S = 0.5
 
@@ -185,9 +188,7 @@ class EdgeRuntime:
             sampling,
             self._max_tokens,
             tuple(last_tokens) if sampling.seed > self._newest_seed or not sampling.separate else (),
-            resend_s=max(_LEAST_RESEND_S, 4.0 * (self._client.rtt_ms or 0.0) / 1000.0)
-            if self._client
-            else 1.0,
+            resend_s=self._patience_s(sum(map(len, images))),
             deadline_s=self._deadline_s,
             fallback=self._fallback,
         )
@@ -208,12 +209,19 @@ class EdgeRuntime:
             self._action = None
             self._busy.release()
 
+    def _patience_s(self, image_bytes: int) -> float:
+        """Seconds of silence after which a message is sent again: twice what frame and answer should take, at least."""
+        rtt_ms = (self._client.rtt_ms if self._client else None) or 0.0
+        mbps = self._gauge.uplink_mbps or _FIRST_UPLINK_MBPS
+        return max(_LEAST_RESEND_S, (4.0 * rtt_ms + 2.0 * image_bytes * 8e-3 / mbps) / 1000.0)
+
     def plan(self) -> Method:
         """How the next action is decoded: the method, fitted to what was measured if it adapts."""
         if not self.method.adapts or self._client is None:
             return self.method
-        now = self._gauge.conditions(self._client.rtt_ms, self._client.welcome)
-        return self.method if now is None else plan(self.method, self.objective, now)
+        return plan(
+            self.method, self.objective, self._gauge.conditions(self._client.rtt_ms, self._client.welcome)
+        )
 
 
 class _Action:

@@ -60,7 +60,9 @@ class Gauge:
     def conditions(self, rtt_ms: float | None, welcome: Welcome | None) -> Conditions | None:
         """What is known now; None as long as too little is."""
         known = dict(self._averages)
-        step_ms = known.pop("step_ms", 0.0) or (welcome.step_ms if welcome else 0.0)
+        # What is measured here includes what a server drafts by itself in a pass, so its own word goes first.
+        measured_ms = known.pop("step_ms", 0.0)
+        step_ms = (welcome.step_ms if welcome else 0.0) or measured_ms
         draft_ms = known.pop("draft_ms", None)
         if rtt_ms is None or draft_ms is None or not step_ms:
             return None
@@ -69,6 +71,11 @@ class Gauge:
             known |= {"per_token_ms": welcome.per_token_ms, "own_prefill_ms": welcome.own_prefill_ms}
         own_ms = (welcome.own_ms if welcome else 0.0) or None
         return Conditions(rtt_ms, draft_ms, step_ms, acceptance, own_ms=own_ms, **known)
+
+    @property
+    def uplink_mbps(self) -> float | None:
+        """Bandwidth to the cloud, as far as it is known."""
+        return self._averages.get("uplink_mbps")
 
     def _blend(self, name: str, value: float) -> None:
         old = self._averages.get(name, value)

@@ -7,6 +7,7 @@ sent is dropped: the methods send again what matters, and nothing stale queues u
 
 from __future__ import annotations
 
+import collections
 import itertools
 import logging
 import threading
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 _HELLO_EVERY_S = 0.5
 _HELLO_AFTER_REFUSAL_S = 5.0
 _PING_EVERY_S = 1.0
+_PINGS_KEPT = 5
 _FIRST_PINGS = 3
 
 
@@ -80,7 +82,7 @@ class Client:
         self._last_hello = 0.0
         self._last_ping = 0.0
         self._pings = 0
-        self._rtt_s: float | None = None
+        self._round_trips_s: collections.deque[float] = collections.deque(maxlen=_PINGS_KEPT)
         self._last_arrival = 0.0
         self._action_id = 0
         self._lost_action = 0
@@ -147,7 +149,8 @@ class Client:
     @property
     def rtt_ms(self) -> float | None:
         """Smoothed round-trip time of the pings, or None before the first answer."""
-        return None if self._rtt_s is None else self._rtt_s * 1000.0
+        trips = list(self._round_trips_s)
+        return min(trips) * 1000.0 if trips else None
 
     @property
     def silence_s(self) -> float:
@@ -199,8 +202,8 @@ class Client:
             return
         self._last_arrival = now
         if isinstance(message, Pong):
-            sample = max(0.0, (time.perf_counter_ns() - message.stamp) / 1e9)
-            self._rtt_s = sample if self._rtt_s is None else 0.8 * self._rtt_s + 0.2 * sample
+            # The shortest of the last ones: the others stood behind a frame.
+            self._round_trips_s.append(max(0.0, (time.perf_counter_ns() - message.stamp) / 1e9))
         elif isinstance(message, Welcome):
             self._on_welcome(message, now)
         elif isinstance(message, Error) and message.code == HELLO_FIRST:

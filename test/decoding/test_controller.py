@@ -91,6 +91,9 @@ def test_objectives() -> None:
     assert cheap.server is ServerMode.VERIFY_ONLY
     assert cheap.chunk == cheap.window == WHOLE_ACTION
     assert cheap.patience_ms > 0
+    assert plan(auto, "cost", None) == cheap
+    assert plan(auto, "balanced", None) == replace(auto, yields=True)
+    assert plan(auto, "latency", None) == auto
     with pytest.raises(SpecDecodeError, match="latency, balanced, cost"):
         plan(auto, "speed", HERE)  # type: ignore[arg-type]
 

@@ -21,6 +21,7 @@ ANY_METHOD = [
     replace(METHODS["auto"], name="patient", patience_ms=30.0),
     replace(METHODS["pipelined"], name="foresighted pipeline", window=5, early=True, chunk=1),
     replace(METHODS["auto"], name="everything", early=True, server=ServerMode.SELF_DRAFT, yields=True),
+    replace(METHODS["auto"], name="balanced", yields=True),
     Method("narrow", "", ServerMode.STREAM, window=3, chunk=1, temporal=True, early=True),
 ]
 
@@ -81,6 +82,7 @@ def actions(draw) -> dict:
         runner_up=draw(st.sampled_from([None, toy_drafter(target, seed + 9, 0.5), target])),
         nodes=draw(st.sampled_from([0, 0, 3, 40])),
         wild=draw(st.sampled_from([0, 1, 32])),
+        crowded=draw(st.booleans()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -480,3 +481,57 @@ def test_a_refuted_draft_is_guessed_from_no_further_than_is_worth_it() -> None:
         assert again == RunPass((5, 4), expected)
         machine.pass_finished((7, 1, 1)[: len(expected) + 1])
         assert machine.wild_judged == (min(2, len(expected)), min(1, len(expected)))
+
+
+def test_a_pass_is_over_no_more_than_fits_into_the_context() -> None:
+    machine = CloudMachine({EOS})
+    machine.receive(Open(1, "p", draft=(5, 6, 7, 8)))
+    assert machine.prepared(context=3) == [RunPass((), (5, 6, 7))]
+    *_, again = machine.pass_finished((5, 4, 9, 9))
+    assert again == RunPass((5, 4), (7,))
+
+
+def test_an_edge_without_a_draft_asks_a_server_that_yields_to_others() -> None:
+    method = replace(METHODS["auto"], temporal=False, yields=True)
+    edge = EdgeMachine(method, Request(1, "p"), {EOS})
+    edge.start(0.0)
+    asked = edge.draft_ended(1)
+    assert asked == [Send(Draft(1, 0, (), final=True))]
+    cloud = CloudMachine({EOS})
+    cloud.receive(Open(1, "p", yields=True))
+    cloud.crowd(True)
+    cloud.prepared()
+    cloud.pass_finished((5,))
+    assert cloud.yielding
+    assert cloud.receive(Draft(1, 1, (), final=True)) == [RunPass((5,), ())]
+
+
+def test_foresight_is_judged_by_what_was_told_and_nothing_else() -> None:
+    edge = EdgeMachine(replace(METHODS["auto"], branches=0), Request(1, "p"), {EOS})
+    edge.start(0.0)
+    for token in (5, 6, 7):
+        edge.drafted(1, token)
+
+    def counts() -> tuple[int, int]:
+        return edge._counts.foresights, edge._counts.foresights_right
+
+    edge.receive(Early(1, 0, (5, 6), 0.99))
+    edge.receive(Committed(1, 0, (5,), (Fate.ACCEPTED,), passes=1))
+    assert counts() == (0, 0), "half of what was told has come"
+    edge.receive(Committed(1, 1, (6, 4), (Fate.ACCEPTED, Fate.CORRECTED), passes=2))
+    assert counts() == (1, 1), "no exit had said 7"
+    edge.receive(Committed(1, 3, (3,), (Fate.ADDED,), passes=3))
+    assert counts() == (1, 1)
+    edge.receive(Early(1, 4, (8,), 0.99))
+    edge.receive(Committed(1, 4, (9,), (Fate.ADDED,), passes=4))
+    assert counts() == (2, 1)
+
+
+def test_a_server_that_has_forgotten_is_told_at_once_and_once() -> None:
+    edge = EdgeMachine(METHODS["cloud"], Request(1, "p"), {EOS})
+    edge.start(0.0)
+    edge.receive(Opened(1))
+    unknown = Error(1, ErrorCode.UNKNOWN_ACTION, "unknown")
+    (again,) = edge.receive(unknown)
+    assert isinstance(again, Send) and isinstance(again.message, Open)
+    assert edge.receive(unknown) == []

@@ -112,6 +112,15 @@ def test_the_answer_is_the_targets_where_the_target_drafts_for_itself(method: st
     assert len(verifier.threads) == 1
 
 
+def test_an_own_draft_that_fails_once_is_tried_again_for_the_next_action() -> None:
+    verifier = ToyVerifier(0.0, lambda position: True)
+    with system("colocated", None, verifier, own_drafter=OwnDrafter(lambda _: 3)) as runtime:
+        runtime.act("falter", [FRAME])
+        tried = verifier.self_drafted
+        assert runtime.act("go to the box", [FRAME]).tokens == target_answer("go to the box", [FRAME])
+    assert verifier.self_drafted > tried
+
+
 def test_how_much_a_server_drafts_by_itself_follows_from_what_was_accepted() -> None:
     asked: list[float] = []
 

@@ -34,10 +34,14 @@ def test_acceptance_counts_judged_tokens_only_and_drifts() -> None:
     assert first.own_ms is None
     for _ in range(30):
         gauge.observe(("corrected",), Measured((2.0,), (20.0,)))
-    later = gauge.conditions(5.0, WELCOME)
+    later = gauge.conditions(5.0, Welcome(2, "toy", "words"))
     assert later is not None
     assert later.acceptance < 0.01
     assert later.step_ms == pytest.approx(20.0, rel=0.01)
+    told = gauge.conditions(5.0, WELCOME)
+    assert told is not None and told.step_ms == WELCOME.step_ms, (
+        "the server knows what a pass takes by itself"
+    )
     assert later.draft_ms == pytest.approx(2.0, rel=0.01)
 
 

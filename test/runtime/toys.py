@@ -93,6 +93,8 @@ class ToyVerifier(ToyText):
 
 
 class ToyVerifySession:
+    answer_room = 1000
+
     def __init__(self, model: ToyVerifier, prompt: str, images: Sequence[bytes]) -> None:
         self.model = model
         self.prompt = prompt
