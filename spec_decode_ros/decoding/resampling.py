@@ -15,7 +15,8 @@ from spec_decode_ros.errors import SpecDecodeError
 def separately(method: Method) -> Method:
     """The method as it is with separate rejection sampling: where an edge drafts, the server never races it.
 
-    Raises SpecDecodeError for a method in which only the server drafts.
+    Raises SpecDecodeError for a method in which only the server drafts, or in which the network would decide who says
+    which token.
     """
     if method.drafts_in_cloud_alone:
         raise SpecDecodeError(
@@ -24,6 +25,11 @@ def separately(method: Method) -> Method:
         )
     if not (method.server and method.window):
         return method
+    if not method.ahead and method.chunk < method.window:
+        raise SpecDecodeError(
+            f"The method {method.name!r} waits for a verdict and yet sends its draft in parts, so that time would tell "
+            "which part is judged; give it a chunk of its whole window, or use the gumbel sampler."
+        )
     return replace(
         method, server=ServerMode.VERIFY_ONLY, early=False, yields=False, branches=0, sends_branches=False
     )

@@ -47,7 +47,7 @@ ANY_METHOD = [
     METHODS["auto"],
     replace(METHODS["auto"], name="self drafting", server=ServerMode.SELF_DRAFT, yields=True),
     replace(METHODS["auto"], name="no guess", temporal=False, patience_ms=30.0),
-    Method("narrow", "", ServerMode.STREAM, window=3, chunk=1),
+    Method("narrow", "", ServerMode.STREAM, window=3, chunk=3),
     Method("narrow pipeline", "", ServerMode.VERIFY_ONLY, window=3, chunk=2, ahead=True),
 ]
 
@@ -299,7 +299,7 @@ def test_the_edge_settles_a_rejection_once_and_says_so_until_it_is_heard() -> No
 @pytest.mark.parametrize("sparse", [b"\xff", b"\x00" * 4, b"\x80" * 9])
 def test_a_rejection_that_cannot_be_read_ends_the_action_with_the_reason(sparse: bytes) -> None:
     request = Request(1, "p", sampling=SAMPLING, fallback=False)
-    edge = EdgeMachine(replace(METHODS["sync"], chunk=1), request, {EOS})
+    edge = EdgeMachine(replace(METHODS["sync"], window=1, chunk=1), request, {EOS})
     edge.start(0.0)
     edge.drafted(1, rejecting(2)[0])
     edge.receive(Opened(1))
@@ -312,6 +312,15 @@ def test_drafts_without_probabilities_are_not_judged() -> None:
     cloud.receive(Open(1, "p", sampling=SAMPLING, mode=ServerMode.VERIFY_ONLY))
     assert cloud.receive(Draft(1, 0, (2, 3))) == []
     assert cloud.prepared() == []
+
+
+def test_a_method_that_sends_parts_of_a_draft_and_waits_is_refused() -> None:
+    with pytest.raises(SpecDecodeError, match="'parts' waits for a verdict"):
+        EdgeMachine(
+            Method("parts", "", ServerMode.STREAM, window=3, chunk=1),
+            Request(1, "p", sampling=SAMPLING),
+            {EOS},
+        )
 
 
 def test_a_method_in_which_only_the_server_drafts_is_refused() -> None:

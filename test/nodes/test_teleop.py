@@ -136,6 +136,7 @@ def test_an_operator_talks_walks_stops_and_leaves(desk):
     terminal.type(F6)
     terminal.wait_for("release: released")
     wait_for(lambda: desk.guard() == "operator", "the release")
+    terminal.wait_for("STOPPED")
 
     for columns, rows in ((60, 15), (80, 24)):
         terminal.resize(columns, rows)

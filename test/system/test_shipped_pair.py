@@ -25,7 +25,7 @@ from spec_decode_ros.sim.stage import Stage
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.link import LinkProfile, link_process
 
-SCENES = int(os.environ.get("SPEC_DECODE_SCENES", "18"))
+SCENES = int(os.environ.get("SPEC_DECODE_SCENES", "9"))
 ROUND_TRIPS_MS = (0.0, 20.0, 60.0)
 FIRST_SEED = 7_000_000
 METHODS = ("cloud", "colocated", "sync", "early_exit", "pipelined", "auto")
