@@ -31,7 +31,7 @@ def test_shipped_pairs_can_be_read() -> None:
     assert all(pair.name == name for name, pair in pairs.items())
     assert pairs["tiny"].prompt == "trained"
     assert pairs["tiny"].target.dtype == "float32"
-    assert pairs["smollm2"].lookup == 3
+    assert pairs["smollm2"].lookup == 2
     assert pairs["qwen2-vl"].draft.quantization == "4bit"
     assert pairs["vicuna-llama2"].chat_template.startswith("{{ bos_token }}")
 
