@@ -87,7 +87,7 @@ class Go2Link:
         self._robot.move(vx, wz)
 
     def stop(self) -> None:
-        """Stop, and say so to the robot even if it stands."""
+        """Stop, say so to the robot even if it stands, and call off a posture that has not begun."""
         self._robot.stop()
 
     def posture(self, name: str) -> None:

@@ -176,6 +176,8 @@ class MotionNode(Node):
         if is_stop(message.data):
             self._guard.hold(OPERATOR, "told to stop, waiting for the next command")
             self._tick()
+            if self._go2:
+                self._go2.stop()
         else:
             self._guard.lift(OPERATOR, clock=clock_seconds(self))
             self._guard.lift(START, clock=0.0)  # no stop to let go of: frames from before the command will do
@@ -232,6 +234,8 @@ class MotionNode(Node):
             self._expiry.reset()
 
     def _send(self, vx: float, wz: float) -> None:
+        if self._go2:
+            self._go2.move(vx, wz)
         if self._settings["stamped"]:
             message = TwistStamped()
             message.header.stamp = self.get_clock().now().to_msg()
@@ -241,8 +245,6 @@ class MotionNode(Node):
             message = twist = Twist()
         twist.linear.x, twist.angular.z = vx, wz
         self._cmd_vel.publish(message)
-        if self._go2:
-            self._go2.move(vx, wz)
 
     def _health(self) -> Health:
         out = self._output
@@ -263,11 +265,13 @@ class MotionNode(Node):
     def close(self) -> None:
         """The last word is a stop, said more than once because nobody will be there to repeat it."""
         self._guard.emergency_stop("motion_node is shutting down")
-        for _ in range(3):
-            self._send(0.0, 0.0)
-            time.sleep(0.02)
-        if self._go2:
-            self._go2.close()
+        try:
+            for _ in range(3):
+                self._send(0.0, 0.0)
+                time.sleep(0.02)
+        finally:
+            if self._go2:
+                self._go2.close()
 
 
 def main(args: list[str] | None = None) -> NoReturn:

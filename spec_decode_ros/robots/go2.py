@@ -124,6 +124,7 @@ class Go2:
         self._next_try = 0.0
         self._damp_until = 0.0
         self._orders = 0  # counts postures and damps, so that an older one gives way
+        self._stops = 0  # counts stops, each of which calls off a posture that has not begun
         self._failures: dict[str, str] = {}
         self._posture: str | None = None
         self._posing = False
@@ -146,15 +147,20 @@ class Go2:
         with self._changed:
             self._told = time.monotonic()
             if not (math.isfinite(vx) and math.isfinite(wz)) or (vx == 0.0 and wz == 0.0):
-                if self._moving or self._wanted is not None:
+                # A stop under way is newer than all that was sent; beginning anew with every zero would never end
+                # where a confirmation takes longer than it takes for the next zero to come.
+                stopping = self._stop_unsent or self._stop_unconfirmed
+                if self._wanted is not None or (self._moving and not stopping):
                     self._want_stop()
             else:
                 self._wanted = (float(vx), float(wz))
                 self._changed.notify_all()
 
     def stop(self) -> None:
-        """Stop, and say so to the robot even if it stands already."""
+        """Stop, say so to the robot even if it stands already, and call off a posture that has not begun."""
         with self._changed:
+            self._posture = None
+            self._stops += 1
             self._want_stop()
 
     def _want_stop(self) -> None:
@@ -391,13 +397,15 @@ class Go2:
             sport.Move(0.0, 0.0, 0.0)
         self._note("StopMove", code)
         with self._changed:
-            if code == 0:
-                if not self._stop_unsent:
-                    self._stop_unconfirmed = self._stop_first = False
-                    self._moving = False
-                    self._brake.tell(STANDS)
+            if self._stop_unsent:
+                pass  # another one was asked for meanwhile, and goes out at once
+            elif code == 0:
+                self._stop_unconfirmed = self._stop_first = False
+                self._moving = False
+                self._brake.tell(STANDS)
             else:
-                self._next_try = time.monotonic() + (_RETRY_S if self._connected() else _RETRY_GONE_S)
+                patient = not (self._moving or self._connected())
+                self._next_try = time.monotonic() + (_RETRY_GONE_S if patient else _RETRY_S)
             self._changed.notify_all()
 
     def _send_damp(self, sport: Any) -> None:
@@ -426,11 +434,11 @@ class Go2:
                 posture = self._posture if self._connected() else None
                 if posture is not None:
                     self._posture, self._posing = None, True
-                order = self._orders
+                order, stops = self._orders, self._stops
             if switch and not self._closing:
                 self._switch_avoidance(avoid)
             if posture is not None:
-                self._take_posture(sport, posture, order)
+                self._take_posture(sport, posture, order, stops)
                 self._posing = False
         if self._avoid_is:
             avoid.SetTimeout(_STOP_CALL_S)
@@ -453,14 +461,14 @@ class Go2:
         if code != 0:
             self._wait(_RETRY_GONE_S)
 
-    def _take_posture(self, sport: Any, posture: str, order: int) -> None:
+    def _take_posture(self, sport: Any, posture: str, order: int, stops: int) -> None:
         def overruled() -> bool:
             return self._closing or self._orders != order
 
         for call in ("StandUp", "BalanceStand", "StandDown"):
             self._note(call, 0)
         self._wait_until(lambda: overruled() or not (self._stop_unsent or self._stop_unconfirmed), 1.0)
-        if overruled():
+        if overruled() or self._stops != stops:
             return
         if posture == SIT_DOWN:
             self._note("StandDown", sport.StandDown())

@@ -19,6 +19,7 @@ pytest.importorskip("cyclonedds", reason="Cyclone DDS is not installed: the Go2 
 pytest.importorskip("mujoco", reason="mujoco is not installed: the simulated Go2 needs it")
 
 from go2_robot import Robot, environment, free_dds_domain, wait_for
+from unitree_sdk2py.go2.sport.sport_client import SportClient
 
 from spec_decode_ros.robots.go2 import Go2, Go2Options
 from spec_decode_ros.robots.go2_channel import Go2Error, open_channel
@@ -108,7 +109,39 @@ def test_a_stop_is_not_lost_to_a_velocity_that_follows_at_once(go2: Go2, robot: 
     go2.move(0.3, 0.0)
     wait_for(lambda: "move" in robot.orders(began), "the velocity")
     orders = robot.orders(began)
-    assert "stop" in orders[: orders.index("move") + 1] or orders[0] == "stop"
+    assert "stop" in orders[: orders.index("move")]
+
+
+def test_zeros_that_come_faster_than_answers_do_not_begin_the_stop_anew(
+    go2: Go2, robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = SportClient.StopMove
+
+    def late(client: SportClient) -> int:
+        code = prompt(client)
+        time.sleep(0.1)
+        return code
+
+    monkeypatch.setattr(SportClient, "StopMove", late)
+    walk(go2, robot)
+
+    def confirmed() -> bool:
+        go2.move(0.0, 0.0)
+        return not go2.status().moving
+
+    wait_for(confirmed, "the confirmed stop, while zeros come", 10.0)
+
+
+def test_a_stop_calls_off_a_posture_that_has_not_begun(go2: Go2, robot: Robot) -> None:
+    began = time.monotonic()
+    go2.posture("stand up")
+    wait_for(lambda: robot.when("balance stand", began), "the end of the posture before")
+    asked = time.monotonic()
+    go2.posture("sit down")
+    go2.stop()
+    wait_for(lambda: not go2.status().stop_pending, "the stop")
+    time.sleep(0.5)
+    assert set(robot.orders(asked)) == {"stop"}
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
