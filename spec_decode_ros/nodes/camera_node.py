@@ -122,9 +122,12 @@ class CameraNode(Node):
                 if picture is not None:
                     age = Duration(seconds=time.monotonic() - picture.asked)
                     self._publish(picture.jpeg, (self.get_clock().now() - age).to_msg())
-            except SpecDecodeError as error:
-                self._health_now = self._health(ERROR, str(error))
-                self.get_logger().warning(str(error), throttle_duration_sec=10.0)
+            except Exception as error:
+                # Whatever it is, it is said and the camera is asked again: nobody would notice the end of this thread.
+                known = isinstance(error, SpecDecodeError)
+                problem = str(error) if known else f"the camera failed: {type(error).__name__}: {error}"
+                self._health_now = self._health(ERROR, problem)
+                self.get_logger().warning(problem, throttle_duration_sec=10.0)
                 wait_s = max(period_s, _RETRY_S)
             due = max(due + wait_s, time.monotonic())
             self._closing.wait(due - time.monotonic())

@@ -51,7 +51,7 @@ from spec_decode_ros.nodes.common import (
     seconds,
     steady_clock,
 )
-from spec_decode_ros.nodes.link_watch import ON_LINK_LOSS, LinkWatch
+from spec_decode_ros.nodes.link_watch import ON_LINK_LOSS, SILENCE_S, LinkWatch
 from spec_decode_ros.nodes.pilot import Decision, Pilot
 from spec_decode_ros.robots.camera_watch import CameraWatch
 from spec_decode_ros.robots.frames import to_jpeg
@@ -264,15 +264,17 @@ class DrafterNode(Node):
     def _awaits_verdict(self) -> bool:
         return self._method_uses_cloud and not (self._link.lost and self._drives_alone)
 
-    def _lose_link(self, reason: str) -> None:
-        """An action got no verdict: do what the operator wants in that case."""
+    def _lose_link(self, reason: str, command: int) -> None:
+        """An action of a command got no verdict: do what the operator wants in that case."""
         if self._link.no_verdict(time.perf_counter()):
             self.get_logger().warning(f"the link is lost: {reason}")
         if self._settings["on_link_loss"] == "stop":
             with self._changed:
-                # Whatever is under way belongs to a command that is no more.
-                self._command = None
-                self._command_count += 1
+                # A command that has come meanwhile is the next one, for which the robot waits.
+                if command == self._command_count:
+                    # Whatever is under way belongs to a command that is no more.
+                    self._command = None
+                    self._command_count += 1
 
     def _usable(self, frame: _Frame) -> bool:
         age = clock_seconds(self) - frame.stamp
@@ -309,22 +311,21 @@ class DrafterNode(Node):
                 bytes(frame.message.data), self._settings["max_frame_width"], name="the camera's frame"
             )
             decision = self._pilot.decide(jpeg, on_velocities, captured, self._say_progress)
+            if self._is_current(command):
+                self._carry_out(decision, stamp, last, command)
+                self._say(decision)
+                self._draw(jpeg, decision)
         except SpecDecodeError as error:
             self._give_up(stamp, str(error))
-            if awaits and isinstance(error, ActionFailed):
-                self._lose_link(str(error))
-            return
+            if awaits and isinstance(error, ActionFailed) and not self._closing:
+                self._lose_link(str(error), command)
         except Exception as error:
-            # Whatever a model or a driver raises, the robot stops, says so, and tries again with the next frame.
+            # Whatever a model, a font or a driver raises, the robot stops, says so, and tries again with the next
+            # frame: without this thread nobody would decide any more, and nobody would say so.
             self.get_logger().error(
                 f"deciding failed: {type(error).__name__}: {error}", throttle_duration_sec=5.0
             )
             self._give_up(stamp, f"deciding failed: {type(error).__name__}: {error}")
-            return
-        if self._is_current(command):
-            self._carry_out(decision, stamp, last, command)
-            self._say(decision)
-            self._draw(jpeg, decision)
 
     def _is_current(self, command: int) -> bool:
         return command == self._command_count and not self._closing and not self._camera.blind
@@ -447,7 +448,7 @@ class DrafterNode(Node):
             "cloud_passes": passes / len(counts) if counts else "",
         }
         if client is not None:
-            connected = client.ready and client.silence_s < 3.5
+            connected = client.ready and client.silence_s < SILENCE_S
             values |= {"endpoint": client.endpoint, "connected": connected}
             values["rtt_ms"] = "" if client.rtt_ms is None else client.rtt_ms
             if client.refusal:
@@ -464,10 +465,12 @@ class DrafterNode(Node):
         return Health(OK, "resting until the next command" if self._pilot.resting else "deciding", values)
 
     def close(self) -> None:
-        """End the deciding thread, then the runtimes and the connection."""
+        """End the action under way and the deciding thread, then the runtimes and the connection."""
         with self._changed:
             self._closing = True
             self._changed.notify()
+        for runtime in (self._runtime, self._alone):
+            runtime.cancel()
         self._thread.join(self._settings["deadline"] + 2.0)
         self._runtime.close()
         self._alone.close()
