@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from spec_decode_ros.demo.go2 import free_dds_domain
 from spec_decode_ros.demo.stack import Value, free_domain, ros_arguments, stay_on_this_machine
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.faults.account import Account
@@ -60,7 +60,7 @@ class Rig:
 
     def __init__(self, options: RigOptions, domain: int, operator: FaultOperator) -> None:
         self.operator = operator
-        dds_domain = random.SystemRandom().randint(120, 230)
+        dds_domain = free_dds_domain()
         there: dict[str, Value] = {"network_interface": INTERFACE, "dds_domain": dds_domain}
         self._out = options.out
         self._environment = {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}

@@ -19,7 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -195,7 +195,7 @@ def _text(value: object) -> str:
 # -- the main loop ------------------------------------------------------------------------------------------
 
 
-def run(make: Callable[[], Node], args: Sequence[str] | None = None, threads: int = 1) -> NoReturn:
+def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> NoReturn:
     """Run one node until SIGINT or SIGTERM, then end the process: with code 0, or 1 where it could not start.
 
     A node may have a method ``close()``, which is called once before the node is destroyed, and an attribute
@@ -221,7 +221,7 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None, threads: in
             args=list(sys.argv if args is None else args), signal_handler_options=SignalHandlerOptions.NO
         )
         node = make()
-        executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
+        executor = SingleThreadedExecutor()
         executor.add_node(node)
         if phase == "starting":
             phase = "running"

@@ -64,7 +64,6 @@ class SportService:
         self._avoid = False
         self._remote = False
         self._auto_recovery = True
-        self._speed_level = 0
         self._calls: dict[int, Callable[[Any], tuple[int, str]]] = {
             api.SPORT_API_ID_DAMP: lambda _: self._take("damp", "damp", DAMPING),
             api.SPORT_API_ID_BALANCESTAND: lambda _: self._balance("balance stand", BALANCE_STAND),
@@ -161,8 +160,7 @@ class SportService:
     def _set_speed_level(self, level: Any) -> tuple[int, str]:
         if level not in (-1, 0, 1):
             return _BAD_PARAMETER
-        self._speed_level = int(level)
-        return self._note("speed level", level=self._speed_level)
+        return self._note("speed level", level=int(level))
 
     def _set_auto_recovery(self, on: bool) -> tuple[int, str]:
         self._auto_recovery = on
