@@ -10,22 +10,15 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "models")]
 
 import tiny_checkpoints
+from questions import LENGTH, PROMPTS
 
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.training.asking import preamble
 from spec_decode_ros.training.teacher import Lesson, Task, Teacher
-
-PROMPTS = (
-    "go to the red chair",
-    "turn left 90 degrees",
-    "walk forward 2 metres",
-    "find the blue ball please",
-)
-LENGTH = 12
 
 
 @pytest.fixture(scope="session", autouse=True)
