@@ -8,6 +8,8 @@ from spec_decode_ros.transport.link import LinkProfile
 ALONE = "cloud"
 """The method whose first pass is the prefill and nothing else."""
 
+AUTO = "auto"
+
 
 def bound_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
     """Upload of the frame, one round trip and one prefill pass, in milliseconds; None without the method `cloud`."""
@@ -24,17 +26,19 @@ def bound_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
 
 
 def overhead_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
-    """What the stack itself adds to `cloud`: the time to the verified action less model compute and the link's delay.
+    """What the stack itself takes of `auto`: the time to the verified action less target compute and the link's delay.
 
-    None without the method `cloud`, and for a link whose delays vary.
+    Time in which the target waited for a draft counts as the stack's, so this is an upper bound. None without the method
+    `auto`, and for a link whose delays vary.
     """
-    if ALONE not in comparison.results or profile.jitter_ms or profile.loss or profile.trace:
+    if AUTO not in comparison.results or profile.jitter_ms or profile.loss or profile.trace:
         return None
     rest = []
-    for result in comparison.results[ALONE]:
+    for result in comparison.results[AUTO]:
         stats = result.stats
-        sent = float(stats["image_bytes"] or 0) + float(stats["uplink_bytes"] or 0)
-        upload_ms = sent * 8e-3 / profile.uplink_mbps if profile.uplink_mbps else 0.0
+        upload_ms = 0.0
+        if profile.uplink_mbps:
+            upload_ms = float(stats["image_bytes"] or 0) * 8e-3 / profile.uplink_mbps
         waited = profile.rtt_ms + upload_ms + float(stats["cloud_busy_ms"] or 0.0)
         rest.append(float(stats["ttva_ms"] or 0.0) - waited)
     return Spread.of(rest)

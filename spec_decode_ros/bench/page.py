@@ -92,7 +92,10 @@ def _remarks(link: Mapping[str, Any]) -> list[str]:
             text += f" `auto` takes {times['auto'] / bound['median']:.2f} times that."
         lines.append(text)
     if rest := link.get("overhead_ms"):
-        lines.append(f"- `cloud` takes {rest['median']:.1f} ms beside model compute and the link's delay.")
+        lines.append(
+            f"- `auto` takes {rest['median']:.1f} ms beside target compute and the link's delay: encoding, threads, sockets, "
+            "and waiting for drafts."
+        )
     for method, told in link.get("foresight", {}).items():
         lines.append(
             f"- Early exits for `{method}`: {told['hit_rate']:.0%} of {told['foresights']:.0f} foresights were hits; "

@@ -62,9 +62,9 @@ def _print_bound(console: Console, link: NamedLink, comparison: Comparison) -> N
     line = f"upload + RTT + prefill: {bound.median:.1f} ms"
     auto = comparison.spread("auto", "ttva_ms") if "auto" in comparison.results else None
     if auto:
-        line += f", of which auto takes {auto.median / bound.median:.2f} times"
+        line += f"; auto takes {auto.median / bound.median:.2f} times that"
     if rest:
-        line += f"; cloud takes {rest.median:.1f} ms beside models and link"
+        line += f", {rest.median:.1f} ms of it beside target and link"
     console.print(line)
 
 

@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 _HELLO_EVERY_S = 0.5
 _HELLO_AFTER_REFUSAL_S = 5.0
 _PING_EVERY_S = 1.0
+_FRAME_LEAVES_S = 0.005
 _PINGS_KEPT = 5
 _FIRST_PINGS = 3
 
@@ -175,7 +176,8 @@ class Client:
         decode(frames, limits=self._limits)
         if isinstance(message, Open | Draft | Branches | Close):
             self._action_id = message.action_id
-        self._loop.send(frames)
+        # The draft model starts right after the frame; it must not keep the frame from leaving.
+        self._loop.send(frames, _FRAME_LEAVES_S if images else 0.0)
         return len(frames[0])
 
     def _on_tick(self) -> None:

@@ -59,6 +59,7 @@ class SocketLoop:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._stopping = threading.Event()
+        self._idle = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -71,11 +72,17 @@ class SocketLoop:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_S)
 
-    def send(self, frames: list[bytes]) -> None:
-        """Hand over frames from any thread; they are sent in this order."""
+    def send(self, frames: list[bytes], patience_s: float = 0.0) -> None:
+        """Hand over frames from any thread; they are sent in this order.
+
+        Waits up to `patience_s` until they are with ZeroMQ, for a caller that will then keep the interpreter busy.
+        """
+        self._idle.clear()
         self._outbox.append(frames)
         if threading.current_thread() is not self._thread:
             self._wake()
+            if patience_s:
+                self._idle.wait(patience_s)
 
     def _wake(self) -> None:
         # A full pipe means that the thread has been woken already; a closed one that it has ended.
@@ -109,6 +116,7 @@ class SocketLoop:
                 self._sock.send_multipart(frames, zmq.DONTWAIT)
             except zmq.ZMQError as error:
                 self._guarded(self._on_unsent, frames, error)
+        self._idle.set()
 
     def _receive_all(self) -> None:
         # Bounded, so that a peer that floods can't keep answers from being sent.
