@@ -93,8 +93,8 @@ def _remarks(link: Mapping[str, Any]) -> list[str]:
         lines.append(text)
     if rest := link.get("overhead_ms"):
         lines.append(
-            f"- `auto` takes {rest['median']:.1f} ms beside target compute and the link's delay: encoding, threads, sockets, "
-            "and waiting for drafts."
+            f"- `auto` takes {rest['median']:.1f} ms beside target compute and the link's delay: encoding, threads, "
+            "sockets, and waiting for drafts."
         )
     for method, told in link.get("foresight", {}).items():
         lines.append(

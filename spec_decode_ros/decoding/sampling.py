@@ -60,10 +60,12 @@ def runner_up(row: ArrayLike, position: int, sampling: Sampling) -> tuple[int, f
     if sampling.temperature > 0:
         tokens, scores = warp(logits, sampling)
         scores = scores + gumbel_noise(sampling.seed, position, tokens)
-    if len(tokens) < 2:
+    first = int(np.argmax(scores))
+    best, scores[first] = scores[first], -np.inf
+    second = int(np.argmax(scores))
+    if scores[second] == -np.inf:
         return None
-    second, first = np.argpartition(scores, -2)[-2:]
-    return int(tokens[second]), float(1.0 / (1.0 + np.exp(scores[first] - scores[second])))
+    return int(tokens[second]), float(1.0 / (1.0 + np.exp(best - scores[second])))
 
 
 def warp(row: NDArray, sampling: Sampling) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
