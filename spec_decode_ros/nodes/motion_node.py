@@ -49,7 +49,7 @@ from spec_decode_ros.robots.reflex import is_stop
 _LIMITS = MotionLimits()
 
 PARAMETERS = (
-    Parameter("rate", 20.0, "Hz, velocities sent a second", 5.0, 100.0, fixed=True),
+    Parameter("rate", 20.0, "Hz, velocities sent a second", 10.0, 100.0, fixed=True),
     Parameter("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
     Parameter("frame_id", "base_link", "frame of the stamped velocities", fixed=True),
     Parameter("action_s", 0.42, "s that an action lasts; the watchdog ends it earlier", 0.05, 0.5),
