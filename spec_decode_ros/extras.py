@@ -49,7 +49,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "go2": ("unitree-sdk2py-dimos==1.0.3", "cyclonedds>=11.0.1,<12"),
     "teleop": ("textual>=1.0",),
     "text": ("gguf>=0.10", "accelerate>=1.0"),
-    "test": ("pytest>=7,<9", "pytest-timeout>=2.2", "hypothesis>=6.100"),
+    "test": ("pytest>=7,<9", "pytest-timeout>=2.2", "pytest-xdist>=3.0", "hypothesis>=6.100"),
     "lint": ("ruff>=0.17", "mypy>=1.11"),
 }
 

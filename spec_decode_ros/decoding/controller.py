@@ -130,11 +130,10 @@ def worth_verifying(acceptance: float, step_ms: float, per_token_ms: float) -> i
 
     One more costs `per_token_ms`, and spares a pass of `step_ms` if all up to it are right.
     """
-    if not per_token_ms:
-        return WHOLE_ACTION
-    if per_token_ms >= step_ms:
+    if per_token_ms and per_token_ms >= step_ms:
         return 0
-    return _power_down_to(acceptance, per_token_ms / step_ms)
+    cost = per_token_ms / step_ms if per_token_ms else 0.0
+    return _power_down_to(acceptance, cost) if cost else WHOLE_ACTION
 
 
 def _power_down_to(chance: float, least: float) -> int:

@@ -134,6 +134,8 @@ def test_a_token_more_is_verified_where_it_is_likelier_to_spare_a_pass_than_it_c
     assert worth_verifying(0.8, 40.0, 10.0) == 6  # 0.8 ** 6 > 10 / 40 > 0.8 ** 7
     assert worth_verifying(0.8, 40.0, 50.0) == worth_verifying(0.0, 40.0, 1.0) == 0
     assert worth_verifying(1.0, 40.0, 10.0) == WHOLE_ACTION
+    assert worth_verifying(0.5, 2.0, 5e-324) == WHOLE_ACTION
+    assert worth_verifying(0.5, 0.0, 0.0) == WHOLE_ACTION
     assert window(replace(HERE, per_token_ms=10.0)) == 6
     assert window(replace(HERE, per_token_ms=50.0)) == 1
 
