@@ -6,20 +6,8 @@ from pathlib import Path
 
 import pytest
 
-TOGETHER = {
-    "cli",
-    "demo",
-    "faults",
-    "nodes",
-    "replay",
-    "robots",
-    "runtime",
-    "system",
-    "teleop",
-    "transport",
-    "test_go2_dds.py",
-}
-"""Folders and files whose tests wait for processes of their own: one after the other, beside those that only compute."""
+TOGETHER = {"demo", "faults", "nodes", "robots", "teleop", "test_go2_dds.py"}
+"""Folders and files whose tests drive robots in real time: one after the other, beside those that mostly compute."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
@@ -29,4 +17,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     root = Path(__file__).parent
     for item in items:
         if TOGETHER & set(item.path.relative_to(root).parts):
-            item.add_marker(pytest.mark.xdist_group("processes"))
+            item.add_marker(pytest.mark.xdist_group("robots"))

@@ -101,11 +101,19 @@ class Ros:
         from rclpy.context import Context
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.node import Node
+        from rclpy.parameter import Parameter
 
         self._folder = folder
         self._context = Context()
         rclpy.init(context=self._context)
-        self.node = Node("probe", context=self._context)
+        # No more entities than needed: destroying services of a node has crashed in the middleware now and then.
+        self.node = Node(
+            "probe",
+            context=self._context,
+            enable_rosout=False,
+            start_parameter_services=False,
+            parameter_overrides=[Parameter("start_type_description_service", value=False)],
+        )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
         self._running = True
