@@ -112,6 +112,7 @@ class EdgeMachine:
         self._run = 0
         self._budget = 0  # tokens still to come from it; 0 when there is none
         self._dry = False  # the draft model can say nothing after this answer
+        self._clouds_turn = -1  # with separate rejection sampling: a place after which nothing is drafted
         # What is prepared for corrections.
         self._branches = PreparedBranches(method.branches)
         self._aside: tuple[int, ...] | None = None  # the text after which a branch is being drafted
@@ -254,7 +255,9 @@ class EdgeMachine:
             self._draft.clear()
             return [self._show(), *self._finish(verified=True)] if fresh else self._finish(verified=True)
         commands = self._resolve(fresh) if fresh else []
-        if (
+        if settled and self._clouds_turn == len(self._committed):
+            commands.append(self._message(final=True))
+        elif (
             settled and self._sent
         ):  # the same token was drawn again: the draft stands, and the cloud has to know
             commands.append(self._message(self._sent))
@@ -268,7 +271,11 @@ class EdgeMachine:
         if len(self._draft) <= len(fresh) or self._draft[: len(fresh)] != fresh:
             return False  # this edge has drafted nothing there
         token = self._resampler.settle(len(self._committed), sparse)
+        whole = len(self._draft) == len(fresh) + 1 and not self._budget
         self._committed.append(token)
+        if token == self._draft[-1] and whole and not self.method.ahead:
+            # It stands after all, and so the whole draft does: the place after that is the cloud's.
+            self._clouds_turn = len(self._committed)
         self._fates.append(Fate.CORRECTED)
         fresh.append(token)
         if self._ended_at(self._committed):
@@ -353,6 +360,8 @@ class EdgeMachine:
     def _draft_on(self) -> list[EdgeCommand]:
         """Begin to draft after the answer as it stands, if that is this method's turn."""
         if not self.method.uses_draft_model or self._budget or self._dry or self._ended():
+            return []
+        if self._clouds_turn == len(self._committed):
             return []
         room = self.request.max_tokens - len(self.answer)
         if self.state is State.ALONE:
