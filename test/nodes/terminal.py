@@ -100,6 +100,7 @@ class Terminal:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
     def resize(self, columns: int, rows: int) -> None:
+        self.look(0.3)  # what is drawn for the old size belongs to the old screen
         self.screen.resize(columns, rows)
         self._set_size()
 
