@@ -42,7 +42,7 @@ class ReducedEmbedding(nn.Module):
     def __init__(self, config: ReducedLlamaConfig) -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim = config.vocab_size, config.hidden_size
-        self.table = nn.Parameter(torch.empty(config.table_rows, config.table_width))
+        self.table = nn.Parameter(0.02 * torch.randn(config.table_rows, config.table_width))
         self.project = nn.Linear(config.table_width, config.hidden_size, bias=False)
         self.register_buffer("rows", torch.zeros(config.vocab_size, dtype=torch.int32))
 
@@ -63,7 +63,7 @@ class ReducedHead(nn.Module):
     def __init__(self, config: ReducedLlamaConfig) -> None:
         super().__init__()
         self.out_features = config.vocab_size
-        self.table = nn.Parameter(torch.empty(config.table_rows, config.table_width))
+        self.table = nn.Parameter(0.02 * torch.randn(config.table_rows, config.table_width))
         self.project = nn.Linear(config.hidden_size, config.table_width, bias=False)
         self.register_buffer("tokens", torch.arange(config.table_rows, dtype=torch.int32))
 

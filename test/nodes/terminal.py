@@ -90,6 +90,8 @@ class Terminal:
         self.screen = Screen(columns, rows)
         self._text = b""
         self.code: int | None = None
+        # A size in the environment, as a runner of tests may put there, would count more than the terminal's own.
+        environment = {k: v for k, v in environment.items() if k not in ("COLUMNS", "LINES")}
         self.pid, self._master = pty.fork()
         if self.pid == 0:
             os.execvpe(command[0], list(command), environment)
