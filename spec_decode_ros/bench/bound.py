@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spec_decode_ros.bench.comparison import Comparison, Spread
+from spec_decode_ros.runtime.edge import ActionResult
 from spec_decode_ros.transport.link import LinkProfile
 
 ALONE = "cloud"
@@ -15,14 +16,8 @@ def bound_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
     """Upload of the frame, one round trip and one prefill pass, in milliseconds; None without the method `cloud`."""
     if ALONE not in comparison.results:
         return None
-    bounds = []
-    for result in comparison.results[ALONE]:
-        stats = result.stats
-        upload_ms = 0.0
-        if profile.uplink_mbps:
-            upload_ms = float(stats["image_bytes"] or 0) * 8e-3 / profile.uplink_mbps
-        bounds.append(profile.rtt_ms + upload_ms + float(stats["prefill_ms"] or 0.0))
-    return Spread.of(bounds)
+    results = comparison.results[ALONE]
+    return Spread.of([_link_ms(r, profile) + float(r.stats["prefill_ms"] or 0.0) for r in results])
 
 
 def overhead_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
@@ -35,10 +30,12 @@ def overhead_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
         return None
     rest = []
     for result in comparison.results[AUTO]:
-        stats = result.stats
-        upload_ms = 0.0
-        if profile.uplink_mbps:
-            upload_ms = float(stats["image_bytes"] or 0) * 8e-3 / profile.uplink_mbps
-        waited = profile.rtt_ms + upload_ms + float(stats["cloud_busy_ms"] or 0.0)
-        rest.append(float(stats["ttva_ms"] or 0.0) - waited)
+        waited = _link_ms(result, profile) + float(result.stats["cloud_busy_ms"] or 0.0)
+        rest.append(float(result.stats["ttva_ms"] or 0.0) - waited)
     return Spread.of(rest)
+
+
+def _link_ms(result: ActionResult, profile: LinkProfile) -> float:
+    """One round trip, and the upload of the frame."""
+    kilobits = float(result.stats["image_bytes"] or 0) * 8e-3
+    return profile.rtt_ms + (kilobits / profile.uplink_mbps if profile.uplink_mbps else 0.0)

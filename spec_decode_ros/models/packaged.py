@@ -15,7 +15,7 @@ import logging
 import os
 import shutil
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.extras import missing_module_sentence
@@ -24,6 +24,9 @@ PREFIX = "module:"
 """Of a pair's location: `module:<package>/<file>.gguf`."""
 
 _log = logging.getLogger(__name__)
+
+_READERS = ("gguf", "accelerate")
+"""Modules without which transformers reads no GGUF file."""
 
 _FORMAT = 1  # raise it when a converted checkpoint of an older version must not be used any more
 
@@ -35,7 +38,8 @@ class PackagedModelError(SpecDecodeError):
 def packaged_file(location: str) -> Path:
     """The file that `module:<package>/<file>` names. Raises PackagedModelError if it is not installed."""
     package, _, name = location.removeprefix(PREFIX).partition("/")
-    if not package.isidentifier() or not name.endswith(".gguf") or ".." in name:
+    inside = PurePosixPath(name)
+    if not package.isidentifier() or inside.suffix != ".gguf" or inside.is_absolute() or ".." in inside.parts:
         raise PackagedModelError(f"{location} is no location: write module:<package>/<file>.gguf.")
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -66,10 +70,11 @@ def converted(location: str) -> Path:
     folder = cache_folder() / f"{file.stem}-{_fingerprint(file)}"
     if folder.is_dir():
         return folder
-    if importlib.util.find_spec("gguf") is None:
-        sentence = missing_module_sentence("gguf")
-        assert sentence
-        raise PackagedModelError(sentence[0].upper() + sentence[1:])
+    for needed in _READERS:
+        if importlib.util.find_spec(needed) is None:
+            sentence = missing_module_sentence(needed)
+            assert sentence
+            raise PackagedModelError(sentence[0].upper() + sentence[1:])
     _log.info("converting %s once, into %s", file, folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -84,8 +89,15 @@ def converted(location: str) -> Path:
         # Another process may have been quicker, and its result is the same.
         with contextlib.suppress(OSError):
             part.rename(folder)
-    except OSError as error:
-        raise PackagedModelError(f"{file.name} cannot be converted ({error}).") from error
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+    ) as error:  # what gguf and transformers raise on a bad file
+        raise PackagedModelError(
+            f"{file} cannot be converted ({' '.join(str(error).split())}): reinstall its package."
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     if not folder.is_dir():

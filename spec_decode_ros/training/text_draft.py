@@ -95,16 +95,18 @@ def answered(
     training = tuple(itertools.islice(training_prompts(recipe.seed), recipe.prompts))
     watched = tuple(held_out_prompts(HELD_OUT, WATCHED_SEED))
     questions = Questions(recipe.pair, training, temperature=0.8, seed=recipe.seed)
+    # Another target, or longer answers, must not go on from these.
+    answers = f"{Path(recipe.pair).stem}-{questions.length}-"
     # Every second answer is sampled; the held-out ones are all greedy.
     held_out = ask(
         replace(questions, prompts=watched, temperature=0.0),
-        recipe.work / "held-out",
+        recipe.work / f"{answers}held-out",
         recipe.workers,
         lambda done, total: asked("held-out", done, total),
     )
     lessons = ask(
         questions,
-        recipe.work / f"training-{recipe.seed}",
+        recipe.work / f"{answers}training-{recipe.seed}",
         recipe.workers,
         lambda done, total: asked("training", done, total),
     )

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import EOS, coupled, toy_drafter, toy_exit, toy_target
+from toys import EOS, any_link, any_times, coupled, toy_drafter, toy_exit, toy_target
 
-from spec_decode_ros.bench.virtual import HostileLink, Times, VirtualAction, decode_alone
+from spec_decode_ros.bench.virtual import HostileLink, VirtualAction, decode_alone
 from spec_decode_ros.decoding.commands import Done
 from spec_decode_ros.decoding.messages import Fate, Sampling, ServerMode
 from spec_decode_ros.decoding.methods import METHODS, Method
@@ -59,19 +59,8 @@ def actions(draw) -> dict:
         eos={EOS},
         target=target,
         drafter=drafter,
-        link=HostileLink(
-            rng,
-            loss=draw(st.sampled_from([0.0, 0.1, 0.6])),
-            repeat=draw(st.sampled_from([0.0, 0.5])),
-            longest_delay=draw(st.sampled_from([0.0, 0.003, 0.05, 1.0])),
-        ),
-        times=Times(
-            draft_prefill=rng.random() * 0.02,
-            draft_token=rng.choice([0.0, 0.001, 0.02]),
-            prepare=rng.random() * 0.02,
-            prefill=rng.random() * 0.05,
-            step=rng.choice([0.0, 0.003, 0.03]),
-        ),
+        link=any_link(draw, rng),
+        times=any_times(rng),
         forget_at=draw(st.sampled_from([(), (), (0.03,), (0.02, 0.06)])),
         keeps_early_drafts=draw(st.booleans()),
         exits=[

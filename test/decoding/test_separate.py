@@ -12,6 +12,7 @@ import pytest
 from chi_square import p_value
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import any_link, any_times
 
 from spec_decode_ros.bench.virtual import HostileLink, Outcome, SteadyLink, Times, VirtualAction
 from spec_decode_ros.decoding import cloud as cloud_module
@@ -144,19 +145,8 @@ def test_the_answer_for_a_seed_does_not_depend_on_the_network(data: st.DataObjec
         target,
         drafter,
         k,
-        link=HostileLink(
-            rng,
-            loss=draw(st.sampled_from([0.0, 0.1, 0.6])),
-            repeat=draw(st.sampled_from([0.0, 0.5])),
-            longest_delay=draw(st.sampled_from([0.0, 0.003, 0.05, 1.0])),
-        ),
-        times=Times(
-            draft_prefill=rng.random() * 0.02,
-            draft_token=rng.choice([0.0, 0.001, 0.02]),
-            prepare=rng.random() * 0.02,
-            prefill=rng.random() * 0.05,
-            step=rng.choice([0.0, 0.003, 0.03]),
-        ),
+        link=any_link(draw, rng),
+        times=any_times(rng),
         forget_at=draw(st.sampled_from([(), (), (0.03,), (0.02, 0.06)])),
         keeps_early_drafts=draw(st.booleans()),
         own=draw(st.sampled_from([0, 5])),

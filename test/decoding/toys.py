@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
+from hypothesis import strategies as st
 
-from spec_decode_ros.bench.virtual import Exit, NextToken
+from spec_decode_ros.bench.virtual import Exit, HostileLink, NextToken, Times
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.sampling import choose
 
@@ -58,6 +60,27 @@ def coupled(vocabulary: int, sampling: Sampling, spread: float) -> tuple[NextTok
         return choose(logits(text) + other, len(text), sampling)[0]
 
     return target, drafter
+
+
+def any_link(draw: st.DrawFn, rng: random.Random) -> HostileLink:
+    """A link that may lose, repeat, delay and reorder."""
+    return HostileLink(
+        rng,
+        loss=draw(st.sampled_from([0.0, 0.1, 0.6])),
+        repeat=draw(st.sampled_from([0.0, 0.5])),
+        longest_delay=draw(st.sampled_from([0.0, 0.003, 0.05, 1.0])),
+    )
+
+
+def any_times(rng: random.Random) -> Times:
+    """What work costs, on either side."""
+    return Times(
+        draft_prefill=rng.random() * 0.02,
+        draft_token=rng.choice([0.0, 0.001, 0.02]),
+        prepare=rng.random() * 0.02,
+        prefill=rng.random() * 0.05,
+        step=rng.choice([0.0, 0.003, 0.03]),
+    )
 
 
 def toy_exit(target: NextToken, seed: int, fraction: float, agreement: float) -> Exit:

@@ -22,7 +22,8 @@ TEMPLATE = "{% for message in messages %}<|im_start|>{{ message['content'] }}<|i
 
 def write_gguf(path: Path) -> np.ndarray:
     """A Llama of one layer with a byte-level vocabulary; returns its embedding."""
-    gguf = pytest.importorskip("gguf")
+    gguf = pytest.importorskip("gguf", reason="gguf is not installed: it writes and reads the file")
+    pytest.importorskip("accelerate", reason="accelerate is not installed: transformers reads GGUF with it")
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(64)
     writer.add_embedding_length(WIDTH)
@@ -116,6 +117,7 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
         ("module:packaged_weights/absent.gguf", "has no file absent.gguf"),
         ("module:packaged_weights", "write module:<package>/<file>.gguf"),
         ("module:packaged_weights/../other.gguf", "write module:<package>/<file>.gguf"),
+        ("module:packaged_weights//other.gguf", "write module:<package>/<file>.gguf"),
         ("module:nobody_has_this/x.gguf", "nobody_has_this, which is not installed"),
     ],
 )
@@ -129,3 +131,9 @@ def test_cache_that_cannot_be_written(package: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_CACHE_HOME", str(package / "__init__.py"))
     with pytest.raises(PackagedModelError, match="set XDG_CACHE_HOME"):
         converted("module:packaged_weights/small.gguf")
+
+
+def test_a_file_that_is_no_gguf_is_one_sentence(package: Path) -> None:
+    (package / "broken.gguf").write_bytes(b"GGUF" + b"\xff" * 60)
+    with pytest.raises(PackagedModelError, match=r"broken\.gguf cannot be converted .*reinstall"):
+        converted(f"module:{package.name}/broken.gguf")

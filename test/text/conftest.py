@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.training.asking import preamble
 from spec_decode_ros.training.teacher import Lesson, Task, Teacher
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tie(folder: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import spec_decode_ros.sim  # noqa: F401  # MuJoCo reads MUJOCO_GL, which this sets, when it is imported
 
-import torch  # isort: skip
 from transformers import Qwen2VLForConditionalGeneration  # isort: skip
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -20,14 +18,6 @@ from small_data import COUNT, SEED, InThisProcess
 from spec_decode_ros.training import dataset
 from spec_decode_ros.training.network import build_model
 from spec_decode_ros.training.recipe import DRAFT
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
