@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from spec_decode_ros.errors import SpecDecodeError
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of this vocabulary; `Hello` and `Welcome` compare it."""
 
 MAX_TOKEN_ID = 2**31 - 1
@@ -62,6 +62,7 @@ class ErrorCode:
     UNKNOWN_ACTION = "unknown_action"
     BAD_MESSAGE = "bad_message"
     BUSY = "busy"
+    DRAINING = "draining"
     MODEL_FAILED = "model_failed"
     DEADLINE = "deadline"
 
@@ -343,11 +344,15 @@ class Early:
 
 @dataclass(frozen=True)
 class Error:
-    """The action (or, with `action_id` 0, the connection) has failed; `sentence` says why and what helps."""
+    """The action (or, with `action_id` 0, the connection) has failed; `sentence` says why and what helps.
+
+    `retry_ms` is when asking again may help: the server is full for now (`BUSY`); 0 where it will not.
+    """
 
     action_id: int
     code: str
     sentence: str
+    retry_ms: float = 0.0
 
 
 @dataclass(frozen=True)

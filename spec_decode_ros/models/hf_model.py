@@ -193,6 +193,11 @@ class Answer:
         self._tree = NO_TREE  # what the cache holds behind `_cached`
         self._length = 0
 
+    @property
+    def unread(self) -> int:
+        """How many tokens of the prompt the cache does not hold yet."""
+        return max(0, len(self.prompt.ids) - self._length)
+
     def logits(
         self,
         answer: Sequence[int],

@@ -10,14 +10,18 @@ Calls on one drafter or verifier and its sessions are not thread-safe: one threa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+from spec_decode_ros.decoding.messages import Sampling
 
 if TYPE_CHECKING:
     from spec_decode_ros.decoding.distribution import Distribution
-    from spec_decode_ros.decoding.messages import Sampling
     from spec_decode_ros.decoding.rejection import DraftedToken
     from spec_decode_ros.decoding.tree import Tree
     from spec_decode_ros.models.exits import ExitFigures
+
+GREEDY = Sampling()
 
 OnEarly = Callable[[tuple[int, ...], tuple[float, ...]], None]
 """Called with the choices of an early exit and how sure it is of each, from 0 to 1."""
@@ -91,6 +95,11 @@ class VerifySession(Protocol):
         """How many tokens of answer and draft fit into the context behind the prompt."""
         ...
 
+    @property
+    def unread(self) -> int:
+        """How many tokens of the prompt no pass has taken in yet; they come first in the next pass."""
+        ...
+
     def verify(
         self,
         committed: Sequence[int],
@@ -147,6 +156,32 @@ class VerifySession(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one session has in a pass that several share.
+
+    As in `VerifySession.verify`, with `tree` instead of `draft` as in `verify_tree`, and for a `sampling` that is
+    `separate` as in `distributions`. With `prefill` only so many of the session's `unread` tokens are taken in, and
+    nothing is chosen.
+    """
+
+    session: VerifySession
+    committed: Sequence[int] = ()
+    draft: Sequence[int] = ()
+    sampling: Sampling = GREEDY
+    tree: Tree | None = None
+    on_early: OnEarly | None = None
+    prefill: int = 0
+
+    @property
+    def width(self) -> int:
+        """How many tokens it puts into the pass, where the caches hold all but the last of what is committed."""
+        return self.prefill or self.session.unread + 1 + len(self.tree or self.draft)
+
+
+Choices = tuple[int, ...] | tuple["Distribution", ...]
+
+
 class SelfDrafting(NamedTuple):
     """Drafting by a target itself, with its layers up to an early exit.
 
@@ -178,4 +213,17 @@ class Verifier(TextCodec, Protocol):
 
     def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> VerifySession:
         """Tokenise `prompt`, preprocess `images` (JPEG bytes) and run the vision tower."""
+        ...
+
+    def prepare_many(
+        self, prompts: Sequence[tuple[str, Sequence[bytes]]]
+    ) -> Sequence[VerifySession | Exception]:
+        """`prepare` for several at once; in the place of one that cannot be prepared, why."""
+        ...
+
+    def verify_many(self, parts: Sequence[Part]) -> Sequence[Choices | Exception]:
+        """One pass over the parts of several different sessions; for each what it would get alone, or why it failed.
+
+        In float32 the token ids are those of the session alone. A part that cannot be computed does not harm the others.
+        """
         ...

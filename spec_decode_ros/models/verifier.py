@@ -11,8 +11,9 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.decoders import NOBODY
 from spec_decode_ros.models.exits import ExitFigures, Exits, layer_count
 from spec_decode_ros.models.hf_model import Answer, HfModel
-from spec_decode_ros.models.interfaces import OnEarly, SelfDrafting
+from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, SelfDrafting, VerifySession
 from spec_decode_ros.models.text import TextSide
+from spec_decode_ros.models.together import prepare_one_by_one, verify_one_by_one
 
 if TYPE_CHECKING:
     from spec_decode_ros.decoding.messages import Sampling
@@ -46,6 +47,14 @@ class HfVerifier(TextSide):
     def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> HfVerifySession:
         return HfVerifySession(Answer(self.model, self.model.prepare(prompt, images)), self._exits)
 
+    def prepare_many(
+        self, prompts: Sequence[tuple[str, Sequence[bytes]]]
+    ) -> Sequence[VerifySession | Exception]:
+        return prepare_one_by_one(self, prompts)
+
+    def verify_many(self, parts: Sequence[Part]) -> Sequence[Choices | Exception]:
+        return verify_one_by_one(parts)
+
 
 class HfVerifySession:
     """One prompt on the target; satisfies `interfaces.VerifySession`."""
@@ -62,6 +71,10 @@ class HfVerifySession:
     @property
     def answer_room(self) -> int:
         return self._answer.model.context - self.prompt_tokens
+
+    @property
+    def unread(self) -> int:
+        return self._answer.unread
 
     def verify(
         self,

@@ -15,7 +15,8 @@ from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
 from spec_decode_ros.decoding.tree import Tree, path
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.exits import ExitFigures
-from spec_decode_ros.models.interfaces import OnEarly, SelfDrafting
+from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, SelfDrafting, VerifySession
+from spec_decode_ros.models.together import prepare_one_by_one, verify_one_by_one
 
 EOS = 0
 VOCABULARY = 50
@@ -91,9 +92,18 @@ class ToyVerifier(ToyText):
         self.open += 1
         return ToyVerifySession(self, prompt, images)
 
+    def prepare_many(
+        self, prompts: Sequence[tuple[str, Sequence[bytes]]]
+    ) -> Sequence[VerifySession | Exception]:
+        return prepare_one_by_one(self, prompts)
+
+    def verify_many(self, parts: Sequence[Part]) -> Sequence[Choices | Exception]:
+        return verify_one_by_one(parts)
+
 
 class ToyVerifySession:
     answer_room = 1000
+    unread = 0
 
     def __init__(self, model: ToyVerifier, prompt: str, images: Sequence[bytes]) -> None:
         self.model = model
