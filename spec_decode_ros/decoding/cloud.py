@@ -150,6 +150,11 @@ class CloudMachine:
         return tuple(self._committed)
 
     @property
+    def figures(self) -> tuple[int, int, int]:
+        """Passes so far, draft tokens of the edge in them, and how many of these were accepted."""
+        return self._passes, self._drafted, self._fates.count(Fate.ACCEPTED)
+
+    @property
     def tells_early(self) -> bool:
         """Whether the edge wants to hear from early exits."""
         return self._open is not None and self._open.early

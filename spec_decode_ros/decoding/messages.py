@@ -23,6 +23,8 @@ PROTOCOL = 4
 
 MAX_TOKEN_ID = 2**31 - 1
 
+MAX_RETRY_MS = 600_000.0
+
 MOST_BRANCH_NODES = 64
 """More tokens than that do not fit into one `Branches`."""
 
@@ -353,6 +355,10 @@ class Error:
     code: str
     sentence: str
     retry_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.retry_ms <= MAX_RETRY_MS:
+            raise SpecDecodeError(f"retry_ms must be from 0 to {MAX_RETRY_MS:.0f}, not {self.retry_ms}.")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from rclpy.node import Node
 
 from spec_decode_ros.models.pair import DEFAULT_PAIR, load_pair_config, load_verifier
 from spec_decode_ros.nodes.common import OK, Diagnostics, Health, Parameter, Settings, run
+from spec_decode_ros.runtime.admission import ServiceLimits
 from spec_decode_ros.runtime.cloud import VerifierServer
 from spec_decode_ros.runtime.colocated import own_drafter
 from spec_decode_ros.runtime.warmup import warm_up
@@ -46,7 +47,7 @@ class CloudBridgeNode(Node):
             settings["bind"],
             own=own_drafter(pair, verifier, pace, device, threads),
             pace=pace,
-            max_sessions=settings["max_sessions"],
+            limits=ServiceLimits(max_sessions=settings["max_sessions"]),
             keys=self._keys(settings["keys"]),
         )
         self._pair, self._last_busy_ms = pair.name, 0.0

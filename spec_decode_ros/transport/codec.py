@@ -61,7 +61,7 @@ _NUMBER_BOUNDS: dict[str, tuple[float, float]] = {
     "per_token_ms": (0.0, 1e9),
     "own_prefill_ms": (0.0, 1e9),
     "own_ms": (0.0, 1e9),
-    "retry_ms": (0.0, 1e9),
+    "retry_ms": (0.0, messages.MAX_RETRY_MS),
 }
 """Bounds of numeric fields by name; every other one is a count."""
 

@@ -29,8 +29,10 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.runtime.cloud import OwnDrafter, VerifierServer
+from spec_decode_ros.runtime.admission import ServiceLimits
+from spec_decode_ros.runtime.cloud import VerifierServer
 from spec_decode_ros.runtime.edge import ActionCancelled, ActionFailed, EdgeRuntime, Progress
+from spec_decode_ros.runtime.engine import OwnDrafter
 from spec_decode_ros.transport.client import Arrival, Client
 from spec_decode_ros.transport.link import Link, LinkProfile
 
@@ -408,7 +410,10 @@ def test_a_second_action_at_the_same_time_is_refused() -> None:
 
 def test_an_action_that_is_heard_of_no_more_expires() -> None:
     verifier = ToyVerifier()
-    with VerifierServer(verifier, "toy", expire_s=0.5) as server, client_of(server.endpoint) as client:
+    with (
+        VerifierServer(verifier, "toy", limits=ServiceLimits(expire_s=0.5)) as server,
+        client_of(server.endpoint) as client,
+    ):
         client.send(Open(1, "go", mode=ServerMode.VERIFY_ONLY))
         assert eventually(lambda: verifier.open == 1)
         assert eventually(lambda: verifier.open == 0)
@@ -434,14 +439,14 @@ def test_the_action_of_a_robot_that_vanished_is_dropped() -> None:
 def test_a_full_server_says_that_it_is_busy() -> None:
     verifier = ToyVerifier()
     with (
-        VerifierServer(verifier, "toy", max_sessions=1) as server,
+        VerifierServer(verifier, "toy", limits=ServiceLimits(max_sessions=1)) as server,
         client_of(server.endpoint) as one,
         client_of(server.endpoint) as two,
     ):
         one.send(Open(1, "go", mode=ServerMode.VERIFY_ONLY))
         assert eventually(lambda: verifier.open == 1)
         with EdgeRuntime(ToyDrafter(), two, "auto", fallback=False) as runtime:
-            with pytest.raises(ActionFailed, match="serves 1 actions already"):
+            with pytest.raises(ActionFailed, match="works on 1 actions already"):
                 runtime.act("go", [FRAME])
             one.send(Close(1))
             assert eventually(lambda: verifier.open == 0)
@@ -468,7 +473,7 @@ def test_a_pass_that_stands_in_line_takes_the_drafts_that_come_meanwhile() -> No
     verifier = ToyVerifier()
     verifier.gates = {"c": threading.Event(), "a": threading.Event()}
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(VerifierServer(verifier, "toy"))
+        server = stack.enter_context(VerifierServer(verifier, "toy", pass_tokens=1))
         heard: dict[str, queue.Queue[Arrival]] = {}
         clients: dict[str, Client] = {}
         for name in ("c", "a", "b"):

@@ -17,8 +17,9 @@ from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.models.exits import FILE_NAME, ExitAdapter, ExitFigures, save_exits
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import load_drafter, load_verifier
-from spec_decode_ros.runtime.cloud import OwnDrafter, VerifierServer
+from spec_decode_ros.runtime.cloud import VerifierServer
 from spec_decode_ros.runtime.edge import EdgeRuntime
+from spec_decode_ros.runtime.engine import OwnDrafter
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.link import Link, LinkProfile
 

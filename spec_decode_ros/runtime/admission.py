@@ -1,0 +1,109 @@
+"""Who gets in: how many actions a server works on at once, and how many a robot may begin in a second."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from spec_decode_ros.errors import SpecDecodeError
+
+_BURST_S = 1.0
+"""A robot may begin as many actions at once as it may in so many seconds."""
+
+_FIRST_ACTION_MS = 250.0
+
+
+@dataclass(frozen=True)
+class ServiceLimits:
+    """What a server takes on.
+
+    Attributes:
+        max_sessions: unfinished actions at once.
+        memory_mb: megabytes for the caches of these; 0 sets no limit of its own.
+        actions_per_second: that one robot may begin on average; 0 for any number.
+        expire_s: an action of which nothing was heard for so long is dropped.
+    """
+
+    max_sessions: int = 64
+    memory_mb: float = 0.0
+    actions_per_second: float = 0.0
+    expire_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_sessions, bool) or not 1 <= self.max_sessions <= 100_000:
+            raise SpecDecodeError(f"max_sessions must be from 1 to 100000, not {self.max_sessions}.")
+        for name in ("memory_mb", "actions_per_second"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise SpecDecodeError(f"{name} must be 0 (no limit) or positive, not {value}.")
+        if not (math.isfinite(self.expire_s) and self.expire_s > 0):
+            raise SpecDecodeError(f"expire_s must be a positive number of seconds, not {self.expire_s}.")
+
+    def sessions(self, session_bytes: int) -> int:
+        """How many actions fit, if the caches of one take `session_bytes` at most.
+
+        Raises:
+            SpecDecodeError: not even one does.
+        """
+        if not (self.memory_mb and session_bytes):
+            return self.max_sessions
+        fit = int(self.memory_mb * 1e6 // session_bytes)
+        if not fit:
+            raise SpecDecodeError(
+                f"The caches of one action take {session_bytes / 1e6:.1f} MB: raise memory_mb above {self.memory_mb:g}."
+            )
+        return min(self.max_sessions, fit)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an action is not begun now, and in how many milliseconds to ask again."""
+
+    sentence: str
+    retry_ms: float
+
+
+class Admission:
+    """Decides about each new action; the clock is the caller's.
+
+    Args:
+        most: unfinished actions at once.
+        per_second: actions that one robot may begin on average; 0 for any number.
+    """
+
+    def __init__(self, most: int, per_second: float = 0.0) -> None:
+        self.most = most
+        self._per_second = per_second
+        self._burst = max(1.0, per_second * _BURST_S)
+        self._allowance: dict[
+            bytes, tuple[float, float]
+        ] = {}  # actions that a robot may begin, and since when
+        self._action_ms = _FIRST_ACTION_MS
+
+    def ask(self, robot: bytes, now: float, unfinished: int) -> Refusal | None:
+        """Whether `robot` may begin an action at `now` (seconds), while so many are unfinished; None lets it in."""
+        if unfinished >= self.most:
+            # One of them ends in this time on average; whoever was sent away comes back spread over it.
+            wait_ms = max(10.0, self._action_ms * (1.0 + unfinished) / self.most)
+            return Refusal(f"The verifier is full: it works on {self.most} actions already.", wait_ms)
+        if not self._per_second:
+            return None
+        had, since = self._allowance.get(robot, (self._burst, now))
+        has = min(self._burst, had + (now - since) * self._per_second)
+        if has < 1.0:
+            wait_ms = (1.0 - has) / self._per_second * 1000.0
+            return Refusal(f"A robot may begin {self._per_second:g} actions a second here.", wait_ms)
+        self._allowance[robot] = (has - 1.0, now)
+        return None
+
+    def lasted(self, milliseconds: float) -> None:
+        """An action was worked on for so long."""
+        self._action_ms += 0.1 * (milliseconds - self._action_ms)
+
+    def forget(self, now: float) -> None:
+        """Drop what is known of robots that may begin as many actions as ever."""
+        if self._per_second:
+            full_s = self._burst / self._per_second
+            self._allowance = {
+                robot: kept for robot, kept in self._allowance.items() if now - kept[1] < full_s
+            }
