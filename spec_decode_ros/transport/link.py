@@ -31,7 +31,7 @@ from typing import Any
 import zmq
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.transport.process import ready_child
+from spec_decode_ros.transport.process import ReadyChild
 
 _IDLE_S = 60.0
 _MAX_SLEEP_S = 0.5
@@ -310,14 +310,22 @@ def _receive_now(sock: zmq.Socket) -> list[bytes] | None:
         return None
 
 
-@contextmanager
-def link_process(target: str, profile: LinkProfile, timeout_s: float = 20.0) -> Iterator[str]:
-    """Run the relay in a process of its own and yield the endpoint that the client connects to."""
+def link_child(target: str, profile: LinkProfile, timeout_s: float = 20.0) -> ReadyChild:
+    """The relay as a process of its own that is still to be started."""
     command = [sys.executable, "-m", __name__, target]
     for name, value in asdict(profile).items():
         command += [f"--{name.replace('_', '-')}", str(value)]
-    with ready_child(command, "the link emulation", timeout_s) as endpoint:
-        yield endpoint
+    return ReadyChild(command, "the link emulation", timeout_s)
+
+
+@contextmanager
+def link_process(target: str, profile: LinkProfile, timeout_s: float = 20.0) -> Iterator[str]:
+    """Run the relay in a process of its own and yield the endpoint that the client connects to."""
+    child = link_child(target, profile, timeout_s)
+    try:
+        yield child.start()
+    finally:
+        child.stop()
 
 
 def main(arguments: list[str] | None = None) -> int:

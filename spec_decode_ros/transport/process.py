@@ -21,32 +21,137 @@ _TAIL_BYTES = 4000
 
 
 class ChildError(SpecDecodeError):
-    """A child process did not come up; the message holds the end of what it wrote to standard error."""
+    """A child process did not come up, or failed; the message holds the end of what it wrote to standard error."""
 
 
-@contextlib.contextmanager
-def ready_child(command: Sequence[str], name: str, timeout_s: float) -> Iterator[str]:
-    """Start `command`, wait for its ready line and yield what follows the word ``ready``.
+class ReadyChild:
+    """A process that can be killed and started again.
 
-    The child's standard input is a pipe that closes when this process dies, however it dies; children end when
-    they see it closed. At exit the child is asked to end, and killed after five seconds.
+    Its standard input is a pipe that closes when this process dies, however it dies; children end when they see it
+    closed.
 
-    Raises:
-        ChildError: if the child ends or stays silent for `timeout_s` seconds.
+    Args:
+        command: to run.
+        name: for messages.
+        timeout_s: it has to be ready within so many seconds.
     """
-    with tempfile.TemporaryFile() as stderr:
-        child = subprocess.Popen(
-            list(command),
+
+    def __init__(self, command: Sequence[str], name: str, timeout_s: float) -> None:
+        self.command = tuple(command)
+        self._name = name
+        self._timeout_s = timeout_s
+        self._child: subprocess.Popen[str] | None = None
+        self._stderr: IO[bytes] | None = None
+
+    def start(self) -> str:
+        """Start it, wait for its ready line and return what follows the word ``ready``; it must not be running.
+
+        Raises:
+            ChildError: if the child ends or stays silent for too long.
+        """
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
+        self._child = subprocess.Popen(
+            list(self.command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=stderr,
+            stderr=self._stderr,
             text=True,
             env=_environment(),
         )
         try:
-            yield _wait_ready(child, stderr, name, timeout_s)
-        finally:
-            _end(child)
+            return self._wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        assert self._child is not None, "start it first"
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input; nothing happens if it has gone."""
+        assert self._child is not None and self._child.stdin is not None
+        with contextlib.suppress(OSError):
+            self._child.stdin.write(f"{line}\n")
+            self._child.stdin.flush()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it has ended by itself.
+
+        Raises:
+            ChildError: it goes on for longer, or has ended with another code than 0.
+        """
+        assert self._child is not None
+        try:
+            code = self._child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ChildError(f"{self._name} did not end within {timeout_s:g} s{self._tail()}") from None
+        if code:
+            raise ChildError(f"{self._name} ended with code {code}{self._tail()}")
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        if self._child is not None:
+            self._child.kill()
+        self.stop()
+
+    def stop(self) -> None:
+        """Ask it to end, and kill it after five seconds. Stopping twice does nothing."""
+        if self._child is not None:
+            _end(self._child)
+        if self._stderr is not None:
+            self._stderr.close()
+        self._child = self._stderr = None
+
+    def _wait_ready(self) -> str:
+        lines: queue.Queue[str] = queue.Queue()
+        assert self._child is not None and self._child.stdout is not None
+        threading.Thread(
+            target=_drain, args=(self._child.stdout, lines), name=f"{self._name} output", daemon=True
+        ).start()
+        try:
+            line = lines.get(timeout=self._timeout_s)
+            while line and not line.startswith(READY):
+                line = lines.get(timeout=self._timeout_s)
+        except queue.Empty:
+            raise ChildError(
+                f"{self._name} was not ready within {self._timeout_s:g} s{self._tail()}"
+            ) from None
+        if not line:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(timeout=_GRACE_S)
+            raise ChildError(
+                f"{self._name} ended with code {self._child.poll()} before it was ready{self._tail()}"
+            )
+        return line[len(READY) :].strip()
+
+    def _tail(self) -> str:
+        # The child writes through the same file position, so read without moving it.
+        assert self._stderr is not None
+        size = os.fstat(self._stderr.fileno()).st_size
+        text = os.pread(self._stderr.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+        lines = [line.strip() for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
+        return ": " + " / ".join(lines[-3:]) if lines else "; it wrote nothing to standard error"
+
+
+@contextlib.contextmanager
+def ready_child(command: Sequence[str], name: str, timeout_s: float) -> Iterator[str]:
+    """Start `command`, wait for its ready line and yield what follows the word ``ready``; end it at exit.
+
+    Raises:
+        ChildError: if the child ends or stays silent for `timeout_s` seconds.
+    """
+    child = ReadyChild(command, name, timeout_s)
+    try:
+        yield child.start()
+    finally:
+        child.stop()
 
 
 def _environment() -> dict[str, str]:
@@ -54,23 +159,6 @@ def _environment() -> dict[str, str]:
     here = str(Path(spec_decode_ros.__file__).resolve().parent.parent)
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
-
-
-def _wait_ready(child: subprocess.Popen[str], stderr: IO[bytes], name: str, timeout_s: float) -> str:
-    lines: queue.Queue[str] = queue.Queue()
-    assert child.stdout is not None
-    threading.Thread(target=_drain, args=(child.stdout, lines), name=f"{name} output", daemon=True).start()
-    try:
-        line = lines.get(timeout=timeout_s)
-        while line and not line.startswith(READY):
-            line = lines.get(timeout=timeout_s)
-    except queue.Empty:
-        raise ChildError(f"{name} was not ready within {timeout_s:g} s{_tail(stderr)}") from None
-    if not line:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=_GRACE_S)
-        raise ChildError(f"{name} ended with code {child.poll()} before it was ready{_tail(stderr)}")
-    return line[len(READY) :].strip()
 
 
 def _drain(stdout: IO[str], lines: queue.Queue[str]) -> None:
@@ -82,14 +170,6 @@ def _drain(stdout: IO[str], lines: queue.Queue[str]) -> None:
                 lines.put(line)
                 ready = line.startswith(READY)
     lines.put("")
-
-
-def _tail(stderr: IO[bytes]) -> str:
-    # The child writes through the same file position, so read without moving it.
-    size = os.fstat(stderr.fileno()).st_size
-    text = os.pread(stderr.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES)).decode("utf-8", "replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return ": " + " / ".join(lines[-3:]) if lines else "; it wrote nothing to standard error"
 
 
 def _end(child: subprocess.Popen[str]) -> None:
