@@ -8,7 +8,9 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from spec_decode_ros.bench.virtual import Exit, SteadyLink, Times, VirtualAction
+from spec_decode_ros.bench.links import SteadyLink
+from spec_decode_ros.bench.times import Times
+from spec_decode_ros.bench.virtual import Exit, VirtualAction
 from spec_decode_ros.decoding.acceptance import Share
 from spec_decode_ros.decoding.commands import Done
 from spec_decode_ros.decoding.controller import Conditions, own_length, plan, worth_verifying

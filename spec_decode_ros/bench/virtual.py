@@ -7,14 +7,14 @@ from a third.
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
+from spec_decode_ros.bench.events import Events
+from spec_decode_ros.bench.links import Link
+from spec_decode_ros.bench.times import Times
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import (
     CloudCommand,
@@ -52,64 +52,6 @@ class Exit:
     choose: Callable[[Sequence[int]], tuple[int, float]]
 
 
-@dataclass(frozen=True)
-class Times:
-    """What work costs, in seconds. A pass over a draft of k tokens takes `step + k * per_token`.
-
-    `own_prefill` and `own_token` are those of the server's own draft model.
-    """
-
-    draft_prefill: float = 0.005
-    draft_token: float = 0.0012
-    prepare: float = 0.002
-    prefill: float = 0.011
-    step: float = 0.0025
-    per_token: float = 0.00011
-    own_prefill: float = 0.0
-    own_token: float = 0.0012
-
-    def target_pass(self, first: bool, width: int) -> float:
-        return (self.prefill if first else self.step) + width * self.per_token
-
-
-class Link(Protocol):
-    def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
-        """When this message, sent now, arrives: once, never or several times."""
-        ...
-
-
-@dataclass
-class SteadyLink:
-    """Round-trip time, upload of a frame and of each message with drafts; in order, nothing lost."""
-
-    rtt: float = 0.0
-    frame_upload: float = 0.0
-    draft_upload: float = 0.0
-    _up_free: float = 0.0
-
-    def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
-        if not upward:
-            return [now + self.rtt / 2]
-        drafts = self.draft_upload
-        upload = {Open: self.frame_upload, Draft: drafts, Branches: drafts}.get(type(message), 0.0)
-        self._up_free = max(now, self._up_free) + upload
-        return [self._up_free + self.rtt / 2]
-
-
-@dataclass
-class HostileLink:
-    """Loses, repeats, delays and reorders messages at random."""
-
-    rng: random.Random
-    loss: float
-    repeat: float
-    longest_delay: float
-
-    def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
-        copies = 0 if self.rng.random() < self.loss else 2 if self.rng.random() < self.repeat else 1
-        return [now + self.rng.random() * self.longest_delay for _ in range(copies)]
-
-
 @dataclass
 class Outcome:
     """What became of one action. Times in seconds from its start."""
@@ -144,6 +86,7 @@ class VirtualAction:
         nodes: how many tokens a pass may be over beside a draft; 0 for a target that takes no trees.
         wild: how many tokens of drafts that were wrong before a pass may be over.
         crowded: other robots wait for the target all the time.
+        events: a clock that several actions share; by default one of its own.
     """
 
     def __init__(
@@ -164,6 +107,7 @@ class VirtualAction:
         runner_up: NextToken | None = None,
         wild: int = 32,
         crowded: bool = False,
+        events: Events | None = None,
     ) -> None:
         self.eos, self.target, self.drafter = eos, target, drafter
         self.link, self.times = link, times or Times()
@@ -179,9 +123,8 @@ class VirtualAction:
         self.drafting: DraftFrom | None = None
         self.draft_model_ready = False
         self.tick_at: float | None = None
-        self.now = 0.0
-        self.queue: list[tuple[float, int, Callable[[], None]]] = []
-        self.order = itertools.count()
+        self.events = events or Events()
+        self.began = self.events.now
         self.ending: Done | Failed | None = None
         self.outcome = Outcome(Failed("none", "none"), 0.0, None)
         for at in forget_at:
@@ -189,20 +132,26 @@ class VirtualAction:
 
     def run(self, limit_s: float = 1e6, limit_events: int = 100_000) -> Outcome:
         """Play the action to its end and let the messages that are still on their way arrive."""
-        self.obey_edge(self.edge.start(0.0))
+        self.start()
         for _ in range(limit_events):
-            if not self.queue:
+            if not self.events or self.events.next_at > limit_s:
                 break
-            self.now, _, action = heapq.heappop(self.queue)
-            if self.now > limit_s:
-                break
-            action()
+            self.events.happen()
         if self.ending is None:
             raise AssertionError(f"No end by {self.now} s; edge {self.edge.state}, {self.edge.answer}")
         return self.outcome
 
+    def start(self) -> None:
+        """Begin now; the rest happens as the events do."""
+        self.began = self.now
+        self.obey_edge(self.edge.start(self.now))
+
+    @property
+    def now(self) -> float:
+        return self.events.now
+
     def at(self, time: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self.queue, (time, next(self.order), action))
+        self.events.at(time, action)
 
     # ---- the edge ------------------------------------------------------------------------------------------
 
@@ -225,10 +174,10 @@ class VirtualAction:
                     self.drafting = None
                 case Show(tokens, committed):
                     if tokens and self.outcome.first_draft_at is None and committed < len(tokens):
-                        self.outcome.first_draft_at = self.now
+                        self.outcome.first_draft_at = self.now - self.began
                 case Done() | Failed():
                     self.ending = self.outcome.ending = command
-                    self.outcome.at = self.now
+                    self.outcome.at = self.now - self.began
         self.plan_tick()
 
     def draft_token(self, run: int, text: tuple[int, ...]) -> None:
@@ -283,40 +232,52 @@ class VirtualAction:
                 case Send(message):
                     self.send_down(message)
                 case Prepare():
-                    self.after(self.times.prepare, cloud, cloud.prepared)
-                case RunPass(committed, _, own, _):
+                    self.prepare(cloud)
+                case RunPass(committed):
                     assert committed == cloud.committed
-                    if own:
-                        self.draft_here(cloud, committed, own)
-                    else:
-                        self.run_pass(cloud, command)
+                    self.take_turn(cloud, command)
                 case Wait(milliseconds):
                     self.after(milliseconds / 1e3, cloud, cloud.waited)
                 case Finished():
                     self.outcome.finished += 1
 
-    def draft_here(self, cloud: CloudMachine, committed: tuple[int, ...], count: int) -> None:
-        """Let the server's own draft model make its draft, then run the pass over it or over what came meanwhile."""
-        made: list[int] = []
-        while len(made) < count and (not made or made[-1] not in self.eos):
-            token = self.drafter([*committed, *made])
-            if token is None:
-                break
-            made.append(token)
-        seconds = len(made) * self.times.own_token + (0.0 if self.own_ready else self.times.own_prefill)
-        self.own_ready = True
+    def prepare(self, cloud: CloudMachine) -> None:
+        """Make the prompt ready: here at once, for this server has nothing else to do."""
+        self.after(self.times.prepare, cloud, cloud.prepared)
+
+    def take_turn(self, cloud: CloudMachine, run: RunPass) -> None:
+        """Run a pass: here at once. The server's own draft comes first, where it is asked for one."""
+        if not run.own:
+            self.run_pass(cloud, run)
+            return
+        made, seconds = self.own_draft(run)
         self.busy(seconds)
 
         def drafted() -> list[CloudCommand]:
-            self.run_pass(cloud, cloud.pass_begins(tuple(made)))
+            self.run_pass(cloud, cloud.pass_begins(made))  # over this, or over what came meanwhile
             return []
 
         self.after(seconds, cloud, drafted)
 
-    def run_pass(self, cloud: CloudMachine, run: RunPass) -> None:
+    def own_draft(self, run: RunPass) -> tuple[tuple[int, ...], float]:
+        """What the server's own draft model makes for a pass, and how long it takes for it."""
+        made: list[int] = []
+        while len(made) < run.own and (not made or made[-1] not in self.eos):
+            token = self.drafter([*run.committed, *made])
+            if token is None:
+                break
+            made.append(cast(int, token))
+        seconds = len(made) * self.times.own_token
+        if run.own and not self.own_ready:
+            seconds += self.times.own_prefill
+            self.own_ready = True
+        return tuple(made), seconds
+
+    def run_pass(self, cloud: CloudMachine, run: RunPass, shared: float | None = None) -> None:
+        """A pass that begins now; `shared` is how long it takes where other actions have a part in it."""
         tree = run.tree or Tree.line(run.draft)
         self.outcome.widths.append(tree.height)
-        seconds = self.times.target_pass(not self.prefilled, len(tree))
+        seconds = self.times.target_pass(not self.prefilled, len(tree)) if shared is None else shared
         self.prefilled = True
         self.busy(seconds)
         branches = [path(tree, node) for node in range(-1, len(tree))]

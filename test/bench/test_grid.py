@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spec_decode_ros.bench.grid import Cell, compare, figures
-from spec_decode_ros.bench.virtual import SteadyLink
+from spec_decode_ros.bench.links import SteadyLink
 from spec_decode_ros.decoding.messages import Branches, Close, Draft, Open
 from spec_decode_ros.decoding.methods import METHODS
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import EOS
 
-from spec_decode_ros.bench.virtual import SteadyLink, VirtualAction, decode_alone
+from spec_decode_ros.bench.links import SteadyLink
+from spec_decode_ros.bench.virtual import VirtualAction, decode_alone
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.request import Request

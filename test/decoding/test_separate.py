@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import any_link, any_times
 
-from spec_decode_ros.bench.virtual import HostileLink, Outcome, SteadyLink, Times, VirtualAction
+from spec_decode_ros.bench.links import HostileLink, SteadyLink
+from spec_decode_ros.bench.times import Times
+from spec_decode_ros.bench.virtual import Outcome, VirtualAction
 from spec_decode_ros.decoding import cloud as cloud_module
 from spec_decode_ros.decoding.commands import Done, DraftFrom, Failed, RunPass, Send
 from spec_decode_ros.decoding.distribution import Distribution, warped
