@@ -80,6 +80,9 @@ class ToyVerifier(ToyText):
         self.passes: list[tuple[str, int, int]] = []
         self.threads: set[str] = set()
         self.open = 0
+        self.prompt_tokens = 0
+        self.shared: list[tuple[tuple[str, int], ...]] = []
+        """Of every pass, whose prompts took part in it, and how many tokens of prompt were only read."""
         self.gate: threading.Event | None = None
         """If set, every pass waits for it (at most ten seconds)."""
         self.gates: dict[str, threading.Event] = {}
@@ -98,14 +101,22 @@ class ToyVerifier(ToyText):
         return prepare_one_by_one(self, prompts)
 
     def verify_many(self, parts: Sequence[Part]) -> Sequence[Choices | Exception]:
+        sessions = [part.session for part in parts]
+        assert len(set(map(id, sessions))) == len(sessions)
+        self.shared.append(
+            tuple((session.prompt, part.prefill) for session, part in zip(sessions, parts, strict=True))  # type: ignore[attr-defined]
+        )
+        for part in parts:
+            assert part.prefill < max(1, part.session.unread)
+            part.session.unread -= part.prefill or part.session.unread  # type: ignore[misc]
         return verify_one_by_one(parts)
 
 
 class ToyVerifySession:
     answer_room = 1000
-    unread = 0
 
     def __init__(self, model: ToyVerifier, prompt: str, images: Sequence[bytes]) -> None:
+        self.unread = model.prompt_tokens
         self.model = model
         self.prompt = prompt
         self.context = context_of(prompt, images)
