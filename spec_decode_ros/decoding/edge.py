@@ -14,7 +14,6 @@ after the committed tokens.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -31,6 +30,8 @@ from spec_decode_ros.decoding.commands import (
     Show,
     StopDrafting,
 )
+from spec_decode_ros.decoding.edge_states import TRANSITIONS, WITH_CLOUD, Event, State
+from spec_decode_ros.decoding.ledger import Ledger
 from spec_decode_ros.decoding.messages import (
     Branches,
     Close,
@@ -46,47 +47,14 @@ from spec_decode_ros.decoding.messages import (
     ServerMode,
 )
 from spec_decode_ros.decoding.methods import Method
+from spec_decode_ros.decoding.patience import Patience
 from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.resampling import Resampler, separately
 from spec_decode_ros.errors import SpecDecodeError
 
-_LONGEST_BACKOFF = 8  # resend intervals
-
-
-class State(enum.Enum):
-    NEW = "not started"
-    OPENING = "Open is sent and nothing was heard"
-    OPEN = "the cloud works on the action"
-    ALONE = "the draft model answers without the cloud"
-    DONE = "over"
-
-
-class Event(enum.Enum):
-    OPEN = enum.auto()
-    HEARD = enum.auto()
-    FORGOTTEN = enum.auto()
-    GO_ALONE = enum.auto()
-    END = enum.auto()
-
-
-TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.NEW: {Event.OPEN: State.OPENING, Event.GO_ALONE: State.ALONE},
-    State.OPENING: {
-        Event.HEARD: State.OPEN,
-        Event.FORGOTTEN: State.OPENING,
-        Event.GO_ALONE: State.ALONE,
-        Event.END: State.DONE,
-    },
-    State.OPEN: {
-        Event.HEARD: State.OPEN,
-        Event.FORGOTTEN: State.OPENING,
-        Event.GO_ALONE: State.ALONE,
-        Event.END: State.DONE,
-    },
-    State.ALONE: {Event.END: State.DONE},
-    State.DONE: {},
-}
+TURNS_AWAY = (ErrorCode.BUSY, ErrorCode.DRAINING)
+"""Asking again later may help, or asking elsewhere."""
 
 
 class EdgeMachine:
@@ -98,11 +66,7 @@ class EdgeMachine:
         self.request = request
         self._eos = frozenset(eos)
         # The answer: committed tokens, then the draft.
-        self._committed: list[int] = []
-        self._fates: list[Fate] = []
-        # Committed, but what stands before it has not come.
-        self._overtaking: dict[int, tuple[int, Fate]] = {}
-        self._end: int | None = None  # the answer's length, once the cloud has said it
+        self._ledger = Ledger(request.max_tokens)
         self._draft: list[int] = []
         self._sent = 0  # how much of the draft the cloud was told
         self._foreseen = 0  # how much of the draft an early exit has put there or not objected to
@@ -117,13 +81,16 @@ class EdgeMachine:
         self._branches = PreparedBranches(method.branches)
         self._aside: tuple[int, ...] | None = None  # the text after which a branch is being drafted
         # Loss and time.
-        self._news = False
+        self._patience = Patience(request)
         self._polled_at = -1
-        self._quiet_since = 0.0
-        self._interval = request.resend_s
-        self._deadline: float | None = None
+        self._turned_away: Error | None = None  # the last time
+        self._was_open = False  # and whether the action was open then
         self._counts = Counts()
         self._resampler = Resampler(request.sampling)  # only asked where the sampling is separate
+
+    @property
+    def _committed(self) -> list[int]:
+        return self._ledger.tokens
 
     @property
     def answer(self) -> tuple[int, ...]:
@@ -135,18 +102,13 @@ class EdgeMachine:
         """When `tick` is next due, on the clock that `start` and `tick` are told; None for never."""
         if self.state in (State.NEW, State.DONE):
             return None
-        if self.state is State.ALONE:
-            return self._deadline
-        resend = self._quiet_since + self._interval
-        return resend if self._deadline is None else min(resend, self._deadline)
+        return self._patience.deadline if self.state is State.ALONE else self._patience.wake_at
 
     # ---- events --------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[EdgeCommand]:
         """Begin, at `now` seconds on any steady clock."""
-        self._quiet_since = now
-        if self.request.deadline_s is not None:
-            self._deadline = now + self.request.deadline_s
+        self._patience.begin(now)
         if not self.method.uses_cloud:
             self._move(Event.GO_ALONE)
             return self._draft_on()
@@ -164,7 +126,7 @@ class EdgeMachine:
             return []  # of a run that was replaced
         token = said.token if isinstance(said, DraftedToken) else said
         if self._aside is not None:
-            return self._drafted_aside(self._aside, token, runner_up)
+            return self._allowed(self._drafted_aside(self._aside, token, runner_up))
         if isinstance(said, DraftedToken):
             self._resampler.drafted(len(self.answer), said)
         self._note(self.answer, runner_up)
@@ -172,77 +134,92 @@ class EdgeMachine:
         self._preempted += bool(self._told)
         self._count(drafted_on_edge=1, preempted=int(bool(self._told)))
         self._budget = 0 if token in self._eos else self._budget - 1
-        return [self._show(), *self._drafting_moved(), *self._draft_aside()]
+        return self._allowed([self._show(), *self._drafting_moved(), *self._draft_aside()])
 
     def draft_ended(self, run: int) -> list[EdgeCommand]:
         """The drafting of that run can make no more tokens, though its budget is not used."""
         if run != self._run or not self._drafting or self.state is State.DONE:
             return []
         if self._aside is not None:
-            return self._branch_ended()
+            return self._allowed(self._branch_ended())
         self._budget = 0
         self._dry = True
-        return [*self._drafting_moved(), *self._draft_aside()]
+        return self._allowed([*self._drafting_moved(), *self._draft_aside()])
 
     def receive(self, message: Down) -> list[EdgeCommand]:
         """A message has arrived; those of other actions, of other kinds or without news do nothing."""
-        if self.state not in (State.OPENING, State.OPEN):
+        if self.state not in WITH_CLOUD:
             return []
         if isinstance(message, Error) and message.action_id in (0, self.request.action_id):
             return self._receive_error(message)
         if not isinstance(message, Opened | Committed | Early) or message.action_id != self.request.action_id:
             return []
-        self._news |= self.state is State.OPENING
+        if self.state is not State.OPEN:
+            self._patience.heard()
         self._move(Event.HEARD)
         if isinstance(message, Early):
             return self._receive_early(message)
         return self._receive_committed(message) if isinstance(message, Committed) else []
 
+    def reconnected(self, known: bool) -> list[EdgeCommand]:
+        """The connection stands again after a gap, or another one does; `known`: the server may still have the action."""
+        if self.state not in WITH_CLOUD:
+            return []
+        self._patience.heard()
+        if known and self.state is State.OPEN:
+            return self._ask()
+        if self.state is State.TURNED_AWAY:
+            self._move(Event.ASK_AGAIN)
+        self._move(Event.FORGOTTEN)
+        return self._reopen()
+
     def tick(self, now: float) -> list[EdgeCommand]:
         """Time has passed. Call it at `wake_at` or more often."""
         if self.state in (State.NEW, State.DONE):
             return []
-        if self._deadline is not None and now >= self._deadline:
-            return self._give_up(ErrorCode.DEADLINE, f"No verdict came within {self.request.deadline_s:g} s.")
+        if self._patience.is_over(now):
+            sentence = f"No verdict came within {self.request.deadline_s:g} s."
+            away = self._turned_away if self.state is State.TURNED_AWAY else None
+            return self._give_up(away or Error(0, ErrorCode.DEADLINE, sentence))
         if self.state is State.ALONE:
             return []
-        if self._news:
-            self._news, self._quiet_since, self._interval = False, now, self.request.resend_s
-        if now < self._quiet_since + self._interval:
+        due = self._patience.is_due(now)
+        if self.state is State.TURNED_AWAY:
+            return self._return(due, now)
+        if not due:
             return []
-        self._quiet_since = now
-        self._interval = min(2 * self._interval, _LONGEST_BACKOFF * self.request.resend_s)
-        if self.state is State.OPENING:
-            return [self._open()]
-        if self._has_nothing_to_propose():
-            return [self._message(final=True)]
-        again = [self._message(self._sent)] if self._sent else []
-        return [*again, self._message()]
+        return [self._open()] if self.state is State.OPENING else self._ask()
+
+    def _return(self, due: bool, now: float) -> list[EdgeCommand]:
+        """Ask the server that was full again when it is time for that; it may be too late for it already."""
+        assert self._turned_away is not None
+        if not due:
+            return self._lose(self._turned_away) if self._patience.outlasts(now) else []
+        self._patience.shorten()
+        if self._was_open:
+            self._move(Event.HEARD)
+            return self._ask()
+        self._move(Event.ASK_AGAIN)
+        return self._reopen()
+
+    def _allowed(self, commands: list[EdgeCommand]) -> list[EdgeCommand]:
+        """Nothing goes to a server that is full; what it missed is said when it is asked again."""
+        if self.state is not State.TURNED_AWAY:
+            return commands
+        return [command for command in commands if not isinstance(command, Send)]
 
     # ---- what the messages mean ----------------------------------------------------------------------------
 
     def _receive_committed(self, message: Committed) -> list[EdgeCommand]:
         if not message.tokens and not message.done and message.position < len(self._committed):
             return [self._remind(message.position)]
-        if message.done:
-            self._end = min(message.position + len(message.tokens), self.request.max_tokens)
-        for index, item in enumerate(zip(message.tokens, message.fates, strict=True), message.position):
-            if len(self._committed) <= index < self.request.max_tokens:
-                self._overtaking[index] = item
-        self._resampler.heard(message)
-        fresh: list[int] = []
-        while (position := len(self._committed)) in self._overtaking:
-            token, fate = self._overtaking.pop(position)
-            self._committed.append(token)
-            self._fates.append(fate)
-            fresh.append(token)
-        settled = False
-        if message.sparse and position == message.position + len(message.tokens):
-            try:
-                settled = self._settle(message.sparse, fresh)
-            except SpecDecodeError as error:
-                sentence = f"The cloud's rejection can't be used: {error}"
-                return self._receive_error(Error(message.action_id, ErrorCode.BAD_MESSAGE, sentence))
+        try:
+            fresh = self._ledger.take(message)
+            settled = self._settle(message, fresh)
+        except SpecDecodeError as error:
+            return self._lose(
+                Error(message.action_id, ErrorCode.BAD_MESSAGE, f"The cloud's verdict can't be used: {error}")
+            )
         if message.passes > self._counts.passes:
             self._counts = replace(
                 self._counts,
@@ -251,7 +228,7 @@ class EdgeMachine:
                 round_trips=message.rounds,
                 cloud_busy_ms=message.busy_ms,
             )
-        if self._end is not None and len(self._committed) >= self._end:
+        if self._ledger.complete:
             self._draft.clear()
             return [self._show(), *self._finish(verified=True)] if fresh else self._finish(verified=True)
         commands = self._resolve(fresh) if fresh else []
@@ -261,30 +238,36 @@ class EdgeMachine:
             settled and self._sent
         ):  # the same token was drawn again: the draft stands, and the cloud has to know
             commands.append(self._message(self._sent))
-        if (self._overtaking or self._end is not None) and self._polled_at != len(self._committed):
+        if self._ledger.lacks_some and self._polled_at != len(self._committed):
             self._polled_at = len(self._committed)  # a message is missing: ask at once, and once
             commands.append(self._message())
         return commands
 
-    def _settle(self, sparse: bytes, fresh: list[int]) -> bool:
-        """Draw the token in the place of the draft token after `fresh`, which separate rejection sampling rejected."""
+    def _settle(self, message: Committed, fresh: list[int]) -> bool:
+        """Draw the token in the place of the draft token after `fresh`, if separate rejection sampling rejected that.
+
+        Raises SpecDecodeError if what it shall be drawn from is nothing of the kind.
+        """
+        self._resampler.heard(message)
+        position = len(self._committed)
+        if not message.sparse or position != message.position + len(message.tokens):
+            return False
         if len(self._draft) <= len(fresh) or self._draft[: len(fresh)] != fresh:
             return False  # this edge has drafted nothing there
-        token = self._resampler.settle(len(self._committed), sparse)
+        token = self._resampler.settle(position, message.sparse)
         whole = len(self._draft) == len(fresh) + 1 and not self._budget
-        self._committed.append(token)
+        self._ledger.add(token, Fate.CORRECTED)
         if token == self._draft[-1] and whole and not self.method.ahead:
             # It stands after all, and so the whole draft does: the place after that is the cloud's.
             self._clouds_turn = len(self._committed)
-        self._fates.append(Fate.CORRECTED)
         fresh.append(token)
         if self._ended_at(self._committed):
-            self._end = len(self._committed)
+            self._ledger.end = len(self._committed)
         return True
 
     def _resolve(self, fresh: list[int]) -> list[EdgeCommand]:
         """Lay newly committed tokens over the draft."""
-        self._news = True
+        self._patience.heard()
         self._dry = False
         right = self._draft[: len(fresh)] == fresh
         self._judge_foresight(fresh)
@@ -348,8 +331,25 @@ class EdgeMachine:
         if error.code == ErrorCode.UNKNOWN_ACTION:
             forgotten = self.state is State.OPEN  # else its Open is lost or on its way, and `tick` repeats it
             self._move(Event.FORGOTTEN)
-            self._interval = self.request.resend_s
-            return [self._open()] if forgotten else []
+            if not forgotten:
+                return []
+            self._patience.shorten()
+            return self._reopen()
+        if error.code not in TURNS_AWAY or not error.retry_ms:
+            return self._lose(error)
+        return self._turn_away(error) if error.action_id else []  # else it is not about this action
+
+    def _turn_away(self, error: Error) -> list[EdgeCommand]:
+        """Leave a full server alone for a while, and draft meanwhile."""
+        if self.state is not State.TURNED_AWAY:
+            self._was_open = self.state is State.OPEN
+            self._turned_away = error
+            self._patience.pause(error.retry_ms)
+            self._move(Event.TURN_AWAY)
+        return []
+
+    def _lose(self, error: Error) -> list[EdgeCommand]:
+        """The cloud will not say more of this action."""
         if not (self.request.fallback and self.method.uses_draft_model):
             return self._fail(error.code, error.sentence)
         self._move(Event.GO_ALONE)
@@ -405,7 +405,7 @@ class EdgeMachine:
 
     def _draft_aside(self) -> list[EdgeCommand]:
         """While there is nothing else to draft, prepare for the likeliest correction."""
-        if self._budget or self.state not in (State.OPENING, State.OPEN):
+        if self._budget or self.state not in WITH_CLOUD:
             return []
         if self._aside is not None:
             if self._aside[: len(self._committed)] == tuple(self._committed):
@@ -495,6 +495,17 @@ class EdgeMachine:
             )
         )
 
+    def _reopen(self) -> list[EdgeCommand]:
+        """Open the action at a server that does not know it, and say what an earlier one was told."""
+        told = self._sent and (self.request.sampling.separate or not self._committed)
+        return [self._open(), *([self._message(self._sent)] if told else [])]
+
+    def _ask(self) -> list[EdgeCommand]:
+        """Whatever may be lost of what was said to the server or by it, again."""
+        if self._has_nothing_to_propose():
+            return [self._message(final=True)]
+        return [*([self._message(self._sent)] if self._sent else []), self._message()]
+
     def _message(self, length: int = 0, final: bool = False) -> Send:
         """The first `length` draft tokens; a poll if there are none."""
         if self.request.sampling.separate:
@@ -543,13 +554,15 @@ class EdgeMachine:
 
     def _finish(self, verified: bool) -> list[EdgeCommand]:
         complete = verified or self._ended()
-        accepted = sum(fate is Fate.ACCEPTED for fate in self._fates)
-        fates = (*self._fates, *(Fate.UNVERIFIED for _ in self._draft))
+        accepted = sum(fate is Fate.ACCEPTED for fate in self._ledger.fates)
+        fates = (*self._ledger.fates, *(Fate.UNVERIFIED for _ in self._draft))
         counts = replace(self._counts, accepted=accepted)
         return [*self._leave(), Done(self.answer, fates, verified, complete, counts)]
 
-    def _give_up(self, code: str, sentence: str) -> list[EdgeCommand]:
-        return self._finish(verified=False) if self.request.fallback else self._fail(code, sentence)
+    def _give_up(self, error: Error) -> list[EdgeCommand]:
+        return (
+            self._finish(verified=False) if self.request.fallback else self._fail(error.code, error.sentence)
+        )
 
     def _fail(self, code: str, sentence: str) -> list[EdgeCommand]:
         return [*self._leave(), Failed(code, sentence)]

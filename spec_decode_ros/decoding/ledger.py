@@ -1,0 +1,57 @@
+"""What the cloud has committed of one answer, in its order, in whatever order the news comes."""
+
+from __future__ import annotations
+
+from spec_decode_ros.decoding.messages import Committed, Fate
+from spec_decode_ros.errors import SpecDecodeError
+
+
+class Ledger:
+    """The first tokens of an answer of at most `max_tokens`, which are final, and their fates."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self.tokens: list[int] = []
+        self.fates: list[Fate] = []
+        self.end: int | None = None
+        """The answer's length, once it is known."""
+        self._max_tokens = max_tokens
+        self._ahead: dict[int, tuple[int, Fate]] = {}
+
+    @property
+    def complete(self) -> bool:
+        return self.end is not None and len(self.tokens) >= self.end
+
+    @property
+    def lacks_some(self) -> bool:
+        """Whether tokens are known to exist that have not come."""
+        return bool(self._ahead) or (self.end is not None and not self.complete)
+
+    def take(self, news: Committed) -> list[int]:
+        """The tokens that this adds.
+
+        Raises:
+            SpecDecodeError: if the news contradict what is final: another server has taken the action over, and its
+                target is not the same to the last bit.
+        """
+        known = self.tokens[news.position :]
+        if list(news.tokens[: len(known)]) != known[: len(news.tokens)]:
+            raise SpecDecodeError(
+                f"Token {news.position} and what follows were committed before, and otherwise; use the same checkpoint, "
+                "precision and kind of device at every endpoint."
+            )
+        if news.done:
+            self.end = min(news.position + len(news.tokens), self._max_tokens)
+        for index, item in enumerate(zip(news.tokens, news.fates, strict=True), news.position):
+            if len(self.tokens) <= index < self._max_tokens:
+                self._ahead[index] = item
+        fresh: list[int] = []
+        while (position := len(self.tokens)) in self._ahead:
+            token, fate = self._ahead.pop(position)
+            self.add(token, fate)
+            fresh.append(token)
+        return fresh
+
+    def add(self, token: int, fate: Fate) -> None:
+        """One more, and final."""
+        self.tokens.append(token)
+        self.fates.append(fate)
