@@ -11,7 +11,8 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import zmq
 
@@ -23,7 +24,7 @@ HEARTBEAT_MS = 1_000
 HEARTBEAT_TIMEOUT_MS = 3_000
 _JOIN_S = 5.0
 _SEND_QUEUE = 512
-_RECEIVE_QUEUE = 32
+_RECEIVE_QUEUE = 16
 """Messages that wait per peer before TCP holds it back: what a flood can make this side store."""
 
 
@@ -36,6 +37,13 @@ class SocketLoop:
         on_frames: called in the thread with the frames of every message; must return quickly.
         on_tick: called in the thread at least every `tick_s` seconds.
         on_unsent: called in the thread with frames that ZeroMQ refused, and the reason.
+        beside: further sockets that the thread polls, owns and closes, and what it calls when one of them has
+            something to read.
+        copy: hand on bytes; else `zmq.Frame` objects, which know their sender and are copied only when asked to.
+
+    Attributes:
+        received_bytes: what arrived in whole messages, without a ROUTER's identities and ZeroMQ's own framing.
+        sent_bytes: what was handed to ZeroMQ, likewise.
     """
 
     def __init__(
@@ -43,13 +51,20 @@ class SocketLoop:
         sock: zmq.Socket,
         name: str,
         limits: Limits,
-        on_frames: Callable[[list[bytes]], None],
+        on_frames: Callable[[list[Any]], None],
         on_tick: Callable[[], None],
         on_unsent: Callable[[list[bytes], zmq.ZMQError], None],
         tick_s: float = 0.25,
+        beside: Mapping[zmq.Socket, Callable[[], None]] | None = None,
+        copy: bool = True,
     ) -> None:
         self._sock = sock
-        self._frames = limits.frames + 1  # and the identity that a ROUTER puts in front
+        self._beside = dict(beside or {})
+        self._copy = copy
+        self._envelope = 1 if sock.getsockopt(zmq.TYPE) == zmq.ROUTER else 0
+        self._frames = limits.frames + self._envelope
+        self.received_bytes = 0
+        self.sent_bytes = 0
         self._on_frames = on_frames
         self._on_tick = on_tick
         self._on_unsent = on_unsent
@@ -61,6 +76,11 @@ class SocketLoop:
         self._stopping = threading.Event()
         self._idle = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         self._thread.start()
@@ -93,12 +113,17 @@ class SocketLoop:
         poller = zmq.Poller()
         poller.register(self._sock, zmq.POLLIN)
         poller.register(self._wake_out, zmq.POLLIN)
+        for other in self._beside:
+            poller.register(other, zmq.POLLIN)
         try:
             while not self._stopping.is_set():
                 ready = dict(poller.poll(self._tick_ms))
                 if self._wake_out.fileno() in ready:
                     with contextlib.suppress(BlockingIOError):
                         self._wake_out.recv(4096)
+                for other, call in self._beside.items():
+                    if other in ready:
+                        self._guarded(call)
                 self._flush()
                 if self._sock in ready:
                     self._receive_all()
@@ -106,6 +131,8 @@ class SocketLoop:
                 self._flush()
         finally:
             self._sock.close(0)
+            for other in self._beside:
+                other.close(0)
             self._wake_in.close()
             self._wake_out.close()
 
@@ -116,19 +143,23 @@ class SocketLoop:
                 self._sock.send_multipart(frames, zmq.DONTWAIT)
             except zmq.ZMQError as error:
                 self._guarded(self._on_unsent, frames, error)
+            else:
+                self.sent_bytes += _size(frames[self._envelope :])
         self._idle.set()
 
     def _receive_all(self) -> None:
-        # Bounded, so that a peer that floods can't keep answers from being sent.
+        # Bounded, so that a peer that floods can't keep answers from being sent. Of several peers ZeroMQ takes one
+        # message each in turn.
         for _ in range(64):
             try:
-                frames = [self._sock.recv(zmq.DONTWAIT)]
+                frames = [self._sock.recv(zmq.DONTWAIT, copy=self._copy)]
             except zmq.Again:
                 return
             while self._sock.getsockopt(zmq.RCVMORE):
-                part = self._sock.recv()
+                part = self._sock.recv(copy=self._copy)
                 if len(frames) <= self._frames:
                     frames.append(part)
+            self.received_bytes += _size(frames[self._envelope :])
             self._guarded(self._on_frames, frames)
 
     def _guarded(self, call: Callable[..., None], *arguments: object) -> None:
@@ -136,6 +167,10 @@ class SocketLoop:
             call(*arguments)
         except Exception:
             _log.exception("%s: a handler failed; going on", self._thread.name)
+
+
+def _size(frames: Sequence[Any]) -> int:
+    return sum(map(len, frames))
 
 
 def common_options(sock: zmq.Socket, limits: Limits) -> None:

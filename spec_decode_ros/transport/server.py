@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
-import collections
-import ipaddress
 import logging
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from typing import cast
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
 from spec_decode_ros.decoding.messages import Error, ErrorCode, Hello, Message, Ping, Pong, Welcome
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, UP, Limits, WireError, decode, encode
+from spec_decode_ros.transport.gate import Gate
 from spec_decode_ros.transport.handshake import HELLO_FIRST, difference
 from spec_decode_ros.transport.keys import ServerKeys
-from spec_decode_ros.transport.loop import SocketLoop, common_options
+from spec_decode_ros.transport.loop import SocketLoop
+from spec_decode_ros.transport.peers import PeerLimits, Peers
+from spec_decode_ros.transport.seldom import Seldom
 
 _log = logging.getLogger(__name__)
 
 LOOPBACK = "tcp://127.0.0.1:*"
-_MAX_PEERS = 1024
-_REBIND_S = 1.5
+DEFAULT_PEER_LIMITS = PeerLimits()
+_SWEEP_S = 1.0
+_FULL = "The verifier knows as many robots as it may; try again, or start another one."
+_FULL_RETRY_MS = 5_000.0
+_REVOKED = "Refused: the keys of this robot were revoked; ask who runs the verifier for new ones."
 
 
-def is_loopback(endpoint: str) -> bool:
-    """Whether only processes of this machine can reach `endpoint`."""
-    parts = urlsplit(endpoint)
-    if parts.scheme != "tcp":
-        return parts.scheme in ("ipc", "inproc")
-    host = endpoint[len("tcp://") :].rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in ("localhost", "lo")
+@dataclass(frozen=True)
+class Traffic:
+    """What went over a server's socket so far.
+
+    Attributes:
+        received_bytes: of whole messages, without ZeroMQ's own framing.
+        sent_bytes: likewise.
+        bad_messages: what was no message, came from a key that was revoked, or spoke under another's identity.
+        refused_peers: connections that failed before a word was said (no key, a wrong key, another protocol), and
+            hellos that were refused.
+    """
+
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    bad_messages: int = 0
+    refused_peers: int = 0
 
 
 class Server:
@@ -43,11 +53,14 @@ class Server:
 
     Args:
         welcome: what this side is; a `Hello` that does not fit is refused.
-        on_message: called in the socket's thread with (client, message, images) for every `Open`, `Draft` and
-            `Close` of a client that was welcomed; must return quickly.
-        on_gone: called in the socket's thread with a client that was found to be gone.
+        on_message: called in the socket's thread with (client, message, images) for every `Open`, `Draft`, `Branches`
+            and `Close` of a client that was welcomed; must return quickly.
+        on_gone: called in the socket's thread with a client that was found to be gone, or whose key was revoked.
         bind: endpoint; by default a free port that only this machine can reach.
-        keys: with them only robots that have keys are let in, and everything is encrypted.
+        keys: with them only robots that have keys are let in, and everything is encrypted. The folder of the robots'
+            keys is followed: who is added is let in within a second, who is deleted is shut out.
+        insecure: listen beyond this machine although there are no keys.
+        peers: how many clients are remembered, and for how long.
     """
 
     def __init__(
@@ -58,6 +71,9 @@ class Server:
         bind: str = LOOPBACK,
         limits: Limits = DEFAULT_LIMITS,
         keys: ServerKeys | None = None,
+        *,
+        insecure: bool = False,
+        peers: PeerLimits = DEFAULT_PEER_LIMITS,
     ) -> None:
         self._welcome = welcome
         self._on_message = on_message
@@ -65,10 +81,13 @@ class Server:
         self._bind = bind
         self._limits = limits
         self._keys = keys
-        # Authentication is a matter of a whole context, so it gets one of its own.
-        self._context = zmq.Context() if keys else zmq.Context.instance()
-        self._authenticator: ThreadAuthenticator | None = None
-        self._peers: collections.OrderedDict[bytes, float] = collections.OrderedDict()
+        self._insecure = insecure
+        self._peers = Peers(peers)
+        self._speaks, self._sweeps = Seldom(), Seldom(_SWEEP_S)
+        self._bad_messages = 0
+        self._refused_peers = 0
+        self._context: zmq.Context | None = None
+        self._gate: Gate | None = None
         self._loop: SocketLoop | None = None
         self.endpoint = ""
 
@@ -76,32 +95,25 @@ class Server:
         """Bind and serve; returns the bound endpoint.
 
         Raises:
-            SpecDecodeError: if the endpoint can't be bound.
+            SpecDecodeError: if the endpoint can't be bound, or others could reach it and there are no keys.
         """
-        sock: zmq.Socket = self._context.socket(zmq.ROUTER)
-        common_options(sock, self._limits)
-        sock.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a send to a client that is gone fails instead of vanishing
-        if self._keys:
-            self._authenticator = _authenticator(self._context, self._keys)
-            sock.curve_publickey, sock.curve_secretkey = self._keys.public, self._keys.secret
-            sock.curve_server = True
+        # Authentication is a matter of a whole context, so it gets one of its own.
+        self._context = zmq.Context() if self._keys else zmq.Context.instance()
         try:
-            _bind(sock, self._bind)
-        except zmq.ZMQError as error:
-            sock.close(0)
+            self._gate = gate = Gate(self._context, self._bind, self._limits, self._keys, self._insecure)
+        except SpecDecodeError:
             self._end_context()
-            raise SpecDecodeError(
-                f"The server can't listen on {self._bind} ({error.strerror}); choose a free address with --bind."
-            ) from error
-        self.endpoint = sock.getsockopt_string(zmq.LAST_ENDPOINT)
-        if not self._keys and not is_loopback(self.endpoint):
-            _log.warning(
-                "%s can be reached from other machines and whoever reaches it may use it, unencrypted: "
-                "use --keys, or keep it inside a private network",
-                self.endpoint,
-            )
+            raise
+        self.endpoint = gate.endpoint
         self._loop = SocketLoop(
-            sock, "server socket", self._limits, self._on_frames, lambda: None, self._on_unsent
+            gate.sock,
+            "server socket",
+            self._limits,
+            self._on_frames,
+            self._on_tick,
+            self._on_unsent,
+            beside=gate.beside,
+            copy=False,
         )
         self._loop.start()
         return self.endpoint
@@ -111,73 +123,104 @@ class Server:
             self._loop.stop()
         self._end_context()
 
-    def _end_context(self) -> None:
-        if self._authenticator:
-            self._authenticator.stop()
-            self._authenticator = None
-            self._context.destroy(linger=0)
-
     def send(self, client: bytes, message: Message) -> None:
         """Send to one client, from any thread. What a vanished or overfull client misses is dropped."""
         assert self._loop is not None, "start the server first"
-        self._loop.send([client, *encode(message)])
+        if self._peers.may_send(client):
+            self._loop.send([client, *encode(message)])
 
-    def _on_frames(self, frames: list[bytes]) -> None:
-        client, rest = frames[0], frames[1:]
+    @property
+    def alive(self) -> bool:
+        """Whether the thread of the socket runs."""
+        return self._loop is not None and self._loop.alive
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the socket so far; from any thread."""
+        if self._loop is None or self._gate is None:
+            return Traffic()
+        refused = self._refused_peers + self._gate.refused
+        return Traffic(self._loop.received_bytes, self._loop.sent_bytes, self._bad_messages, refused)
+
+    def robot(self, client: bytes) -> str:
+        """The name of the robot whose key a client uses, empty without keys; from any thread."""
+        return self._gate.robot(self._peers.key(client)) if self._gate else ""
+
+    def _end_context(self) -> None:
+        if self._keys and self._context:
+            self._context.destroy(linger=0)
+
+    # ---- in the socket's thread ----------------------------------------------------------------------------
+
+    def _on_frames(self, frames: list[zmq.Frame]) -> None:
+        assert self._gate is not None
+        client, body, now = frames[0].bytes, frames[1:], time.monotonic()
+        key = self._gate.sender(frames)
+        if key is None:  # it was revoked, and that was said to it once
+            self._bad_messages += 1
+        elif not self._peers.hears(client, key, now):
+            self._bad_messages += 1
+            self._warn("a client spoke under the routing identity of another one", client, key)
+        else:
+            self._on_message_frames(client, key, body, now)
+
+    def _on_message_frames(self, client: bytes, key: str, body: list[zmq.Frame], now: float) -> None:
         try:
-            message, images = decode(rest, UP, self._limits)
+            # Images are looked at by their length; only those of a peer are copied.
+            frames = cast("list[bytes]", [frame.bytes for frame in body[:1]] + body[1:])
+            message, images = decode(frames, UP, self._limits)
         except WireError as error:
+            self._bad_messages += 1
             self.send(client, Error(0, ErrorCode.BAD_MESSAGE, str(error)))
             return
         if isinstance(message, Hello):
-            self._greet(client, message)
+            self._greet(client, key, message, now)
         elif isinstance(message, Ping):
             self.send(client, Pong(message.stamp))
         elif client in self._peers:
-            self._seen(client)
-            self._on_message(client, message, images)
+            self._on_message(client, message, tuple(bytes(image) for image in images))
         else:
             self.send(
                 client,
                 Error(0, HELLO_FIRST, "This server was restarted or does not know you; say hello first."),
             )
 
-    def _greet(self, client: bytes, hello: Hello) -> None:
+    def _greet(self, client: bytes, key: str, hello: Hello, now: float) -> None:
         differs = difference(hello, self._welcome)
         if differs:
-            self._peers.pop(client, None)
+            self._forget(client)
+            self._refused_peers += 1
+            self._warn(f"refused a robot: {differs}", client, key)
             self.send(client, Error(0, ErrorCode.MISMATCH, f"Refused: {differs}."))
             return
-        self._seen(client)
+        give_way = self._peers.welcome(client, key, now)
+        if give_way is None:
+            self._refused_peers += 1
+            self.send(client, Error(0, ErrorCode.BUSY, _FULL, _FULL_RETRY_MS))
+            return
+        for older in give_way:
+            self._on_gone(older)
         self.send(client, self._welcome)
 
-    def _seen(self, client: bytes) -> None:
-        self._peers[client] = time.monotonic()
-        self._peers.move_to_end(client)
-        while len(self._peers) > _MAX_PEERS:
-            oldest, _ = self._peers.popitem(last=False)
-            self._on_gone(oldest)
+    def _on_tick(self) -> None:
+        assert self._gate is not None
+        if not self._sweeps():
+            return
+        for client in self._peers.gone(time.monotonic()):
+            self._on_gone(client)
+        for client in self._peers.with_keys(self._gate.revoked()):
+            self.send(client, Error(0, ErrorCode.MISMATCH, _REVOKED))
+            self._forget(client)
+
+    def _forget(self, client: bytes) -> None:
+        if client in self._peers:
+            self._peers.forget(client)
+            self._on_gone(client)
 
     def _on_unsent(self, frames: list[bytes], error: zmq.ZMQError) -> None:
-        if error.errno == zmq.EHOSTUNREACH and self._peers.pop(frames[0], None) is not None:
-            self._on_gone(frames[0])
+        if error.errno == zmq.EHOSTUNREACH:
+            self._peers.unreachable(frames[0], time.monotonic())
 
-
-def _bind(sock: zmq.Socket, endpoint: str) -> None:
-    """Bind, with patience for an address that a server which has just been stopped is about to leave."""
-    until = time.monotonic() + _REBIND_S
-    while True:
-        try:
-            sock.bind(endpoint)
-            return
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EADDRINUSE or time.monotonic() > until:
-                raise
-        time.sleep(0.05)
-
-
-def _authenticator(context: zmq.Context, keys: ServerKeys) -> ThreadAuthenticator:
-    authenticator = ThreadAuthenticator(context)
-    authenticator.start()
-    authenticator.configure_curve(domain="*", location=str(keys.robots))
-    return authenticator
+    def _warn(self, what: str, client: bytes, key: str) -> None:
+        if self._gate and self._speaks():
+            _log.warning("%s", what, extra={"robot": self._gate.robot(key) or client.hex()})

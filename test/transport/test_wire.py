@@ -32,7 +32,9 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.client import Arrival, Client
 from spec_decode_ros.transport.codec import DOWN, Limits, WireError, decode, encode
 from spec_decode_ros.transport.handshake import HELLO_FIRST, HandshakeError
-from spec_decode_ros.transport.server import Server, is_loopback
+from spec_decode_ros.transport.gate import is_loopback
+from spec_decode_ros.transport.peers import PeerLimits
+from spec_decode_ros.transport.server import Server
 
 from .test_codec import EXAMPLES, images_of, mutated
 
@@ -46,7 +48,8 @@ class Echo:
     def __init__(self, bind: str = "tcp://127.0.0.1:*", limits: Limits | None = None) -> None:
         self.seen: queue.Queue[tuple[bytes, object, tuple[bytes, ...]]] = queue.Queue()
         self.gone: queue.Queue[bytes] = queue.Queue()
-        self.server = Server(WELCOME, self._answer, self.gone.put, bind, limits or Limits())
+        peers = PeerLimits(grace_s=0.1)
+        self.server = Server(WELCOME, self._answer, self.gone.put, bind, limits or Limits(), peers=peers)
         self.endpoint = self.server.start()
 
     def _answer(self, client: bytes, message: object, images: tuple[bytes, ...]) -> None:

@@ -1,0 +1,79 @@
+"""Make, list and revoke the keys of robots that a verifier lets in."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from spec_decode_ros.commands._output import write_json
+from spec_decode_ros.transport.keys import make_keys, revoke, robots_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Servers that run with --keys DIR follow the folder: who is added is let in, and who is revoked is shut out, "
+        "within about a second."
+    )
+    parser.add_argument("folder", metavar="DIR", help="the server's key folder; made if it is not there")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--robot", metavar="NAME", action="append", help="make keys for this robot; may be repeated"
+    )
+    what.add_argument("--list", action="store_true", help="only say which robots are let in")
+    what.add_argument(
+        "--revoke", metavar="NAME", action="append", help="shut this robot out; may be repeated"
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the robots that are let in, and their public keys; - is standard output, and only it",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    folder = Path(args.folder)
+    talks = args.json != "-"
+    if args.list:
+        if talks:
+            _print(folder)
+    elif args.revoke:
+        for name in args.revoke:
+            revoke(folder, name)
+            if talks:
+                print(f"{name} is shut out; a server that runs with these keys notices within about a second")
+    else:
+        made = [own for name in args.robot or [None] for own in make_keys(folder, name)]
+        if talks:
+            _say_made(folder, made)
+    if args.json:
+        write_json(args.json, [asdict(robot) for robot in robots_of(folder)])
+    return 0
+
+
+def _say_made(folder: Path, made: list[Path]) -> None:
+    for own in made:
+        print(f"new keys: copy {own} to the robot, then delete it here")
+    if made:
+        print(f"the server: spec-decode serve --bind tcp://0.0.0.0:5555 --keys {folder}")
+    else:
+        print(
+            f"{folder} is complete; --robot NAME makes keys for one more robot, --list says which there are"
+        )
+
+
+def _print(folder: Path) -> None:
+    table = Table(box=None)
+    table.add_column("robot", overflow="fold")
+    table.add_column("public key", no_wrap=True, min_width=40)
+    table.add_column("its folder", overflow="fold")
+    robots = robots_of(folder)
+    for robot in robots:
+        table.add_row(robot.name, robot.key, "still here: copy, then delete" if robot.to_copy else "copied")
+    if robots:
+        Console(highlight=False, markup=False).print(table)
+    else:
+        print(f"no robot is let in; make keys for one with: spec-decode keygen {folder} --robot NAME")

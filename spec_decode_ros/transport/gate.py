@@ -1,0 +1,154 @@
+"""The socket that robots connect to: who is let in, and whom a message is from.
+
+Every server that listens for robots opens one, so that all of them are guarded alike.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import zmq
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.transport.authority import DOMAIN, Authority
+from spec_decode_ros.transport.codec import Limits
+from spec_decode_ros.transport.keyring import Keyring
+from spec_decode_ros.transport.keys import ServerKeys
+from spec_decode_ros.transport.loop import common_options
+from spec_decode_ros.transport.monitor import HandshakeMonitor
+from spec_decode_ros.transport.seldom import Seldom
+
+_log = logging.getLogger(__name__)
+
+_REBIND_S = 1.5
+_LOOK_S = 1.0
+_BACKLOG = 1024
+_HANDSHAKE_MS = 10_000
+"""A connection that says nothing sensible for so long is ended."""
+
+
+class Gate:
+    """A bound ROUTER socket and all that guards it; one thread, the one that polls, uses it.
+
+    Args:
+        context: with keys the gate needs one that no other gate uses.
+        bind: endpoint to listen on.
+        limits: how large frames may be.
+        keys: with them only robots that have keys are let in, and everything is encrypted. The folder of the robots'
+            keys is followed: who is added is let in within a second, who is deleted is no longer known.
+        insecure: listen beyond this machine although there are no keys.
+
+    Attributes:
+        sock: the ROUTER; receive with ``copy=False``, so that `sender` can tell whom a message is from.
+        beside: further sockets to poll and to close, and what to call when one of them can be read.
+        endpoint: the bound endpoint.
+        refused: connections that failed before a word was said: no key, a wrong key, another protocol.
+
+    Raises:
+        SpecDecodeError: if the endpoint can't be bound, or others could reach it and there are no keys.
+    """
+
+    def __init__(
+        self, context: zmq.Context, bind: str, limits: Limits, keys: ServerKeys | None, insecure: bool = False
+    ) -> None:
+        self.refused = 0
+        self.beside: dict[zmq.Socket, Callable[[], None]] = {}
+        self._keyring = Keyring(keys.robots) if keys else None
+        self._insecure = insecure
+        self._looks = Seldom(_LOOK_S)
+        self._refuse_strangers(bind)
+        self.sock: zmq.Socket = context.socket(zmq.ROUTER)
+        common_options(self.sock, limits)
+        self.sock.setsockopt(
+            zmq.ROUTER_MANDATORY, 1
+        )  # a send to a client that is gone fails instead of vanishing
+        self.sock.setsockopt(
+            zmq.ROUTER_HANDOVER, 1
+        )  # who comes back need not wait for his old connection to end
+        self.sock.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+        self.sock.setsockopt(zmq.BACKLOG, _BACKLOG)
+        self._monitor = HandshakeMonitor(self.sock)
+        self.beside[self._monitor.socket] = self._count_refused
+        try:
+            if keys and self._keyring is not None:
+                self._keyring.refresh()
+                authority = Authority(context, self._keyring)
+                self.beside[authority.socket] = authority.answer
+                self.sock.curve_publickey, self.sock.curve_secretkey = keys.public, keys.secret
+                self.sock.curve_server = True
+                self.sock.zap_domain = DOMAIN  # so that nobody is let in without the authority's word
+            _bind(self.sock, bind)
+            self.endpoint = self.sock.getsockopt_string(zmq.LAST_ENDPOINT)
+            self._refuse_strangers(self.endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise SpecDecodeError(
+                f"The server can't listen on {bind} ({error.strerror}); choose a free address with --bind."
+            ) from error
+        except SpecDecodeError:
+            self.close()
+            raise
+        if keys is None and not is_loopback(self.endpoint):
+            _log.warning("%s serves whoever reaches it, unencrypted, as --insecure says", self.endpoint)
+
+    def sender(self, frames: list[zmq.Frame]) -> str | None:
+        """The public key that a message came with, empty without keys, and None if that key was revoked."""
+        if self._keyring is None:
+            return ""
+        try:
+            key = str(frames[-1].get("User-Id"))
+        except zmq.ZMQError:
+            return None
+        return key if self._keyring.name(key) is not None else None
+
+    def robot(self, key: str | None) -> str:
+        """The name of the robot with this key, empty without keys; from any thread."""
+        return (self._keyring.name(key) if self._keyring is not None and key else None) or ""
+
+    def revoked(self) -> frozenset[str]:
+        """Keys that were let in and no longer are; looks once a second, so call it as often as you like."""
+        return self._keyring.refresh() if self._keyring is not None and self._looks() else frozenset()
+
+    def close(self) -> None:
+        for sock in (self.sock, *self.beside):
+            sock.close(0)
+
+    def _refuse_strangers(self, endpoint: str) -> None:
+        if self._keyring is None and not self._insecure and not is_loopback(endpoint):
+            raise SpecDecodeError(
+                f"{endpoint} can be reached from other machines, and without keys whoever reaches it could use the "
+                "verifier and read along: make keys with `spec-decode keygen keys` and pass --keys keys, or say "
+                "--insecure to serve everybody, unencrypted."
+            )
+
+    def _count_refused(self) -> None:
+        self.refused += len(self._monitor.read())
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether only processes of this machine can reach `endpoint`."""
+    parts = urlsplit(endpoint)
+    if parts.scheme != "tcp":
+        return parts.scheme in ("ipc", "inproc")
+    host = endpoint[len("tcp://") :].rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in ("localhost", "lo")
+
+
+def _bind(sock: zmq.Socket, endpoint: str) -> None:
+    """Bind, with patience for an address that a server which has just been stopped is about to leave."""
+    until = time.monotonic() + _REBIND_S
+    while True:
+        try:
+            sock.bind(endpoint)
+            return
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE or time.monotonic() > until:
+                raise
+        time.sleep(0.05)
