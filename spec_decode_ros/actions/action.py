@@ -31,6 +31,10 @@ MAX_TEXT = 200
 
 POSTURES = ("stand up", "sit down")
 
+REFUSED = "refused"
+"""The note that answers a harmful or impossible request. A request that makes no sense is ``not understood``, an object
+that a full turn did not show is ``not found``."""
+
 _NUMBER = r"-?[0-9]{1,2}(?:\.[0-9]{1,3})?"
 _VELOCITIES = re.compile(rf"vx ({_NUMBER}) wz ({_NUMBER})(?= |$)", re.ASCII)
 _NOTE = re.compile(r"[a-z0-9 .\-]{1,120}", re.ASCII)

@@ -10,7 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-CommandKind = Literal["goto", "turn", "walk", "stop", "stand", "sit", "unknown"]
+CommandKind = Literal["goto", "turn", "walk", "stop", "stand", "sit", "unknown", "refuse"]
+
+Relation = Literal["", "left of", "right of", "nearest", "farthest", "except", "only"]
+"""How a ``goto`` describes its object, where it does not name it."""
 
 TURN_STEP_DEG = 15
 """Degrees that one action of turning at full rate covers, in the counting of the notes."""
@@ -103,21 +106,22 @@ STRANGE_WORDS = ("zorp", "blee", "quux", "fnord", "wibble")
 """Words outside the shipped vocabulary: training on them teaches the models to look past unknown words."""
 
 
-def _split(templates: str) -> tuple[str, ...]:
+def split_templates(templates: str) -> tuple[str, ...]:
+    """Templates that stand one after the other, between semicolons or line ends."""
     return tuple(t.strip() for line in templates.splitlines() for t in line.split(";") if t.strip())
 
 
 TEMPLATES = {
-    "goto": _split(GOTO),
-    "turn": _split(TURN),
-    "quarter": _split(QUARTER),
-    "around": _split(AROUND),
-    "walk": _split(WALK),
-    "step": _split(STEP),
-    "stop": _split(STOP),
-    "stand": _split(STAND),
-    "sit": _split(SIT),
-    "unknown": _split(UNKNOWN),
+    "goto": split_templates(GOTO),
+    "turn": split_templates(TURN),
+    "quarter": split_templates(QUARTER),
+    "around": split_templates(AROUND),
+    "walk": split_templates(WALK),
+    "step": split_templates(STEP),
+    "stop": split_templates(STOP),
+    "stand": split_templates(STAND),
+    "sit": split_templates(SIT),
+    "unknown": split_templates(UNKNOWN),
 }
 FORWARD = ("forward", "forward", "ahead", "forwards", "straight ahead", "straight")
 BACKWARD = ("back", "backward", "backwards", "back")
@@ -126,16 +130,22 @@ METRES = ("metres", "meters", "m", "metre", "meter")
 
 @dataclass(frozen=True)
 class Command:
-    """What is meant: ``color`` and ``object`` for goto; ``amount`` in degrees (left positive) or metres (ahead)."""
+    """What is meant: ``color`` and ``object`` for goto; ``amount`` in degrees (left positive) or metres (ahead).
+
+    A ``goto`` may describe its object instead: ``relation`` then says how, ``object`` is its kind and ``color`` empty;
+    ``other`` is the object that it is left or right of (``blue ball``), or the colour that is not meant.
+    """
 
     kind: CommandKind
     color: str = ""
     object: str = ""
     amount: float = 0.0
+    relation: Relation = ""
+    other: str = ""
 
     @property
     def target(self) -> str:
-        """The object's name, ``red chair``; empty for other commands."""
+        """The object's name, ``red chair``, of one that is described its kind; empty for other commands."""
         return f"{self.color} {self.object}".strip()
 
 

@@ -11,8 +11,9 @@ import re
 
 import numpy as np
 
-from spec_decode_ros.actions.action import Action
+from spec_decode_ros.actions.action import REFUSED, Action
 from spec_decode_ros.actions.commands import TURN_STEP_DEG, Command, number_text
+from spec_decode_ros.sim.referring import referent
 from spec_decode_ros.sim.scene import RADIUS, Scene, bearing_and_distance, head_position
 
 Pose = tuple[float, float, float]
@@ -62,6 +63,8 @@ def decide(command: Command, scene: Scene, pose: Pose, visible: set[int], last: 
             return Action(0.0, 0.0, "stand up")
         case "sit":
             return Action(0.0, 0.0, "sit down")
+        case "refuse":
+            return Action(0.0, 0.0, REFUSED)
     return Action(0.0, 0.0, "not understood")
 
 
@@ -110,9 +113,9 @@ def _blocked_ahead(scene: Scene, pose: Pose) -> bool:
 
 
 def _goto(command: Command, scene: Scene, pose: Pose, visible: set[int], last: Action | None) -> Action:
-    name = command.target
-    index = scene.find(name)
-    if index < 0 or index not in visible:
+    meant = referent(command, scene, pose, visible, last)
+    name, index = meant.name, meant.index
+    if index < 0:
         return _search(name, last)
     bearing, distance = bearing_and_distance(scene.objects[index], pose)
     was_reached = last is not None and last.note == f"{name} reached"
