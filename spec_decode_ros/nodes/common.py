@@ -206,10 +206,9 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> NoReturn
 
     def on_signal(signum: int, frame: object) -> None:
         nonlocal phase
-        if phase == "starting":
-            phase = "stopping"
+        before, phase = phase, "stopping"
+        if before == "making":  # it may take long; rclpy's own constructors don't bear an interruption
             raise KeyboardInterrupt
-        phase = "stopping"
 
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, on_signal)
@@ -220,11 +219,13 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> NoReturn
         rclpy.init(
             args=list(sys.argv if args is None else args), signal_handler_options=SignalHandlerOptions.NO
         )
-        node = make()
         executor = SingleThreadedExecutor()
-        executor.add_node(node)
         if phase == "starting":
-            phase = "running"
+            phase = "making"
+            node = make()
+            if phase == "making":
+                phase = "running"
+            executor.add_node(node)
         while phase == "running" and rclpy.ok() and not getattr(node, "finished", False):
             executor.spin_once(timeout_sec=0.1)
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -1,7 +1,7 @@
 """A second process that holds the brake: it stops the Go2 when the process that drives it dies or hangs.
 
 The driver writes one byte to this process's standard input for every velocity that it sends, and another one when
-the robot has confirmed a stop. Where the bytes stop coming while the robot walks, or the pipe closes because the
+the robot has confirmed a stop; this process answers them. Where the bytes stop coming while the robot walks, or the pipe closes because the
 driver was killed, StopMove is sent until the robot confirms it. A Go2 left alone walks on for about a second.
 """
 
@@ -26,7 +26,8 @@ SILENCE_S = 0.3
 _CALL_S = 0.2
 _GIVE_UP_S = 10.0
 _RESTART_S = 2.0
-_READY = b"go2_brake is ready"
+_ANSWERS_WITHIN_S = 0.5
+_READY, _READ = b"go2_brake is ready", b"."
 
 
 class Brake:
@@ -43,14 +44,19 @@ class Brake:
         self._process: subprocess.Popen[bytes] | None = None
         self._started = -60.0
         self._ready = False
+        self._unanswered: float | None = None  # since when
 
     def start(self) -> None:
-        """Start the process, and again if it has ended, at most once in two seconds."""
-        alive = self._process is not None and self._process.poll() is None
+        """Start the process, and again if it has ended or hangs, at most once in two seconds."""
+        alive = self._process is not None and self._process.poll() is None and not self._hangs()
         if alive or time.monotonic() - self._started < _RESTART_S:
             return
+        self.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
         self._started = time.monotonic()
-        self._ready = False
+        self._ready, self._unanswered = False, None
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(
                 self._command,
@@ -65,17 +71,26 @@ class Brake:
 
     @property
     def holds(self) -> bool:
-        """Whether the process is there and ready to brake."""
+        """Whether the process is there, ready to brake, and answers."""
         if self._process is None or self._process.poll() is not None:
             return False
-        if not self._ready and self._process.stdout is not None:
-            with contextlib.suppress(OSError):
-                self._ready = _READY in os.read(self._process.stdout.fileno(), 4096)
-        return self._ready
+        if self._process.stdout is not None:
+            with contextlib.suppress(OSError, ValueError):
+                said = os.read(self._process.stdout.fileno(), 4096)
+                self._ready |= _READY in said
+                if said.endswith(_READ):
+                    self._unanswered = None
+        return self._ready and not self._hangs()
+
+    def _hangs(self) -> bool:
+        since = self._unanswered
+        return since is not None and time.monotonic() - since > _ANSWERS_WITHIN_S
 
     def tell(self, byte: bytes) -> None:
         """Say that the robot moves or stands. A full pipe is left as it is: it says the same already."""
         if self._process is not None and self._process.stdin is not None:
+            if self._unanswered is None:
+                self._unanswered = time.monotonic()
             with contextlib.suppress(OSError, ValueError):
                 os.write(self._process.stdin.fileno(), byte)
 
@@ -94,9 +109,11 @@ def hold(domain: int, interface: str) -> None:
         print(f"go2_brake: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     sport, avoid = robot_clients(_CALL_S)
-    # The SDK prints to standard output as well, of which the driver reads only this.
-    os.write(sys.stdout.fileno(), _READY + b"\n")
+    # The SDK prints to standard output as well, of which the driver reads only what is written here.
+    answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.set_blocking(answers, False)
+    os.write(answers, _READY + b"\n")
     pipe = sys.stdin.fileno()
     moves = False
     while True:
@@ -104,6 +121,8 @@ def hold(domain: int, interface: str) -> None:
         told = os.read(pipe, 4096) if ready else b""
         if told:
             moves = told.endswith(MOVES)
+            with contextlib.suppress(OSError):  # nobody reads, or the driver is gone
+                os.write(answers, _READ)
             continue
         if moves:
             print("go2_brake: the driver is gone or hangs: stopping the robot", file=sys.stderr, flush=True)
