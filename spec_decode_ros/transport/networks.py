@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.transport.link import LinkProfile, load_trace
+from spec_decode_ros.transport.link_profile import LinkProfile, load_trace
 
 NETWORKS: dict[str, LinkProfile] = {
     # A wired network, or a server in the same hall.

@@ -15,16 +15,19 @@ from spec_decode_ros.decoding.messages import Draft
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.client import Arrival, Client
 from spec_decode_ros.transport.link import Link, LinkProfile, link_process
-from spec_decode_ros.transport.process import ChildError, ready_child
+from spec_decode_ros.transport.mischief import Mischief
+from spec_decode_ros.transport.process import ChildError, ReadyChild, ready_child
 
 from .test_wire import WAIT_S, connected, echo
 
 
 @contextlib.contextmanager
-def linked(profile: LinkProfile) -> Iterator[tuple[Link, Client, queue.Queue[Arrival]]]:
+def linked(
+    profile: LinkProfile, mischief: Mischief | None = None
+) -> Iterator[tuple[Link, Client, queue.Queue[Arrival]]]:
     with (
         echo() as served,
-        Link(served.endpoint, profile) as link,
+        Link(served.endpoint, profile, mischief=mischief) as link,
         connected(link.endpoint) as (client, arrivals),
     ):
         client.wait_ready(WAIT_S)
@@ -142,3 +145,20 @@ def test_a_child_that_fails_says_why(program: str, timeout_s: float, sentence: s
     child = ready_child([sys.executable, "-c", program], "it", timeout_s)
     with pytest.raises(ChildError, match=sentence), child:
         pass
+
+
+def test_a_child_can_be_killed_and_started_again_and_told_things() -> None:
+    program = (
+        "import sys; print('ready here', flush=True); sys.exit(3 if sys.stdin.readline() == 'go\\n' else 0)"
+    )
+    child = ReadyChild([sys.executable, "-c", program], "it", WAIT_S)
+    assert child.start() == "here" and child.running
+    first = child.pid
+    child.kill()
+    child.kill()
+    assert not child.running
+    assert child.start() == "here" and child.pid != first
+    child.tell("go")
+    with pytest.raises(ChildError, match="it ended with code 3"):
+        child.wait(WAIT_S)
+    child.stop()

@@ -8,7 +8,8 @@ import pytest
 
 from spec_decode_ros import cli
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.transport.link import Link, LinkProfile, load_trace
+from spec_decode_ros.transport.link import Link
+from spec_decode_ros.transport.link_profile import LinkProfile, load_trace
 from spec_decode_ros.transport.networks import NETWORKS, network_named
 from spec_decode_ros.transport.probe import far_end, probe
 

@@ -1,0 +1,95 @@
+"""What a network between robot and cloud does, in figures, as they are given or as they were recorded."""
+
+from __future__ import annotations
+
+import bisect
+import csv
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from spec_decode_ros.errors import SpecDecodeError
+
+
+@dataclass(frozen=True)
+class LinkProfile:
+    """What the network between robot and cloud does.
+
+    ``rtt_ms`` is split evenly over both ways; a bandwidth of 0 is unlimited; jitter is uniform, added to each
+    message on its own, so that messages may overtake each other; ``loss`` is the probability that a message
+    vanishes. In every ``outage_every_s`` seconds the last ``outage_s`` lose everything. A ``trace`` is the path of a
+    recorded one (see :class:`LinkTrace`), whose rows stand for round-trip time, bandwidths and loss as time goes on.
+    """
+
+    rtt_ms: float = 0.0
+    uplink_mbps: float = 0.0
+    downlink_mbps: float = 0.0
+    jitter_ms: float = 0.0
+    loss: float = 0.0
+    outage_every_s: float = 0.0
+    outage_s: float = 0.0
+    trace: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rtt_ms", "uplink_mbps", "downlink_mbps", "jitter_ms", "outage_every_s", "outage_s"):
+            if not 0.0 <= getattr(self, name) < 1e5:
+                raise SpecDecodeError(
+                    f"{name} of a link is {getattr(self, name)}, but must lie within 0 and 100000"
+                )
+        if not 0.0 <= self.loss < 1.0:
+            raise SpecDecodeError(f"the loss of a link is {self.loss}, but must be a probability below 1")
+        if self.outage_s and self.outage_s >= self.outage_every_s:
+            raise SpecDecodeError(
+                f"an outage of {self.outage_s:g} s needs an outage_every_s above that, not {self.outage_every_s:g}"
+            )
+
+    def is_out(self, elapsed_s: float) -> bool:
+        """Whether an outage loses what is sent so long after the start."""
+        return self.outage_s > 0 and elapsed_s % self.outage_every_s >= self.outage_every_s - self.outage_s
+
+
+@dataclass(frozen=True)
+class LinkTrace:
+    """A recorded link: `profiles[i]` holds from `starts_s[i]` (from 0, rising) on, and it all repeats after `length_s`.
+
+    The last row lasts as long as the one before it.
+    """
+
+    starts_s: tuple[float, ...]
+    profiles: tuple[LinkProfile, ...]
+    length_s: float
+
+    def at(self, elapsed_s: float) -> LinkProfile:
+        """What holds so long after the start."""
+        return self.profiles[bisect.bisect_right(self.starts_s, elapsed_s % self.length_s) - 1]
+
+
+_TRACED = ("rtt_ms", "uplink_mbps", "downlink_mbps", "loss")
+
+
+def load_trace(path: str, profile: LinkProfile) -> LinkTrace:
+    """Read a CSV file: a head line with ``t_s`` and any of rtt_ms, uplink_mbps, downlink_mbps, loss; then a row a change.
+
+    What the file has no column for is taken from `profile`. Raises SpecDecodeError.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        starts = tuple(float(row["t_s"]) for row in rows)
+        if not all(map(math.isfinite, starts)):
+            raise ValueError("a time is not finite")
+        kept: list[dict[str, Any]] = [
+            {name: float(row[name]) for name in _TRACED if name in row} for row in rows
+        ]
+    except OSError as error:
+        raise SpecDecodeError(f"cannot read the trace {path}: {error.strerror or error}") from error
+    except (KeyError, TypeError, ValueError, UnicodeDecodeError, csv.Error) as error:
+        raise SpecDecodeError(
+            f"{path} is no trace of a link ({error}): it needs a column t_s and numbers in {', '.join(_TRACED)}"
+        ) from error
+    if len(rows) < 2 or starts[0] != 0.0 or any(b <= a for a, b in itertools.pairwise(starts)):
+        raise SpecDecodeError(f"the trace {path} needs at least two rows, with t_s rising from 0")
+    profiles = tuple(replace(profile, trace="", **row) for row in kept)
+    return LinkTrace(starts, profiles, 2 * starts[-1] - starts[-2])
