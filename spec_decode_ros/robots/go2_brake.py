@@ -1,8 +1,9 @@
 """A second process that holds the brake: it stops the Go2 when the process that drives it dies or hangs.
 
 The driver writes one byte to this process's standard input for every velocity that it sends, and another one when
-the robot has confirmed a stop; this process answers them. Where the bytes stop coming while the robot walks, or the pipe closes because the
+the robot has confirmed a stop. Where the bytes stop coming while the robot walks, or the pipe closes because the
 driver was killed, StopMove is sent until the robot confirms it. A Go2 left alone walks on for about a second.
+It answers what it reads: a process that hangs does not hold the brake, and the driver replaces it.
 """
 
 from __future__ import annotations

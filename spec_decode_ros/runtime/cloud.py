@@ -37,7 +37,7 @@ from spec_decode_ros.runtime.schedule import pass_budget
 from spec_decode_ros.runtime.warmup import UNKNOWN, Pace
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
 from spec_decode_ros.transport.keys import ServerKeys
-from spec_decode_ros.transport.server import LOOPBACK, Server
+from spec_decode_ros.transport.server import LOOPBACK, Server, Traffic
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class VerifierServer:
         pace: what a target pass takes, as robots are told; zeros say nothing.
         nodes: so many tokens of drafts that disagree with the best one are verified beside it, as a tree, where the
             target can; 0, the default, was as fast for the shipped pair.
+        insecure: listen beyond this machine although there are no keys.
         pass_tokens: about how many tokens a pass may have that sessions share; by default it follows from the pace.
         observer: who is told what the server does.
     """
@@ -93,6 +94,7 @@ class VerifierServer:
         limits: ServiceLimits | None = None,
         pace: Pace = UNKNOWN,
         nodes: int = 0,
+        insecure: bool = False,
         pass_tokens: int | None = None,
         observer: ServerObserver | None = None,
     ) -> None:
@@ -107,7 +109,7 @@ class VerifierServer:
         welcome = Welcome(
             PROTOCOL, pair, verifier.vocabulary, eos, pace.token_ms, own_ms, pace.per_token_ms, own_prefill_ms
         )
-        self._server = Server(welcome, self._on_message, self._on_gone, bind, wire, keys)
+        self._server = Server(welcome, self._on_message, self._on_gone, bind, wire, keys, insecure=insecure)
         self._admission = Admission(self._limits.max_sessions, self._limits.actions_per_second)
         self._observer = observer or NoObserver()
         self._sessions: dict[tuple[bytes, int], Session] = {}
@@ -159,6 +161,16 @@ class VerifierServer:
     def draining(self) -> bool:
         """Whether new actions are sent elsewhere."""
         return self._draining
+
+    @property
+    def socket_alive(self) -> bool:
+        """Whether the socket's thread runs."""
+        return self._server.alive
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the socket so far."""
+        return self._server.traffic
 
     @property
     def round_s(self) -> float | None:
@@ -215,9 +227,10 @@ class VerifierServer:
         """Whether a new action may begin; a draft that has overtaken its `Open` does not count yet."""
         assert isinstance(message, Open | Draft | Branches)
         if self._draining:
-            self._refuse(client, message.action_id, ErrorCode.DRAINING, _DRAINING)
+            self._refuse(client, message.action_id, ErrorCode.DRAINING, _DRAINING, _DRAINING_RETRY_MS)
             return False
-        refusal = self._admission.ask(client, time.monotonic(), self._unfinished())
+        robot = self._server.robot(client).encode() or client  # whatever connections it has
+        refusal = self._admission.ask(robot, time.monotonic(), self._unfinished())
         if refusal is not None:
             self._refuse(
                 client, message.action_id, ErrorCode.BUSY, refusal.sentence, retry_ms=refusal.retry_ms
@@ -268,10 +281,15 @@ class VerifierServer:
         self._observer.action_done(accepted, drafted, passes, machine.state.name.lower())
 
     def _fail(self, session: Session, error: Exception) -> None:
+        extra = {
+            "robot": self._server.robot(session.client) or session.client.hex(),
+            "action_id": session.action_id,
+        }
         if isinstance(error, SpecDecodeError):
             sentence = str(error)
+            _log.warning("an action failed: %s", sentence, extra=extra)
         else:
-            _log.error("action %d failed", session.action_id, exc_info=error)
+            _log.error("an action failed", exc_info=error, extra=extra)
             sentence = f"The verifier failed on this action ({type(error).__name__}); its log says more."
         self._counts.failures += 1
         self._obey(session, session.machine.failed(sentence[:500]))
@@ -292,4 +310,5 @@ class VerifierServer:
 
 
 _UNKNOWN = "The verifier does not know this action; open it again."
+_DRAINING_RETRY_MS = 1_000.0
 _DRAINING = "The verifier ends and takes no new actions; use another one, or try again when it is back."
