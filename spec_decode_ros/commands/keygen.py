@@ -69,10 +69,10 @@ def _print(folder: Path) -> None:
     table = Table(box=None)
     table.add_column("robot", overflow="fold")
     table.add_column("public key", no_wrap=True, min_width=40)
-    table.add_column("its folder", overflow="fold")
+    table.add_column("its folder", no_wrap=True)
     robots = robots_of(folder)
     for robot in robots:
-        table.add_row(robot.name, robot.key, "still here: copy, then delete" if robot.to_copy else "copied")
+        table.add_row(robot.name, robot.key, "still here" if robot.to_copy else "copied")
     if robots:
         Console(highlight=False, markup=False).print(table)
     else:

@@ -77,9 +77,9 @@ class Peers:
             return []
         give_way = []
         if len(self._peers) >= self._limits.most:
-            crowd = max(self._of_key.values(), key=len)
-            if not key or len(crowd) <= len(self._of_key.get(key, ())):
-                crowd = self._of_key.get(key, []) if key else []
+            own = self._of_key.get(key, []) if key else []
+            crowd = max(self._of_key.values(), key=len) if key else []
+            crowd = crowd if len(crowd) > len(own) + 1 else own
             if not crowd:
                 return None
             give_way.append(min(crowd, key=lambda each: self._peers[each].seen))
