@@ -20,7 +20,9 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
 import spec_decode_ros.models.reduced  # noqa: F401 (makes the architecture known to transformers)
+import spec_decode_ros.models.reduced_vision  # noqa: F401
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models import assembled
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.text import CheckpointText
 from spec_decode_ros.models.vision import image_family, quicken_vision
@@ -35,6 +37,8 @@ class CheckpointError(SpecDecodeError):
 
 def load_tokenizer(side: ModelConfig, location: str) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer. Raises CheckpointError."""
+    if assembled.is_assembled(location):
+        return _read(assembled.tokenizer, location)
     return _read(AutoTokenizer.from_pretrained, location, revision=side.revision)
 
 
@@ -124,8 +128,13 @@ def _load_weights(
     }
     if side.quantization != "none":
         settings |= _quantization(side, device)
-    kind = AutoModelForImageTextToText if vision else AutoModelForCausalLM
-    model, report = _read(kind.from_pretrained, location, config=config, **settings)
+    kind: Any = AutoModelForImageTextToText if vision else AutoModelForCausalLM
+    source: Any = location
+    if assembled.is_assembled(location):
+        # An Auto class insists on a location.
+        kind, source = kind._model_mapping[type(config)], None
+        settings["state_dict"] = _read(assembled.weights, location)
+    model, report = _read(kind.from_pretrained, source, config=config, **settings)
     if absent := sorted(report["missing_keys"]):
         raise CheckpointError(
             f"The checkpoint {location} lacks {len(absent)} weights, such as {absent[0]}: download or train it again."
@@ -178,6 +187,8 @@ def _template(
         return None
     if chat_template != "own":
         return chat_template
+    if assembled.is_assembled(location):
+        return tokenizer.chat_template  # type: ignore[return-value]
     # A vision-language checkpoint keeps its template with its processor, an older one with its tokenizer.
     settings = {"revision": side.revision} if side.revision else {}
     document, _ = _read(ProcessorMixin.get_processor_dict, location, **settings)
