@@ -3,115 +3,128 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import replace
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.pair import DEFAULT_PAIR, load_pair_config, load_verifier
-from spec_decode_ros.runtime.cloud import VerifierServer
-from spec_decode_ros.runtime.colocated import own_drafter
-from spec_decode_ros.runtime.threads import be_responsive
-from spec_decode_ros.runtime.warmup import warm_up
-from spec_decode_ros.transport.keys import ServerKeys, make_keys, server_keys
+from spec_decode_ros.runtime import logs
+from spec_decode_ros.runtime.config_sources import Resolved, resolve
+from spec_decode_ros.runtime.service import VerifierService
+from spec_decode_ros.runtime.service_config import SETTINGS, Setting
 from spec_decode_ros.transport.process import READY
-from spec_decode_ros.transport.server import LOOPBACK
+
+_log = logging.getLogger(__name__)
+
+_CUT_OFF = 128
+"""A shell adds the number of the signal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--pair", default=DEFAULT_PAIR, help="model pair, by name or as a .yaml file (%(default)s)"
+    parser.epilog = (
+        "Each setting can also stand in the file (bind: tcp://0.0.0.0:5555) or in the environment "
+        "(SPEC_DECODE_BIND=tcp://0.0.0.0:5555); the command line wins over the environment, that over the file."
     )
+    parser.add_argument("--config", metavar="FILE", help="settings as YAML; also SPEC_DECODE_CONFIG")
     parser.add_argument(
-        "--bind",
-        default=LOOPBACK,
-        metavar="URL",
-        help="where to listen, such as tcp://0.0.0.0:5555; by default a free port that only this machine reaches",
+        "--print-config",
+        action="store_true",
+        help="print the settings in force and where each is from, and end",
     )
-    parser.add_argument(
-        "--keys",
-        metavar="DIR",
-        help="let in only robots with keys, and encrypt; the keys are made in DIR on first use",
-    )
+    for setting in SETTINGS.values():
+        _add(parser, setting)
     parser.add_argument("--new-robot", metavar="NAME", help="with --keys: make keys for one more robot")
-    parser.add_argument("--device", help="auto, cpu, mps, cuda or cuda:N; by default what the pair says")
     parser.add_argument(
-        "--dtype", choices=("auto", "float32", "bfloat16", "float16"), help="precision of the target"
+        "--with-parent",
+        action="store_true",
+        help="end when standard input closes, as a child process should, and take nothing from the environment",
     )
-    parser.add_argument("--threads", type=int, help="CPU threads of the target; 0 leaves the choice to torch")
-    parser.add_argument(
-        "--tree-nodes",
-        type=int,
-        default=0,
-        metavar="N",
-        help="verify up to N tokens of drafts that disagree beside the best one, as a tree; 0, the default, never",
-    )
-    parser.add_argument(
-        "--with-parent", action="store_true", help="end when standard input closes, as a child process should"
-    )
+
+
+def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
+    meaning = setting.meaning if setting.default in ("", False) else f"{setting.meaning} ({setting.default})"
+    if isinstance(setting.default, bool):
+        parser.add_argument(
+            setting.option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=meaning
+        )
+        return
+    number = "N" if isinstance(setting.default, int) else "X"
+    metavar = "|".join(filter(None, setting.choices)) or setting.shape or number
+    parser.add_argument(setting.option, metavar=metavar, default=argparse.SUPPRESS, help=meaning)
 
 
 def run(args: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    resolved = _resolved(args)
+    if args.print_config:
+        sys.stdout.write(resolved.as_yaml())
+        return 0
+    config = resolved.config
+    if args.new_robot and not config.keys:
+        raise SpecDecodeError("--new-robot makes keys; name their folder with --keys DIR.")
+    logs.set_up(config.log_format, config.log_level)
+    end = _End()
     if args.with_parent:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-    if args.tree_nodes < 0:
-        raise SpecDecodeError("--tree-nodes counts tokens: give 0 or more")
-    keys = _keys(args.keys, args.new_robot)
-    config = load_pair_config(args.pair)
-    if args.dtype:
-        config = replace(config, target=replace(config.target, dtype=args.dtype))
-    verifier = load_verifier(config, args.device, args.threads)
-    pace = warm_up(verifier)
-    own = own_drafter(config, verifier, pace, args.device, args.threads)
-    be_responsive()
-    stop = threading.Event()
-    server = VerifierServer(
-        verifier, config.name, args.bind, own=own, pace=pace, nodes=args.tree_nodes, keys=keys
-    )
-    with _set_by_signals(stop), server:
-        print(
-            f"serving the pair {config.name} at {server.endpoint}; Ctrl-C ends it",
-            file=sys.stderr,
-            flush=True,
-        )
-        print(f"{READY}{server.endpoint}", flush=True)
-        while not stop.wait(1.0):
-            pass
+        threading.Thread(target=end.with_parent, daemon=True).start()
+    with end:
+        service = VerifierService(config, args.new_robot)
+        endpoint = service.start()
+        end.loaded = True
+        print(f"{READY}{endpoint}", flush=True)
+        end.wait()
+        service.drain(0.0 if end.orphaned else None)
+        service.stop()
     return 0
 
 
-def _keys(folder: str | None, new_robot: str | None) -> ServerKeys | None:
-    if folder is None:
-        if new_robot:
-            raise SpecDecodeError("--new-robot makes keys; name their folder with --keys DIR.")
-        return None
-    for made in make_keys(folder, new_robot):
-        print(f"new keys: copy {made} to the robot, then delete it here", file=sys.stderr, flush=True)
-    return server_keys(folder)
+def _resolved(args: argparse.Namespace) -> Resolved:
+    given = {name: value for name, value in vars(args).items() if name in SETTINGS}
+    if args.with_parent:  # whoever started this process says all that there is to say
+        return resolve({"log_level": "warning", **given}, {}, args.config)
+    return resolve(given, os.environ, args.config)
 
 
-@contextlib.contextmanager
-def _set_by_signals(stop: threading.Event) -> Iterator[None]:
-    """Interruption and termination set `stop`, so that the server can close its doors first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
+class _End:
+    """Waits for SIGINT or SIGTERM. A second signal ends the process at once, and so does one while it loads."""
 
+    def __init__(self) -> None:
+        self.loaded = False
+        self.orphaned = False
+        self._asked = threading.Event()
+        self._before: dict[int, object] = {}
 
-def _end_with_parent() -> None:
-    while os.read(sys.stdin.fileno(), 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    def __enter__(self) -> _End:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def wait(self) -> None:
+        """Return when the process is to end."""
+        while not self._asked.wait(1.0):
+            pass
+
+    def with_parent(self) -> None:
+        """End when standard input closes: then nobody is left to serve."""
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        ending = self._asked.is_set()
+        self.orphaned = True
+        self._asked.set()
+        if ending or not self.loaded:
+            os._exit(0)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self.loaded and not self._asked.is_set():
+            self._asked.set()
+            return
+        if not self.orphaned:
+            _log.warning("ended at once by %s", signal.Signals(number).name)
+            sys.stderr.flush()
+            # Python could not: the model may be in a pass, and a process with number 1 has no deadly signals.
+            os._exit(_CUT_OFF + number if self.loaded else 0)

@@ -1,4 +1,4 @@
-"""The verifier in the cloud as a ROS node: the same server as ``spec-decode serve``, with parameters and diagnostics."""
+"""The verifier in the cloud as a ROS node: the same service as ``spec-decode serve``, with parameters and diagnostics."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ from typing import NoReturn
 
 from rclpy.node import Node
 
-from spec_decode_ros.models.pair import DEFAULT_PAIR, load_pair_config, load_verifier
-from spec_decode_ros.nodes.common import OK, Diagnostics, Health, Parameter, Settings, run
-from spec_decode_ros.runtime.admission import ServiceLimits
-from spec_decode_ros.runtime.cloud import VerifierServer
-from spec_decode_ros.runtime.colocated import own_drafter
-from spec_decode_ros.runtime.warmup import warm_up
-from spec_decode_ros.transport.keys import ServerKeys, make_keys, server_keys
+from spec_decode_ros.nodes.common import ERROR, OK, WARN, Diagnostics, Health, Parameter, Settings, run
+from spec_decode_ros.runtime import logs
+from spec_decode_ros.runtime.service import VerifierService
+from spec_decode_ros.runtime.service_config import SETTINGS, ServiceConfig
 
-PARAMETERS = (
-    Parameter("pair", DEFAULT_PAIR, "model pair: a shipped name or the path of a pair file", fixed=True),
-    Parameter("bind", "tcp://127.0.0.1:5555", "endpoint to listen on, tcp://ADDRESS:PORT", fixed=True),
+_DEFAULTS: dict[str, str | float] = {
+    "bind": "tcp://127.0.0.1:5555",
+    "drain_s": 4.0,  # ros2 launch asks again after five seconds
+    "log_level": "warning",  # the node says the rest through ROS
+}
+PARAMETERS = tuple(
     Parameter(
-        "keys",
-        "",
-        "let in only robots with keys, and encrypt; folder, made on first use; empty: no",
+        setting.name,
+        _DEFAULTS.get(setting.name, setting.default),
+        setting.meaning,
+        setting.low,
+        setting.high,
+        setting.choices,
         fixed=True,
-    ),
-    Parameter("device", "", "device of the target model: cpu, cuda, auto; empty: the pair's", fixed=True),
-    Parameter("threads", 0, "CPU threads of the target model; 0: the pair's", 0, 256, fixed=True),
-    Parameter(
-        "max_sessions", 64, "unfinished actions at once; further ones are told busy", 1, 4096, fixed=True
-    ),
+    )
+    for setting in SETTINGS.values()
 )
 
 
@@ -36,43 +35,28 @@ class CloudBridgeNode(Node):
 
     def __init__(self) -> None:
         super().__init__("cloud_bridge_node")
-        settings = Settings(self, PARAMETERS)
-        pair = load_pair_config(settings["pair"])
-        device, threads = settings["device"] or None, settings["threads"] or None
-        verifier = load_verifier(pair, device, threads)
-        pace = warm_up(verifier)
-        self._server = VerifierServer(
-            verifier,
-            pair.name,
-            settings["bind"],
-            own=own_drafter(pair, verifier, pace, device, threads),
-            pace=pace,
-            limits=ServiceLimits(max_sessions=settings["max_sessions"]),
-            keys=self._keys(settings["keys"]),
-        )
-        self._pair, self._last_busy_ms = pair.name, 0.0
-        self._endpoint = self._server.start()
+        config = ServiceConfig(**Settings(self, PARAMETERS))
+        logs.set_up(config.log_format, config.log_level)
+        self._service = VerifierService(config)
+        self._pair, self._last_busy_ms = config.pair, 0.0
+        self._endpoint = self._service.start()
         self._diagnostics = Diagnostics(self, "verifier", self._health)
-        self.get_logger().info(f"ready: verifying pair {pair.name} at {self._endpoint}")
-
-    def _keys(self, folder: str) -> ServerKeys | None:
-        if not folder:
-            return None
-        for made in make_keys(folder):
-            self.get_logger().info(f"new keys: copy {made} to the robot, then delete it here")
-        return server_keys(folder)
+        self.get_logger().info(f"ready: verifying pair {self._pair} at {self._endpoint}")
 
     def _health(self) -> Health:
-        counts = self._server.counts
+        counts, alive, ready = self._service.counts, self._service.alive(), self._service.ready()
         busy_ms, self._last_busy_ms = counts.busy_ms - self._last_busy_ms, counts.busy_ms
         return Health(
-            OK,
-            "serving",
+            OK if ready.ok else WARN if alive.ok else ERROR,
+            "serving" if ready.ok else ready.sentence,
             {
                 "pair": self._pair,
                 "endpoint": self._endpoint,
+                "metrics": self._service.status_url,
                 "sessions": counts.sessions,
+                "waiting": counts.waiting,
                 "actions": counts.actions,
+                "refused": counts.refused,
                 "cloud_passes": counts.passes,
                 "failures": counts.failures,
                 "busy_ms": counts.busy_ms,
@@ -82,8 +66,9 @@ class CloudBridgeNode(Node):
         )
 
     def close(self) -> None:
-        """Stop serving; a pass that runs is waited for."""
-        self._server.stop()
+        """Let running actions end for at most `drain_s`, then stop serving."""
+        self._service.drain()
+        self._service.stop()
 
 
 def main(args: list[str] | None = None) -> NoReturn:
