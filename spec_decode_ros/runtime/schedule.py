@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from spec_decode_ros.runtime.warmup import Pace
 
 _FEWEST, _MOST, _UNKNOWN = 64, 2048, 256
-_STEPS = 8.0
-"""A pass that others wait for may take as long as so many passes over one token."""
+_STEPS, _STALL_MS = 8.0, 40.0
+"""A pass that others wait for may take as long as so many passes over one token, or so many milliseconds."""
 
 _LEAST_PREFILL = 4
 """New sessions get at least one token of so many in a full pass."""
@@ -45,7 +45,8 @@ def pass_budget(pace: Pace) -> int:
     """How many tokens a shared pass may have, from what passes take: so many that nobody waits for it for long."""
     if not (pace.token_ms and pace.per_token_ms):
         return _UNKNOWN
-    return round(min(max(_STEPS * pace.token_ms / pace.per_token_ms, _FEWEST), _MOST))
+    longest_ms = max(_STEPS * pace.token_ms, _STALL_MS)
+    return round(min(max(longest_ms / pace.per_token_ms, _FEWEST), _MOST))
 
 
 def share_pass(turns: Sequence[Turn], budget: int) -> list[Seat]:

@@ -73,6 +73,7 @@ def test_nobody_waits_for_more_passes_than_there_are_turns_before_it(turns: list
 def test_the_budget_follows_from_what_passes_take() -> None:
     assert pass_budget(Pace()) == 256
     assert pass_budget(Pace(54.0, 4.0)) == 108
+    assert pass_budget(Pace(2.0, 0.2)) == 200
     assert pass_budget(Pace(2.0, 2.0)) == 64
     assert pass_budget(Pace(30.0, 0.01)) == 2048
 
