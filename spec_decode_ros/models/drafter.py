@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
 from spec_decode_ros.decoding.sampling import runner_up
-from spec_decode_ros.models.hf_model import Answer, HfModel
+from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.text import TextSide
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.hf_model import Wanted
 from spec_decode_ros.models.interfaces import OnEarly
 
 if TYPE_CHECKING:
@@ -87,6 +88,14 @@ class ExitAdapter(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         seen = F.rms_norm(hidden, self.norm.shape, self.norm, 1e-6)
         return hidden + self.up(F.silu(self.down(seen)))
+
+
+class Watcher(NamedTuple):
+    """Who is told what an exit says about answer `positions`."""
+
+    positions: Sequence[int]
+    sampling: Sampling
+    on_early: OnEarly
 
 
 class Exits:
@@ -157,19 +166,34 @@ class Exits:
         of a choice is the choice's probability in the exit's own distribution, at temperature 1 and before any cut.
         """
         return {
-            layer: lambda hidden, layer=layer: self._tell(  # type: ignore[misc]
-                self.logits(layer, hidden), first_position, sampling, on_early
+            layer: lambda hidden, layer=layer: self.tell(  # type: ignore[misc]
+                layer,
+                hidden,
+                [Watcher(range(first_position, first_position + len(hidden)), sampling, on_early)],
             )
             for layer in self._adapters
         }
 
-    def _tell(self, logits: torch.Tensor, first_position: int, sampling: Sampling, on_early: OnEarly) -> None:
-        if not bool(logits.isfinite().all()):
-            return  # an exit may stay silent, but never break the pass
-        choices = self._model.choose(logits, first_position, sampling)
-        chosen = torch.tensor(choices, device=logits.device).unsqueeze(1)
-        sure = logits.float().softmax(-1).gather(1, chosen).squeeze(1)
-        on_early(choices, tuple(sure.tolist()))
+    @torch.inference_mode()
+    def tell(self, layer: int, hidden: torch.Tensor, watchers: Sequence[Watcher]) -> None:
+        """Tell each watcher what the exit after `layer` makes of its rows; `hidden` (K, width) has those of all in turn."""
+        logits = self.logits(layer, hidden)
+        sound = logits.isfinite().all(dim=-1).tolist()
+        wanted, told, start = [], [], 0
+        for watcher in watchers:
+            end = start + len(watcher.positions)
+            if all(sound[start:end]):  # an exit may stay silent, but never break the pass
+                wanted.append(Wanted(range(start, end), watcher.positions, watcher.sampling))
+                told.append(watcher)
+            start = end
+        choices = [choice for choice in self._model.choose_many(logits, wanted) if isinstance(choice, tuple)]
+        rows = [row for want in wanted for row in want.rows]
+        chosen = [token for choice in choices for token in choice]
+        sure = logits[rows].float().softmax(-1)[range(len(rows)), chosen].tolist()
+        start = 0
+        for watcher, choice in zip(told, choices, strict=True):
+            watcher.on_early(choice, tuple(sure[start : start + len(choice)]))
+            start += len(choice)
 
 
 def layer_count(model: HfModel) -> int:

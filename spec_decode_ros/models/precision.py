@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spec_decode_ros.models.hf_model import Answer
+from spec_decode_ros.models.answer import Answer
 
 if TYPE_CHECKING:
     from spec_decode_ros.models.verifier import HfVerifier

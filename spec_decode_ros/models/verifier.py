@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from spec_decode_ros.decoding.distribution import Distribution, warped
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.answer import Answer
 from spec_decode_ros.models.decoders import NOBODY
 from spec_decode_ros.models.exits import ExitFigures, Exits, layer_count
-from spec_decode_ros.models.hf_model import Answer, HfModel
+from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, SelfDrafting, VerifySession
+from spec_decode_ros.models.packed_pass import verify_packed
 from spec_decode_ros.models.text import TextSide
 from spec_decode_ros.models.together import prepare_one_by_one, verify_one_by_one
 
@@ -53,28 +55,51 @@ class HfVerifier(TextSide):
         return prepare_one_by_one(self, prompts)
 
     def verify_many(self, parts: Sequence[Part]) -> Sequence[Choices | Exception]:
+        if len(parts) > 1 and self.model.packs:
+            return verify_packed(self.model, self._exits, parts)
         return verify_one_by_one(parts)
+
+    @property
+    def bytes_per_token(self) -> int | None:
+        """What one token of prompt or answer takes in a session's memory; None where none can be reserved."""
+        shape = self.model.decoder.cache_shape
+        return shape.bytes_per_token if shape else None
+
+    def reserve(self, sessions: int, tokens: int) -> None:
+        """Allocate the memory of so many sessions at once, each of so many `tokens` of prompt, answer and draft.
+
+        A session takes its part with its first pass and gives it back when it is closed. One that finds none left is
+        refused, and one that grows beyond its part ends there as at the end of the context (see `answer_room`), rather
+        than take memory that nobody has counted. With it the sessions of a pass are also computed faster. Sessions
+        that are open already keep what they have. Raises SpecDecodeError for a model whose memory is not known here
+        (`bytes_per_token` is None).
+        """
+        self.model.reserve(sessions, tokens)
 
 
 class HfVerifySession:
     """One prompt on the target; satisfies `interfaces.VerifySession`."""
 
     def __init__(self, answer: Answer, exits: Exits | None = None) -> None:
-        self._answer = answer
+        self.answer = answer
         self._exits = exits
 
     @property
     def prompt_tokens(self) -> int:
         """Length of the prompt in tokens, image included."""
-        return len(self._answer.prompt.ids)
+        return len(self.answer.prompt.ids)
 
     @property
     def answer_room(self) -> int:
-        return self._answer.model.context - self.prompt_tokens
+        return self.answer.model.context - self.prompt_tokens
 
     @property
     def unread(self) -> int:
-        return self._answer.unread
+        return self.answer.unread
+
+    def read(self, count: int) -> None:
+        """Take in the next `count` of the `unread` tokens."""
+        self.answer.read(count)
 
     def verify(
         self,
@@ -85,18 +110,18 @@ class HfVerifySession:
     ) -> tuple[int, ...]:
         first = len(committed)
         watch = self._exits.watch(first, sampling, on_early) if on_early and self._exits else NOBODY
-        logits = self._answer.logits([*committed, *draft], len(draft) + 1, after_layer=watch)
-        return self._answer.model.choose(logits, first, sampling)
+        logits = self.answer.logits([*committed, *draft], len(draft) + 1, after_layer=watch)
+        return self.answer.model.choose(logits, first, sampling)
 
     def distributions(
         self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling
     ) -> tuple[Distribution, ...]:
-        logits = self._answer.logits([*committed, *draft], len(draft) + 1)
+        logits = self.answer.logits([*committed, *draft], len(draft) + 1)
         return tuple(warped(row, sampling) for row in logits.float().cpu().numpy())
 
     @property
     def can_verify_trees(self) -> bool:
-        return self._answer.model.decoder.takes_trees
+        return self.answer.model.decoder.takes_trees
 
     def verify_tree(self, committed: Sequence[int], tree: Tree, sampling: Sampling) -> tuple[int, ...]:
         if not self.can_verify_trees:
@@ -105,20 +130,20 @@ class HfVerifySession:
             )
         if tree.is_line:
             return self.verify(committed, tree.tokens, sampling)
-        logits = self._answer.logits(committed, len(tree) + 1, tree)
+        logits = self.answer.logits(committed, len(tree) + 1, tree)
         start = len(committed)
         positions = [start, *(start + 1 + depth for depth in tree.depths)]
-        return self._answer.model.choose_at(logits, positions, sampling)
+        return self.answer.model.choose_at(logits, positions, sampling)
 
     def self_draft(self, committed: Sequence[int], count: int, sampling: Sampling) -> tuple[int, ...]:
         exits = self._exits
-        if not (exits and exits.figures and self._answer.model.decoder.stops_early):
+        if not (exits and exits.figures and self.answer.model.decoder.stops_early):
             raise SpecDecodeError(
                 "This target cannot draft for itself: train early exits for it with `spec-decode train-exits`, or give "
                 "the server a draft model."
             )
         layer = exits.drafting.layer
-        tokens = self._answer.shallow(
+        tokens = self.answer.shallow(
             committed,
             layer + 1,
             lambda hidden, position: exits.choose(layer, hidden, position, sampling),
@@ -127,4 +152,4 @@ class HfVerifySession:
         return tuple(tokens)
 
     def close(self) -> None:
-        self._answer.close()
+        self.answer.close()

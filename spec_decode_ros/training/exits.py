@@ -23,7 +23,8 @@ from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.decoders import AfterLayer
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_norm, layer_count
-from spec_decode_ros.models.hf_model import Answer, HfModel
+from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.vocabulary import fingerprint
 from spec_decode_ros.sim.render import to_jpeg
 from spec_decode_ros.training.batches import Batch, batches

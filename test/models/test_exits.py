@@ -88,10 +88,10 @@ def test_verdicts_are_the_same_with_and_without(family: Family, sampling: Sampli
 def test_the_logits_are_the_same_bits(family: Family) -> None:
     images, draft = family.images(), [20, 30, 40]
     session = with_exits(family.verifier, adapter(1), adapter(2)).prepare(PROMPT, images)
-    watched = session._answer.logits(
+    watched = session.answer.logits(
         draft, 4, after_layer=session._exits.watch(0, GREEDY, lambda choices, sure: None)
     )
-    plain = family.verifier.prepare(PROMPT, images)._answer.logits(draft, 4)
+    plain = family.verifier.prepare(PROMPT, images).answer.logits(draft, 4)
     assert torch.equal(watched, plain)
 
 
@@ -108,7 +108,7 @@ def test_confidence_is_the_probability_of_the_choice(qwen: Family) -> None:
         early: list[Early] = []
         session = with_exits(qwen.verifier, adapter(1), adapter()).prepare(PROMPT, qwen.images())
         verdict = session.verify((), [20, 30], sampling, lambda *said, early=early: early.append(said))
-        logits = qwen.verifier.prepare(PROMPT, qwen.images())._answer.logits([20, 30], 3)
+        logits = qwen.verifier.prepare(PROMPT, qwen.images()).answer.logits([20, 30], 3)
         expected = logits.softmax(-1)[range(3), list(verdict)].tolist()
         assert early[-1][1] == pytest.approx(expected, abs=1e-6)
         assert all(0 < value <= 1 for _, sure in early for value in sure)
@@ -342,7 +342,7 @@ def truncated(
 
     while len(tokens) < count and not (tokens and tokens[-1] in verifier.eos_ids):
         chosen: list[int] = []
-        verifier.prepare(PROMPT, images)._answer.logits(tokens, 1, after_layer={layer: choose})
+        verifier.prepare(PROMPT, images).answer.logits(tokens, 1, after_layer={layer: choose})
         tokens += chosen
     return tokens
 
@@ -377,7 +377,7 @@ def test_self_drafts_leave_the_cache_as_it_was(family: Family) -> None:
     for one in (session, fresh):
         one.verify((), draft, GREEDY)
     session.self_draft([*draft, 50], 5, GREEDY)
-    assert torch.equal(session._answer.logits([*draft, 50], 1), fresh._answer.logits([*draft, 50], 1))
+    assert torch.equal(session.answer.logits([*draft, 50], 1), fresh.answer.logits([*draft, 50], 1))
 
 
 def test_self_drafts_end_with_the_answer_and_with_the_context(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_self_drafts_end_with_the_answer_and_with_the_context(tmp_path: Path) ->
     verifier = with_exits(load_verifier(pair_of(model)), adapter(1))
     drafted = verifier.prepare(PROMPT, ()).self_draft((), 8, GREEDY)
     assert len(drafted) == 8
-    verifier.model.context = len(verifier.prepare(PROMPT, ())._answer.prompt.ids) + 3
+    verifier.model.context = len(verifier.prepare(PROMPT, ()).answer.prompt.ids) + 3
     assert len(verifier.prepare(PROMPT, ()).self_draft((), 8, GREEDY)) == 4, "one after each that fits"
     word = verifier.decode([drafted[3]])
     ending = tiny_checkpoints.make_qwen2_vl(tmp_path / "ending", eos_words=[word])

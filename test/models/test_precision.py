@@ -38,9 +38,9 @@ def test_a_flip_is_found(qwen: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     model = qwen.verifier.model
     run = type(model).run
 
-    def uneven(self, embeddings, positions, cache, past, keep, *rest):
-        logits = run(self, embeddings, positions, cache, past, keep, *rest)
-        if keep > 1:
+    def uneven(self, addition, *rest):
+        logits = run(self, addition, *rest)
+        if addition.keep > 1:
             logits = logits.clone()
             logits[2, 7] = 1e3
         return logits

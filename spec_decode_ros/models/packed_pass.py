@@ -1,0 +1,144 @@
+"""Several sessions of one target in one pass: the parts laid side by side, and the logits dealt out again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from spec_decode_ros.decoding.distribution import warped
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.answer import Addition, Answer
+from spec_decode_ros.models.decoder import NOBODY, AfterLayer
+from spec_decode_ros.models.exits import Exits, Watcher
+from spec_decode_ros.models.hf_model import HfModel, Wanted
+from spec_decode_ros.models.interfaces import Choices, OnEarly, Part
+from spec_decode_ros.models.together import verify_alone
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A part that can be computed, the `index`-th of all, with its answer's addition."""
+
+    index: int
+    part: Part
+    addition: Addition
+
+    @property
+    def positions(self) -> list[int]:
+        """Answer positions of its choices."""
+        start, tree = len(self.part.committed), self.part.tree
+        depths = range(len(self.part.draft)) if tree is None else tree.depths
+        return [start, *(start + 1 + depth for depth in depths)] if self.addition.keep else []
+
+
+def verify_packed(model: HfModel, exits: Exits | None, parts: Sequence[Part]) -> list[Choices | Exception]:
+    """`Verifier.verify_many` for a model that `packs`.
+
+    What goes wrong with one part is known before the pass (its cache cannot take it, say) or after it (its logits are
+    not finite). If the pass as such breaks off, each part is tried in a pass of its own.
+    """
+    results: list[Choices | Exception] = [()] * len(parts)
+    placed: list[_Placed] = []
+    taken: set[int] = set()
+    for index, part in enumerate(parts):
+        try:
+            answer = _answer(model, part)
+            if id(answer) in taken:
+                raise SpecDecodeError(
+                    "A session can have only one part in a pass: put the second one into the next."
+                )
+            taken.add(id(answer))
+            if not part.prefill or answer.unread:
+                placed.append(_Placed(index, part, _plan(answer, part)))
+        except Exception as error:  # each session hears of its own failure
+            results[index] = error
+    if not placed:
+        return results
+    try:
+        watch = _watch(exits, placed, results) if exits else NOBODY
+        logits = model.run_many([each.addition for each in placed], watch)
+    except Exception:
+        for each in placed:
+            try:
+                results[each.index] = verify_alone(each.part)
+            except Exception as error:
+                results[each.index] = error
+        return results
+    for each in placed:
+        each.addition.answer.hold(each.addition)
+    _deal_out(model, logits, placed, results)
+    return results
+
+
+def _answer(model: HfModel, part: Part) -> Answer:
+    answer = getattr(part.session, "answer", None)
+    if not isinstance(answer, Answer) or answer.model is not model:
+        raise SpecDecodeError("This session is not one of this verifier's.")
+    return answer
+
+
+def _plan(answer: Answer, part: Part) -> Addition:
+    if part.prefill:
+        return answer.plan_reading(part.prefill)
+    if part.tree is None:
+        return answer.plan([*part.committed, *part.draft], len(part.draft) + 1)
+    if part.tree.is_line:
+        return answer.plan([*part.committed, *part.tree.tokens], len(part.tree) + 1)
+    return answer.plan(part.committed, len(part.tree) + 1, part.tree)
+
+
+def _watch(exits: Exits, placed: Sequence[_Placed], results: list[Choices | Exception]) -> AfterLayer:
+    """What to do at each exit: one adapter and one head for the rows of all sessions that want to know."""
+    rows: list[int] = []
+    watchers: list[Watcher] = []
+    end = 0
+    for each in placed:
+        end += each.addition.keep
+        if each.part.on_early and not each.addition.tree and not each.part.sampling.separate:
+            rows += range(end - each.addition.keep, end)
+            on_early = _guarded(each.part.on_early, each.index, results)
+            watchers.append(Watcher(each.positions, each.part.sampling, on_early))
+    if not watchers:
+        return NOBODY
+    return {
+        layer: lambda hidden, layer=layer: exits.tell(layer, hidden[rows], watchers)  # type: ignore[misc]
+        for layer in exits.layers
+    }
+
+
+def _guarded(on_early: OnEarly, index: int, results: list[Choices | Exception]) -> OnEarly:
+    """`on_early`, whose failure is that of its own part."""
+
+    def told(choices: tuple[int, ...], sure: tuple[float, ...]) -> None:
+        try:
+            on_early(choices, sure)
+        except Exception as error:
+            results[index] = error
+
+    return told
+
+
+def _deal_out(
+    model: HfModel, logits: torch.Tensor, placed: Sequence[_Placed], results: list[Choices | Exception]
+) -> None:
+    wanted: list[Wanted] = []
+    choosing: list[_Placed] = []
+    end = 0
+    for each in placed:
+        rows = range(end, end + each.addition.keep)
+        end = rows.stop
+        if not rows or isinstance(results[each.index], Exception):
+            continue
+        if each.part.sampling.separate:
+            try:
+                numbers = logits[rows.start : rows.stop].float().cpu().numpy()
+                results[each.index] = tuple(warped(row, each.part.sampling) for row in numbers)
+            except SpecDecodeError as error:
+                results[each.index] = error
+        else:
+            choosing.append(each)
+            wanted.append(Wanted(rows, each.positions, each.part.sampling))
+    for each, choices in zip(choosing, model.choose_many(logits, wanted), strict=True):
+        results[each.index] = choices

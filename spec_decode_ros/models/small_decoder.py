@@ -1,0 +1,171 @@
+"""Common decoders on a CPU, with less ado."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from spec_decode_ros.models.decoder import NOBODY, AfterLayer
+from spec_decode_ros.models.packing import Attention, Pack, Segment
+from spec_decode_ros.models.slots import CacheShape, RowCache, SlotPool
+
+LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+"""Kinds of rotary positions that depend on the longest position in the pass, so that sequences disturb each other."""
+
+
+class RowDecoder:
+    """What decoders have in common whose caches are rows of memory: rolling back costs nothing."""
+
+    takes_trees = True
+
+    def __init__(self, shape: CacheShape, heads: int) -> None:
+        self.cache_shape = shape
+        self.attention = Attention(heads, shape.heads, shape.dtype, shape.device)
+        self.pool: SlotPool | None = None
+
+    def reserve(self, sessions: int, tokens: int) -> None:
+        self.pool = SlotPool(self.cache_shape, sessions, tokens)
+
+    def new_cache(self) -> RowCache:
+        return self.pool.take() if self.pool else RowCache(self.cache_shape)
+
+    def make_room(self, cache: RowCache, past: int, length: int) -> None:
+        cache.reserve(past, length)
+
+    def free(self, cache: RowCache) -> None:
+        cache.free()
+
+    def roll_back(self, cache: RowCache, length: int, to: int, depth: int | None = None) -> None:
+        """Nothing to do: the next pass says how many tokens it keeps."""
+
+    def move_up(self, cache: RowCache, start: int, rows: Sequence[int]) -> None:
+        cache.move_up(start, rows)
+
+
+class SmallDecoder(RowDecoder):
+    """The layers of Llama and Qwen2 on a CPU, without the calls that take longer than the arithmetic of a small model.
+
+    The same operations on the same weights in the same order as transformers' modules, which it takes over: a fused
+    projection for queries, keys and values and one for gate and up, one rotation for queries and keys, a cache that is
+    written in place.
+    """
+
+    CLASSES = ("LlamaModel", "Qwen2Model", "Qwen2VLTextModel")
+    stops_early = True
+
+    @classmethod
+    def fits(cls, module: Any) -> bool:
+        """Whether `module` is a decoder whose layers this class knows, in float32 on a CPU, not quantised."""
+        if type(module).__name__ not in cls.CLASSES or not type(module).__module__.startswith(
+            "transformers."
+        ):
+            return False
+        kinds = getattr(module.config, "layer_types", None) or ()
+        if any(kind != "full_attention" for kind in kinds) or module.config._attn_implementation != "sdpa":
+            return False
+        if getattr(module.rotary_emb, "rope_type", "") in LENGTH_DEPENDENT_ROPE:
+            return False
+        return all(cls._layer_fits(layer) for layer in module.layers) and module.config.hidden_act == "silu"
+
+    @staticmethod
+    def _layer_fits(layer: Any) -> bool:
+        attention, mlp = layer.self_attn, layer.mlp
+        inner = (attention.q_proj, attention.k_proj, attention.v_proj)
+        plain = (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        return (
+            all(type(part) is nn.Linear for part in (*inner, *plain))
+            and all(part.bias is None for part in plain)
+            and len({part.bias is None for part in inner}) == 1
+            and all(
+                part.weight.dtype == torch.float32 and part.weight.device.type == "cpu"
+                for part in (*inner, *plain)
+            )
+            and attention.scaling == attention.head_dim**-0.5
+            and not (layer._forward_hooks or layer._forward_pre_hooks)
+        )
+
+    def __init__(self, module: Any) -> None:
+        config = module.config
+        self._rotary, self._norm = module.rotary_emb, module.norm
+        self._heads = int(config.num_attention_heads)
+        self._width = int(module.layers[0].self_attn.head_dim)
+        self._layers = [self._take_over(layer) for layer in module.layers]
+        shape = CacheShape(len(self._layers), int(config.num_key_value_heads), self._width)
+        super().__init__(shape, self._heads)
+
+    @staticmethod
+    def _take_over(layer: Any) -> tuple[Any, ...]:
+        attention, mlp = layer.self_attn, layer.mlp
+        inner = [attention.q_proj, attention.k_proj, attention.v_proj]
+        before, after = layer.input_layernorm, layer.post_attention_layernorm
+        return (
+            (before.weight, before.variance_epsilon),
+            _joined([part.weight for part in inner]),
+            None if inner[0].bias is None else _joined([part.bias for part in inner]),
+            attention.o_proj.weight,
+            (after.weight, after.variance_epsilon),
+            _joined([mlp.gate_proj.weight, mlp.up_proj.weight]),
+            mlp.down_proj.weight,
+        )
+
+    def run(
+        self,
+        embeddings: torch.Tensor,
+        positions: torch.Tensor,
+        cache: RowCache,
+        past: int,
+        seen: torch.Tensor | None = None,
+        after_layer: AfterLayer = NOBODY,
+        depth: int | None = None,
+    ) -> torch.Tensor:
+        pack = self.attention.pack([Segment(cache, past, embeddings.shape[1], seen)])
+        return self._run(embeddings, positions, pack, after_layer, depth)
+
+    def run_many(
+        self,
+        embeddings: torch.Tensor,
+        positions: torch.Tensor,
+        segments: Sequence[Segment],
+        after_layer: AfterLayer = NOBODY,
+    ) -> torch.Tensor:
+        return self._run(embeddings, positions, self.attention.pack(segments), after_layer)
+
+    def _run(
+        self,
+        embeddings: torch.Tensor,
+        positions: torch.Tensor,
+        pack: Pack,
+        after_layer: AfterLayer,
+        depth: int | None = None,
+    ) -> torch.Tensor:
+        hidden = embeddings[0]
+        count, model_width = hidden.shape
+        width, half = self._width, self._width // 2
+        heads, rotated = self._heads, self._heads + self.cache_shape.heads
+        cos, sin = (part[0].unsqueeze(1) for part in self._rotary(embeddings, positions))
+        sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
+        for index, (before, inner, bias, out, after, gate_up, down) in enumerate(self._layers[:depth]):
+            x = F.linear(F.rms_norm(hidden, (model_width,), *before), inner, bias).view(count, -1, width)
+            qk = x[:, :rotated]
+            qk = qk * cos + torch.cat((qk[..., half:], qk[..., :half]), dim=-1) * sin
+            mixed = pack.attend(index, qk[:, :heads], qk[:, heads:], x[:, rotated:])
+            hidden = hidden + F.linear(mixed, out)
+            gate, up = F.linear(F.rms_norm(hidden, (model_width,), *after), gate_up).chunk(2, dim=-1)
+            hidden = hidden + F.linear(F.silu(gate) * up, down)
+            if index in after_layer:
+                after_layer[index](hidden.unsqueeze(0))
+        hidden = hidden.unsqueeze(0)
+        return hidden if depth is not None else self._norm(hidden)
+
+
+def _joined(parts: list[nn.Parameter]) -> torch.Tensor:
+    """The parts in one tensor; each part becomes a view of it, so that the weights are in memory once."""
+    with torch.no_grad():
+        whole = torch.cat([part.data for part in parts])
+        for part, piece in zip(parts, whole.split([len(part) for part in parts]), strict=True):
+            part.data = piece
+    return whole

@@ -1,0 +1,239 @@
+"""Several sessions in one pass: each gets what it gets alone, whoever is beside it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_checkpoints
+from families import Family
+
+from spec_decode_ros.decoding.distribution import Distribution
+from spec_decode_ros.decoding.messages import Sampler, Sampling
+from spec_decode_ros.decoding.tree import Tree, merge
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits
+from spec_decode_ros.models.interfaces import Choices, Part
+from spec_decode_ros.models.small_decoder import RowDecoder
+from spec_decode_ros.models.together import verify_one_by_one
+from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
+
+GREEDY = Sampling()
+GUMBEL = Sampling(temperature=1.5, top_k=20, top_p=0.95, seed=7)
+REJECTION = Sampling(temperature=0.9, top_k=30, seed=3, sampler=Sampler.REJECTION)
+PROMPTS = (
+    "go to the red chair | last vx 0.4 wz -0.6 | blue box left 2.5",
+    "find the blue box",
+    "stop",
+    "turn left 90 degrees please",
+)
+
+Early = list[tuple[tuple[int, ...], tuple[float, ...]]]
+
+
+@contextmanager
+def reserved(verifier: HfVerifier, sessions: int, tokens: int) -> Iterator[None]:
+    """With a pool of slots, where the decoder has one."""
+    model = verifier.model
+    if not isinstance(model.decoder, RowDecoder):
+        yield
+        return
+    before = model.context, model.decoder.pool
+    verifier.reserve(sessions, tokens)
+    try:
+        yield
+    finally:
+        model.context, model.decoder.pool = before
+
+
+def with_exits(verifier: HfVerifier) -> HfVerifier:
+    adapters = []
+    for seed in (1, 2):
+        adapter = ExitAdapter(verifier.model.embedding.weight.shape[1], 16)
+        tiny_checkpoints.scramble(adapter, seed)
+        adapters.append(adapter)
+    figures = [ExitFigures(layer, 0.5, 0.8, 0.9, 0.5) for layer in (0, 1)]
+    return HfVerifier(verifier.model, Exits(verifier.model, adapters, figures))
+
+
+class Robot:
+    """A session and its twin that is always computed alone."""
+
+    def __init__(self, verifier: HfVerifier, prompt: str, images: list[bytes]) -> None:
+        self.session: HfVerifySession = verifier.prepare(prompt, images)
+        self.twin: HfVerifySession = verifier.prepare(prompt, images)
+        self.committed: list[int] = []
+        self.early: Early = []
+        self.twins_early: Early = []
+
+    def part(self, rng: random.Random) -> Part:
+        """What a robot may ask for."""
+        if self.session.unread and rng.random() < 0.4:
+            return Part(self.session, prefill=rng.randrange(1, self.session.unread + 3))
+        if rng.random() < 0.1:  # the answer begins again
+            self.committed = self.committed[: rng.randrange(len(self.committed) + 1)]
+        sampling = rng.choice((GREEDY, GREEDY, GUMBEL, REJECTION))
+        draft = [rng.randrange(80) for _ in range(rng.choice((0, 0, 1, 3, 3, 7)))]
+        if rng.random() < 0.3 and not sampling.separate:
+            branches = [draft, [*draft[:1], 5, 6], [rng.randrange(80)]]
+            return Part(self.session, list(self.committed), sampling=sampling, tree=merge(branches, 9))
+
+        def on_early(choices: tuple[int, ...], sure: tuple[float, ...]) -> None:
+            self.early.append((choices, sure))
+
+        told = on_early if rng.random() < 0.5 else None
+        return Part(self.session, list(self.committed), draft, sampling, on_early=told)
+
+    def twins(self, part: Part) -> Part:
+        def on_early(choices: tuple[int, ...], sure: tuple[float, ...]) -> None:
+            self.twins_early.append((choices, sure))
+
+        return replace(part, session=self.twin, on_early=part.on_early and on_early)
+
+    def go_on(self, part: Part, choices: Choices) -> None:
+        if not part.prefill and not part.sampling.separate:
+            tree = Tree.line(part.draft) if part.tree is None else part.tree
+            token, node = choices[0], tree.child(-1, choices[0])
+            self.committed = [*part.committed, token]
+            if node is not None:
+                self.committed.append(choices[1 + node])
+
+    def close(self) -> None:
+        self.session.close()
+        self.twin.close()
+
+
+def same(got: Choices | Exception, expected: Choices | Exception) -> None:
+    assert not isinstance(got, Exception), got
+    assert not isinstance(expected, Exception), expected
+    assert len(got) == len(expected)
+    for mine, theirs in zip(got, expected, strict=True):
+        if isinstance(theirs, Distribution):
+            assert isinstance(mine, Distribution)
+            assert mine.tokens.tolist() == theirs.tokens.tolist()
+            assert np.allclose(mine.probabilities, theirs.probabilities, atol=1e-4)
+        else:
+            assert mine == theirs
+
+
+def same_early(got: Early, expected: Early) -> None:
+    assert [choices for choices, _ in got] == [choices for choices, _ in expected]
+    for (_, mine), (_, theirs) in zip(got, expected, strict=True):
+        assert np.allclose(mine, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("slots", [0, 12], ids=["own memory", "slots"])
+def test_each_session_gets_what_it_gets_alone(family: Family, slots: int) -> None:
+    verifier = with_exits(family.verifier)
+    rng = random.Random(slots)
+    robots: list[Robot] = []
+    seen: set[object] = set()
+    with reserved(verifier, slots, 200) if slots else nullcontext():
+        for _ in range(25):
+            if len(robots) < 5 or (len(robots) < 6 and rng.random() < 0.5):
+                robots.append(Robot(verifier, rng.choice(PROMPTS), family.images(rng.randrange(9))))
+            asking = rng.sample(robots, rng.randrange(1, len(robots) + 1))
+            parts = [robot.part(rng) for robot in asking]
+            twins = [robot.twins(part) for robot, part in zip(asking, parts, strict=True)]
+            choices = verifier.verify_many(parts)
+            expected = verify_one_by_one(twins)
+            for robot, part, mine, theirs in zip(asking, parts, choices, expected, strict=True):
+                same(mine, theirs)
+                assert robot.session.unread == robot.twin.unread
+                robot.go_on(part, mine)
+                seen |= {token for token in mine if isinstance(token, int)}
+            if rng.random() < 0.2:
+                robots.pop(rng.randrange(len(robots))).close()
+        for robot in robots:
+            same_early(robot.early, robot.twins_early)
+            robot.close()
+    assert len(seen) > 10, "a model that always says the same would prove little"
+
+
+def test_one_part_that_fails_harms_no_other(family: Family) -> None:
+    verifier = family.verifier
+    robots = [Robot(verifier, prompt, family.images(number)) for number, prompt in enumerate(PROMPTS)]
+    first = [Part(robot.session, [], [5, 6]) for robot in robots[:3]]
+    for robot, part, choices in zip(robots, first, verifier.verify_many(first), strict=False):
+        robot.go_on(part, choices)
+        robot.twin.verify([], [5, 6], GREEDY)
+    room = robots[0].session.answer_room
+    parts = [
+        Part(robots[0].session, [5] * (room + 1)),
+        Part(robots[1].session, robots[1].committed, [7, 8]),
+        Part(robots[1].session, [], [9]),
+        Part(robots[2].session, robots[2].committed, [10**9, -1]),
+        Part(object()),  # type: ignore[arg-type]
+        Part(robots[3].session, prefill=5),
+    ]
+    got = verifier.verify_many(parts)
+    assert isinstance(got[0], SpecDecodeError) and "longer than the model's context" in str(got[0])
+    same(got[1], robots[1].twin.verify(robots[1].committed, [7, 8], GREEDY))
+    same(got[3], robots[2].twin.verify(robots[2].committed, [10**9, -1], GREEDY))
+    assert isinstance(got[4], Exception)
+    assert got[5] == ()
+    if verifier.model.packs:
+        assert isinstance(got[2], SpecDecodeError) and "only one part" in str(got[2])
+    again = [Part(robot.session, robot.committed, [3, 4]) for robot in robots]
+    for robot, choices in zip(robots, verifier.verify_many(again), strict=True):
+        same(choices, robot.twin.verify(robot.committed, [3, 4], GREEDY))
+
+
+def test_a_pass_that_breaks_off_is_made_up_for(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails in the pass of all fails once more in the one pass that is to blame."""
+    verifier = family.verifier
+    robots = [Robot(verifier, prompt, family.images(number)) for number, prompt in enumerate(PROMPTS)]
+    head = verifier.model.head
+    expected = [robot.twin.verify([], [5, 6, 7], GREEDY) for robot in robots]
+    calls = []
+
+    def broken(hidden):  # type: ignore[no-untyped-def]
+        calls.append(len(hidden))
+        if len(hidden) > 4 or len(calls) == 3:
+            raise MemoryError("no memory")
+        return head(hidden)
+
+    parts = [Part(robot.session, [], [5, 6, 7]) for robot in robots]
+    with monkeypatch.context() as patch:
+        patch.setattr(verifier.model, "head", broken)
+        got = verifier.verify_many(parts)
+    failed = 1 if verifier.model.packs else 2
+    assert isinstance(got[failed], MemoryError)
+    for number, choices in enumerate(got):
+        if number != failed:
+            same(choices, expected[number])
+    for robot, choices in zip(robots, verifier.verify_many(parts), strict=True):
+        same(choices, robot.twin.verify([], [5, 6, 7], GREEDY))
+
+
+def test_who_listens_to_an_exit_fails_alone(qwen: Family) -> None:
+    verifier = with_exits(qwen.verifier)
+    robots = [Robot(verifier, prompt, qwen.images(number)) for number, prompt in enumerate(PROMPTS)]
+
+    def deaf(choices: Sequence[int], sure: Sequence[float]) -> None:
+        raise ValueError("not now")
+
+    heard: Early = []
+    told = (deaf, lambda *early: heard.append(early), None, deaf)
+    parts = [Part(robot.session, [], [5], on_early=each) for robot, each in zip(robots, told, strict=True)]
+    got = verifier.verify_many(parts)
+    assert isinstance(got[0], ValueError) and isinstance(got[3], ValueError)
+    same(got[1], robots[1].twin.verify([], [5], GREEDY))
+    same(got[2], robots[2].twin.verify([], [5], GREEDY))
+    assert len(heard) == 2
+    for robot, part in zip(robots, parts, strict=True):
+        same(verifier.verify_many([replace(part, on_early=None)])[0], robot.twin.verify([], [5], GREEDY))
+
+
+def test_nothing_to_do(qwen: Family) -> None:
+    assert list(qwen.verifier.verify_many([])) == []
+    sessions = [qwen.verifier.prepare(prompt) for prompt in PROMPTS[:2]]
+    count = sessions[0].unread
+    assert list(qwen.verifier.verify_many([Part(session, prefill=10**6) for session in sessions])) == [(), ()]
+    assert [session.unread for session in sessions] == [0, 0]
+    assert list(qwen.verifier.verify_many([Part(session, prefill=1) for session in sessions])) == [(), ()]
+    assert count > 0
