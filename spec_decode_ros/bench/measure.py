@@ -26,8 +26,8 @@ from spec_decode_ros.bench.shapes import Shape
 from spec_decode_ros.bench.streamed_exit import StreamedExit
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_norm
 from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_norm
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
 

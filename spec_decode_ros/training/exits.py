@@ -21,9 +21,9 @@ from torch.nn import functional as F
 from spec_decode_ros.actions.action import format_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.answer import Answer
 from spec_decode_ros.models.decoders import AfterLayer
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_norm, layer_count
-from spec_decode_ros.models.answer import Answer
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.vocabulary import fingerprint
 from spec_decode_ros.sim.render import to_jpeg

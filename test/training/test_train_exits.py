@@ -20,8 +20,8 @@ from spec_decode_ros.actions.action import format_action
 from spec_decode_ros.actions.prompt import build_prompt
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.exits import FILE_NAME, ExitAdapter, load_exits
 from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.exits import FILE_NAME, ExitAdapter, load_exits
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
 from spec_decode_ros.training.batches import make_batch
