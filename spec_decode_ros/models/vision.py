@@ -7,24 +7,21 @@ is taken from the checkpoint, always on its Pillow backend, so that robot and cl
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.images import ImageError
+from spec_decode_ros.models.images import read_images as read_images
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
-
-
-class ImageError(SpecDecodeError):
-    """A camera image that cannot be read."""
 
 
 class ImageFamily(Protocol):
@@ -37,26 +34,6 @@ class ImageFamily(Protocol):
     def placeholders(self, inputs: Mapping[str, torch.Tensor], features: Sequence[torch.Tensor]) -> list[str]:
         """For each image, the text that takes the place of the single image token of the chat template."""
         ...
-
-
-def read_images(images: Sequence[bytes]) -> list[Image.Image]:
-    """Decode JPEG (or PNG) bytes to RGB. Raises ImageError."""
-    decoded = []
-    for number, data in enumerate(images, 1):
-        try:
-            with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-                decoded.append(image.convert("RGB"))
-        except (
-            UnidentifiedImageError,
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ) as error:
-            raise ImageError(
-                f"Image {number} of {len(images)} is not a readable JPEG or PNG ({error}): send a whole camera frame."
-            ) from error
-    return decoded
 
 
 class QwenImages:
