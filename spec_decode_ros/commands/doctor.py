@@ -41,9 +41,11 @@ _GROUPS = {
     "go2": "Unitree Go2",
     "teleop": "terminal",
     "text": "text pair",
+    "metrics": "metrics",
+    "ray": "replicas",
 }
 # A machine has one side of the link, and rarely all of these.
-_OPTIONAL = frozenset({"camera", "go2", "teleop", "text"})
+_OPTIONAL = frozenset({"camera", "go2", "teleop", "text", "metrics", "ray"})
 
 
 @dataclass(frozen=True)
