@@ -48,6 +48,11 @@ class Peers:
     def __contains__(self, client: bytes) -> bool:
         return client in self._peers
 
+    @property
+    def all(self) -> list[bytes]:
+        """Everybody; from any thread."""
+        return list(self._peers)
+
     def key(self, client: bytes) -> str | None:
         """The key that owns this identity, None for a stranger; without keys it is an empty text."""
         peer = self._peers.get(client)

@@ -129,6 +129,11 @@ class Server:
         if self._peers.may_send(client):
             self._loop.send([client, *encode(message)])
 
+    def tell_all(self, message: Message) -> None:
+        """Send to every client that was welcomed, from any thread."""
+        for client in self._peers.all:
+            self.send(client, message)
+
     @property
     def alive(self) -> bool:
         """Whether the thread of the socket runs."""

@@ -297,6 +297,23 @@ def test_with_keys_it_listens_anywhere(tmp_path: Path) -> None:
             assert robot.ask(HELLO) == WELCOME
 
 
+def test_something_can_be_said_to_every_robot(tmp_path: Path) -> None:
+    make_keys(tmp_path, "a")
+    make_keys(tmp_path, "b")
+    with (
+        guarded(tmp_path) as served,
+        Robot(served.endpoint, robot_keys(tmp_path / "a")) as first,
+        Robot(served.endpoint, robot_keys(tmp_path / "b")) as second,
+        Robot(served.endpoint, robot_keys(tmp_path / "b")) as unknown,
+    ):
+        assert first.ask(HELLO) == second.ask(HELLO) == WELCOME
+        assert unknown.ask(Ping(1)) == Pong(1)
+        leaving = Error(0, ErrorCode.DRAINING, "This verifier ends.", 1000.0)
+        served.server.tell_all(leaving)
+        assert first.hear() == second.hear() == leaving
+        assert unknown.hear(SILENT_S / 4) is None
+
+
 def test_traffic_is_counted(tmp_path: Path) -> None:
     (own,) = make_keys(tmp_path)
     with guarded(tmp_path) as served, Robot(served.endpoint, robot_keys(own)) as robot:
