@@ -264,7 +264,7 @@ def _print(findings: list[Finding], ready: dict[str, bool]) -> None:
     for group in dict.fromkeys(finding.group for finding in findings):
         table = Table(box=None, show_header=False, padding=(0, 1), title=group, title_justify="left")
         table.title_style = "bold"
-        for column in ({"width": 4}, {"width": 16}, {}):
+        for column in ({"width": 4}, {"width": 17}, {}):
             table.add_column(**column)  # type: ignore[arg-type]
         for finding in (f for f in findings if f.group == group):
             mark, style = (
