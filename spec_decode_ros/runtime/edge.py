@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.runtime.drafting import Drafted, DraftingThread, Frame
 from spec_decode_ros.runtime.gauge import Gauge
 from spec_decode_ros.runtime.recording import Recorder, Span, Stats
-from spec_decode_ros.transport.client import Arrival, Client
+from spec_decode_ros.transport.client import Arrival, Client, Reconnected
 
 _log = logging.getLogger(__name__)
 
@@ -191,6 +192,7 @@ class EdgeRuntime:
             resend_s=self._patience_s(sum(map(len, images))),
             deadline_s=self._deadline_s,
             fallback=self._fallback,
+            spread=random.random(),
         )
         recorder = Recorder(
             now if captured is None else captured, self._client.rtt_ms if self._client else None
@@ -312,6 +314,9 @@ class _Action:
         self._obey(self._machine.drafted(event.run, event.token, event.runner_up))
 
     def _on_arrival(self, event: Arrival) -> None:
+        if isinstance(event.message, Reconnected):
+            self._obey(self._machine.reconnected(event.message.known))
+            return
         if getattr(event.message, "action_id", 0) in (0, self._request.action_id):
             self._recorder.arrived(event.message, event.size, event.at)
         self._obey(self._machine.receive(event.message))  # type: ignore[arg-type]

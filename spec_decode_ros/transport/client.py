@@ -1,21 +1,20 @@
-"""The robot's end of the wire: one DEALER socket to one verifier.
+"""The robot's end of the wire: one verifier, or several of which one is used.
 
-The client says hello until it is welcomed, also after the server was restarted, measures the round-trip time
-with pings, and hands on what arrives with the time of its arrival. ZeroMQ reconnects by itself. What can't be
-sent is dropped: the methods send again what matters, and nothing stale queues up while the link is down.
+The client greets every server until it is welcomed, also after an outage or a restart, measures the round-trip time
+with pings, and hands on what arrives with the time of its arrival. All servers are kept at hand, so that another one
+can take over at once; see :mod:`~spec_decode_ros.transport.failover` for when. What can't be sent is dropped: the
+methods send again what matters, and nothing stale queues up while the link is down.
 """
 
 from __future__ import annotations
 
-import collections
 import itertools
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import zmq
 
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
@@ -27,42 +26,51 @@ from spec_decode_ros.decoding.messages import (
     Hello,
     Message,
     Open,
-    Ping,
-    Pong,
+    Opened,
     Welcome,
 )
-from spec_decode_ros.transport.codec import DEFAULT_LIMITS, DOWN, Limits, WireError, decode, encode
-from spec_decode_ros.transport.handshake import HELLO_FIRST, HandshakeError, difference
+from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits, decode, encode
+from spec_decode_ros.transport.connection import Connection, standings
+from spec_decode_ros.transport.endpoints import parse_endpoints
+from spec_decode_ros.transport.failover import Failover, FailoverPolicy
+from spec_decode_ros.transport.handshake import HandshakeError
 from spec_decode_ros.transport.keys import RobotKeys
-from spec_decode_ros.transport.loop import SocketLoop, common_options
 
 _log = logging.getLogger(__name__)
 
-_HELLO_EVERY_S = 0.5
-_HELLO_AFTER_REFUSAL_S = 5.0
-_PING_EVERY_S = 1.0
 _FRAME_LEAVES_S = 0.005
-_PINGS_KEPT = 5
-_FIRST_PINGS = 3
+_CLOSE_LEAVES_S = 0.02
+
+
+@dataclass(frozen=True)
+class Reconnected:
+    """A server has welcomed the robot in mid-action; `known`: it may have what was opened there before."""
+
+    known: bool
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A message from the cloud; `at` is the time of `time.perf_counter`, `size` its bytes on the wire."""
+    """News from the cloud; `at` is the time of `time.perf_counter`, `size` its bytes on the wire."""
 
-    message: Message
+    message: Message | Reconnected
     at: float
     size: int
 
 
 class Client:
-    """Connection of one robot.
+    """All connections of one robot.
 
     Args:
-        endpoint: where the verifier listens, such as ``tcp://10.0.0.5:5555``.
-        pair: name of the model pair, compared with the server's.
-        vocabulary: fingerprint of its vocabulary, compared with the server's.
-        keys: the robot's keys, for a server that wants them.
+        endpoint: where the verifier listens, such as ``tcp://10.0.0.5:5555``; several by commas, the preferred one
+            first.
+        pair: name of the model pair, compared with the servers'.
+        vocabulary: fingerprint of its vocabulary, compared with the servers'.
+        keys: the robot's keys, for servers that want them.
+        policy: when another server is used.
+
+    Raises:
+        HandshakeError: if an endpoint is none.
     """
 
     def __init__(
@@ -72,41 +80,27 @@ class Client:
         vocabulary: str,
         limits: Limits = DEFAULT_LIMITS,
         keys: RobotKeys | None = None,
+        *,
+        policy: FailoverPolicy | None = None,
     ) -> None:
-        self.endpoint = endpoint
-        self._hello = Hello(PROTOCOL, pair, vocabulary)
+        self.endpoints = parse_endpoints(endpoint)
         self._limits = limits
         self._listener: Callable[[Arrival], None] | None = None
-        self._welcome: Welcome | None = None
-        self._refusal = ""
-        self._decided = threading.Event()
-        self._last_hello = 0.0
-        self._last_ping = 0.0
-        self._pings = 0
-        self._round_trips_s: collections.deque[float] = collections.deque(maxlen=_PINGS_KEPT)
-        self._last_arrival = 0.0
-        self._action_id = 0
-        self._lost_action = 0
+        self._action_id = 0  # the one that is under way
         self._ids = itertools.count(1)
-        sock: zmq.Socket = zmq.Context.instance().socket(zmq.DEALER)
-        common_options(sock, limits)
-        sock.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues for a server that is not there
-        sock.setsockopt(zmq.RECONNECT_IVL, 100)
-        sock.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
-        if keys:
-            sock.curve_publickey, sock.curve_secretkey = keys.public, keys.secret
-            sock.curve_serverkey = keys.server
+        self._changed = threading.Condition(threading.RLock())
+        self._failover = Failover(len(self.endpoints), time.perf_counter(), policy)
+        self._connections: list[Connection] = []
+        hello = Hello(PROTOCOL, pair, vocabulary)
+        identity = b"r" + secrets.token_bytes(16)
         try:
-            sock.connect(endpoint)
-        except zmq.ZMQError as error:
-            sock.close(0)
-            raise HandshakeError(
-                f"{endpoint!r} is not an endpoint to connect to ({error.strerror}); write it as tcp://HOST:PORT."
-            ) from error
-        self._loop = SocketLoop(
-            sock, "client socket", limits, self._on_frames, self._on_tick, lambda frames, error: None, 0.1
-        )
-        self._loop.start()
+            for each in self.endpoints:
+                self._connections.append(Connection(each, hello, identity, limits, keys, self))
+        except HandshakeError:
+            self.close()
+            raise
+        for connection in self._connections:
+            connection.start()
 
     def __enter__(self) -> Client:
         return self
@@ -115,55 +109,81 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._loop.stop()
+        """Leave the server in order and end all connections."""
+        if self._action_id and self.ready:
+            self.send(Close(self._action_id))
+            time.sleep(_CLOSE_LEAVES_S)
+        for connection in self._connections:
+            connection.close()
 
     def wait_ready(self, timeout_s: float = 10.0) -> Welcome:
-        """Wait until the server has welcomed this client.
+        """Wait until a server has welcomed this client.
 
         Raises:
-            HandshakeError: if it refuses, or does not answer within `timeout_s`.
+            HandshakeError: if all refuse, or none answers within `timeout_s`.
         """
-        if not self._decided.wait(timeout_s):
-            raise HandshakeError(
-                f"No verifier answered at {self.endpoint} within {timeout_s:g} s; start one there with "
-                "'spec-decode serve', or check the address, the network and, if it wants keys, the keys."
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.ready or all(each.refused_for_good for each in self._connections), timeout_s
             )
-        if self._welcome is None:
-            raise HandshakeError(self._refusal)
-        return self._welcome
+            if self.ready and self._current.welcome:
+                return self._current.welcome
+            refusals = [each.refusal for each in self._connections if each.refusal]
+        if refusals:
+            raise HandshakeError(" ".join(refusals))
+        raise HandshakeError(
+            f"No verifier answered at {' or '.join(self.endpoints)} within {timeout_s:g} s; start one there with "
+            "'spec-decode serve', or check the address, the network and, if it wants keys, the keys."
+        )
+
+    @property
+    def _current(self) -> Connection:
+        return self._connections[self._failover.current]
+
+    @property
+    def endpoint(self) -> str:
+        """The one that is in use."""
+        return self._current.endpoint
+
+    @property
+    def failovers(self) -> int:
+        """How often another server was taken."""
+        return self._failover.changes
 
     @property
     def ready(self) -> bool:
         """Whether the server has welcomed this client (it may have gone silent since)."""
-        return self._welcome is not None
+        return self._current.ready
 
     @property
     def welcome(self) -> Welcome | None:
         """What the server said of itself, or None before it has."""
-        return self._welcome
+        return self._current.welcome
 
     @property
     def refusal(self) -> str:
-        """Why the server refused this client, or an empty text."""
-        return self._refusal
+        """Why the server refuses this client, or an empty text."""
+        return self._current.refusal
 
     @property
     def rtt_ms(self) -> float | None:
         """Smoothed round-trip time of the pings, or None before the first answer."""
-        trips = list(self._round_trips_s)
-        return min(trips) * 1000.0 if trips else None
+        return self._current.rtt_ms
 
     @property
     def silence_s(self) -> float:
         """Seconds since anything arrived; pings go out once a second."""
-        return time.perf_counter() - self._last_arrival if self._last_arrival else float("inf")
+        return self._current.silence_s
 
     def next_action_id(self) -> int:
-        """A number for a new action: they count up over all that use this connection."""
+        """A number for a new action: they count up over all that use this client."""
         return next(self._ids)
 
     def listen(self, listener: Callable[[Arrival], None] | None) -> None:
-        """Hand `Opened`, `Early`, `Committed` and `Error` to `listener`, in the socket's thread; it must return quickly."""
+        """Hand `Opened`, `Early`, `Committed`, `Error` and `Reconnected` to `listener`, in a socket's thread.
+
+        It must return quickly.
+        """
         self._listener = listener
 
     def send(self, message: Message, images: Sequence[bytes] = ()) -> int:
@@ -174,69 +194,66 @@ class Client:
         """
         frames = encode(message, images)
         decode(frames, limits=self._limits)
-        if isinstance(message, Open | Draft | Branches | Close):
-            self._action_id = message.action_id
+        with self._changed:
+            if isinstance(message, Open | Draft | Branches):
+                self._action_id = message.action_id
+            elif isinstance(message, Close):
+                self._action_id = 0
+            connection = self._current
         # The draft model starts right after the frame; it must not keep the frame from leaving.
-        self._loop.send(frames, _FRAME_LEAVES_S if images else 0.0)
+        connection.send(frames, _FRAME_LEAVES_S if images else 0.0)
         return len(frames[0])
 
-    def _on_tick(self) -> None:
-        now = time.perf_counter()
-        hello_every = _HELLO_AFTER_REFUSAL_S if self._refusal else _HELLO_EVERY_S
-        if self._welcome is None and now - self._last_hello >= hello_every:
-            self._last_hello = now
-            self._loop.send(encode(self._hello))
-        elif self._welcome is not None and (
-            self._pings < _FIRST_PINGS or now - self._last_ping >= _PING_EVERY_S
+    # ---- in the threads of the sockets ---------------------------------------------------------------------
+
+    def on_welcome(self, connection: Connection, known: bool) -> None:
+        with self._changed:
+            self._failover.welcomed(self._connections.index(connection))
+            if not self._review() and connection is self._current and self._action_id:
+                self._tell(Reconnected(known))
+            self._changed.notify_all()
+
+    def on_change(self, connection: Connection) -> None:
+        with self._changed:
+            changed = self._review()
+            if not changed and connection is self._current and connection.refused_for_good:
+                self._tell(Error(0, ErrorCode.MISMATCH, connection.refusal))
+            self._changed.notify_all()
+
+    def on_message(self, connection: Connection, message: Message, size: int) -> None:
+        with self._changed:
+            server, now = self._connections.index(connection), time.perf_counter()
+            if isinstance(message, Opened):
+                self._failover.served(server)
+            if isinstance(message, Error) and message.code == ErrorCode.BUSY:
+                self._failover.full(server, now, message.retry_ms / 1000.0)
+            if isinstance(message, Error) and message.code == ErrorCode.DRAINING:
+                self._failover.ends(server, now, refused=bool(message.action_id))
+                if not message.action_id:
+                    return
+            # What a server says of an action that another one has taken over is not heard any more.
+            if connection is self._current and not self._review():
+                self._tell(message, size)
+
+    def on_tick(self) -> None:
+        if len(self._connections) > 1:
+            with self._changed:
+                self._review()
+
+    def _review(self) -> bool:
+        """Whether another server is used from now on; an action that is under way is opened there anew."""
+        before = self._current
+        if not self._failover.review(
+            standings(self._connections), time.perf_counter(), bool(self._action_id)
         ):
-            self._last_ping = now
-            self._pings += 1
-            self._loop.send(encode(Ping(time.perf_counter_ns())))
+            return False
+        _log.warning("changing from the verifier at %s to %s", before.endpoint, self.endpoint)
+        if self._action_id:
+            before.send(encode(Close(self._action_id)))
+            self._tell(Reconnected(known=False))
+        self._changed.notify_all()
+        return True
 
-    def _on_frames(self, frames: list[bytes]) -> None:
-        now = time.perf_counter()
-        try:
-            message, _ = decode(frames, DOWN, self._limits)
-        except WireError as error:
-            _log.warning("dropped a message from %s: %s", self.endpoint, error)
-            if self._welcome is None:
-                self._refuse(f"The verifier at {self.endpoint} does not fit: {error}")
-            return
-        self._last_arrival = now
-        if isinstance(message, Pong):
-            # The shortest of the last ones: the others stood behind a frame.
-            self._round_trips_s.append(max(0.0, (time.perf_counter_ns() - message.stamp) / 1e9))
-        elif isinstance(message, Welcome):
-            self._on_welcome(message, now)
-        elif isinstance(message, Error) and message.code == HELLO_FIRST:
-            self._lost_action = self._action_id
-            self._welcome = None
-            self._last_hello = 0.0
-            self._on_tick()
-        elif isinstance(message, Error) and (message.code == ErrorCode.MISMATCH or self._welcome is None):
-            self._refuse(message.sentence)
-        elif self._listener:
-            self._listener(Arrival(message, now, len(frames[0])))
-
-    def _on_welcome(self, welcome: Welcome, now: float) -> None:
-        differs = difference(self._hello, welcome)
-        if differs:
-            self._refuse(f"Refused: {differs}.")
-            return
-        self._welcome = welcome
-        self._refusal = ""
-        self._decided.set()
-        if self._lost_action and self._listener:
-            # The server that knew this action is gone: the method opens it again at once.
-            error = Error(
-                self._lost_action, ErrorCode.UNKNOWN_ACTION, "The server was restarted in mid-action."
-            )
-            self._listener(Arrival(error, now, 0))
-        self._lost_action = 0
-
-    def _refuse(self, sentence: str) -> None:
-        self._welcome = None
-        self._refusal = sentence
-        self._decided.set()
+    def _tell(self, message: Message | Reconnected, size: int = 0) -> None:
         if self._listener:
-            self._listener(Arrival(Error(0, ErrorCode.MISMATCH, sentence), time.perf_counter(), 0))
+            self._listener(Arrival(message, time.perf_counter(), size))
