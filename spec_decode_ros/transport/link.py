@@ -52,6 +52,7 @@ class Link:
         front: zmq.Socket = zmq.Context.instance().socket(zmq.ROUTER)
         unhurried(front)
         front.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        front.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a robot that reconnects is the same robot
         front.bind(self._bind)
         self.endpoint = front.getsockopt_string(zmq.LAST_ENDPOINT)
         self._thread = threading.Thread(target=self._run, args=(front,), name="link", daemon=True)

@@ -142,6 +142,8 @@ class Relay:
         if back is None:
             back = zmq.Context.instance().socket(zmq.DEALER)
             unhurried(back)
+            if not identity.startswith(b"\0"):  # else one that ZeroMQ made up for this connection
+                back.setsockopt(zmq.ROUTING_ID, identity)
             back.connect(self._target)
             self._backs[identity], self._robots[back] = back, identity
             self._poller.register(back, zmq.POLLIN)

@@ -445,9 +445,12 @@ def test_a_full_server_says_that_it_is_busy() -> None:
     ):
         one.send(Open(1, "go", mode=ServerMode.VERIFY_ONLY))
         assert eventually(lambda: verifier.open == 1)
-        with EdgeRuntime(ToyDrafter(), two, "auto", fallback=False) as runtime:
-            with pytest.raises(ActionFailed, match="works on 1 actions already"):
-                runtime.act("go", [FRAME])
+        with (
+            EdgeRuntime(ToyDrafter(), two, "auto", fallback=False, deadline_s=0.5) as runtime,
+            pytest.raises(ActionFailed, match="works on 1 actions already"),
+        ):
+            runtime.act("go", [FRAME])
+        with EdgeRuntime(ToyDrafter(), two, "auto") as runtime:
             one.send(Close(1))
             assert eventually(lambda: verifier.open == 0)
             assert runtime.act("go", [FRAME]).verified
