@@ -20,7 +20,7 @@ from spec_decode_ros.bench.profiles import load_profile
 from spec_decode_ros.bench.random_model import make_model, parameter_count
 from spec_decode_ros.bench.shapes import SHAPES, Shape
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.decoders import SmallDecoder, TransformersDecoder
+from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder
 
 CPU = torch.device("cpu")
 
@@ -80,13 +80,13 @@ def test_a_pass_is_over_as_many_tokens_as_is_said(monkeypatch: pytest.MonkeyPatc
 
 def test_half_precision_takes_the_way_that_a_gpu_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     ways = []
-    honest = TransformersDecoder.run
+    honest = PackedDecoder.run
 
     def run(self, *given, **also):  # type: ignore[no-untyped-def]
         ways.append(sorted(also.get("after_layer", given[5] if len(given) > 5 else ())))
         return honest(self, *given, **also)
 
-    monkeypatch.setattr(TransformersDecoder, "run", run)
+    monkeypatch.setattr(PackedDecoder, "run", run)
     times = measure(
         SHAPES["tiny-qwen2-vl"], Plan(CPU, torch.bfloat16, prompt_tokens=9, image=(84, 56), repeats=1)
     )

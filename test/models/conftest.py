@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny_checkpoints
 from families import Family, pair_of
 
-from spec_decode_ros.models.decoders import SmallDecoder, TransformersDecoder
+from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder, TransformersDecoder
 from spec_decode_ros.models.pair import load_verifier
 
 MAKERS: dict[str, Callable[..., Path]] = {
@@ -37,16 +37,38 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
     return checkpoint
 
 
-@pytest.fixture(scope="session", params=[*MAKERS, "qwen2_vl as it is", "llama as it is"])
-def family(request: pytest.FixtureRequest, checkpoints: Callable[[str], Path]) -> Family:
-    """Every family on the decoder that it gets on a CPU, and two on transformers' own."""
-    name = request.param.split()[0]
-    path = checkpoints(name)
+def on_decoder(name: str, path: Path, kind: str) -> Family:
+    """The checkpoint on the decoder that it gets on a CPU, on the one for a GPU, or on transformers' own."""
     verifier = load_verifier(pair_of(path))
     assert isinstance(verifier.model.decoder, SmallDecoder)
-    if name != request.param:
-        verifier.model.decoder = TransformersDecoder(verifier.model.model.get_decoder())
+    module = verifier.model.model.get_decoder()
+    if kind == "packed":
+        packed = PackedDecoder.of(module)
+        assert packed is not None
+        verifier.model.decoder = packed
+    elif kind:
+        verifier.model.decoder = TransformersDecoder(module)
     return Family(name, path, verifier)
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        *MAKERS,
+        *(f"{name} {kind}" for name in ("qwen2_vl", "llama") for kind in ("packed", "as it is")),
+    ],
+)
+def family(request: pytest.FixtureRequest, checkpoints: Callable[[str], Path]) -> Family:
+    """Every family on the decoder that it gets on a CPU, and two on the other decoders."""
+    name, _, kind = request.param.partition(" ")
+    return on_decoder(name, checkpoints(name), kind)
+
+
+@pytest.fixture(scope="session", params=[*MAKERS, *(f"{name} packed" for name in MAKERS), "llama as it is"])
+def everyone(request: pytest.FixtureRequest, checkpoints: Callable[[str], Path]) -> Family:
+    """Every family on every decoder that takes several sessions, and one that does not."""
+    name, _, kind = request.param.partition(" ")
+    return on_decoder(name, checkpoints(name), kind)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from families import Family, pair_of
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from spec_decode_ros.decoding.messages import Sampling
-from spec_decode_ros.models.decoders import SmallDecoder, TransformersDecoder, decoder_for
+from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder, TransformersDecoder, decoder_for
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.vision import quicken_vision
 
@@ -54,7 +54,10 @@ def test_small_decoder_equals_the_modules(bias: bool, seed: int) -> None:
     small = decoder_for(model.model)
     assert isinstance(small, SmallDecoder)
     expected = _passes(TransformersDecoder(untouched.model), seed)
-    for made in (_passes(small, seed), _passes(TransformersDecoder(model.model), seed)):
+    packed = PackedDecoder.of(model.model)
+    assert packed is not None
+    for decoder in (small, TransformersDecoder(model.model), packed):
+        made = _passes(decoder, seed)
         for ours, theirs in zip(made, expected, strict=True):
             assert torch.allclose(ours, theirs, atol=1e-5, rtol=1e-5)
 
@@ -62,12 +65,12 @@ def test_small_decoder_equals_the_modules(bias: bool, seed: int) -> None:
 def test_what_the_small_decoder_does_not_know_goes_to_the_modules() -> None:
     for change in ({"hidden_act": "gelu"}, {"mlp_bias": True}, {"attention_bias": True}):
         model = LlamaForCausalLM(LlamaConfig(**(TEXT | change)))
-        assert isinstance(decoder_for(model.model), TransformersDecoder)
+        assert isinstance(decoder_for(model.model), PackedDecoder)
     half = LlamaForCausalLM(LlamaConfig(**TEXT)).to(torch.bfloat16)
-    assert isinstance(decoder_for(half.model), TransformersDecoder)
+    assert isinstance(decoder_for(half.model), PackedDecoder)
     hooked = LlamaForCausalLM(LlamaConfig(**TEXT))
     hooked.model.layers[1].register_forward_hook(lambda *_: None)
-    assert isinstance(decoder_for(hooked.model), TransformersDecoder)
+    assert isinstance(decoder_for(hooked.model), PackedDecoder)
 
 
 def test_a_sliding_window_rolls_back(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.decoders import SmallDecoder, TransformersDecoder
+from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder
 from spec_decode_ros.models.exits import (
     FILE_NAME,
     ExitAdapter,
@@ -315,7 +315,7 @@ def test_exits_know_their_target_in_half_precision(qwen: Family, tmp_path: Path)
     pair = pair_of(qwen.path)
     object.__setattr__(pair.target, "dtype", "bfloat16")
     half = load_verifier(pair)
-    assert isinstance(half.model.decoder, TransformersDecoder)
+    assert isinstance(half.model.decoder, PackedDecoder)
     loaded = load_exits(path, half.model)
     assert loaded.logits(0, torch.zeros(1, WIDTH, dtype=torch.bfloat16)).dtype == torch.bfloat16
     assert isinstance(qwen.verifier.model.decoder, SmallDecoder)

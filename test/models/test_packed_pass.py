@@ -14,7 +14,7 @@ from families import Family
 
 from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import Sampler, Sampling
-from spec_decode_ros.decoding.tree import Tree, merge
+from spec_decode_ros.decoding.tree import ROOT, Tree, merge
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits
 from spec_decode_ros.models.interfaces import Choices, Part
@@ -94,17 +94,22 @@ class Robot:
 
         return replace(part, session=self.twin, on_early=part.on_early and on_early)
 
-    def go_on(self, part: Part, choices: Choices) -> None:
-        if not part.prefill and not part.sampling.separate:
-            tree = Tree.line(part.draft) if part.tree is None else part.tree
-            token, node = choices[0], tree.child(-1, choices[0])
-            self.committed = [*part.committed, token]
-            if node is not None:
-                self.committed.append(choices[1 + node])
+    def go_on(self, part: Part, choices: Choices | Exception) -> None:
+        if part.prefill or part.sampling.separate:
+            return
+        tokens = ids(choices)
+        tree = Tree.line(part.draft) if part.tree is None else part.tree
+        node = tree.child(ROOT, tokens[0])
+        self.committed = [*part.committed, tokens[0], *(() if node is None else tokens[1 + node : 2 + node])]
 
     def close(self) -> None:
         self.session.close()
         self.twin.close()
+
+
+def ids(choices: Choices | Exception) -> list[int]:
+    assert not isinstance(choices, Exception), choices
+    return [choice for choice in choices if isinstance(choice, int)]
 
 
 def same(got: Choices | Exception, expected: Choices | Exception) -> None:
@@ -127,11 +132,11 @@ def same_early(got: Early, expected: Early) -> None:
 
 
 @pytest.mark.parametrize("slots", [0, 12], ids=["own memory", "slots"])
-def test_each_session_gets_what_it_gets_alone(family: Family, slots: int) -> None:
-    verifier = with_exits(family.verifier)
+def test_each_session_gets_what_it_gets_alone(everyone: Family, slots: int) -> None:
+    family, verifier = everyone, with_exits(everyone.verifier)
     rng = random.Random(slots)
     robots: list[Robot] = []
-    seen: set[object] = set()
+    seen: set[int] = set()
     with reserved(verifier, slots, 200) if slots else nullcontext():
         for _ in range(25):
             if len(robots) < 5 or (len(robots) < 6 and rng.random() < 0.5):
@@ -145,7 +150,7 @@ def test_each_session_gets_what_it_gets_alone(family: Family, slots: int) -> Non
                 same(mine, theirs)
                 assert robot.session.unread == robot.twin.unread
                 robot.go_on(part, mine)
-                seen |= {token for token in mine if isinstance(token, int)}
+                seen |= set(ids(mine))
             if rng.random() < 0.2:
                 robots.pop(rng.randrange(len(robots))).close()
         for robot in robots:
