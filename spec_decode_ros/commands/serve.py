@@ -10,7 +10,7 @@ import sys
 import threading
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.runtime import logs
+from spec_decode_ros.runtime import logs, notify
 from spec_decode_ros.runtime.config_sources import Resolved, resolve
 from spec_decode_ros.runtime.service import VerifierService
 from spec_decode_ros.runtime.service_config import SETTINGS, Setting
@@ -72,7 +72,11 @@ def run(args: argparse.Namespace) -> int:
         endpoint = service.start()
         end.loaded = True
         print(f"{READY}{endpoint}", flush=True)
-        end.wait()
+        notify.tell(notify.READY)
+        while not end.asked_within(1.0):
+            if service.alive().ok:
+                notify.tell(notify.ALIVE)
+        notify.tell(notify.STOPPING)
         service.drain(0.0 if end.orphaned else None)
         service.stop()
     return 0
@@ -104,10 +108,9 @@ class _End:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def wait(self) -> None:
-        """Return when the process is to end."""
-        while not self._asked.wait(1.0):
-            pass
+    def asked_within(self, timeout_s: float) -> bool:
+        """Whether the process is to end; waits for the word for so long."""
+        return self._asked.wait(timeout_s)
 
     def with_parent(self) -> None:
         """End when standard input closes: then nobody is left to serve."""

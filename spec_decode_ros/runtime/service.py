@@ -9,8 +9,10 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.extras import missing_module_sentence
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import PairConfig, load_pair_config, load_verifier
 from spec_decode_ros.runtime import health
@@ -22,6 +24,9 @@ from spec_decode_ros.runtime.status_server import StatusServer, report_page
 from spec_decode_ros.runtime.threads import be_responsive
 from spec_decode_ros.runtime.warmup import Pace, warm_up
 from spec_decode_ros.transport.keys import ServerKeys, make_keys, server_keys
+
+if TYPE_CHECKING:
+    from spec_decode_ros.runtime.metrics import ServiceMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -98,17 +103,7 @@ class VerifierService:
         _log.info("loading the pair %s", pair, extra={"pair": pair})
         metrics = None
         if config.metrics_address:
-            from spec_decode_ros.runtime.metrics import ServiceMetrics
-
-            metrics = ServiceMetrics(pair, lambda: self.ready().ok)
-            pages = {
-                "/metrics": metrics.page(),
-                "/healthz": report_page(self.alive),
-                "/readyz": report_page(self.ready),
-            }
-            self._status = StatusServer(config.metrics_address, pages)
-            self._status.start()
-            _log.info("metrics and health at %s", self._status.url, extra={"url": self._status.url})
+            metrics = self._watched(config.metrics_address, pair)
         keys = keys_of(config, self._new_robot)
         target = self._load(config)
         be_responsive()
@@ -140,6 +135,23 @@ class VerifierService:
             },
         )
         return endpoint
+
+    def _watched(self, address: tuple[str, int], pair: str) -> ServiceMetrics:
+        """Open the status page, before anything that takes long."""
+        try:
+            from spec_decode_ros.runtime.metrics import ServiceMetrics
+        except ModuleNotFoundError as error:
+            raise SpecDecodeError(missing_module_sentence(error.name or "") or str(error)) from error
+        metrics = ServiceMetrics(pair, lambda: self.ready().ok)
+        pages = {
+            "/metrics": metrics.page(),
+            "/healthz": report_page(self.alive),
+            "/readyz": report_page(self.ready),
+        }
+        self._status = StatusServer(address, pages)
+        self._status.start()
+        _log.info("metrics and health at %s", self._status.url, extra={"url": self._status.url})
+        return metrics
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Refuse new actions and let the running ones end; whether they all did in time.

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -33,7 +34,14 @@ FRAME = b"\xff\xd8 a frame "
 class Service:
     """A child process that serves the toy target under the name of the shipped pair."""
 
-    def __init__(self, folder: Path, *arguments: str, pass_s: float = 0.0, loads: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        pass_s: float = 0.0,
+        loads: bool = True,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.gate = folder / "load"
         if loads:
             self.gate.touch()
@@ -46,9 +54,7 @@ class Service:
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 cwd=HERE.parents[1],
-                env={
-                    name: value for name, value in os.environ.items() if not name.startswith("SPEC_DECODE_")
-                },
+                env={**os.environ, **(environment or {})},
             )
 
     def logged(self) -> list[dict[str, Any]]:
@@ -258,6 +264,21 @@ def test_a_signal_while_it_loads_ends_it(start: Callable[..., Service]) -> None:
     assert service.ask("/healthz")[0] == 200
     service.signal()
     assert service.ends() == 0
+
+
+def test_systemd_is_told(start: Callable[..., Service], tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(address)
+        supervisor.settimeout(WAIT_S)
+        service = start(environment={"NOTIFY_SOCKET": address})
+        assert [supervisor.recv(100), supervisor.recv(100)] == [b"READY=1", b"WATCHDOG=1"]
+        service.signal()
+        said = supervisor.recv(100)
+        while said == b"WATCHDOG=1":
+            said = supervisor.recv(100)
+        assert said == b"STOPPING=1"
+        assert service.ends() == 0
 
 
 def test_what_cannot_be_served_is_one_sentence(start: Callable[..., Service], service: Service) -> None:
