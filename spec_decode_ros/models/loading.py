@@ -25,6 +25,7 @@ from spec_decode_ros.models import assembled
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.text import CheckpointText
 from spec_decode_ros.models.vision import image_family, quicken_vision
+from spec_decode_ros.models.weight_files import NEVER_CODE, check_weight_files
 
 if TYPE_CHECKING:
     from spec_decode_ros.models.pair import ModelConfig
@@ -38,7 +39,7 @@ def load_tokenizer(side: ModelConfig, location: str) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer. Raises CheckpointError."""
     if assembled.is_assembled(location):
         return _read(assembled.tokenizer, location)
-    return _read(AutoTokenizer.from_pretrained, location, revision=side.revision)
+    return _read(AutoTokenizer.from_pretrained, location, revision=side.revision, **NEVER_CODE)
 
 
 def load_model(side: ModelConfig, location: str, chat_template: str = "own") -> HfModel:
@@ -57,7 +58,9 @@ def load_model(side: ModelConfig, location: str, chat_template: str = "own") -> 
     if side.threads:
         torch.set_num_threads(side.threads)
     device = _device(side.device)
-    config: PreTrainedConfig = _read(AutoConfig.from_pretrained, location, revision=side.revision)
+    config: PreTrainedConfig = _read(
+        AutoConfig.from_pretrained, location, revision=side.revision, **NEVER_CODE
+    )
     tokenizer = load_tokenizer(side, location)
     image_token_id = getattr(config, "image_token_id", None)
     image_token, images = None, None
@@ -68,7 +71,7 @@ def load_model(side: ModelConfig, location: str, chat_template: str = "own") -> 
             location,
             revision=side.revision,
             backend="pil",
-            **side.image_processor,
+            **{**side.image_processor, **NEVER_CODE},
         )
         images = image_family(config, processor, tokenizer, image_token)
     model = _load_weights(side, location, config, device)
@@ -87,6 +90,11 @@ def _read(function: Any, location: str, **settings: Any) -> Any:
     except ImportError as error:
         raise CheckpointError(f"{location} cannot be loaded: {_first_line(error)}") from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        if "custom code" in str(error):
+            raise CheckpointError(
+                f"The checkpoint {location} brings program code of its own, which is never run here: choose one of an "
+                "architecture that transformers knows by itself."
+            ) from error
         raise CheckpointError(
             f"The checkpoint {location} cannot be loaded ({_first_line(error)}): check the location, and that it is "
             "whole or the network reaches the hub."
@@ -124,7 +132,9 @@ def _load_weights(
         "attn_implementation": "sdpa",
         "use_safetensors": True,  # never unpickle what was downloaded
         "output_loading_info": True,
+        **NEVER_CODE,
     }
+    check_weight_files(location)
     if side.quantization != "none":
         settings |= _quantization(side, device)
     kind: Any = AutoModelForImageTextToText if vision else AutoModelForCausalLM
