@@ -144,6 +144,8 @@ class VerifierServer:
         """Take no new actions and wait until the running ones are over; whether they all are within `timeout_s`."""
         with self._changed:
             self._draining = True
+            # So that those who know another server go there between two actions, before one is refused.
+            self._server.tell_all(Error(0, ErrorCode.DRAINING, _DRAINING, _DRAINING_RETRY_MS))
             return self._changed.wait_for(lambda: not self._at_work(), timeout_s)
 
     def __enter__(self) -> VerifierServer:
