@@ -25,14 +25,12 @@ def document(
         results: one comparison for each link.
         more: what else belongs to this suite.
     """
-    return {
-        "suite": suite,
-        "pair": pair,
-        "command": command,
-        "machine": machine(),
-        **more,
-        "links": [_link(link, comparison) for link, comparison in results],
-    }
+    return {**heading(suite, pair, command), **more, "links": [_link(*result) for result in results]}
+
+
+def heading(suite: str, pair: str, command: str) -> dict[str, Any]:
+    """What every document begins with: what was run, and on what."""
+    return {"suite": suite, "pair": pair, "command": command, "machine": machine()}
 
 
 def _link(link: NamedLink, comparison: Comparison) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spec_decode_ros.bench.fleet_tables import fleet_lines
+
 _METRICS = {
     "ttva_ms": "to verified, ms",
     "ttfa_ms": "to first, ms",
@@ -47,6 +49,8 @@ def _section(document: Mapping[str, Any]) -> str:
     ]
     for link in document["links"]:
         lines += _link(link)
+    if fleet := document.get("fleet"):
+        lines += fleet_lines(fleet)
     if peers := document.get("peers"):
         lines += _peers(peers)
     return "\n".join(lines)

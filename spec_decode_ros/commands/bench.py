@@ -15,6 +15,7 @@ from rich.console import Console
 from spec_decode_ros.bench.comparison import Comparison, compare
 from spec_decode_ros.bench.suite import NamedLink, links, over_links
 from spec_decode_ros.bench.tables import agree, print_comparison
+from spec_decode_ros.commands._bench_fleet import add_fleet_arguments, measure_fleet
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_of
 from spec_decode_ros.decoding.messages import Sampling
@@ -25,7 +26,7 @@ from spec_decode_ros.models.pair import DEFAULT_PAIR
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.networks import NETWORKS
 
-SUITES = {"smoke": 8, "actions": 60, "text": 12}
+SUITES = {"smoke": 8, "actions": 60, "text": 12, "fleet": 40}
 """Suites and how much they decode: frames from rooms that were never trained on, or prompts of the text pair."""
 
 _RTTS_MS = {"text": [0.0, 20.0, 60.0]}
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers", action="store_true", help="with text: transformers' own decoding beside it, in one process"
     )
+    add_fleet_arguments(parser)
     add_sampling_arguments(parser)
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="of the first room, and of the sampling"
@@ -98,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
     if args.peers and args.suite != "text":
         raise SpecDecodeError("--peers goes with --suite text")
     args.pair = args.pair or _PAIRS.get(args.suite, DEFAULT_PAIR)
+    if args.suite == "fleet":
+        return _run_fleet(args, frames)
     args.rtt_ms = args.rtt_ms or _RTTS_MS.get(args.suite, [20.0, 60.0, 120.0])
     sampling = sampling_of(args, args.seed)
     console = Console(stderr=args.json == "-", highlight=False)
@@ -119,6 +123,22 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, found)
     return 0 if sampling.separate or all(agree(comparison) for _, comparison in results) else 1
+
+
+def _run_fleet(args: argparse.Namespace, frames: int) -> int:
+    from spec_decode_ros.bench.document import heading
+
+    console = Console(stderr=args.json == "-", highlight=False)
+    fleet = measure_fleet(args, frames, console)
+    command = _command(sys.argv[1:])
+    found = {**heading(args.suite, args.pair, command), "links": [], "fleet": fleet}
+    if args.plot:
+        from spec_decode_ros.viz.fleet_load import draw_fleet
+
+        draw_fleet(found, args.plot)
+    if args.json:
+        write_json(args.json, found)
+    return 0 if fleet["same_tokens"] else 1
 
 
 def _methods(args: argparse.Namespace, sampling: Sampling) -> list[str]:
