@@ -8,6 +8,7 @@ placeholder.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -18,7 +19,8 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.decoder import NOBODY, AfterLayer, Decoder
 from spec_decode_ros.models.decoders import decoder_for
 from spec_decode_ros.models.packing import Segment
-from spec_decode_ros.models.prompts import Prompt, prepare
+from spec_decode_ros.models.prompts import Prompt, prepare, prepare_many
+from spec_decode_ros.models.together import one_by_one
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from spec_decode_ros.models.answer import Addition
     from spec_decode_ros.models.text import CheckpointText
     from spec_decode_ros.models.vision import ImageFamily
+
+
+_log = logging.getLogger(__name__)
 
 
 class Wanted(NamedTuple):
@@ -70,6 +75,17 @@ class HfModel:
     def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> Prompt:
         """Read the images, run the vision tower, tokenise and embed."""
         return prepare(self, prompt, images)
+
+    def prepare_many(self, prompts: Sequence[tuple[str, Sequence[bytes]]]) -> list[Prompt | Exception]:
+        """`prepare` for several, their images together where that can be; in the place of a failure, why."""
+        if len(prompts) > 1 and self.images is not None and self.images.joins:
+            try:
+                return prepare_many(self, prompts)
+            except Exception:  # what all images together have failed at is found in each alone
+                _log.warning(
+                    "Images could not be prepared together; they are prepared one by one.", exc_info=True
+                )
+        return one_by_one(lambda prompt: self.prepare(*prompt), prompts)
 
     @property
     def packs(self) -> bool:

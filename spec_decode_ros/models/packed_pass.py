@@ -14,7 +14,7 @@ from spec_decode_ros.models.decoder import NOBODY, AfterLayer
 from spec_decode_ros.models.exits import Exits, Watcher
 from spec_decode_ros.models.hf_model import HfModel, Wanted
 from spec_decode_ros.models.interfaces import Choices, OnEarly, Part
-from spec_decode_ros.models.together import verify_alone
+from spec_decode_ros.models.together import one_by_one, verify_alone
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,9 @@ def verify_packed(model: HfModel, exits: Exits | None, parts: Sequence[Part]) ->
         watch = _watch(exits, placed, results) if exits else NOBODY
         logits = model.run_many([each.addition for each in placed], watch)
     except Exception:
-        for each in placed:
-            try:
-                results[each.index] = verify_alone(each.part)
-            except Exception as error:
-                results[each.index] = error
+        alone = one_by_one(verify_alone, [each.part for each in placed])
+        for each, result in zip(placed, alone, strict=True):
+            results[each.index] = result
         return results
     for each in placed:
         each.addition.answer.hold(each.addition)

@@ -35,15 +35,61 @@ class Prompt:
 
 @torch.inference_mode()
 def prepare(model: HfModel, prompt: str, images: Sequence[bytes] = ()) -> Prompt:
-    """Read the images, run the vision tower, tokenise and embed."""
-    if images and model.images is None:
+    """Read the images, run the vision tower, tokenise and embed. Raises SpecDecodeError."""
+    inputs = _inputs(model, images)
+    return _put_together(model, prompt, inputs, _features(model, inputs), len(images))
+
+
+@torch.inference_mode()
+def prepare_many(model: HfModel, prompts: Sequence[tuple[str, Sequence[bytes]]]) -> list[Prompt | Exception]:
+    """`prepare` for several, the images of all through the vision tower together; in the place of a failure, why.
+
+    For a model whose `images` `join`. With the tower of the shipped pair sixteen frames take a tenth less time than one
+    by one on a CPU; what it saves on a GPU has not been measured.
+    """
+    inputs: list[dict[str, torch.Tensor] | Exception] = []
+    for _, images in prompts:
+        try:
+            inputs.append(_inputs(model, images))
+        except Exception as error:  # each session hears of its own failure
+            inputs.append(error)
+    readable = [each for each in inputs if isinstance(each, dict) and each]
+    joined = {name: torch.cat([each[name] for each in readable]) for name in readable[0]} if readable else {}
+    features = _features(model, joined)
+    prepared: list[Prompt | Exception] = []
+    start = 0
+    for each, (prompt, images) in zip(inputs, prompts, strict=True):
+        if isinstance(each, Exception):
+            prepared.append(each)
+            continue
+        end = start + len(images)
+        try:
+            prepared.append(_put_together(model, prompt, each, features[start:end], len(images)))
+        except Exception as error:
+            prepared.append(error)
+        start = end
+    return prepared
+
+
+def _inputs(model: HfModel, images: Sequence[bytes]) -> dict[str, torch.Tensor]:
+    """What the vision tower takes; nothing without images."""
+    if not images:
+        return {}
+    if model.images is None:
         raise SpecDecodeError("This model pair takes text only: leave the image away or choose another pair.")
-    rendered = model.text.render(prompt, len(images))
-    features: Sequence[torch.Tensor] = ()
-    inputs: dict[str, torch.Tensor] = {}
-    if images and model.images is not None:
-        inputs = model.images.inputs(read_images(images))
-        features = _features(model, inputs)
+    return model.images.inputs(read_images(images))
+
+
+def _put_together(
+    model: HfModel,
+    prompt: str,
+    inputs: dict[str, torch.Tensor],
+    features: Sequence[torch.Tensor],
+    count: int,
+) -> Prompt:
+    """The prompt's text with its `count` images, of which `inputs` and `features` (tokens, width) are given."""
+    rendered = model.text.render(prompt, count)
+    if model.images is not None and count:
         rendered = _expand(model, rendered, model.images.placeholders(inputs, features))
     ids = model.text.encode_prompt(rendered)
     if not ids:
@@ -72,6 +118,8 @@ def prepare(model: HfModel, prompt: str, images: Sequence[bytes] = ()) -> Prompt
 
 def _features(model: HfModel, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     """Image features, one (tokens, width) for each image."""
+    if not inputs:
+        return []
     moved = {
         name: value.to(model.device, model.model.dtype)
         if value.is_floating_point()

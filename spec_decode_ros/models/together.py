@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 from spec_decode_ros.models.interfaces import Choices, Part, Verifier, VerifySession
+
+Asked = TypeVar("Asked")
+Made = TypeVar("Made")
 
 
 @runtime_checkable
@@ -17,28 +20,27 @@ class Reading(Protocol):
         ...
 
 
+def one_by_one(do: Callable[[Asked], Made], what: Sequence[Asked]) -> list[Made | Exception]:
+    """What `do` makes of each; in the place of a failure, why, as each robot hears of its own."""
+    made: list[Made | Exception] = []
+    for each in what:
+        try:
+            made.append(do(each))
+        except Exception as error:
+            made.append(error)
+    return made
+
+
 def prepare_one_by_one(
     verifier: Verifier, prompts: Sequence[tuple[str, Sequence[bytes]]]
 ) -> list[VerifySession | Exception]:
     """`Verifier.prepare_many` by `Verifier.prepare`."""
-    prepared: list[VerifySession | Exception] = []
-    for prompt, images in prompts:
-        try:
-            prepared.append(verifier.prepare(prompt, images))
-        except Exception as error:  # each robot hears of its own failure
-            prepared.append(error)
-    return prepared
+    return one_by_one(lambda prompt: verifier.prepare(*prompt), prompts)
 
 
 def verify_one_by_one(parts: Sequence[Part]) -> list[Choices | Exception]:
     """`Verifier.verify_many` by the methods of the sessions."""
-    results: list[Choices | Exception] = []
-    for part in parts:
-        try:
-            results.append(verify_alone(part))
-        except Exception as error:
-            results.append(error)
-    return results
+    return one_by_one(verify_alone, parts)
 
 
 def verify_alone(part: Part) -> Choices:

@@ -15,7 +15,7 @@ from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, SelfDrafting, VerifySession
 from spec_decode_ros.models.packed_pass import verify_packed
 from spec_decode_ros.models.text import TextSide
-from spec_decode_ros.models.together import prepare_one_by_one, verify_one_by_one
+from spec_decode_ros.models.together import verify_one_by_one
 
 if TYPE_CHECKING:
     from spec_decode_ros.decoding.messages import Sampling
@@ -52,7 +52,10 @@ class HfVerifier(TextSide):
     def prepare_many(
         self, prompts: Sequence[tuple[str, Sequence[bytes]]]
     ) -> Sequence[VerifySession | Exception]:
-        return prepare_one_by_one(self, prompts)
+        return [
+            made if isinstance(made, Exception) else HfVerifySession(Answer(self.model, made), self._exits)
+            for made in self.model.prepare_many(prompts)
+        ]
 
     def verify_many(self, parts: Sequence[Part]) -> Sequence[Choices | Exception]:
         if len(parts) > 1 and self.model.packs:

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 class ImageFamily(Protocol):
-    """How one family of models takes images."""
+    """How one family of models takes images.
+
+    `joins` says that `inputs` of several prompts may be laid one behind the other (their first dimension).
+    """
+
+    joins: bool
 
     def inputs(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
         """Arguments of the model's `get_image_features`."""
@@ -42,6 +47,8 @@ class QwenImages:
     The patches are cut from 8-bit pixels and then looked up in a table that the checkpoint's own processor filled, which
     gives the same bits as the processor in a fraction of its time.
     """
+
+    joins = True
 
     def __init__(self, processor: Any, image_token: str) -> None:
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
@@ -131,6 +138,8 @@ def quicken_vision(model: Any) -> None:
 class LlavaImages:
     """LLaVA 1.5 and its like: one fixed size, one run of placeholders an image."""
 
+    joins = True
+
     def __init__(self, processor: Any, image_token: str) -> None:
         self._processor = processor
         self._image_token = image_token
@@ -144,6 +153,8 @@ class LlavaImages:
 
 class TiledImages:
     """SmolVLM and Idefics3: the image is cut into tiles, followed by the whole image made small."""
+
+    joins = False  # their tiles are counted in the second dimension
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny_checkpoints
+import torch
 from families import Family
 
 from spec_decode_ros.decoding.distribution import Distribution
@@ -17,6 +18,7 @@ from spec_decode_ros.decoding.messages import Sampler, Sampling
 from spec_decode_ros.decoding.tree import ROOT, Tree, merge
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits
+from spec_decode_ros.models.images import ImageError
 from spec_decode_ros.models.interfaces import Choices, Part
 from spec_decode_ros.models.small_decoder import RowDecoder
 from spec_decode_ros.models.together import verify_one_by_one
@@ -242,3 +244,44 @@ def test_nothing_to_do(qwen: Family) -> None:
     assert [session.unread for session in sessions] == [0, 0]
     assert list(qwen.verifier.verify_many([Part(session, prefill=1) for session in sessions])) == [(), ()]
     assert count > 0
+
+
+def test_prompts_are_prepared_together_as_alone(everyone: Family) -> None:
+    verifier = everyone.verifier
+    frames = [(84, 56), (84, 56), (168, 84), (56, 56)]
+    prompts: list[tuple[str, list[bytes]]] = [
+        (PROMPTS[number], [tiny_checkpoints.jpeg(number, *size)] if everyone.sees else [])
+        for number, size in enumerate(frames)
+    ]
+    prompts.insert(2, ("find the ball", []))
+    if everyone.sees:
+        prompts.insert(1, ("stop", [b"no picture"]))
+        prompts.append((PROMPTS[0], [tiny_checkpoints.jpeg(8), b"nor this"]))
+    made = verifier.prepare_many(prompts)
+    assert len(made) == len(prompts)
+    for (prompt, images), session in zip(prompts, made, strict=True):
+        if any(len(image) < 20 for image in images):
+            assert isinstance(session, ImageError)
+            continue
+        assert isinstance(session, HfVerifySession)
+        alone = verifier.prepare(prompt, images).answer.prompt
+        mine = session.answer.prompt
+        assert mine.ids == alone.ids and mine.next_position == alone.next_position
+        assert torch.equal(mine.positions, alone.positions)
+        assert torch.allclose(mine.embeddings, alone.embeddings, atol=1e-5)
+        same(session.verify([], [5, 6], GREEDY), verifier.prepare(prompt, images).verify([], [5, 6], GREEDY))
+
+
+def test_images_that_fail_together_are_prepared_alone(qwen: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = qwen.verifier.model.model.get_image_features
+
+    def broken(**inputs):  # type: ignore[no-untyped-def]
+        if len(inputs["image_grid_thw"]) > 1:
+            raise MemoryError("no memory")
+        return features(**inputs)
+
+    monkeypatch.setattr(qwen.verifier.model.model, "get_image_features", broken)
+    prompts = [(prompt, qwen.images(number)) for number, prompt in enumerate(PROMPTS)]
+    for (prompt, images), session in zip(prompts, qwen.verifier.prepare_many(prompts), strict=True):
+        assert isinstance(session, HfVerifySession)
+        same(session.verify([], [5], GREEDY), qwen.verifier.prepare(prompt, images).verify([], [5], GREEDY))
