@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from spec_decode_ros.training.dataset import ANSWER_TOKENS, PAD, PROMPT_TOKENS, Dataset
+from spec_decode_ros.training.dataset import PAD, Dataset
 from spec_decode_ros.training.frames import COMBINATIONS, GRID
 from spec_decode_ros.training.processor import build_tokenizer
 
@@ -82,15 +82,24 @@ def goals(named: np.ndarray, presence: np.ndarray, place: np.ndarray) -> tuple[n
         return (values / np.where(count, count, np.nan)).astype(np.float32), (seen & bit) > 0
 
 
-def pack(prompts: np.ndarray, answers: np.ndarray) -> dict[str, torch.Tensor]:
-    """Pack padded prompts (B, Q, 40) and answers (B, Q, 12) into the token fields of :class:`Batch`."""
-    batch, questions = prompts.shape[:2]
-    length = PROMPT_TOKENS + ANSWER_TOKENS
+def pack(
+    prompts: np.ndarray, answers: np.ndarray, velocities: np.ndarray | None = None
+) -> dict[str, torch.Tensor]:
+    """Pack padded prompts (B, Q, P) and answers (B, Q, A) into the token fields of :class:`Batch`.
+
+    Args:
+        velocities: (B, Q, A) which tokens of an answer tell its velocities; by default those of the tiny pair.
+    """
+    batch, questions, longest = prompts.shape
+    length = longest + answers.shape[2]
+    if velocities is None:
+        velocities = np.broadcast_to(np.isin(np.arange(answers.shape[2]), VELOCITY_PLACES), answers.shape)
     ids = torch.from_numpy(np.concatenate([prompts, answers], 2).astype(np.int64))
     used = ids != PAD
     question = torch.arange(questions).view(1, -1, 1).expand(batch, -1, length)
     position = used.long().cumsum(2) - 1
-    place = (torch.arange(length) - PROMPT_TOKENS).view(1, 1, -1).expand(batch, questions, -1)
+    place = (torch.arange(length) - longest).view(1, 1, -1).expand(batch, questions, -1)
+    heavy = torch.from_numpy(np.concatenate([np.zeros(prompts.shape, bool), velocities], 2))
     used = used.view(batch, -1)
     order = (~used).long().argsort(dim=1, stable=True)[:, : int(used.sum(1).max())]
 
@@ -104,9 +113,7 @@ def pack(prompts: np.ndarray, answers: np.ndarray) -> dict[str, torch.Tensor]:
     following = torch.roll(place, -1, 1)
     following[:, -1] = -1
     answered = following >= 0
-    weight = torch.ones(tokens.shape)
-    for velocity in VELOCITY_PLACES:
-        weight[following == velocity] = VELOCITY_WEIGHT
+    weight = torch.where(torch.roll(packed(heavy), -1, 1), VELOCITY_WEIGHT, 1.0)
     return {
         "tokens": tokens,
         "question": question,
@@ -155,7 +162,8 @@ def make_batch(
 ) -> Batch:
     """The examples ``index`` (B,), those with ``mirror`` (B,) as their mirror image; ``change`` may edit the tokens."""
     frames, presence, place = data.frames[index], data.presence[index], data.place[index]
-    rows, columns = GRID
+    columns = GRID[1]
+    rows = presence.shape[1] // columns
     flip = np.flatnonzero(mirror)
     frames[flip] = frames[flip, :, ::-1]
     presence[flip] = presence[flip].reshape(-1, rows, columns)[..., ::-1].reshape(-1, rows * columns)
@@ -164,14 +172,19 @@ def make_batch(
     side = mirror.astype(int)
     prompts, answers = data.prompts[index, side], data.answers[index, side]
     change(prompts, answers)
-    goal, cells = goals(named_objects(answers), presence, place)
+    if data.named is None or data.sought is None or data.until_bar is None:
+        named, looked_for, velocities = named_objects(answers), sought(answers), None
+    else:
+        named, looked_for = data.named[index].astype(np.int64), data.sought[index]
+        velocities = np.arange(answers.shape[2]) < data.until_bar[index, side][..., None]
+    goal, cells = goals(named, presence, place)
     return Batch(
         torch.from_numpy(frames),
         torch.from_numpy(presence.astype(np.int64)),
         torch.from_numpy(place),
-        **pack(prompts, answers),
+        **pack(prompts, answers, velocities),
         goal=torch.from_numpy(goal),
-        goal_cells=torch.from_numpy(np.concatenate([sought(answers)[..., None], cells], 2)),
+        goal_cells=torch.from_numpy(np.concatenate([looked_for[..., None], cells], 2)),
     )
 
 
@@ -187,7 +200,8 @@ def batches(sources: Sequence[Dataset], size: int, seed: int) -> Iterator[Batch]
 
 
 def _shuffled(data: Dataset, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-    forget = Forgetter(FORGOTTEN)
+    # Where the answers' objects are noted apart, the examples were made forgetful already.
+    forget = Forgetter(FORGOTTEN) if data.named is None else lambda prompts, answers, rng: None
     while True:
         shuffled = rng.permutation(len(data))
         for start in range(0, len(data) - size + 1, size):

@@ -11,6 +11,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +21,16 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import Qwen2VLForConditionalGeneration
 
+from spec_decode_ros.training import network
 from spec_decode_ros.training.batches import VELOCITY_PLACES, Batch, batches, make_batch
 from spec_decode_ros.training.dataset import Dataset
-from spec_decode_ros.training.network import CellHead, CompassHead, GoalHead, Pointer, see, think
+from spec_decode_ros.training.network import CellHead, CompassHead, GoalHead, Pointer, see
+from spec_decode_ros.training.passes import Answers, Passes, ahead
 from spec_decode_ros.training.processor import build_tokenizer
+from spec_decode_ros.training.resume import restore, store
 
 CHECKPOINT_S = 300.0
+STATE_S = 60.0
 MEASURED = 640
 """Held-out frames, with four questions each, that accuracy is measured on."""
 
@@ -44,6 +50,7 @@ class Phase:
     cell_weight: float = 0.0
     goal_weight: float = 0.0
     pointer_weight: float = 0.0
+    compass_weight: float = 0.0
     answer_weight: float = 0.0
     distill_weight: float = 0.0
 
@@ -82,48 +89,64 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(**{name: value.to(device) for name, value in vars(batch).items()})
 
 
-def _hidden(model: Qwen2VLForConditionalGeneration, visual: torch.Tensor, batch: Batch) -> torch.Tensor:
+class Paused(Exception):
+    """The time that a run was given is over before its training; its state is stored."""
+
+
+def _hidden(passes: Passes, model: Any, visual: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Hidden states (N, width) at the N places whose next token belongs to an answer."""
-    hidden = think(model, visual, batch.tokens, batch.question, batch.position)
+    hidden = passes.think(model, visual, batch.tokens, batch.question, batch.position)
     return hidden[batch.target >= 0]
 
 
 def _logits(model: Qwen2VLForConditionalGeneration, visual: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Logits (N, vocabulary) at the same N places."""
-    return model.lm_head(_hidden(model, visual, batch))
+    return model.lm_head(_hidden(network, model, visual, batch))
 
 
 def fit(
-    model: Qwen2VLForConditionalGeneration,
+    model: Any,
     heads: Heads,
     data: Sequence[Dataset],
     phase: Phase,
     seed: int,
     report: Report,
-    teacher: Qwen2VLForConditionalGeneration | None = None,
-    held_out: Dataset | None = None,
+    teacher: Any = None,
+    measure: Callable[[], dict[str, float]] | None = None,
     checkpoint: Callable[[], None] = lambda: None,
+    *,
+    passes: Passes = network,
+    state: Path | None = None,
+    until: float = math.inf,
 ) -> None:
-    """Train ``model`` (and ``heads``) in place for one phase.
+    """Train what of ``model`` (and ``heads``) is not frozen in place for one phase.
 
     Args:
         data: where batches come from, see :func:`~spec_decode_ros.training.batches.batches`.
         teacher: the model whose distributions are learned where ``distill_weight`` is positive.
-        held_out: examples that :func:`accuracy` is measured on now and then.
+        measure: figures to report now and then, such as :func:`accuracy` on held-out examples.
         checkpoint: called whenever an intermediate state is worth keeping.
+        passes: of the architecture.
+        state: a file from which a run that was cut off goes on, and where it leaves its state every minute.
+        until: the moment of ``time.monotonic`` at which to store the state and raise Paused.
     """
     device = next(model.parameters()).device
-    parameters = [p for m in (model, heads) for p in m.parameters()]
+    trained = nn.ModuleDict({"model": model, "heads": heads})
+    parameters = [p for p in trained.parameters() if p.requires_grad]
     decay = [p for p in parameters if p.dim() >= 2]
     rest = [p for p in parameters if p.dim() < 2]
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=phase.peak_lr, betas=(0.9, 0.98), fused=True)
     layers = model.config.text_config.num_hidden_layers
-    pointer = Pointer(model, layers // 2) if phase.pointer_weight else None
+    pointer = passes.pointer(model, layers // 2) if phase.pointer_weight else None
     model.train()
-    start = shown = saved = time.monotonic()
+    used = restore(state, trained, optimizer, phase.name) if state else 0.0
+    begun = shown = saved = stored = time.monotonic()
+    start = begun - used
     seen = 0
-    for step, cpu_batch in enumerate(batches(data, phase.batch, seed)):
+    # Another order after a break, so that the same examples are not taken twice.
+    stream = batches(data, phase.batch, seed + 7919 * round(used))
+    for step, cpu_batch in enumerate(ahead(stream, 4) if device.type == "cuda" else stream):
         fraction = (time.monotonic() - start) / (60 * phase.minutes)
         if fraction >= 1:
             break
@@ -134,7 +157,7 @@ def fit(
         # On a CPU the fused attention's backward pass costs more than all matrix products together.
         with _attention(device):
             with torch.autocast(device.type, torch.bfloat16):
-                loss = _loss(model, heads, batch, phase, teacher, pointer)
+                loss = _loss(passes, model, heads, batch, phase, teacher, pointer)
             optimizer.zero_grad()
             loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -143,50 +166,63 @@ def fit(
         now = time.monotonic()
         if now - shown > 20:
             report(
-                phase.name, fraction, {"step": step, "images/s": seen / (now - start), "loss": loss.item()}
+                phase.name, fraction, {"step": step, "images/s": seen / (now - begun), "loss": loss.item()}
             )
             shown = now
+        if state and now - stored > STATE_S:
+            store(state, trained, optimizer, now - start, phase.name)
+            stored = now
         if now - saved > CHECKPOINT_S:
             checkpoint()
-            if held_out is not None and phase.answer_weight + phase.distill_weight > 0:
-                report(phase.name, fraction, accuracy(model, held_out))
+            if measure is not None and phase.answer_weight + phase.distill_weight > 0:
+                report(phase.name, fraction, measure())
             saved = time.monotonic()
+        if now >= until:
+            break
     if pointer is not None:
         pointer.close()
     model.eval()
+    if state:
+        store(state, trained, optimizer, time.monotonic() - start, phase.name)
+    if fraction < 1:
+        raise Paused
 
 
 def _loss(
-    model: Qwen2VLForConditionalGeneration,
+    passes: Passes,
+    model: Any,
     heads: Heads,
     batch: Batch,
     phase: Phase,
-    teacher: Qwen2VLForConditionalGeneration | None,
+    teacher: Any,
     pointer: Pointer | None,
 ) -> torch.Tensor:
-    visual = see(model, batch.frames)
+    visual = passes.see(model, batch.frames)
     loss = visual.new_zeros((), dtype=torch.float32)
     if phase.cell_weight:
         loss = loss + phase.cell_weight * heads.cells.loss(visual.float(), batch.presence, batch.place)
     if not (phase.answer_weight or phase.distill_weight):
         return loss
-    hidden = _hidden(model, visual, batch)
-    logits = model.lm_head(hidden).float()
+    hidden = _hidden(passes, model, visual, batch)
+    answers = Answers(model.lm_head)
+    logits = answers.logits(hidden).float()
     asked = batch.target >= 0
     if phase.goal_weight:
         begins = batch.place_in_answer[asked] == 0
-        loss = loss + phase.goal_weight * heads.goal.loss(hidden[begins], batch.goal.reshape(-1, 2))
+        loss = loss + phase.goal_weight * heads.goal.loss(hidden[begins].float(), batch.goal.reshape(-1, 2))
     if pointer is not None:
         begins = batch.place_in_answer == 0
         loss = loss + phase.pointer_weight * pointer.loss(begins, batch.goal_cells.reshape(begins.sum(), -1))
-        loss = loss + phase.goal_weight * heads.compass.loss(pointer.visual)
+        if phase.compass_weight:
+            loss = loss + phase.compass_weight * heads.compass.loss(pointer.visual)
     weight = batch.weight[asked] / batch.weight[asked].sum()
     if phase.answer_weight:
-        losses = F.cross_entropy(logits, batch.target[asked], reduction="none")
+        losses = F.cross_entropy(logits, answers.columns(batch.target[asked]), reduction="none")
         loss = loss + phase.answer_weight * (losses * weight).sum()
     if phase.distill_weight and teacher is not None:
         with torch.no_grad():
-            wanted = _logits(teacher, see(teacher, batch.frames), batch).float().log_softmax(-1)
+            known = _hidden(passes, teacher, passes.see(teacher, batch.frames), batch)
+            wanted = answers.of(teacher.lm_head(known)).float().log_softmax(-1)
         losses = F.kl_div(logits.log_softmax(-1), wanted, log_target=True, reduction="none").sum(-1)
         loss = loss + phase.distill_weight * (losses * weight).sum()
     return loss

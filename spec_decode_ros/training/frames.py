@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,10 +42,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Example:
-    """A frame with its questions and with what can be seen in each cell of :data:`GRID`.
+    """A frame with its questions and with what can be seen in each cell of the grid.
 
-    ``frame`` is (96, 192, 3) uint8. ``presence`` (32,) uint32 has a bit for each of :data:`COMBINATIONS` in the cell;
-    ``place`` (32, 2) float16 holds bearing in radians and log distance of the object that fills most of the cell,
+    ``frame`` is (height, width, 3) uint8. ``presence`` (cells,) uint32 has a bit for each of :data:`COMBINATIONS` in the
+    cell; ``place`` (cells, 2) float16 holds bearing in radians and log distance of the object that fills most of the cell,
     NaN where there is none.
     """
 
@@ -54,14 +55,11 @@ class Example:
     questions: tuple[Question, ...]
 
 
-def to_model_size(rgb: np.ndarray) -> np.ndarray:
-    """A camera frame as the shipped pair gets it: through JPEG, then bicubic to 192 x 96, uint8."""
-    with Image.open(io.BytesIO(to_jpeg(rgb))) as image:
-        return np.asarray(image.resize(FRAME_SIZE, Image.Resampling.BICUBIC))
-
-
-def examples(seed: int, count: int, backend: str = "auto", per_scene: int = 5):
+def examples(
+    seed: int, count: int, backend: str = "auto", per_scene: int = 5, setting: Setting | None = None
+) -> Iterator[Example]:
     """Yield ``count`` :class:`Example`; the same seed yields the same."""
+    setting = setting or TINY
     rng = np.random.default_rng(seed)
     stage = Stage(backend)
     made = 0
@@ -69,7 +67,7 @@ def examples(seed: int, count: int, backend: str = "auto", per_scene: int = 5):
         scene = random_scene(rng, 3 if rng.random() < 0.2 else 4, MAX_OBJECTS)
         stage.lay_out(scene)
         for _ in range(min(per_scene, count - made)):
-            yield _example(stage, scene, rng)
+            yield _example(stage, scene, rng, setting)
             made += 1
 
 
@@ -87,15 +85,47 @@ class View:
         return visible_objects(self.hits)
 
 
-def look(stage: Stage, pose: Pose, rng: np.random.Generator) -> View:
+@dataclass(frozen=True)
+class Setting:
+    """What a pair sees and how it is spoken to.
+
+    Attributes:
+        size: width and height of the picture that the vision tower gets.
+        grid: rows and columns of visual tokens.
+        resample: with which its image processor resizes.
+        draw: the commands that are given about a view.
+        say: a sentence for a command.
+        forgotten: share of the answers toward an object whose last action is swapped for another, see
+            :class:`~spec_decode_ros.training.batches.Forgetter`; for pairs whose batches do not do that.
+    """
+
+    size: tuple[int, int]
+    grid: tuple[int, int]
+    resample: Image.Resampling
+    draw: Callable[[Scene, int, View, np.random.Generator], list[Command]]
+    say: Callable[[Command, np.random.Generator], str]
+    forgotten: float = 0.0
+
+    def frame(self, rgb: np.ndarray) -> np.ndarray:
+        """A camera frame as the pair gets it: through JPEG, then resized, uint8."""
+        with Image.open(io.BytesIO(to_jpeg(rgb))) as image:
+            return np.asarray(image.resize(self.size, self.resample))
+
+
+def to_model_size(rgb: np.ndarray) -> np.ndarray:
+    """A camera frame as the tiny pair gets it: through JPEG, then bicubic to 192 x 96, uint8."""
+    return TINY.frame(rgb)
+
+
+def look(stage: Stage, pose: Pose, rng: np.random.Generator, setting: Setting | None = None) -> View:
     """The view from a pose, with the height and the tilt of a body that walks."""
     stage.look(pose, rng.normal(0.31, 0.012), rng.normal(0.0, 0.025), rng.normal(0.0, 0.02))
-    return View(pose, to_model_size(stage.camera.rgb(stage.data)), stage.hits())
+    return View(pose, (setting or TINY).frame(stage.camera.rgb(stage.data)), stage.hits())
 
 
-def example(scene: Scene, view: View, questions: list[Question]) -> Example:
+def example(scene: Scene, view: View, questions: list[Question], grid: tuple[int, int] = GRID) -> Example:
     """A view with its questions."""
-    return Example(view.frame, *_cells(view.hits, scene, view.pose), tuple(questions))
+    return Example(view.frame, *_cells(view.hits, scene, view.pose, grid), tuple(questions))
 
 
 def ask(
@@ -105,28 +135,46 @@ def ask(
     before: Pose,
     commands: list[Command],
     rng: np.random.Generator,
+    setting: Setting | None = None,
 ) -> list[Question]:
     """Questions about a view, one for each command, with what may have been said a moment ago at ``before``."""
+    setting = setting or TINY
     stage.look(before)
     visible_before = visible_objects(stage.hits())
     questions = []
     for command in commands:
         last = _last_action(command, scene, before, visible_before, rng)
         answer = decide(command, scene, view.pose, view.visible, last)
-        questions.append(Question(command, phrase(command, rng), last, answer))
+        if setting.forgotten and _in_the_picture(command, answer) and rng.random() < setting.forgotten:
+            last = None if rng.random() < 0.5 else _searching(rng)
+            answer = decide(command, scene, view.pose, view.visible, last)
+        questions.append(Question(command, setting.say(command, rng), last, answer))
     return questions
 
 
-def _example(stage: Stage, scene: Scene, rng: np.random.Generator) -> Example:
+def _in_the_picture(command: Command, answer: Action) -> bool:
+    """Whether an answer goes toward an object that was named: the last action is not needed for it."""
+    return (
+        command.kind == "goto"
+        and not command.relation
+        and bool({"left", "right", "ahead"} & set(answer.note.split()))
+    )
+
+
+def _searching(rng: np.random.Generator) -> Action:
+    return Action(0.0, float(rng.choice([-0.8, 0.8])), f"searching {15 * int(rng.integers(0, 25))}")
+
+
+def _example(stage: Stage, scene: Scene, rng: np.random.Generator, setting: Setting) -> Example:
     focus = int(rng.integers(len(scene.objects)))
     pose = _sample_pose(scene, focus, rng)
-    view = look(stage, pose, rng)
-    commands = draw_commands(scene, focus, view.visible, rng)
+    view = look(stage, pose, rng, setting)
+    commands = setting.draw(scene, focus, view, rng)
     # The frame before this one, as some motion would have left it: mostly the expert's, sometimes another.
     guess = decide(commands[0], scene, pose, view.visible, None)
     vx, wz = (guess.vx, guess.wz) if rng.random() < 0.7 else (rng.uniform(-0.1, 0.6), rng.uniform(-0.8, 0.8))
     before = move(pose, -vx, -wz + rng.normal(0, 0.1), ACTION_PERIOD_S)
-    return example(scene, view, ask(stage, scene, view, before, commands, rng))
+    return example(scene, view, ask(stage, scene, view, before, commands, rng, setting), setting.grid)
 
 
 def _sample_pose(scene: Scene, focus: int, rng: np.random.Generator) -> Pose:
@@ -166,11 +214,12 @@ def draw_commands(scene: Scene, focus: int, visible: set[int], rng: np.random.Ge
     absent = [n for n in COMBINATIONS if n not in names]
     alike = [n for n in absent if model.color in n or model.kind in n]
     third = goto(str(rng.choice(alike))) if rng.random() < 0.6 else goto(str(rng.choice(names)))
-    fourth = _other_command(rng) if rng.random() < 0.6 else goto(str(rng.choice(names)))
+    fourth = other_command(rng) if rng.random() < 0.6 else goto(str(rng.choice(names)))
     return [first, second, third, fourth][:QUESTIONS]
 
 
-def _other_command(rng: np.random.Generator) -> Command:
+def other_command(rng: np.random.Generator) -> Command:
+    """A command that is not about an object."""
     kind = rng.choice(
         ["turn", "walk", "stop", "stand", "sit", "unknown"], p=[0.3, 0.25, 0.15, 0.08, 0.08, 0.14]
     )
@@ -190,11 +239,11 @@ def _last_action(
     """A last action that could have come before, from a random one before that."""
     if rng.random() < 0.12:
         return None
-    if command.kind == "goto" and visible and rng.random() < MISTAKEN:
+    if command.kind == "goto" and not command.relation and visible and rng.random() < MISTAKEN:
         return mistaken(command, scene, pose, visible, rng)
     earlier: Action | None = None
     if rng.random() < 0.85:
-        earlier = _random_action(command, rng)
+        earlier = _random_action(command, rng, _named(command, scene, rng))
     last = decide(command, scene, pose, visible, earlier)
     if command.kind == "goto" and rng.random() < 0.2 and last.note.split()[-1] not in ("reached", "found"):
         # What was said need not have been right: the frame decides, not the habit.
@@ -214,18 +263,24 @@ def mistaken(
     return Action(action.vx, action.wz, action.note.replace(other.name, command.target))
 
 
-def _random_action(command: Command, rng: np.random.Generator) -> Action:
+def _named(command: Command, scene: Scene, rng: np.random.Generator) -> str:
+    """The object of a ``goto`` by name; of one that is described, any of its kind."""
+    names = [thing.name for thing in scene.objects if thing.kind == command.object]
+    return str(rng.choice(names)) if command.relation and names else command.target
+
+
+def _random_action(command: Command, rng: np.random.Generator, name: str) -> Action:
     side = float(rng.choice([-0.8, 0.8]))
     match command.kind:
         case "goto":
             choice = rng.random()
             if choice < 0.15:
-                return Action(0.0, 0.0, f"{command.target} reached")
+                return Action(0.0, 0.0, f"{name} reached")
             if choice < 0.2:
                 return Action(0.0, 0.0, f"{command.target} not found")
             if choice < 0.7:
                 return Action(0.0, side, f"searching {15 * int(rng.integers(0, 25))}")
-            return Action(0.4, side / 4, f"{command.target} {'left' if side > 0 else 'right'} 1.5")
+            return Action(0.4, side / 4, f"{name} {'left' if side > 0 else 'right'} 1.5")
         case "turn":
             full = max(15, 15 * round(abs(command.amount) / 15))
             return Action(0.0, side, f"turning {15 * int(rng.integers(1, full // 15 + 1))}")
@@ -236,8 +291,18 @@ def _random_action(command: Command, rng: np.random.Generator) -> Action:
     return Action(0.0, 0.0, "stopped")
 
 
-def _cells(hits: np.ndarray, scene: Scene, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
-    rows, columns = GRID
+def _draw_for_tiny(scene: Scene, focus: int, view: View, rng: np.random.Generator) -> list[Command]:
+    return draw_commands(scene, focus, view.visible, rng)
+
+
+TINY = Setting(FRAME_SIZE, GRID, Image.Resampling.BICUBIC, _draw_for_tiny, phrase)
+"""Of the tiny pair."""
+
+
+def _cells(
+    hits: np.ndarray, scene: Scene, pose: Pose, grid: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    rows, columns = grid
     blocks = (
         hits.reshape(rows, RAYS[0] // rows, columns, RAYS[1] // columns)
         .swapaxes(1, 2)

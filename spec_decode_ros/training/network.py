@@ -75,14 +75,14 @@ def build_model(
     model = Qwen2VLForConditionalGeneration._from_config(
         config, attn_implementation="sdpa", dtype=torch.float32
     )
-    _initialise(model)
+    initialise(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model
 
 
 @torch.no_grad()
-def _initialise(model: nn.Module) -> None:
+def initialise(model: nn.Module) -> None:
     """Weights scaled by fan-in: transformers' fixed spread of 0.02 is made for wide networks and stalls narrow ones."""
     for name, weight in model.named_parameters():
         if weight.dim() < 2:
@@ -91,7 +91,7 @@ def _initialise(model: nn.Module) -> None:
             weight.normal_(0.0, 0.05)
             continue
         closes_residual = name.endswith(
-            ("attn.proj.weight", "mlp.fc2.weight", "o_proj.weight", "down_proj.weight")
+            ("attn.proj.weight", "out_proj.weight", "mlp.fc2.weight", "o_proj.weight", "down_proj.weight")
         )
         weight.normal_(0.0, (0.4 if closes_residual else 1.0) / math.sqrt(weight[0].numel()))
 
@@ -182,10 +182,10 @@ def think(
     return hidden[:, PREFIX:]
 
 
-def _cell_bearings() -> torch.Tensor:
-    """Angle of the middle of each cell's column, radians, left positive, (32,)."""
+def _cell_bearings(rows: int = ROWS) -> torch.Tensor:
+    """Angle of the middle of each cell's column, radians, left positive, (cells,)."""
     across = (2 * (torch.arange(COLUMNS) + 0.5) / COLUMNS - 1) * math.tan(FOV_X / 2)
-    return -torch.atan(across).repeat(ROWS)
+    return -torch.atan(across).repeat(rows)
 
 
 class CellHead(nn.Module):
@@ -201,15 +201,14 @@ class CellHead(nn.Module):
         self.place = nn.Linear(width, 2)
 
     def loss(self, visual: torch.Tensor, presence: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-        """Mean loss for visual tokens (B, 32, width), presence bits (B, 32) and place (B, 32, 2) with NaN for none."""
+        """Mean loss for visual tokens (B, cells, width), presence bits (B, cells), place (B, cells, 2) with NaN for none."""
         bits = (presence[..., None] >> torch.arange(len(COMBINATIONS), device=presence.device)) & 1
         count, first = bits.sum(-1), bits.argmax(-1)
         color = torch.where(count > 0, first // len(KINDS), len(COLORS))
         clear = count < 2
         one = count == 1
-        wanted = place.float() - torch.stack([_cell_bearings(), torch.zeros(VISUAL_TOKENS)], -1).to(
-            place.device
-        )
+        bearings = _cell_bearings(place.shape[1] // COLUMNS)
+        wanted = place.float() - torch.stack([bearings, torch.zeros_like(bearings)], -1).to(place.device)
         known = ~wanted[..., 0].isnan()
         return (
             F.cross_entropy(self.color(visual)[clear], color[clear])
@@ -260,8 +259,13 @@ class Pointer:
     itself; told where to look, a few thousand frames are enough.
     """
 
-    def __init__(self, model: Qwen2VLForConditionalGeneration, layer: int):
-        self._attention = model.model.language_model.layers[layer].self_attn
+    def __init__(
+        self, model: Any, layer: int, first: int = 1, cells: int = VISUAL_TOKENS, prefix: int = PREFIX
+    ):
+        """Of ``prefix`` tokens before the questions, ``cells`` from ``first`` on are the picture."""
+        self._attention = model.get_decoder().layers[layer].self_attn
+        self._picture = slice(first, first + cells)
+        self._prefix = prefix
         self._seen: dict[str, Any] = {}
         self._hook = self._attention.register_forward_pre_hook(self._note, with_kwargs=True)
 
@@ -274,16 +278,16 @@ class Pointer:
 
     @property
     def visual(self) -> torch.Tensor:
-        """What the layer gets of the visual tokens, (B, 32, width), in the latest pass."""
-        return self._seen["hidden_states"][:, 1 : 1 + VISUAL_TOKENS]
+        """What the layer gets of the visual tokens, (B, cells, width), in the latest pass."""
+        return self._seen["hidden_states"][:, self._picture]
 
     def loss(self, begins: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
         """Minus log of the attention that falls on the object, for the latest pass of :func:`think`.
 
         Args:
             begins: (B, T) where the last token of each prompt is.
-            cells: (N, 33) for each such place in order, where to look: first the picture's start, for an object that is
-                not in view, then the cells that show it. Rows without any do not count.
+            cells: (N, 1 + cells) for each such place in order, where to look: first the picture's start, for an object that
+                is not in view, then the cells that show it. Rows without any do not count.
         """
         attention, seen = self._attention, self._seen
         hidden = seen["hidden_states"]
@@ -294,10 +298,15 @@ class Pointer:
         group = q.shape[1] // k.shape[1]
         row, place = begins.nonzero(as_tuple=True)
         known = cells.any(-1)
-        row, place, cells = row[known], place[known] + PREFIX, cells[known]
+        row, place, cells = row[known], place[known] + self._prefix, cells[known]
         scores = torch.einsum("nhd,nhld->nhl", q[row, ::group, place], k[row]).float() * attention.scaling
         allowed = seen["attention_mask"][row, 0, place]
         spread = scores.masked_fill(~allowed[:, None], float("-inf")).log_softmax(-1)[
-            ..., : 1 + VISUAL_TOKENS
+            ..., self._picture.start - 1 : self._picture.stop
         ]
         return -spread.masked_fill(~cells[:, None], float("-inf")).logsumexp(-1).mean()
+
+
+def pointer(model: Qwen2VLForConditionalGeneration, layer: int) -> Pointer:
+    """Watches a decoder layer of the tiny pair."""
+    return Pointer(model, layer)

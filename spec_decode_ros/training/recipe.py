@@ -44,7 +44,12 @@ TARGET = Shape(layers=5, width=192, vision_layers=4, vision_width=128)
 DRAFT = Shape(layers=2, width=128, vision_layers=2, vision_width=96)
 
 SEE: dict[str, Any] = {"peak_lr": 1.5e-3, "cell_weight": 1.0}
-GROUNDED: dict[str, Any] = {"cell_weight": 0.2, "goal_weight": 2.0, "pointer_weight": 0.6}
+GROUNDED: dict[str, Any] = {
+    "cell_weight": 0.2,
+    "goal_weight": 2.0,
+    "pointer_weight": 0.6,
+    "compass_weight": 2.0,
+}
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,8 @@ def train(
     ) -> None:
         keep = partial(save, pupil.model, recipe.out / name)
         for phase in phases:
-            fit(pupil.model, pupil.heads, data, phase, next(shuffles), report, teacher, held_out, keep)
+            measure = partial(accuracy, pupil.model, held_out)
+            fit(pupil.model, pupil.heads, data, phase, next(shuffles), report, teacher, measure, keep)
         keep()
         report(f"{name}: against the expert", 1.0, accuracy(pupil.model, held_out))
 

@@ -14,20 +14,24 @@ from spec_decode_ros.errors import SpecDecodeError
 _AVERAGES = ("step", "exp_avg", "exp_avg_sq")
 
 
-def store(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, used_s: float) -> None:
-    """Write the state of a run with an Adam; an older file stays until the new one is whole."""
-    tensors = {f"weight/{name}": value.detach() for name, value in model.named_parameters()}
-    for name, parameter in model.named_parameters():
+def store(
+    file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, used_s: float, phase: str = ""
+) -> None:
+    """Write the state of a run with an Adam, frozen weights left out; an older file stays until the new one is whole."""
+    tensors = {f"weight/{name}": value.detach() for name, value in _learning(model)}
+    for name, parameter in _learning(model):
         for average in _AVERAGES:
             if average in optimizer.state[parameter]:
                 tensors[f"{average}/{name}"] = optimizer.state[parameter][average]
     unfinished = file.with_suffix(".part")
-    save_file(tensors, unfinished, {"used_s": repr(used_s)})
+    save_file(tensors, unfinished, {"used_s": repr(used_s), "phase": phase})
     unfinished.replace(file)
 
 
-def restore(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
+def restore(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, phase: str = "") -> float:
     """Take up the state that `store` wrote; returns the seconds that the run had used, 0 if there is no file.
+
+    Of another phase's state the weights alone are taken.
 
     Raises:
         SpecDecodeError: the file is damaged or of a model of another shape.
@@ -37,12 +41,14 @@ def restore(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> f
     try:
         with safe_open(file, "pt") as stored:
             with torch.no_grad():
-                for name, parameter in model.named_parameters():
+                for name, parameter in _learning(model):
                     parameter.copy_(stored.get_tensor(f"weight/{name}"))
+            if stored.metadata().get("phase", "") != phase:
+                return 0.0
             known = set(stored.keys())
-            for name, parameter in model.named_parameters():
+            for name, parameter in _learning(model):
                 optimizer.state[parameter] |= {
-                    average: stored.get_tensor(f"{average}/{name}")
+                    average: stored.get_tensor(f"{average}/{name}").to(parameter.device)
                     for average in _AVERAGES
                     if f"{average}/{name}" in known
                 }
@@ -51,3 +57,7 @@ def restore(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> f
         raise SpecDecodeError(
             f"The state of training in {file} does not fit ({error}): delete it to begin again."
         ) from error
+
+
+def _learning(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
