@@ -54,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="phrasings, one a line, {color} and {kind} stand for the target's; by default the project's own variety",
     )
     parser.add_argument(
-        "--endpoint", metavar="URL", help="a verifier that runs already; by default one is started"
+        "--endpoint",
+        metavar="URL[,URL]",
+        help="a verifier that runs already, or several of which the first that answers is used; by default one is started",
     )
     parser.add_argument(
         "--rtt-ms", type=_not_negative, default=0.0, metavar="R", help="emulate a network in between"

@@ -65,7 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the sampling")
     parser.add_argument(
-        "--endpoint", metavar="URL", help="a verifier that runs already; by default one is started"
+        "--endpoint",
+        metavar="URL[,URL]",
+        help="a verifier that runs already, or several of which the first that answers is used; by default one is started",
     )
     parser.add_argument(
         "--keys", metavar="DIR", help="this robot's keys, where the server at --endpoint wants them"

@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pair", default="tiny", help="model pair, by name or as a .yaml file (%(default)s)")
     parser.add_argument(
-        "--endpoint", metavar="URL", help="a verifier that runs already; by default one is started"
+        "--endpoint",
+        metavar="URL[,URL]",
+        help="a verifier that runs already, or several of which the first that answers is used; by default one is started",
     )
     parser.add_argument(
         "--keys", metavar="DIR", help="this robot's keys, where the server at --endpoint wants them"

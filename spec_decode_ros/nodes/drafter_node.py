@@ -66,7 +66,12 @@ PARAMETERS = (
     Parameter("pair", DEFAULT_PAIR, "model pair: a shipped name or the path of a pair file", fixed=True),
     Parameter("method", "auto", "how robot and cloud share the work", choices=tuple(METHODS), fixed=True),
     Parameter("objective", "latency", "what the method auto aims at", choices=OBJECTIVES, fixed=True),
-    Parameter("endpoint", "tcp://127.0.0.1:5555", "where the verifier listens, tcp://HOST:PORT", fixed=True),
+    Parameter(
+        "endpoint",
+        "tcp://127.0.0.1:5555",
+        "where the verifier listens, tcp://HOST:PORT; several by commas, the preferred one first",
+        fixed=True,
+    ),
     Parameter("keys", "", "folder of this robot's keys, if the verifier wants them; empty: none", fixed=True),
     Parameter("device", "", "device of the draft model: cpu, cuda, auto; empty: the pair's", fixed=True),
     Parameter("threads", 0, "CPU threads of the draft model; 0: the pair's", 0, 256, fixed=True),
@@ -191,7 +196,9 @@ class DrafterNode(Node):
         self._thread = threading.Thread(target=self._decide_forever, name="deciding", daemon=True)
         self._thread.start()
         where = (
-            f" with the verifier at {settings['endpoint']}" if method.uses_cloud else " without a verifier"
+            f" with the verifier at {' or '.join(self._client.endpoints)}"
+            if self._client
+            else " without a verifier"
         )
         self.get_logger().info(f"ready: pair {pair.name}, method {method.name}{where}")
 
@@ -449,12 +456,12 @@ class DrafterNode(Node):
         }
         if client is not None:
             connected = client.ready and client.silence_s < SILENCE_S
-            values |= {"endpoint": client.endpoint, "connected": connected}
+            values |= {"endpoint": client.endpoint, "connected": connected, "failovers": client.failovers}
             values["rtt_ms"] = "" if client.rtt_ms is None else client.rtt_ms
             if client.refusal:
                 return Health(ERROR, client.refusal, values)
             if self._link.lost or not connected:
-                gone = f"the verifier at {client.endpoint} does not answer"
+                gone = f"the verifier at {' or '.join(client.endpoints)} does not answer"
                 return Health(WARN, f"{gone}: {_WITHOUT_CLOUD[self._settings['on_link_loss']]}", values)
         if tally.problem:
             return Health(WARN, tally.problem, values)

@@ -277,7 +277,8 @@ class _Action:
             return
         sentence = self._client.refusal
         if not sentence and self._client.silence_s > _OFFLINE_AFTER_S:
-            sentence = f"The verifier at {self._client.endpoint} does not answer; check that it runs and the network."
+            where = " or ".join(self._client.endpoints)
+            sentence = f"The verifier at {where} does not answer; check that it runs and the network."
         if sentence:
             self._obey(self._machine.receive(Error(self._request.action_id, OFFLINE, sentence)))
 

@@ -16,11 +16,12 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, fields
 
 import zmq
 
+from spec_decode_ros.transport.endpoints import parse_endpoints
 from spec_decode_ros.transport.link_profile import LinkProfile
 from spec_decode_ros.transport.mischief import Mischief
 from spec_decode_ros.transport.process import ReadyChild
@@ -104,12 +105,17 @@ def link_child(target: str, profile: LinkProfile, timeout_s: float = 20.0) -> Re
 
 @contextmanager
 def link_process(target: str, profile: LinkProfile, timeout_s: float = 20.0) -> Iterator[str]:
-    """Run the relay in a process of its own and yield the endpoint that the client connects to."""
-    child = link_child(target, profile, timeout_s)
-    try:
-        yield child.start()
-    finally:
-        child.stop()
+    """Run the relay in a process of its own and yield the endpoint that the client connects to.
+
+    Several targets by commas have a relay each.
+    """
+    with ExitStack() as stack:
+        endpoints: list[str] = []
+        for each in parse_endpoints(target):
+            child = link_child(each, profile, timeout_s)
+            stack.callback(child.stop)
+            endpoints.append(child.start())
+        yield ",".join(endpoints)
 
 
 def main(arguments: list[str] | None = None) -> int:
