@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
 from spec_decode_ros.decoding.sampling import runner_up
 from spec_decode_ros.models.answer import Answer
-from spec_decode_ros.models.hf_model import HfModel
-from spec_decode_ros.models.text import TextSide
+from spec_decode_ros.models.hf_model import HfSide
+from spec_decode_ros.models.packed_pass import logits_after
 
 if TYPE_CHECKING:
     import torch
@@ -17,22 +18,68 @@ if TYPE_CHECKING:
     from spec_decode_ros.decoding.messages import Sampling
 
 
-class HfDrafter(TextSide):
+class HfDrafter(HfSide):
     """A checkpoint that proposes answers; satisfies `interfaces.Drafter`."""
-
-    def __init__(self, model: HfModel) -> None:
-        super().__init__(model.text)
-        self.model = model
 
     def open(self, prompt: str, images: Sequence[bytes] = ()) -> HfDraftSession:
         return HfDraftSession(Answer(self.model, self.model.prepare(prompt, images)))
+
+    def open_many(self, prompts: Sequence[tuple[str, Sequence[bytes]]]) -> list[HfDraftSession | Exception]:
+        """`open` for several at once; in the place of one that cannot be opened, why."""
+        return [
+            made if isinstance(made, Exception) else HfDraftSession(Answer(self.model, made))
+            for made in self.model.prepare_many(prompts)
+        ]
+
+    def draft_many(
+        self, parts: Sequence[tuple[HfDraftSession, Sequence[int], Sampling]], count: int
+    ) -> list[list[int] | Exception]:
+        """The first `count` tokens of `DraftSession.draft` for several different sessions, a token of each in every pass.
+
+        Each part is a session, the prefix and the sampling. Fewer tokens where an answer ends; in the place of a draft
+        that cannot be made, why.
+        """
+        drafts = [_Draft(session, list(prefix), sampling) for session, prefix, sampling in parts]
+        for draft in drafts:
+            draft.session.begin()
+        for _ in range(count):
+            going = [
+                draft for draft in drafts if draft.failure is None and draft.session.goes_on(draft.tokens)
+            ]
+            if not going:
+                break
+            rows = logits_after(self.model, [(draft.session.answer, draft.tokens) for draft in going])
+            for draft, logits in zip(going, rows, strict=True):
+                draft.add(logits)
+        return [
+            draft.failure or draft.tokens[len(prefix) :]
+            for draft, (_, prefix, _) in zip(drafts, parts, strict=True)
+        ]
+
+
+@dataclass
+class _Draft:
+    """A draft in the making; `failure` says why it went no further."""
+
+    session: HfDraftSession
+    tokens: list[int]
+    sampling: Sampling
+    failure: Exception | None = None
+
+    def add(self, logits: torch.Tensor | Exception) -> None:
+        try:
+            if isinstance(logits, Exception):
+                raise logits
+            self.tokens.append(self.session.choose(logits, len(self.tokens), self.sampling))
+        except Exception as error:
+            self.failure = error
 
 
 class HfDraftSession:
     """One prompt on the draft model; satisfies `interfaces.DraftSession`."""
 
     def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+        self.answer = answer
         self._turn = 0
         self._newest: tuple[torch.Tensor, int, Sampling] | None = None
 
@@ -46,9 +93,13 @@ class HfDraftSession:
 
     def _chosen(self, tokens: list[int], rows: Iterator[torch.Tensor], sampling: Sampling) -> Iterator[int]:
         for logits in rows:
-            self._newest = logits[-1], len(tokens), sampling
-            tokens.append(self._answer.model.choose(logits, len(tokens), sampling)[0])
+            tokens.append(self.choose(logits, len(tokens), sampling))
             yield tokens[-1]
+
+    def choose(self, logits: torch.Tensor, position: int, sampling: Sampling) -> int:
+        """The token that logits (1, vocabulary) stand for."""
+        self._newest = logits[-1], position, sampling
+        return self.answer.model.choose(logits, position, sampling)[0]
 
     def _sampled(
         self, tokens: list[int], rows: Iterator[torch.Tensor], sampling: Sampling
@@ -60,16 +111,22 @@ class HfDraftSession:
 
     def _rows(self, tokens: list[int]) -> Iterator[torch.Tensor]:
         """Logits (1, vocabulary) of what follows `tokens`, to which the caller adds one before asking on."""
-        self._turn += 1
+        self.begin()
         return self._logits(tokens, self._turn)
 
+    def begin(self) -> None:
+        """End the drafts that are under way."""
+        self._turn += 1
+
+    def goes_on(self, tokens: Sequence[int]) -> bool:
+        """Whether a token can follow these: the answer has not ended, and the context has room."""
+        model = self.answer.model
+        ended = bool(tokens) and tokens[-1] in model.text.eos_ids
+        return len(self.answer.prompt.ids) + len(tokens) <= model.context and not ended
+
     def _logits(self, tokens: list[int], turn: int) -> Iterator[torch.Tensor]:
-        model = self._answer.model
-        room = model.context - len(self._answer.prompt.ids)
-        while (
-            turn == self._turn and len(tokens) <= room and not (tokens and tokens[-1] in model.text.eos_ids)
-        ):
-            yield self._answer.logits(tokens, 1)
+        while turn == self._turn and self.goes_on(tokens):
+            yield self.answer.logits(tokens, 1)
 
     @property
     def runner_up(self) -> tuple[int, float] | None:
@@ -80,4 +137,4 @@ class HfDraftSession:
 
     def close(self) -> None:
         self._turn += 1
-        self._answer.close()
+        self.answer.close()

@@ -20,6 +20,7 @@ from spec_decode_ros.models.decoder import NOBODY, AfterLayer, Decoder
 from spec_decode_ros.models.decoders import decoder_for
 from spec_decode_ros.models.packing import Segment
 from spec_decode_ros.models.prompts import Prompt, prepare, prepare_many
+from spec_decode_ros.models.text import CheckpointText, TextSide
 from spec_decode_ros.models.together import one_by_one
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from spec_decode_ros.decoding.messages import Sampling
     from spec_decode_ros.models.answer import Addition
-    from spec_decode_ros.models.text import CheckpointText
     from spec_decode_ros.models.vision import ImageFamily
 
 
@@ -193,3 +193,28 @@ class HfModel:
             except SpecDecodeError as error:
                 chosen.append(error)
         return chosen
+
+
+class HfSide(TextSide):
+    """What drafter and verifier alike can do with a checkpoint."""
+
+    def __init__(self, model: HfModel) -> None:
+        super().__init__(model.text)
+        self.model = model
+
+    @property
+    def bytes_per_token(self) -> int | None:
+        """What one token of prompt or answer takes in a session's memory; None where none can be reserved."""
+        shape = self.model.decoder.cache_shape
+        return shape.bytes_per_token if shape else None
+
+    def reserve(self, sessions: int, tokens: int) -> None:
+        """Allocate the memory of so many sessions at once, each of so many `tokens` of prompt, answer and draft.
+
+        A session takes its part with its first pass and gives it back when it is closed. One that finds none left is
+        refused, and one that grows beyond its part ends there as at the end of the context (see `answer_room`), rather
+        than take memory that nobody has counted. With it the sessions of a pass are also computed faster. Sessions
+        that are open already keep what they have. Raises SpecDecodeError for a model whose memory is not known here
+        (`bytes_per_token` is None).
+        """
+        self.model.reserve(sessions, tokens)

@@ -1,9 +1,10 @@
-"""Several sessions of one target in one pass: the parts laid side by side, and the logits dealt out again."""
+"""Several sessions of one model in one pass: what each puts in laid side by side, and the logits dealt out again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -140,3 +141,21 @@ def _deal_out(
             wanted.append(Wanted(rows, each.positions, each.part.sampling))
     for each, choices in zip(choosing, model.choose_many(logits, wanted), strict=True):
         results[each.index] = choices
+
+
+def logits_after(
+    model: HfModel, asked: Sequence[tuple[Answer, Sequence[int]]]
+) -> list[torch.Tensor | Exception]:
+    """Logits (1, vocabulary) that follow each of several answers as far as it is given, in one pass where that can be."""
+    alone = partial(one_by_one, lambda each: each[0].logits(each[1], 1), asked)
+    if len(asked) == 1 or not model.packs:
+        return alone()
+    planned = one_by_one(lambda each: each[0].plan(each[1], 1), asked)
+    additions = [each for each in planned if isinstance(each, Addition)]
+    try:
+        rows = iter(model.run_many(additions).split(1) if additions else ())
+    except Exception:
+        return alone()
+    for addition in additions:
+        addition.answer.hold(addition)
+    return [each if isinstance(each, Exception) else next(rows) for each in planned]

@@ -11,22 +11,20 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.answer import Answer
 from spec_decode_ros.models.decoders import NOBODY
 from spec_decode_ros.models.exits import ExitFigures, Exits, layer_count
-from spec_decode_ros.models.hf_model import HfModel
+from spec_decode_ros.models.hf_model import HfModel, HfSide
 from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, SelfDrafting, VerifySession
 from spec_decode_ros.models.packed_pass import verify_packed
-from spec_decode_ros.models.text import TextSide
 from spec_decode_ros.models.together import verify_one_by_one
 
 if TYPE_CHECKING:
     from spec_decode_ros.decoding.messages import Sampling
 
 
-class HfVerifier(TextSide):
+class HfVerifier(HfSide):
     """A checkpoint that says what it would have chosen itself; satisfies `interfaces.Verifier`."""
 
     def __init__(self, model: HfModel, exits: Exits | None = None) -> None:
-        super().__init__(model.text)
-        self.model = model
+        super().__init__(model)
         self._exits = exits
 
     @property
@@ -61,23 +59,6 @@ class HfVerifier(TextSide):
         if len(parts) > 1 and self.model.packs:
             return verify_packed(self.model, self._exits, parts)
         return verify_one_by_one(parts)
-
-    @property
-    def bytes_per_token(self) -> int | None:
-        """What one token of prompt or answer takes in a session's memory; None where none can be reserved."""
-        shape = self.model.decoder.cache_shape
-        return shape.bytes_per_token if shape else None
-
-    def reserve(self, sessions: int, tokens: int) -> None:
-        """Allocate the memory of so many sessions at once, each of so many `tokens` of prompt, answer and draft.
-
-        A session takes its part with its first pass and gives it back when it is closed. One that finds none left is
-        refused, and one that grows beyond its part ends there as at the end of the context (see `answer_room`), rather
-        than take memory that nobody has counted. With it the sessions of a pass are also computed faster. Sessions
-        that are open already keep what they have. Raises SpecDecodeError for a model whose memory is not known here
-        (`bytes_per_token` is None).
-        """
-        self.model.reserve(sessions, tokens)
 
 
 class HfVerifySession:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import tiny_checkpoints
 import transformers_reference
 
+from spec_decode_ros.models.hf_model import HfSide
 from spec_decode_ros.models.pair import ModelConfig, PairConfig
+from spec_decode_ros.models.small_decoder import RowDecoder
 from spec_decode_ros.models.verifier import HfVerifier
+
+PROMPTS = (
+    "go to the red chair | last vx 0.4 wz -0.6 | blue box left 2.5",
+    "find the blue box",
+    "stop",
+    "turn left 90 degrees please",
+)
 
 
 @dataclass(frozen=True)
@@ -36,3 +47,18 @@ def pair_of(draft: Path, target: Path | None = None) -> PairConfig:
     """A pair on the CPU."""
     sides = [ModelConfig(location=str(path), device="cpu") for path in (draft, target or draft)]
     return PairConfig(name="random", draft=sides[0], target=sides[1])
+
+
+@contextmanager
+def reserved(side: HfSide, sessions: int, tokens: int) -> Iterator[None]:
+    """With memory for so many sessions, where the decoder has slots; none reserves nothing."""
+    model = side.model
+    if not sessions or not isinstance(model.decoder, RowDecoder):
+        yield
+        return
+    before = model.context, model.decoder.pool
+    side.reserve(sessions, tokens)
+    try:
+        yield
+    finally:
+        model.context, model.decoder.pool = before

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 import tiny_checkpoints
-from families import Family, pair_of
+from families import PROMPTS, Family, pair_of, reserved
 
 from spec_decode_ros.decoding.messages import Sampling
-from spec_decode_ros.models.drafter import HfDrafter
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.drafter import HfDrafter, HfDraftSession
 from spec_decode_ros.models.pair import load_drafter
 
 PROMPT = "go to the red chair"
-SAMPLINGS = [Sampling(), Sampling(temperature=1.2, seed=3)]
+GREEDY = Sampling()
+SAMPLINGS = [GREEDY, Sampling(temperature=1.2, seed=3)]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_stops_when_the_context_is_full(checkpoints: Callable[[str], Path]) -> N
     drafter.model.context = 40
     session = drafter.open(PROMPT, [tiny_checkpoints.jpeg(1)])
     tokens = list(session.draft((), Sampling()))
-    assert len(session._answer.prompt.ids) + len(tokens) == 41
+    assert len(session.answer.prompt.ids) + len(tokens) == 41
     assert tokens[-1] not in drafter.eos_ids
 
 
@@ -103,3 +105,57 @@ def test_a_pair_with_noise_is_accepted_in_part(tmp_path: Path) -> None:
         good = next((i for i, token in enumerate(draft) if choices[i] != token), len(draft))
         accepted, drafted = accepted + good, drafted + len(draft)
     assert 0 < accepted < drafted
+
+
+@pytest.mark.parametrize("slots", [0, 8], ids=["own memory", "slots"])
+def test_several_drafts_in_one_pass_are_those_of_each_alone(everyone: Family, slots: int) -> None:
+    drafter = HfDrafter(everyone.verifier.model)
+    rng = random.Random(slots)
+    with reserved(drafter, slots, 120):
+        sessions = drafter.open_many([(prompt, everyone.images(n)) for n, prompt in enumerate(PROMPTS)])
+        twins = [drafter.open(prompt, everyone.images(n)) for n, prompt in enumerate(PROMPTS)]
+        prefixes: list[list[int]] = [[] for _ in PROMPTS]
+        for _ in range(5):
+            count, parts, expected = rng.randrange(1, 6), [], []
+            for number in rng.sample(range(len(PROMPTS)), rng.randrange(1, len(PROMPTS) + 1)):
+                session, sampling = sessions[number], rng.choice(SAMPLINGS)
+                assert isinstance(session, HfDraftSession)
+                parts.append((session, prefixes[number], sampling))
+                alone = itertools.islice(twins[number].draft(prefixes[number], sampling), count)
+                expected.append(list(alone))
+                prefixes[number] = [*prefixes[number], *expected[-1][: rng.randrange(count + 1)]]
+            assert drafter.draft_many(parts, count) == expected
+            for session, *_ in parts:
+                mine, theirs = session.runner_up, twins[sessions.index(session)].runner_up
+                assert mine is not None and theirs is not None
+                assert mine[0] == theirs[0] and mine[1] == pytest.approx(theirs[1], abs=1e-4)
+        for opened in (*sessions, *twins):
+            assert isinstance(opened, HfDraftSession)
+            opened.close()
+
+
+def test_a_draft_that_cannot_be_made_is_said_beside_the_others(family: Family) -> None:
+    drafter = HfDrafter(family.verifier.model)
+    sessions = [drafter.open(prompt) for prompt in PROMPTS[:3]]
+    alone = fresh_text(drafter, PROMPTS[0], 4)
+    broken, room = sessions[1], drafter.model.context
+    old = sessions[0].draft((), GREEDY)
+    next(old)
+
+    def refuse(*_: object) -> None:
+        raise MemoryError("no memory")
+
+    broken.answer.plan = broken.answer.logits = refuse  # type: ignore[assignment, method-assign]
+    got = drafter.draft_many(
+        [(sessions[0], (), GREEDY), (broken, (), GREEDY), (sessions[2], [5] * room, GREEDY)], 4
+    )
+    assert got[0] == alone
+    assert isinstance(got[1], MemoryError)
+    assert got[2] == [], "no room"
+    assert list(old) == [], "a new draft ends the old one"
+    assert drafter.draft_many([], 4) == []
+    assert isinstance(drafter.open_many([(PROMPTS[0], [b"no picture"])])[0], SpecDecodeError)
+
+
+def fresh_text(drafter: HfDrafter, prompt: str, count: int) -> list[int]:
+    return list(itertools.islice(drafter.open(prompt).draft((), GREEDY), count))

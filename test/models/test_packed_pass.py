@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny_checkpoints
 import torch
-from families import Family
+from families import PROMPTS, Family, reserved
 
 from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import Sampler, Sampling
@@ -20,36 +19,13 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits
 from spec_decode_ros.models.images import ImageError
 from spec_decode_ros.models.interfaces import Choices, Part
-from spec_decode_ros.models.small_decoder import RowDecoder
 from spec_decode_ros.models.together import verify_one_by_one
 from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
 
 GREEDY = Sampling()
 GUMBEL = Sampling(temperature=1.5, top_k=20, top_p=0.95, seed=7)
 REJECTION = Sampling(temperature=0.9, top_k=30, seed=3, sampler=Sampler.REJECTION)
-PROMPTS = (
-    "go to the red chair | last vx 0.4 wz -0.6 | blue box left 2.5",
-    "find the blue box",
-    "stop",
-    "turn left 90 degrees please",
-)
-
 Early = list[tuple[tuple[int, ...], tuple[float, ...]]]
-
-
-@contextmanager
-def reserved(verifier: HfVerifier, sessions: int, tokens: int) -> Iterator[None]:
-    """With a pool of slots, where the decoder has one."""
-    model = verifier.model
-    if not isinstance(model.decoder, RowDecoder):
-        yield
-        return
-    before = model.context, model.decoder.pool
-    verifier.reserve(sessions, tokens)
-    try:
-        yield
-    finally:
-        model.context, model.decoder.pool = before
 
 
 def with_exits(verifier: HfVerifier) -> HfVerifier:
@@ -139,7 +115,7 @@ def test_each_session_gets_what_it_gets_alone(everyone: Family, slots: int) -> N
     rng = random.Random(slots)
     robots: list[Robot] = []
     seen: set[int] = set()
-    with reserved(verifier, slots, 200) if slots else nullcontext():
+    with reserved(verifier, slots, 200):
         for _ in range(25):
             if len(robots) < 5 or (len(robots) < 6 and rng.random() < 0.5):
                 robots.append(Robot(verifier, rng.choice(PROMPTS), family.images(rng.randrange(9))))
