@@ -83,7 +83,7 @@ class EdgeMachine:
         # Loss and time.
         self._patience = Patience(request)
         self._polled_at = -1
-        self._turned_away: Error | None = None  # the last time
+        self._turned_away: Error | None = None  # by a server that has not let the action in since
         self._was_open = False  # and whether the action was open then
         self._counts = Counts()
         self._resampler = Resampler(request.sampling)  # only asked where the sampling is separate
@@ -156,6 +156,7 @@ class EdgeMachine:
             return []
         if self.state is not State.OPEN:
             self._patience.heard()
+            self._turned_away = None
         self._move(Event.HEARD)
         if isinstance(message, Early):
             return self._receive_early(message)
@@ -178,9 +179,7 @@ class EdgeMachine:
         if self.state in (State.NEW, State.DONE):
             return []
         if self._patience.is_over(now):
-            sentence = f"No verdict came within {self.request.deadline_s:g} s."
-            away = self._turned_away if self.state is State.TURNED_AWAY else None
-            return self._give_up(away or Error(0, ErrorCode.DEADLINE, sentence))
+            return self._give_up()
         if self.state is State.ALONE:
             return []
         due = self._patience.is_due(now)
@@ -559,10 +558,14 @@ class EdgeMachine:
         counts = replace(self._counts, accepted=accepted)
         return [*self._leave(), Done(self.answer, fates, verified, complete, counts)]
 
-    def _give_up(self, error: Error) -> list[EdgeCommand]:
-        return (
-            self._finish(verified=False) if self.request.fallback else self._fail(error.code, error.sentence)
-        )
+    def _give_up(self) -> list[EdgeCommand]:
+        """The deadline has passed."""
+        sentence = f"No verdict came within {self.request.deadline_s:g} s."
+        why = self._turned_away or Error(0, ErrorCode.DEADLINE, sentence)
+        lacks_all = self._turned_away is not None and not self.answer
+        if self.request.fallback and not lacks_all:
+            return self._finish(verified=False)
+        return self._fail(why.code, why.sentence)
 
     def _fail(self, code: str, sentence: str) -> list[EdgeCommand]:
         return [*self._leave(), Failed(code, sentence)]
