@@ -47,12 +47,17 @@ def _time(record: logging.LogRecord) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """Time in UTC, level, message, then the fields as ``name=value``."""
+    """Time in UTC, level, message, then those fields as ``name=value`` that the message does not say already."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback where there is one."""
-        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        line = f"{_time(record)} {record.levelname}: {record.getMessage()}{fields}"
+        message = record.getMessage()
+        fields = [
+            f" {name}={value}"
+            for name, value in _fields(record).items()
+            if not isinstance(value, str) or value not in message
+        ]
+        line = f"{_time(record)} {record.levelname}: {message}{''.join(fields)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

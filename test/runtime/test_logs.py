@@ -53,7 +53,8 @@ def test_text_has_the_same() -> None:
     first = lines("text")[0]
     assert re.match(r"\d{4}-\d\d-\d\dT\S+Z INFO: robot go2", first)
     text = "\n".join(lines("text"))
-    assert "robot=go2 action_id=7" in text
+    assert "is in action_id=7 path=" in text
+    assert "robot=" not in text, "the message says it"
     assert "ValueError: a bug" in text
     assert "chatter" not in text
 

@@ -239,20 +239,26 @@ def test_readiness_follows_the_life_of_a_service(start: Callable[..., Service]) 
 
 
 def test_an_action_that_takes_too_long_is_cut_off(start: Callable[..., Service]) -> None:
-    service = start("--drain-s", "0.1", pass_s=0.5)
+    service = start("--drain-s", "0.1", "--max-sessions", "1", pass_s=0.5)
     with connect(service) as client:
         client.send(Open(1, "go", 1), [FRAME])
         eventually(lambda: service.metric("spec_decode_pass_seconds_count") >= 1, "a first pass")
+        assert refusal(service).code == ErrorCode.BUSY
+        assert service.metric("spec_decode_refused_actions_total") == 1
+        assert service.metric('spec_decode_errors_total{code="busy"}') == 1
         service.signal(signal.SIGINT)
         assert service.ends() == 0
     assert service.said("cut off")["sessions"] == 1
 
 
-def test_a_second_signal_ends_at_once(start: Callable[..., Service]) -> None:
-    service = start("--drain-s", "600", pass_s=3.0)
+def test_a_pass_without_end_is_stuck_and_a_second_signal_ends_at_once(start: Callable[..., Service]) -> None:
+    service = start("--drain-s", "600", "--stuck-s", "1", pass_s=600.0)
     with connect(service) as client:
+        assert service.ask("/healthz")[0] == 200
         client.send(Open(1, "go", 1), [FRAME])
-        eventually(lambda: service.metric("spec_decode_opened_actions_total") >= 1, "the action")
+        eventually(lambda: service.ask("/healthz")[0] == 503, "the model to be stuck")
+        assert json.loads(service.ask("/readyz")[1])["status"] == "stuck"
+        assert service.metric("spec_decode_ready") == 0
         service.signal()
         service.said("draining")
         service.signal()
