@@ -135,7 +135,9 @@ class Forwarder:
         elif kind == "beside":
             self._read_beside(str(name))
         elif isinstance(name, str) and name in self._hearts:
-            self._felt(name, self._hearts[name].read(time.monotonic()))
+            now = time.monotonic()
+            self._felt(name, self._hearts[name].read(now))
+            self._felt(name, self._hearts[name].beat(now))
 
     def tick(self, now: float) -> None:
         """Time has passed; call it several times a second."""

@@ -1,0 +1,129 @@
+"""One address for robots in front of verifiers on several machines."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from spec_decode_ros.commands._signals import end_with_parent, listening
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.runtime import logs
+from spec_decode_ros.transport.balancer import Balancer, allow_many_connections
+from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
+from spec_decode_ros.transport.process import READY
+from spec_decode_ros.transport.routing import RoutingPolicy
+from spec_decode_ros.transport.server import LOOPBACK
+
+_log = logging.getLogger(__name__)
+
+_TIDY_S = 1.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Robots connect here; each of them is served by one of the verifiers, the same one as long as that answers. "
+        "When it does not, its robots go on at the others, with the tokens that they have."
+    )
+    parser.add_argument(
+        "verifiers",
+        nargs="*",
+        metavar="URL",
+        help="verifiers, such as tcp://10.0.0.6:5555 (spec-decode serve)",
+    )
+    parser.add_argument(
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="further verifiers, one a line; read again on SIGHUP, when those that are gone from it lose their robots",
+    )
+    parser.add_argument(
+        "--bind",
+        default=LOOPBACK,
+        metavar="URL",
+        help="where robots connect, as tcp://ADDRESS:PORT; by default a free port that only this machine reaches",
+    )
+    parser.add_argument(
+        "--keys", metavar="DIR", help="let in only robots with keys, and encrypt; made on first use"
+    )
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        help="serve other machines without keys: whoever reaches the port may use it, unencrypted",
+    )
+    parser.add_argument(
+        "--verifier-keys",
+        metavar="DIR",
+        help="what to show to verifiers that want keys: a folder that one of them has made for this balancer",
+    )
+    parser.add_argument(
+        "--patience-s",
+        type=float,
+        default=RoutingPolicy.patience_s,
+        metavar="S",
+        help="seconds until a robot that never pauses is moved in mid-action, where it has to (%(default)g)",
+    )
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
+
+
+def run(args: argparse.Namespace) -> int:
+    logs.set_up("text", "warning" if args.with_parent else "info")
+    if not (args.verifiers or args.list):
+        raise SpecDecodeError("Name at least one verifier, such as tcp://10.0.0.6:5555, or a --list of them.")
+    listed = _read(args.list)
+    if args.keys:
+        for made in make_keys(args.keys):
+            _log.warning("new keys: copy %s to the robot, then delete it here", made)
+    if args.with_parent:
+        end_with_parent()
+    allow_many_connections()
+    balancer = Balancer(
+        args.bind,
+        [*args.verifiers, *listed],
+        keys=server_keys(args.keys) if args.keys else None,
+        insecure=args.insecure,
+        replica_keys=robot_keys(args.verifier_keys) if args.verifier_keys else None,
+        policy=RoutingPolicy(patience_s=args.patience_s),
+    )
+    asked = threading.Event()
+    with listening({signal.SIGHUP: asked.set}), balancer:
+        print(f"{READY}{balancer.endpoint}", flush=True)
+        while True:
+            if asked.wait(_TIDY_S):
+                asked.clear()
+                _read_again(balancer, args.verifiers, args.list)
+            _remove_the_empty(balancer)
+    return 0
+
+
+def _read(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecDecodeError(f"The list of verifiers {file} can't be read: {error}.") from error
+    return [word for line in lines if (word := line.partition("#")[0].strip())]
+
+
+def _read_again(balancer: Balancer, always: Sequence[str], file: Path | None) -> None:
+    """What is wrong with the list is logged; what was good before goes on."""
+    try:
+        wanted = [*always, *_read(file)]
+        for replica in wanted:
+            balancer.add(replica)
+    except SpecDecodeError as error:
+        _log.error("%s", error)
+        return
+    for replica in balancer.status.replicas:
+        if replica not in wanted:
+            balancer.leave(replica)
+
+
+def _remove_the_empty(balancer: Balancer) -> None:
+    for replica, state in balancer.status.replicas.items():
+        if state.leaving and not state.robots:
+            balancer.remove(replica)

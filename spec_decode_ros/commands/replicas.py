@@ -1,0 +1,117 @@
+"""Serve one pair from several processes, one per GPU, behind one address."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import time
+from dataclasses import replace
+from functools import partial
+
+from spec_decode_ros.commands._signals import end_with_parent, listening
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.replicas.cluster import local_ray
+from spec_decode_ros.replicas.supervisor import Supervisor
+from spec_decode_ros.runtime import logs
+from spec_decode_ros.runtime.config_sources import resolve
+from spec_decode_ros.runtime.process import START_TIMEOUT_S
+from spec_decode_ros.runtime.service import VerifierService, keys_of
+from spec_decode_ros.runtime.service_config import SETTINGS, ServiceConfig
+from spec_decode_ros.transport.balancer import Balancer, allow_many_connections
+from spec_decode_ros.transport.process import READY
+from spec_decode_ros.transport.routing import RoutingPolicy
+from spec_decode_ros.transport.server import LOOPBACK
+
+_log = logging.getLogger(__name__)
+
+_OFFERED = (
+    "pair",
+    "bind",
+    "keys",
+    "insecure",
+    "device",
+    "dtype",
+    "threads",
+    "max_sessions",
+    "log_format",
+    "log_level",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Runs replicas of the verifier under Ray (pip install ray), each in a process of its own and on a GPU of its own "
+        "where there are any, starts them anew when they die, and lets robots connect to all of them at one address. "
+        "The signal TTIN adds a replica and TTOU takes one away, whose robots move to the others first."
+    )
+    parser.epilog = "Further settings of `spec-decode serve` can stand in the file and in the environment."
+    parser.add_argument(
+        "--replicas", type=int, metavar="N", help="how many; by default one per GPU, or one without GPUs"
+    )
+    parser.add_argument("--config", metavar="FILE", help="settings as YAML; also SPEC_DECODE_CONFIG")
+    for name in _OFFERED:
+        setting = SETTINGS[name]
+        if isinstance(setting.default, bool):
+            parser.add_argument(
+                setting.option, action="store_true", default=argparse.SUPPRESS, help=setting.meaning
+            )
+        else:
+            shape = "|".join(filter(None, setting.choices)) or setting.shape or "N"
+            parser.add_argument(
+                setting.option, metavar=shape, default=argparse.SUPPRESS, help=setting.meaning
+            )
+    parser.add_argument(
+        "--patience-s",
+        type=float,
+        default=RoutingPolicy.patience_s,
+        metavar="S",
+        help="seconds until a robot that never pauses is moved in mid-action, where it has to (%(default)g)",
+    )
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input closes")
+
+
+def run(args: argparse.Namespace) -> int:
+    given = {name: value for name, value in vars(args).items() if name in _OFFERED}
+    config = resolve(given, {} if args.with_parent else os.environ, args.config).config
+    if args.replicas is not None and args.replicas < 1:
+        raise SpecDecodeError("--replicas counts processes: give 1 or more.")
+    logs.set_up(config.log_format, "warning" if args.with_parent else config.log_level)
+    keys = keys_of(config)
+    if args.with_parent:
+        end_with_parent()
+    allow_many_connections()
+    policy = RoutingPolicy(patience_s=args.patience_s)
+    serve = partial(_serve, replace(config, bind=LOOPBACK, keys="", insecure=False, metrics=""))
+    with (
+        listening(),
+        local_ray(tell=True) as ray,
+        Balancer(config.bind, keys=keys, insecure=config.insecure, policy=policy) as balancer,
+    ):
+        here = int(ray.cluster_resources().get("GPU", 0)) if config.device != "cpu" else 0
+        wanted = args.replicas or max(1, here)
+        gpus = 1 if here else 0
+        patience_s = 2 * args.patience_s
+        with Supervisor(ray, serve, balancer, wanted, gpus=gpus, patience_s=patience_s) as supervisor:
+            supervisor.wait_serving(wanted, START_TIMEOUT_S)
+            print(f"{READY}{balancer.endpoint}", flush=True)
+            more = partial(_scale, supervisor, 1)
+            with listening({signal.SIGTTIN: more, signal.SIGTTOU: partial(_scale, supervisor, -1)}):
+                while True:
+                    time.sleep(1.0)
+    return 0
+
+
+def _serve(config: ServiceConfig) -> VerifierService:
+    """In the replica's process."""
+    logs.set_up(config.log_format, config.log_level)
+    return VerifierService(config)
+
+
+def _scale(supervisor: Supervisor, by: int) -> None:
+    try:
+        supervisor.scale(max(1, supervisor.wanted + by))
+        _log.info("%d replicas are wanted", supervisor.wanted)
+    except SpecDecodeError as error:
+        _log.error("%s", error)

@@ -1,0 +1,28 @@
+"""A toy target as a replica's process loads it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from runtime.toys import ToyVerifier
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.pair import load_pair_config
+from spec_decode_ros.runtime.service import Target, VerifierService
+from spec_decode_ros.runtime.service_config import ServiceConfig
+from spec_decode_ros.runtime.warmup import UNKNOWN
+
+PASS_S = 0.03
+
+
+def load_toy(config: ServiceConfig) -> Target:
+    """A target that takes `PASS_S` for a pass, and so some tenths of a second for an action."""
+    return Target(load_pair_config(config.pair), ToyVerifier(PASS_S), None, UNKNOWN)
+
+
+def cannot_load(config: ServiceConfig) -> Target:
+    raise SpecDecodeError("the checkpoint is not there")
+
+
+serve_toy = partial(VerifierService, ServiceConfig(), load=load_toy)
+serve_nothing = partial(VerifierService, ServiceConfig(), load=cannot_load)
