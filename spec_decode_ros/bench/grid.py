@@ -7,10 +7,11 @@ import itertools
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from spec_decode_ros.bench.links import SteadyLink
 from spec_decode_ros.bench.times import Times
-from spec_decode_ros.bench.virtual import Exit, VirtualAction
+from spec_decode_ros.bench.virtual import Exit, VirtualAction, decode_alone
 from spec_decode_ros.decoding.acceptance import Share
 from spec_decode_ros.decoding.commands import Done
 from spec_decode_ros.decoding.controller import Conditions, own_length, plan, worth_verifying
@@ -40,7 +41,10 @@ class World:
 
     `runner_up_right` is the chance that a rejected token's runner-up is the target's; `nodes` is that of `CloudMachine`,
     where an edge sends branches.
-    `draft_upload_ms` is what a message with drafts takes on the uplink by itself.
+    `draft_upload_ms` is what a message with drafts takes on the uplink by itself. `own_token_ms` and `own_prefill_ms`
+    are those of the draft model on the server; None: it is as fast there as on the edge. `compute_token_ms` is that of
+    `Times`, and `prompt_tokens` the length of a prompt with its frame, which only matters where robots share passes.
+    `last_right` is the share of its tokens in which the last answer is right again; with 0 there is no last answer.
     """
 
     tokens: int = 16
@@ -55,9 +59,21 @@ class World:
     exit_right: float = 0.95
     runner_up_right: float = 0.5
     nodes: int = 16
+    own_token_ms: float | None = None
+    own_prefill_ms: float | None = None
+    compute_token_ms: float = 0.0
+    prompt_tokens: int = 200
+    last_right: float = 0.0
+
+    def own_ms(self, cell: Cell) -> tuple[float, float]:
+        """A token and the prompt of the draft model on the server, in milliseconds."""
+        token = cell.ratio * self.step_ms if self.own_token_ms is None else self.own_token_ms
+        prefill = cell.ratio * self.prefill_ms if self.own_prefill_ms is None else self.own_prefill_ms
+        return token, prefill
 
     def times(self, cell: Cell) -> Times:
-        """Costs in seconds: the draft model is as fast on the server as on the edge."""
+        """Costs in seconds."""
+        own_token_ms, own_prefill_ms = self.own_ms(cell)
         return Times(
             draft_prefill=cell.ratio * self.prefill_ms / 1e3,
             draft_token=cell.ratio * self.step_ms / 1e3,
@@ -65,8 +81,9 @@ class World:
             prefill=self.prefill_ms / 1e3,
             step=self.step_ms / 1e3,
             per_token=self.per_token_ms / 1e3,
-            own_prefill=cell.ratio * self.prefill_ms / 1e3,
-            own_token=cell.ratio * self.step_ms / 1e3,
+            own_prefill=own_prefill_ms / 1e3,
+            own_token=own_token_ms / 1e3,
+            compute_token=self.compute_token_ms / 1e3,
         )
 
 
@@ -113,6 +130,14 @@ def runner_up(world: World, seed: int) -> Callable[[Sequence[int]], int]:
     return lambda text: truth(text) if chance("second", seed, len(text)) < world.runner_up_right else 8
 
 
+def last_answer(world: World, seed: int) -> tuple[int, ...]:
+    """What the target said of the frame before."""
+    if not world.last_right:
+        return ()
+    truth = decode_alone(target(world), {END}, world.tokens)
+    return tuple(token if chance("last", seed, i) < world.last_right else 10 for i, token in enumerate(truth))
+
+
 def exits(world: World, seed: int) -> tuple[Exit, ...]:
     """One early exit in the middle of the target."""
     truth = target(world)
@@ -124,6 +149,34 @@ def exits(world: World, seed: int) -> tuple[Exit, ...]:
     return (Exit(world.exit_at, choose),)
 
 
+def action_options(
+    method: Method, cell: Cell, world: World, seed: int, own: int, wild: Share
+) -> dict[str, Any]:
+    """What a `VirtualAction` of this cell is made from; the same seed is the same answer and the same drafts."""
+    request = Request(
+        1,
+        "",
+        images=1,
+        max_tokens=world.tokens + 8,
+        previous=last_answer(world, seed),
+        resend_s=10.0,
+    )
+    return {
+        "method": method,
+        "request": request,
+        "eos": {END},
+        "target": target(world),
+        "drafter": drafter(world, cell.acceptance, seed),
+        "link": SteadyLink(cell.rtt_ms / 1e3, world.upload_ms / 1e3, world.draft_upload_ms / 1e3),
+        "times": world.times(cell),
+        "exits": exits(world, seed),
+        "own": own,
+        "nodes": world.nodes if method.sends_branches else 0,  # no published method has trees
+        "runner_up": runner_up(world, seed),
+        "wild": worth_verifying(wild.value, world.step_ms, world.per_token_ms),
+    }
+
+
 def figures(
     method: Method, cell: Cell, world: World | None = None, actions: int = 40, own: int = 4
 ) -> Figures:
@@ -132,20 +185,8 @@ def figures(
     ends, busy, counts = [], [], []
     wild = Share(0.5)
     for seed in range(actions):
-        action = VirtualAction(
-            method,
-            Request(1, "", images=1, max_tokens=world.tokens + 8, resend_s=10.0),
-            {END},
-            target(world),
-            drafter(world, cell.acceptance, seed),
-            SteadyLink(cell.rtt_ms / 1e3, world.upload_ms / 1e3, world.draft_upload_ms / 1e3),
-            world.times(cell),
-            exits=exits(world, seed),
-            own=own,
-            nodes=world.nodes if method.sends_branches else 0,  # no published method has trees
-            runner_up=runner_up(world, seed),
-            wild=worth_verifying(wild.value, world.step_ms, world.per_token_ms),
-        )
+        options = action_options(method, cell, world, seed, own, wild)
+        action = VirtualAction(**options)
         outcome = action.run()
         if action.cloud is not None:
             wild.observe(*action.cloud.wild_judged)
@@ -172,15 +213,15 @@ def figures(
 
 def conditions(cell: Cell, world: World) -> Conditions:
     """What a robot in this cell would have measured."""
-    draft_ms = cell.ratio * world.step_ms
+    own_ms, own_prefill_ms = world.own_ms(cell)
     return Conditions(
         cell.rtt_ms,
-        draft_ms,
+        cell.ratio * world.step_ms,
         world.step_ms,
         cell.acceptance,
         world.per_token_ms,
-        own_ms=draft_ms,
-        own_prefill_ms=cell.ratio * world.prefill_ms,
+        own_ms=own_ms,
+        own_prefill_ms=own_prefill_ms,
         foresight=world.exit_right,
         tokens=world.tokens,
         upload_ms=world.upload_ms,

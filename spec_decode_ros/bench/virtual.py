@@ -123,7 +123,7 @@ class VirtualAction:
         self.drafting: DraftFrom | None = None
         self.draft_model_ready = False
         self.tick_at: float | None = None
-        self.events = events or Events()
+        self.events = Events() if events is None else events
         self.began = self.events.now
         self.ending: Done | Failed | None = None
         self.outcome = Outcome(Failed("none", "none"), 0.0, None)

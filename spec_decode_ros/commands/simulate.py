@@ -1,4 +1,4 @@
-"""Every method in virtual time: over a grid of networks and pairs, or from a profile of measured or published times."""
+"""Every method in virtual time: over a grid of networks and pairs, from a profile of times, or for a whole fleet."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from rich.table import Table
 
 from spec_decode_ros.bench.grid import Cell, Figures, World, cells, compare
 from spec_decode_ros.bench.profiles import load_profile, profile_names
+from spec_decode_ros.commands import _simulate_fleet
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
+    what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--profile", metavar="P", help=f"times to use: {', '.join(profile_names())}, or a .yaml file"
     )
@@ -29,17 +30,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--actions", type=int, default=40, metavar="N", help="actions per method and cell (%(default)s)"
     )
-    parser.add_argument("--plot", metavar="F", help="write the picture of a grid here")
+    parser.add_argument("--plot", metavar="F", help="write the picture of a grid or a fleet here")
     parser.add_argument(
         "--json", metavar="F", help="write the result here; - is standard output, and only it"
     )
+    _simulate_fleet.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.fleet:
+        return _simulate_fleet.run(args)
+    _simulate_fleet.refuse_arguments(args)
+    if not (args.grid or args.profile):
+        raise SpecDecodeError("say what to simulate: --profile P, --grid or --fleet")
     if args.actions < 2:
         raise SpecDecodeError("--actions has to be at least 2, or there is no spread")
     if args.plot and not args.grid:
-        raise SpecDecodeError("--plot draws a grid: add --grid")
+        raise SpecDecodeError("--plot draws a grid or a fleet: add --grid or --fleet")
     published: Mapping[str, float] = {}
     if args.grid:
         title, world, wanted = "grid", World(), list(cells())

@@ -1,0 +1,1 @@
+"""How many GPUs a fleet needs: actions of the state machines in virtual time, queued for servers that they share."""

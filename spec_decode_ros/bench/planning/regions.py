@@ -1,0 +1,106 @@
+"""Where a fleet's robots are: one YAML file with its regions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spec_decode_ros.errors import SpecDecodeError
+
+
+@dataclass(frozen=True)
+class Region:
+    """Robots with a data centre of their own.
+
+    Attributes:
+        share: of the fleet's robots, from 0 to 1.
+        rtt_ms: between these robots and their servers.
+        gpu_hour: price of one GPU for an hour, in whatever currency the others have.
+    """
+
+    name: str
+    share: float
+    rtt_ms: float
+    gpu_hour: float
+
+    def __post_init__(self) -> None:
+        if not self.name or not isinstance(self.name, str):
+            raise SpecDecodeError("a region needs a name")
+        for field, most in (("share", 1.0), ("rtt_ms", 1e5), ("gpu_hour", 1e6)):
+            value = getattr(self, field)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and math.isfinite(value) and 0 <= value <= most):
+                raise SpecDecodeError(
+                    f"{field} of the region {self.name} is from 0 to {most:g}, not {value!r}"
+                )
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The regions, whose shares make up the whole."""
+
+    name: str
+    currency: str
+    regions: tuple[Region, ...]
+
+    def __post_init__(self) -> None:
+        names = [region.name for region in self.regions]
+        if not names or len(set(names)) < len(names):
+            raise SpecDecodeError("a fleet needs regions, each with a name of its own")
+        total = sum(region.share for region in self.regions)
+        if abs(total - 1) > 1e-6:
+            raise SpecDecodeError(f"the shares of a fleet's regions add up to 1, not {total:g}")
+
+    def robots(self, total: int) -> dict[str, int]:
+        """So many robots shared out, none lost: the largest remainders are rounded up."""
+        exact = {region.name: region.share * total for region in self.regions}
+        robots = {name: math.floor(value + 1e-9) for name, value in exact.items()}
+        by_rest = sorted(exact, key=lambda name: robots[name] - exact[name])
+        for name in by_rest[: total - sum(robots.values())]:
+            robots[name] += 1
+        return robots
+
+
+def _folder() -> Path:
+    return Path(str(files("spec_decode_ros"))) / "config" / "fleets"
+
+
+def fleet_names() -> list[str]:
+    """Names of the fleets that are shipped."""
+    return sorted(path.stem for path in _folder().glob("*.yaml"))
+
+
+def load_fleet(name_or_path: str) -> Fleet:
+    """Read a shipped fleet by name, or any by the path of its YAML file.
+
+    Raises:
+        SpecDecodeError: if it cannot be read, or something in it is not a fleet's.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = _folder() / f"{name_or_path}.yaml"
+        if name_or_path not in fleet_names():
+            raise SpecDecodeError(
+                f"there is no fleet {name_or_path!r}: choose one of {', '.join(fleet_names())}, or give the path of a file "
+                "ending in .yaml"
+            )
+    try:
+        return _fleet(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SpecDecodeError(f"cannot read {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, TypeError, ValueError, UnicodeDecodeError) as error:
+        raise SpecDecodeError(f"{path} is not a fleet: {' '.join(str(error).split())}") from error
+
+
+def _fleet(name: str, document: Any) -> Fleet:
+    if not isinstance(document, dict) or set(document) - {"currency", "regions"}:
+        raise ValueError("it has to be a mapping with currency and regions, and nothing else")
+    regions = document.get("regions")
+    if not isinstance(regions, list) or not all(isinstance(region, dict) for region in regions):
+        raise ValueError("regions has to be a list of mappings")
+    return Fleet(name, str(document.get("currency", "")), tuple(Region(**region) for region in regions))
