@@ -47,8 +47,8 @@ go and find {x}; look around for {x}; have a look for {x}; see if you can find {
 i need you to find {x}; i need you to go to {x}; your next stop is {x}; next stop, {x}; next up is {x}; off to {x}
 off you go to {x}; let's go to {x}; let's head to {x}; let's have you at {x}; stand next to {x}; stand beside {x}
 stand in front of {x}; come to a stop in front of {x}; stop by {x}; wait next to {x}; wait for me at {x}
-meet me by {x}; position yourself at {x}; place yourself near {x}; get close to {x}; get right up to {x}
-come up to {x}; come close to {x}; approach {x}; approach {x} and stop; walk up to {x}; walk right up to {x}
+meet me by {x}; position yourself at {x}; place yourself near {x}; get close to {x}
+come up to {x}; come close to {x}; approach {x}; approach {x} and stop; walk up to {x}
 walk towards {x} until you reach it; keep walking until you get to {x}; steer for {x}; aim for {x}
 set off for {x}; set course for {x}; travel to {x}; proceed to {x}; navigate to {x}; drive over to {x}
 trot over to {x}; run over to {x}; hurry to {x}; take me to {x}; guide me to {x}; lead the way to {x}
@@ -157,7 +157,7 @@ get down on the floor; down you go; would you sit; lower your body; rest on the 
 )
 
 OPENERS = (
-    *("please", "hey", "hi", "hello", "ok", "okay", "so", "well", "now", "right", "robot", "hey robot"),
+    *("please", "hey", "hi", "hello", "ok", "okay", "so", "well", "now", "robot", "hey robot"),
     *(
         "hi there",
         "hello robot",
@@ -173,7 +173,7 @@ OPENERS = (
 )
 CLOSERS = (
     *("please", "now", "thanks", "thank you", "would you", "will you", "ok", "okay", "buddy", "my friend"),
-    *("for me", "if you can", "quickly", "slowly", "carefully", "right now", "as soon as you can", "robot"),
+    *("for me", "if you can", "quickly", "slowly", "carefully", "as soon as you can", "robot"),
     *("and stop there", "when you are ready", "and be careful", "no rush"),
 )
 FORWARD = ("forward", "forwards", "ahead", "straight ahead", "straight on", "to the front")

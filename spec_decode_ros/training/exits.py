@@ -27,11 +27,12 @@ from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.vocabulary import fingerprint
 from spec_decode_ros.sim.render import to_jpeg
+from spec_decode_ros.training import network
 from spec_decode_ros.training.batches import Batch, batches
 from spec_decode_ros.training.dataset import Dataset, load, make
 from spec_decode_ros.training.fit import Phase, Report
 from spec_decode_ros.training.frames import Example, examples
-from spec_decode_ros.training.network import see, think
+from spec_decode_ros.training.passes import Passes
 from spec_decode_ros.training.processor import MERGE, PATCH, build_tokenizer
 
 SURE = 0.98
@@ -177,8 +178,10 @@ def in_batches(model: HfModel) -> bool:
 
 
 @torch.no_grad()
-def batched_rows(model: HfModel, stream: Iterable[Batch], layers: Sequence[int]) -> Rows:
-    """Rows for the expert's answers, a batch of frames at a time; only where :func:`in_batches`."""
+def batched_rows(
+    model: HfModel, stream: Iterable[Batch], layers: Sequence[int], passes: Passes = network
+) -> Rows:
+    """Rows for the expert's answers, a batch of frames at a time, for targets of the architecture of ``passes``."""
     decoder = model.model.get_decoder()
     seen: dict[int, torch.Tensor] = {}
     kept: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
@@ -192,9 +195,8 @@ def batched_rows(model: HfModel, stream: Iterable[Batch], layers: Sequence[int])
     try:
         for batch in stream:
             batch = Batch(**{name: value.to(model.device) for name, value in vars(batch).items()})
-            last = think(
-                model.model, see(model.model, batch.frames), batch.tokens, batch.question, batch.position
-            )
+            visual = passes.see(model.model, batch.frames)
+            last = passes.think(model.model, visual, batch.tokens, batch.question, batch.position)
             asked = batch.target >= 0
             final.append(last[asked])
             for layer in layers:

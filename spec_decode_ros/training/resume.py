@@ -28,10 +28,10 @@ def store(
     unfinished.replace(file)
 
 
-def restore(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, phase: str = "") -> float:
+def restore(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None, phase: str = "") -> float:
     """Take up the state that `store` wrote; returns the seconds that the run had used, 0 if there is no file.
 
-    Of another phase's state the weights alone are taken.
+    Of another phase's state, and without an optimizer, the weights alone are taken.
 
     Raises:
         SpecDecodeError: the file is damaged or of a model of another shape.
@@ -43,7 +43,7 @@ def restore(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, phas
             with torch.no_grad():
                 for name, parameter in _learning(model):
                     parameter.copy_(stored.get_tensor(f"weight/{name}"))
-            if stored.metadata().get("phase", "") != phase:
+            if optimizer is None or stored.metadata().get("phase", "") != phase:
                 return 0.0
             known = set(stored.keys())
             for name, parameter in _learning(model):

@@ -10,30 +10,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, Action, ActionError, parse_action
-from spec_decode_ros.actions.commands import Command, phrase
+from spec_decode_ros.actions.commands import Command
 from spec_decode_ros.sim.expert import Pose, collides, decide, move
 from spec_decode_ros.sim.scene import Scene, random_scene
 from spec_decode_ros.sim.stage import Stage
+from spec_decode_ros.training import dataset, network
 from spec_decode_ros.training.batches import pack
-from spec_decode_ros.training.dataset import ANSWER_TOKENS, PAD, Source, answer_tokens, prompt_tokens
+from spec_decode_ros.training.dataset import PAD, Layout, Source
 from spec_decode_ros.training.frames import (
     COMBINATIONS,
+    TINY,
     Example,
     Question,
+    Setting,
     View,
     ask,
-    draw_commands,
     example,
     look,
 )
-from spec_decode_ros.training.network import see, think
-from spec_decode_ros.training.processor import build_tokenizer
+from spec_decode_ros.training.passes import Passes
 
 AT_ONCE = 8
 MOST_STEPS = 75
@@ -72,14 +74,16 @@ class Rollout:
     still: int = 0
 
     @classmethod
-    def begin(cls, rng: np.random.Generator) -> Rollout:
+    def begin(cls, rng: np.random.Generator, setting: Setting = TINY) -> Rollout:
         """In a random room, on the way to one of its objects."""
         scene = random_scene(rng)
         names = [thing.name for thing in scene.objects]
         absent = [name for name in COMBINATIONS if name not in names]
         color, _, kind = str(rng.choice(absent if rng.random() < ABSENT else names)).partition(" ")
         command = Command("goto", color, kind)
-        return cls(scene, command, phrase(command, rng), rng.uniform(0.75, 1.05), scene.start, scene.start)
+        return cls(
+            scene, command, setting.say(command, rng), rng.uniform(0.75, 1.05), scene.start, scene.start
+        )
 
     def obey(self, action: Action) -> None:
         """Move as the robot would in one period."""
@@ -96,48 +100,57 @@ class Rollout:
 
 
 def rollouts(
-    model: Qwen2VLForConditionalGeneration, seed: int, count: int, backend: str = "auto"
+    model: Any,
+    seed: int,
+    count: int,
+    backend: str = "auto",
+    layout: Layout = dataset.TINY,
+    passes: Passes = network,
 ) -> Iterator[Example]:
     """Yield ``count`` examples from where ``model`` goes; the first question of each is its own."""
     rng = np.random.default_rng(seed)
-    stage, tokenizer = Stage(backend), build_tokenizer()
-    running: list[Rollout] = [Rollout.begin(rng) for _ in range(AT_ONCE)]
+    stage, tokenizer, setting = Stage(backend), layout.tokenizer(), layout.setting
+    running: list[Rollout] = [Rollout.begin(rng, setting) for _ in range(AT_ONCE)]
     made = 0
     while made < count:
         views, own = [], []
         for run in running:
             stage.lay_out(run.scene)
-            view = look(stage, run.pose, rng)
+            view = look(stage, run.pose, rng, setting)
             right = decide(run.command, run.scene, run.pose, view.visible, run.last)
             question = Question(run.command, run.instruction, run.last, right)
             views.append(view)
             own.append(question)
             if made < count:
-                yield example(run.scene, view, [question, *_others(stage, run, view, rng)])
+                others = _others(stage, run, view, rng, setting)
+                yield example(run.scene, view, [question, *others], setting.grid)
             made += 1
-        said = answers(model, tokenizer, views, own)
+        said = answers(model, tokenizer, views, own, layout, passes)
         for i, (run, text) in enumerate(zip(running, said, strict=True)):
             try:
                 run.obey(parse_action(text))
             except ActionError:
                 run.steps = MOST_STEPS
             if run.over:
-                running[i] = Rollout.begin(rng)
+                running[i] = Rollout.begin(rng, setting)
 
 
-def _others(stage: Stage, run: Rollout, view: View, rng: np.random.Generator) -> list[Question]:
+def _others(
+    stage: Stage, run: Rollout, view: View, rng: np.random.Generator, setting: Setting
+) -> list[Question]:
     focus = max(0, run.scene.find(run.command.target))
-    return ask(
-        stage, run.scene, view, run.before, draw_commands(run.scene, focus, view.visible, rng)[1:], rng
-    )
+    commands = setting.draw(run.scene, focus, view, rng)[1:]
+    return ask(stage, run.scene, view, run.before, commands, rng, setting)
 
 
 @torch.no_grad()
 def answers(
-    model: Qwen2VLForConditionalGeneration,
+    model: Any,
     tokenizer: PreTrainedTokenizerFast,
     views: list[View],
     questions: list[Question],
+    layout: Layout = dataset.TINY,
+    passes: Passes = network,
 ) -> list[str]:
     """What ``model`` itself says to one question about each view, greedily.
 
@@ -145,15 +158,15 @@ def answers(
     """
     device = next(model.parameters()).device
     end = tokenizer.eos_token_id
-    visual = see(model, torch.from_numpy(np.stack([view.frame for view in views])).to(device))
-    prompts = np.stack([prompt_tokens(tokenizer, q.instruction, q.last) for q in questions])[:, None]
-    said = np.stack([answer_tokens(tokenizer, q.answer) for q in questions])
+    visual = passes.see(model, torch.from_numpy(np.stack([view.frame for view in views])).to(device))
+    prompts = np.stack([layout.prompt_ids(tokenizer, q.instruction, q.last) for q in questions])[:, None]
+    said = np.stack([layout.answer_ids(tokenizer, q.answer) for q in questions])
     said[said == PAD] = end
     rows = np.arange(len(said))
-    for _ in range(ANSWER_TOKENS):
+    for _ in range(layout.answer_tokens):
         fields = pack(prompts, said[:, None])
         tokens, question, position = (fields[name].to(device) for name in ("tokens", "question", "position"))
-        logits = model.lm_head(think(model, visual, tokens, question, position))
+        logits = model.lm_head(passes.think(model, visual, tokens, question, position))
         logits[..., PAD] = float("-inf")
         place, choice = fields["place_in_answer"].numpy(), logits.argmax(-1).cpu().numpy()
         row, column = np.nonzero(place >= 0)

@@ -1,0 +1,60 @@
+"""Low-rank adapters for a language model that is not shipped and stays as it is (Hu et al., LoRA, arXiv 2106.09685)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from spec_decode_ros.models.assembled import DOWN, UP
+
+SCALE = 2.0
+"""Of an adapter's product; with it, adapters learn well at the pace of the weights beside them."""
+
+
+class LowRank(nn.Module):
+    """A frozen linear layer with an adapter beside it; a new one changes nothing."""
+
+    def __init__(self, linear: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.linear = linear.requires_grad_(False)
+        width, out = linear.in_features, linear.out_features
+        device = linear.weight.device
+        self.down = nn.Parameter(torch.randn(rank, width, device=device) / math.sqrt(width))
+        self.up = nn.Parameter(torch.zeros(out, rank, device=device))
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        inner = F.linear(hidden, self.down.to(hidden.dtype))
+        return self.linear(hidden) + SCALE * F.linear(inner, self.up.to(hidden.dtype))
+
+
+def attach(decoder: Any, rank: int) -> None:
+    """Freeze a decoder and put an adapter beside each linear layer in its layers."""
+    decoder.requires_grad_(False)
+    for layer in decoder.layers:
+        for block in (layer.self_attn, layer.mlp):
+            for name, part in list(block.named_children()):
+                if isinstance(part, nn.Linear):
+                    setattr(block, name, LowRank(part, rank))
+
+
+def adapters(decoder: Any) -> dict[str, torch.Tensor]:
+    """The adapters' matrices by the names that :func:`spec_decode_ros.models.assembled.merge` reads."""
+    found: dict[str, torch.Tensor] = {}
+    for name, part in decoder.named_modules():
+        if isinstance(part, LowRank):
+            found[name + DOWN] = part.down.detach()
+            found[name + UP] = SCALE * part.up.detach()
+    return found
+
+
+@torch.no_grad()
+def take_up(decoder: Any, matrices: dict[str, torch.Tensor]) -> None:
+    """Put matrices that :func:`adapters` gave back into their places. Raises KeyError where some are missing."""
+    for name, part in decoder.named_modules():
+        if isinstance(part, LowRank):
+            part.down.copy_(matrices[name + DOWN])
+            part.up.copy_(matrices[name + UP] / SCALE)
