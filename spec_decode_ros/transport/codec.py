@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+import struct
 import typing
 from collections.abc import Callable, Sequence
 
@@ -103,6 +104,8 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 _Reader = Callable[[object, Limits], object]
+
+_SINGLE = struct.Struct("<f")
 
 
 def encode(message: Message, images: Sequence[bytes] = ()) -> list[bytes]:
@@ -221,6 +224,8 @@ def _number_reader(name: str, kind: type) -> _Reader:
         top = limits.tokens if name == "max_tokens" else high
         if not low <= value <= top or not math.isfinite(value):
             raise WireError(f"must lie within {low} and {top}.")
+        if name == "probabilities" and _SINGLE.unpack(_SINGLE.pack(value))[0] != value:
+            raise WireError("must be a single float.")
         return kind(value)
 
     return read

@@ -234,6 +234,8 @@ def packed(*fields: object) -> list[bytes]:
         (packed(2, 1, "x", 0, [0.0, 0, 1.0, 0, "gumbel"], "stream", [4], 5, 0.0, False, False, 2), "settled"),
         (packed(3, 1, 0, [1], False, 1, [0.0], 0), "above 0"),
         (packed(3, 1, 0, [1], False, 1, [1.5], 0), "within"),
+        (packed(3, 1, 0, [1], False, 1, [1e-60], 0), "single float"),  # found by the fuzzer
+        (packed(3, 1, 0, [1], False, 1, [0.1], 0), "single float"),
         (packed(3, 1, 0, [1], False, 1, [float("nan")], 0), "within"),
         (packed(3, 1, 0, [1, 2], False, 1, [0.5], 0), "as many probabilities"),
         (packed(3, 1, 0, [1], False, 1, [], 2), "settled"),

@@ -1,0 +1,164 @@
+"""What is fuzzed. Each target takes any bytes, and raises where the software does what it must not.
+
+A target returns how many messages it has tried. `prepare` comes first, for what is expensive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+
+from fuzz import cases
+from spec_decode_ros.decoding import branches, messages, sparse
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.transport.codec import WireError, decode, encode
+
+Try = Callable[[bytes], int]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something to fuzz.
+
+    Attributes:
+        open: a context that yields what takes one input.
+        seeds: inputs to begin with.
+        modules: whose coverage guides the fuzzer; beginnings of their names.
+        structured: whether inputs are the cases of `cases.py`.
+        longest: bytes of an input.
+    """
+
+    open: Callable[[], contextlib.AbstractContextManager[Try]]
+    seeds: Callable[[], list[bytes]]
+    modules: tuple[str, ...]
+    structured: bool = True
+    longest: int = 4096
+
+
+@contextlib.contextmanager
+def _decode() -> Iterator[Try]:
+    def attempt(data: bytes) -> int:
+        case = cases.split(data)
+        for _, frames in case:
+            try:
+                message, images = decode(frames)
+            except WireError:
+                continue
+            again, _ = decode(encode(message, images))
+            assert again == message, f"{message} came back as {again}"
+        return len(case)
+
+    yield attempt
+
+
+@contextlib.contextmanager
+def _sparse() -> Iterator[Try]:
+    def attempt(data: bytes) -> int:
+        try:
+            found = sparse.unpack(data)
+        except SpecDecodeError:
+            return 1
+        assert sparse.unpack(sparse.pack(found)) == found
+        assert 0.0 <= found.rest <= 1.0 and abs(found.head.sum() + found.rest - 1.0) < 1e-9
+        return 1
+
+    yield attempt
+
+
+@contextlib.contextmanager
+def _branches() -> Iterator[Try]:
+    def attempt(data: bytes) -> int:
+        half = len(data) // 2
+        try:
+            message = messages.Branches(1, 0, tuple(data[:half]), tuple(data[half:]))
+        except SpecDecodeError:
+            message = None
+        if message is not None:
+            # Every node is on a line, and no line is longer than the tree.
+            assert {token for line in message.lines for token in line} == set(message.tokens)
+            assert max(map(len, message.lines)) <= len(message.tokens)
+        kept = branches.Branches(4)
+        committed: tuple[int, ...] = ()
+        for first, second in zip(data[::2], data[1::2], strict=False):
+            if first < 64:
+                kept.note((*committed, second), (first, second / 255.0))
+            elif first < 128 and (place := kept.place(committed, tuple(data[: first % 9]))):
+                kept.begin(place)
+                kept.extend(place, second)
+            elif first < 192:
+                assert len(kept.tree(committed).tokens) <= messages.MOST_BRANCH_NODES
+            elif len(committed) < 64:
+                committed = (*committed, second)
+                kept.forget(committed)
+        return 1
+
+    yield attempt
+
+
+@contextlib.contextmanager
+def _images() -> Iterator[Try]:
+    from spec_decode_ros.models.images import MOST_PIXELS, ImageError, read_images
+
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+    def attempt(data: bytes) -> int:
+        with contextlib.suppress(ImageError):
+            (image,) = read_images([data])
+            assert image.mode == "RGB" and image.width * image.height <= MOST_PIXELS
+        return 1
+
+    yield attempt
+
+
+def _picture_seeds() -> list[bytes]:
+    exif = Image.Exif()
+    exif[0x010E] = "a camera"
+    exif[0x011A] = 72.0
+    kinds: list[tuple[str, str, dict[str, object]]] = [
+        ("JPEG", "RGB", {}),
+        ("JPEG", "RGB", {"progressive": True, "exif": exif}),
+        ("JPEG", "CMYK", {"dpi": (72, 72), "comment": b"hello"}),
+        ("MPO", "RGB", {}),
+        ("PNG", "RGB", {}),
+        ("PNG", "RGBA", {"exif": exif}),
+        ("PNG", "P", {"dpi": (72, 72)}),
+        ("PNG", "I;16", {}),
+    ]
+    made = []
+    for kind, mode, options in kinds:
+        with BytesIO() as out:
+            Image.new(mode, (17, 11)).save(out, kind, **options)
+            made.append(out.getvalue())
+    return made
+
+
+def _packed_seeds() -> list[bytes]:
+    return [
+        sparse.pack(sparse.Sparse((3, 9, 2**20), (5, 2**19, 7), 4)),
+        sparse.pack(sparse.Sparse((0,), (2**20,))),
+    ]
+
+
+def _branch_seeds() -> list[bytes]:
+    return [bytes(range(40)), bytes([4, 5, 6, 0, 0, 2]), bytes([70, 1, 5, 9, 200, 4, 150, 0])]
+
+
+def _server() -> contextlib.AbstractContextManager[Try]:
+    from fuzz.server_target import whole_server
+
+    return whole_server()
+
+
+_OURS = "spec_decode_ros."
+TARGETS = {
+    "server": Target(_server, cases.seeds, (f"{_OURS}transport", f"{_OURS}runtime", f"{_OURS}decoding")),
+    "decode": Target(_decode, cases.seeds, (f"{_OURS}transport.codec", f"{_OURS}decoding.messages")),
+    "images": Target(_images, _picture_seeds, (f"{_OURS}models.images", "PIL"), structured=False),
+    "sparse": Target(_sparse, _packed_seeds, (f"{_OURS}decoding.sparse",), structured=False, longest=600),
+    "branches": Target(_branches, _branch_seeds, (f"{_OURS}decoding",), structured=False, longest=256),
+}
