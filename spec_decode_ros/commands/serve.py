@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -16,10 +16,8 @@ from spec_decode_ros.runtime.service import VerifierService
 from spec_decode_ros.runtime.service_config import SETTINGS, Setting
 from spec_decode_ros.transport.process import READY
 
-_log = logging.getLogger(__name__)
-
-_CUT_OFF = 128
-"""A shell adds the number of the signal."""
+_SIGNALLED = 128
+"""What a shell adds to the number of the signal that has ended a process."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,12 +88,16 @@ def _resolved(args: argparse.Namespace) -> Resolved:
 
 
 class _End:
-    """Waits for SIGINT or SIGTERM. A second signal ends the process at once, and so does one while it loads."""
+    """Waits for SIGINT or SIGTERM. A second signal ends the process at once, and so does one while it loads.
+
+    The handler only writes to a pipe: it may come while this thread holds any lock, that of a log or an event included.
+    """
 
     def __init__(self) -> None:
         self.loaded = False
         self.orphaned = False
-        self._asked = threading.Event()
+        self._asked = False
+        self._word, self._say = os.pipe()
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> _End:
@@ -110,24 +112,23 @@ class _End:
 
     def asked_within(self, timeout_s: float) -> bool:
         """Whether the process is to end; waits for the word for so long."""
-        return self._asked.wait(timeout_s)
+        return bool(select.select([self._word], [], [], timeout_s)[0])
 
     def with_parent(self) -> None:
         """End when standard input closes: then nobody is left to serve."""
         while os.read(sys.stdin.fileno(), 4096):
             pass
-        ending = self._asked.is_set()
         self.orphaned = True
-        self._asked.set()
-        if ending or not self.loaded:
-            os._exit(0)
+        self._ask(0)
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if self.loaded and not self._asked.is_set():
-            self._asked.set()
-            return
-        if not self.orphaned:
-            _log.warning("ended at once by %s", signal.Signals(number).name)
-            sys.stderr.flush()
-            # Python could not: the model may be in a pass, and a process with number 1 has no deadly signals.
-            os._exit(_CUT_OFF + number if self.loaded else 0)
+        if not self.orphaned:  # else it is on its way
+            self._ask(_SIGNALLED + number)
+
+    def _ask(self, code: int) -> None:
+        if not self.loaded:
+            os._exit(0)  # nothing has begun
+        if self._asked:
+            os._exit(code)
+        self._asked = True
+        os.write(self._say, b"x")

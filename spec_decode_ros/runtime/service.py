@@ -16,8 +16,9 @@ from spec_decode_ros.extras import missing_module_sentence
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import PairConfig, load_pair_config, load_verifier
 from spec_decode_ros.runtime import health
-from spec_decode_ros.runtime.cloud import OwnDrafter, ServerCounts, VerifierServer
+from spec_decode_ros.runtime.cloud import ServerCounts, VerifierServer
 from spec_decode_ros.runtime.colocated import own_drafter
+from spec_decode_ros.runtime.engine import OwnDrafter
 from spec_decode_ros.runtime.health import Phase, Report, Vitals
 from spec_decode_ros.runtime.service_config import ServiceConfig
 from spec_decode_ros.runtime.status_server import StatusServer, report_page
@@ -163,20 +164,15 @@ class VerifierService:
             return True
         self._phase = Phase.DRAINING
         patience_s = self._config.drain_s if timeout_s is None else timeout_s
-        counts = self._server.counts
         _log.info(
             "draining: new actions are refused, running ones have %g s",
             patience_s,
-            extra={"sessions": counts.sessions, "drain_s": patience_s},
+            extra={"sessions": self._server.counts.sessions, "drain_s": patience_s},
         )
-        began = time.monotonic()
         done = self._server.drain(patience_s)
         if not done:
-            _log.warning(
-                "the time to drain is over: actions are cut off",
-                extra={"sessions": self._server.counts.sessions},
-            )
-        _log.debug("drained", extra={"seconds": round(time.monotonic() - began, 3)})
+            sessions = self._server.counts.sessions
+            _log.warning("the time to drain is over: actions are cut off", extra={"sessions": sessions})
         return done
 
     def stop(self) -> None:
