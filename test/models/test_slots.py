@@ -133,7 +133,7 @@ def test_what_an_earlier_session_left_reaches_nobody(qwen: Family) -> None:
         pool.values.fill_(float("inf"))
         parts = [Part(session, draft=(5, 6)) for session in sessions]
         for _ in range(3):
-            assert verifier.verify_many([Part(session, prefill=99) for session in sessions]) == [(), ()]
+            assert verifier.verify_many([Part(session, prefill=999) for session in sessions]) == [(), ()]
             assert verifier.verify_many(parts) == expected
             for session in sessions:
                 session.close()
