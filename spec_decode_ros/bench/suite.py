@@ -43,6 +43,7 @@ def over_links(
     decode: Callable[[Drafter, Client], Comparison],
     report: Callable[[NamedLink, Comparison], None] = lambda link, comparison: None,
     cores: Cores | None = None,
+    device: str | None = None,
 ) -> list[tuple[NamedLink, Comparison]]:
     """Compare through every link. The edge has cores of its own where there are two, and each side as many
     threads as its cores where the pair does not say; no link is no relay.
@@ -53,8 +54,9 @@ def over_links(
         decode: compares with the pair's drafter and a client that is connected through one link.
         report: called with each comparison as soon as it is there.
         cores: who runs where; by default the edge on one core, the cloud on all others.
+        device: of both models, instead of what the pair says.
     """
-    from spec_decode_ros.models.pair import load_drafter, load_pair_config
+    from spec_decode_ros.models.pair import check_pair, load_drafter, load_pair_config
     from spec_decode_ros.runtime.process import spawn_server
     from spec_decode_ros.runtime.threads import be_responsive
     from spec_decode_ros.runtime.warmup import warm_up
@@ -63,14 +65,15 @@ def over_links(
         raise SpecDecodeError("a suite needs at least one link")
     cores = cores or divided()
     config = load_pair_config(pair)
+    check_pair(config)
     results = []
     with contextlib.ExitStack() as stack:
         with on(cores.cloud):
             server = stack.enter_context(
-                spawn_server(pair, threads=config.target.threads or len(cores.cloud))
+                spawn_server(pair, threads=config.target.threads or len(cores.cloud), device=device)
             )
         stack.enter_context(on(cores.edge))
-        drafter = load_drafter(config, threads=config.draft.threads or len(cores.edge))
+        drafter = load_drafter(config, device, threads=config.draft.threads or len(cores.edge))
         warm_up(drafter)
         be_responsive()
         for link in over:

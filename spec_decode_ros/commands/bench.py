@@ -74,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"model pair, by name or as a .yaml file ({DEFAULT_PAIR}, for text {_PAIRS['text']})",
     )
     parser.add_argument(
+        "--device", metavar="D", help="of both models: auto, cpu or cuda; by default what the pair says"
+    )
+    parser.add_argument(
         "--max-tokens", type=int, metavar="N", help="longest answer of text; by default what the pair says"
     )
     parser.add_argument(
@@ -158,7 +161,8 @@ def _measure_texts(
 
     over = links(args.rtt_ms, args.mbit, args.network)
     asked = texts_asked(args, _methods(args, sampling), prompts, sampling)
-    results = over_links(args.pair, over, decode_texts(asked, args.pair), partial(report, shown=SHOWN))
+    decode = decode_texts(asked, args.pair)
+    results = over_links(args.pair, over, decode, partial(report, shown=SHOWN), device=args.device)
     return results, {"peers": measure_transformers(args, asked, results[0][1], console)} if args.peers else {}
 
 
@@ -181,7 +185,7 @@ def _measure_actions(args: argparse.Namespace, frames: int, sampling: Sampling, 
             sampling=sampling,
         )
 
-    return over_links(args.pair, over, decode, report)
+    return over_links(args.pair, over, decode, report, device=args.device)
 
 
 def _document(

@@ -200,8 +200,8 @@ def resolve_location(model: ModelConfig, folder: Path) -> str:
         inside = Path(str(files(_PACKAGE))) / model.location.removeprefix(_PACKAGE_PREFIX)
         if not (inside / "config.json").is_file():
             raise PairError(
-                f"The checkpoint {model.location} is not installed with this package: make it with `spec-decode train`, or "
-                "for a text pair with `spec-decode train-draft`."
+                f"The checkpoint {model.location} is not installed with this package: make it with `spec-decode train "
+                f"--pair {inside.parent.name}`, or for a text pair with `spec-decode train-draft`."
             )
         return str(inside)
     local = folder / Path(model.location).expanduser()

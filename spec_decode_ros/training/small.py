@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import nn
 
@@ -34,6 +35,7 @@ from spec_decode_ros.training.measuring import answered
 from spec_decode_ros.training.resume import restore
 from spec_decode_ros.training.rollouts import rollouts
 from spec_decode_ros.training.smolvlm import (
+    ANSWER_TOKENS,
     CHAT_TEMPLATE,
     SETTING,
     DraftShape,
@@ -324,3 +326,19 @@ def _exits(
             "right then": figure.sure_agreement,
         }
         report(f"exit after layer {figure.layer}", 1.0, shown)
+
+
+def write_pair(plan: Plan) -> Path:
+    """Write the pair file beside a trained pair; its path."""
+    file = plan.out / "pair.yaml"
+    side = {"dtype": "float32"}
+    document = {
+        "name": "small",
+        "prompt": "trained",
+        "max_tokens": ANSWER_TOKENS,
+        "colocated": True,
+        "draft": {"location": "draft", "device": "cpu", "threads": 1, **side},
+        "target": {"location": "target", **side},
+    }
+    file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return file
