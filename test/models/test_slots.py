@@ -121,9 +121,7 @@ def test_a_session_ends_where_its_slot_does(qwen: Family) -> None:
 
 def test_what_an_earlier_session_left_reaches_nobody(qwen: Family) -> None:
     verifier = qwen.verifier
-    sessions = [
-        verifier.prepare(prompt) for prompt in ("stop", "turn left 90 degrees please go to the chair")
-    ]
+    sessions = [verifier.prepare(prompt) for prompt in ("stop", "turn left 90 degrees " * 25)]
     expected = [verify_one_by_one([Part(session, draft=(5, 6))])[0] for session in sessions]
     for session in sessions:
         session.close()
