@@ -106,13 +106,13 @@ class Connection:
         self._pings = 0
         self._round_trips_s: collections.deque[float] = collections.deque(maxlen=_PINGS_KEPT)
         self._last_arrival = 0.0
+        self._started = False
         self._sock = sock = _socket(limits, identity, keys)
         self._monitor = ConnectionMonitor(sock)
         try:
             sock.connect(endpoint)
         except zmq.ZMQError as error:
-            self._monitor.socket.close(0)
-            sock.close(0)
+            self._close_sockets()
             raise HandshakeError(
                 f"{endpoint!r} is not an endpoint to connect to ({error.strerror}); write it as tcp://HOST:PORT."
             ) from error
@@ -130,13 +130,18 @@ class Connection:
     # ---- for all threads -----------------------------------------------------------------------------------
 
     def start(self) -> None:
+        self._started = True
         self._loop.start()
 
     def close(self) -> None:
         self._loop.stop()
-        if not self._loop.alive:  # it may never have run, and so not have closed them
-            self._monitor.socket.close(0)
-            self._sock.close(0)
+        if not self._started:
+            self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        self._sock.disable_monitor()
+        self._sock.close(0)
+        self._monitor.socket.close(0)
 
     def send(self, frames: list[bytes], patience_s: float = 0.0) -> None:
         """Send to a server that has welcomed this robot, else drop; see :meth:`SocketLoop.send`."""

@@ -24,6 +24,8 @@ HEARTBEAT_MS = 1_000
 HEARTBEAT_TIMEOUT_MS = 3_000
 _JOIN_S = 5.0
 _SEND_QUEUE = 512
+_AT_ONCE = 8
+"""Messages that are read before answers are sent and ZeroMQ looks who else has something to say; then peers take turns."""
 _RECEIVE_QUEUE = 16
 """Messages that wait per peer before TCP holds it back: what a flood can make this side store."""
 
@@ -130,6 +132,8 @@ class SocketLoop:
                 self._guarded(self._on_tick)
                 self._flush()
         finally:
+            # A monitor's sender waits for its reader, in the thread of all of ZeroMQ's connections: end it first.
+            self._sock.disable_monitor()
             self._sock.close(0)
             for other in self._beside:
                 other.close(0)
@@ -148,9 +152,7 @@ class SocketLoop:
         self._idle.set()
 
     def _receive_all(self) -> None:
-        # Bounded, so that a peer that floods can't keep answers from being sent. Of several peers ZeroMQ takes one
-        # message each in turn.
-        for _ in range(64):
+        for _ in range(_AT_ONCE):
             try:
                 frames = [self._sock.recv(zmq.DONTWAIT, copy=self._copy)]
             except zmq.Again:
