@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from spec_decode_ros.decoding.messages import Sampling
 
@@ -83,6 +83,25 @@ class Drafter(TextCodec, Protocol):
 
     def open(self, prompt: str, images: Sequence[bytes] = ()) -> DraftSession:
         """Begin an answer to `prompt` about `images` (JPEG bytes). The prompt is processed by the first draft."""
+        ...
+
+
+@runtime_checkable
+class SharedDrafter(Drafter, Protocol):
+    """A drafter that makes several drafts in the same passes."""
+
+    def open_many(self, prompts: Sequence[tuple[str, Sequence[bytes]]]) -> Sequence[DraftSession | Exception]:
+        """`open` for several at once; in the place of one that cannot be opened, why."""
+        ...
+
+    def draft_many(
+        self, parts: Sequence[tuple[Any, Sequence[int], Sampling]], count: int
+    ) -> Sequence[Sequence[int] | Exception]:
+        """The first `count` tokens of `DraftSession.draft` for several different sessions of this drafter.
+
+        Each part is a session, the prefix and the sampling. Fewer tokens where an answer ends; in the place of a draft
+        that cannot be made, why.
+        """
         ...
 
 

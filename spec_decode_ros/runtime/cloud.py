@@ -31,9 +31,11 @@ from spec_decode_ros.decoding.messages import (
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.runtime.admission import Admission, ServiceLimits
-from spec_decode_ros.runtime.engine import Engine, OwnDrafter, Session
+from spec_decode_ros.runtime.engine import Engine
 from spec_decode_ros.runtime.observer import NoObserver, ServerObserver
+from spec_decode_ros.runtime.own_drafts import OwnDrafter
 from spec_decode_ros.runtime.schedule import pass_budget
+from spec_decode_ros.runtime.session import Session
 from spec_decode_ros.runtime.warmup import UNKNOWN, Pace
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
 from spec_decode_ros.transport.keys import ServerKeys
@@ -219,7 +221,7 @@ class VerifierServer:
             return None
         self._latest[client] = message.action_id
         wild = worth_verifying(self._wild_share.value, self._pace.token_ms, self._pace.per_token_ms)
-        own = self._engine.own_length()
+        own = self._engine.drafts.length()
         machine = CloudMachine(self._eos, own=own, nodes=self._nodes, wild=wild)
         session = Session(client, message.action_id, machine, time.monotonic())
         self._sessions[key] = session

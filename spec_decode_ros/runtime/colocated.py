@@ -7,7 +7,7 @@ from dataclasses import replace
 from spec_decode_ros.decoding.controller import Conditions, own_length
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import PairConfig, load_drafter
-from spec_decode_ros.runtime.engine import OwnDrafter
+from spec_decode_ros.runtime.own_drafts import OwnDrafter
 from spec_decode_ros.runtime.warmup import Pace, warm_up
 
 _ACCEPTANCE = 0.8

@@ -15,62 +15,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from spec_decode_ros.decoding.acceptance import Share
-from spec_decode_ros.decoding.cloud import CloudMachine, State
+from spec_decode_ros.decoding.cloud import State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Wait
-from spec_decode_ros.models.interfaces import (
-    Choices,
-    Drafter,
-    DraftSession,
-    OnEarly,
-    Part,
-    Verifier,
-    VerifySession,
-)
+from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, Verifier
 from spec_decode_ros.runtime.observer import ServerObserver
+from spec_decode_ros.runtime.own_drafts import OwnDrafter, OwnDrafts
 from spec_decode_ros.runtime.schedule import Seat, Turn, share_pass
+from spec_decode_ros.runtime.session import Session
 
 _log = logging.getLogger(__name__)
 
 _SWEEP_S = 1.0
 _JOIN_S = 30.0
-
-
-@dataclass(frozen=True)
-class OwnDrafter:
-    """How a server drafts by itself.
-
-    Attributes:
-        length: how many tokens for one pass, given their acceptance; at least one is made.
-        acceptance: what is assumed before anything was verified.
-        token_ms: what one of them takes.
-        prefill_ms: what comes before the first one of an action.
-        drafter: who makes them; None for the target itself, with its layers up to an early exit.
-    """
-
-    length: Callable[[float], int]
-    acceptance: float = 0.8
-    token_ms: float = 0.0
-    prefill_ms: float = 0.0
-    drafter: Drafter | None = None
-
-
-@dataclass
-class Session:
-    """One action on the server: its machine, and what the models keep for it."""
-
-    client: bytes
-    action_id: int
-    machine: CloudMachine
-    used: float
-    prompt: str = ""
-    images: tuple[bytes, ...] = ()
-    began: float = 0.0
-    model: VerifySession | None = None
-    own: DraftSession | None = None
-    own_failed: bool = False
 
 
 class Engine:
@@ -101,7 +58,6 @@ class Engine:
         observer: ServerObserver,
     ) -> None:
         self._verifier = verifier
-        self._own = own
         self._budget = budget
         self._changed = lock
         self._obey = obey
@@ -120,7 +76,7 @@ class Engine:
         self._stopping = False
         self._round_began: float | None = None
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self.own_share = Share(own.acceptance if own else 0.0)
+        self.drafts = OwnDrafts(own, lock)
         self.busy_ms = 0.0
         self.passes = 0
 
@@ -165,10 +121,6 @@ class Engine:
             self._over.append(session)
         self._changed.notify_all()
 
-    def own_length(self) -> int:
-        """How many tokens the server now drafts by itself for a pass; 0 where it does not."""
-        return max(1, self._own.length(self.own_share.value)) if self._own else 0
-
     # ---- rounds --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -202,7 +154,7 @@ class Engine:
     def _free(self) -> None:
         while self._over:
             session = self._over.popleft()
-            self.own_share.observe(*session.machine.own_judged)
+            self.drafts.over(session)
             models = [model for model in (session.model, session.own) if model is not None]
             session.model = session.own = None
             for model in models:
@@ -243,11 +195,11 @@ class Engine:
             self._ready = [entry for index, entry in enumerate(self._ready) if index not in taken]
         if not seated:
             return
-        start = time.perf_counter()
-        made = [
-            self._draft_here(session, run.own) if run.own and not seat.prefill else ()
+        wanted = [
+            (session, 0 if seat.prefill else run.own)
             for (session, run), seat in zip(seated, seats, strict=True)
         ]
+        made = self.drafts.make(wanted)
         with self._changed:
             self._observer.queue(self.waiting, len(seated))
             parts: list[Part] = []
@@ -259,6 +211,9 @@ class Engine:
                 except Exception as error:
                     self._fail(session, error)
             widths = [part.width for part in parts]
+        if not parts:
+            return
+        start = time.perf_counter()
         results = self._verifier.verify_many(parts)
         busy_ms = (time.perf_counter() - start) * 1000.0
         self._report(sharing, results, [busy_ms * width / sum(widths) for width in widths])
@@ -281,11 +236,12 @@ class Engine:
         busy_ms: Sequence[float],
     ) -> None:
         with self._changed:
-            self.passes += bool(sharing)
+            self.passes += 1
             self.busy_ms += sum(busy_ms)
             crowded = self.waiting > 0
             for (session, run, seat), result, took_ms in zip(sharing, results, busy_ms, strict=True):
                 session.used = time.monotonic()  # a robot that only listens is still there
+                session.owed_ms += took_ms
                 if isinstance(result, Exception):
                     self._fail(session, result)
                 elif seat.prefill:
@@ -297,7 +253,8 @@ class Engine:
                     finished: Callable[..., list[CloudCommand]] = (
                         machine.trial_finished if separate else machine.pass_finished
                     )
-                    self._tell(session, finished, result, took_ms)
+                    spent_ms, session.owed_ms = session.owed_ms, 0.0
+                    self._tell(session, finished, result, spent_ms)
 
     def _foretell(self, session: Session) -> OnEarly:
         """What is called in the middle of a pass, once at every exit, in the order of the exits."""
@@ -308,33 +265,6 @@ class Engine:
                 self._obey(session, session.machine.early(choices, confidences, next(thresholds, 1.0)))
 
         return on_early
-
-    def _draft_here(self, session: Session, count: int) -> Sequence[int]:
-        """What the server's own draft says next; the target goes on without it if that fails."""
-        own = self._own
-        if own is None or session.own_failed:
-            return ()
-        try:
-            if own.drafter is None:
-                assert session.model is not None
-                return session.model.self_draft(session.machine.committed, count, session.machine.sampling)
-            if session.own is None:
-                session.own = own.drafter.open(session.prompt, session.images)
-            return self._draft_until_heard(session, session.own, count)
-        except Exception:
-            _log.exception("the server's own draft failed; the target finishes this action without it")
-            session.own_failed = True
-            return ()
-
-    def _draft_until_heard(self, session: Session, model: DraftSession, count: int) -> list[int]:
-        """Draft tokens, fewer if a draft from the robot arrives before they are ready."""
-        made: list[int] = []
-        for token in model.draft(session.machine.committed, session.machine.sampling):
-            made.append(token)
-            with self._changed:
-                if len(made) == count or session.machine.has_draft:
-                    break
-        return made
 
     # ---- under the lock ------------------------------------------------------------------------------------
 

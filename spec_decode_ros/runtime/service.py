@@ -18,8 +18,8 @@ from spec_decode_ros.models.pair import PairConfig, load_pair_config, load_verif
 from spec_decode_ros.runtime import health
 from spec_decode_ros.runtime.cloud import ServerCounts, VerifierServer
 from spec_decode_ros.runtime.colocated import own_drafter
-from spec_decode_ros.runtime.engine import OwnDrafter
 from spec_decode_ros.runtime.health import Phase, Report, Vitals
+from spec_decode_ros.runtime.own_drafts import OwnDrafter
 from spec_decode_ros.runtime.service_config import ServiceConfig
 from spec_decode_ros.runtime.status_server import StatusServer, report_page
 from spec_decode_ros.runtime.threads import be_responsive

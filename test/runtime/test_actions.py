@@ -32,7 +32,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime.admission import ServiceLimits
 from spec_decode_ros.runtime.cloud import VerifierServer
 from spec_decode_ros.runtime.edge import ActionCancelled, ActionFailed, EdgeRuntime, Progress
-from spec_decode_ros.runtime.engine import OwnDrafter
+from spec_decode_ros.runtime.own_drafts import OwnDrafter
 from spec_decode_ros.transport.client import Arrival, Client
 from spec_decode_ros.transport.link import Link, LinkProfile
 

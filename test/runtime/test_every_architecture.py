@@ -19,7 +19,7 @@ from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import load_drafter, load_verifier
 from spec_decode_ros.runtime.cloud import VerifierServer
 from spec_decode_ros.runtime.edge import EdgeRuntime
-from spec_decode_ros.runtime.engine import OwnDrafter
+from spec_decode_ros.runtime.own_drafts import OwnDrafter
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.link import Link, LinkProfile
 

@@ -21,6 +21,7 @@ import pytest
 
 from spec_decode_ros.cli import main
 from spec_decode_ros.decoding.messages import Error, ErrorCode, Fate, Open
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime.edge import EdgeRuntime, Progress
 from spec_decode_ros.transport.client import Arrival, Client
 
@@ -198,7 +199,16 @@ def test_a_failed_action_is_counted_and_logged_without_its_prompt(service: Servi
     assert refusal(service, "unreadable secret words").code == ErrorCode.MODEL_FAILED
     eventually(lambda: service.metric(failed) >= 1, "the failure")
     assert service.metric('spec_decode_errors_total{code="model_failed"}') >= 1
+    entry = service.said("an action failed")
+    assert (entry["level"], entry["action_id"]) == ("warning", 1) and entry["robot"]
     assert "secret words" not in json.dumps(service.logged())
+
+
+def test_a_robot_of_another_vocabulary_is_counted_and_logged(service: Service) -> None:
+    with Client(service.endpoint, "tiny", "other words") as client, pytest.raises(SpecDecodeError):
+        client.wait_ready(WAIT_S)
+    assert service.said("refused a robot")["robot"]
+    assert service.metric("spec_decode_refused_peers_total") >= 1
 
 
 def test_health_as_a_container_asks_for_it(service: Service, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,11 @@ from spec_decode_ros.decoding.messages import Error, ErrorCode, Open, ServerMode
 from spec_decode_ros.runtime.admission import ServiceLimits
 from spec_decode_ros.runtime.cloud import VerifierServer
 from spec_decode_ros.runtime.edge import EdgeRuntime
-from spec_decode_ros.runtime.engine import OwnDrafter
+from spec_decode_ros.runtime.own_drafts import OwnDrafter
 from spec_decode_ros.transport.client import Arrival, Client
 
 from .test_actions import WAIT_S, client_of, eventually
-from .toys import ToyDrafter, ToyVerifier, target_answer
+from .toys import ToyDrafter, ToySharedDrafter, ToyVerifier, target_answer
 
 
 class Watch:
@@ -162,3 +162,23 @@ def test_a_robot_that_begins_too_many_actions_is_told_when_to_come_back() -> Non
         two.send(Open(1, "go", mode=ServerMode.VERIFY_ONLY))
         assert eventually(lambda: server.counts.actions == 2)
         assert server.counts.refused == 1 and watch.codes == [ErrorCode.BUSY]
+
+
+def test_the_servers_own_drafts_are_made_together() -> None:
+    verifier = ToyVerifier(0.002)
+    drafter = ToySharedDrafter(lambda position: position % 3 == 0)
+    with VerifierServer(verifier, "toy", own=OwnDrafter(lambda _: 3, drafter=drafter)) as server:
+
+        def robot(number: int) -> None:
+            prompt = f"no draft {number}" if number == 3 else f"robot {number}"
+            with (
+                client_of(server.endpoint) as client,
+                EdgeRuntime(ToyDrafter(), client, "colocated", deadline_s=60.0) as runtime,
+            ):
+                for index in range(4):
+                    assert runtime.act(f"{prompt} {index}").tokens == target_answer(f"{prompt} {index}")
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(robot, range(6)))
+    assert max(drafter.shared) > 1
+    assert len(drafter.threads) == 1

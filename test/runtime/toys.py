@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -232,3 +233,31 @@ class ToyDraftSession:
 
     def close(self) -> None:
         pass
+
+
+class ToySharedDrafter(ToyDrafter):
+    """Makes several drafts at once, and notes how many."""
+
+    def __init__(self, wrong: Callable[[int], bool] = lambda position: False) -> None:
+        super().__init__(wrong)
+        self.shared: list[int] = []
+
+    def open_many(
+        self, prompts: Sequence[tuple[str, Sequence[bytes]]]
+    ) -> Sequence[ToyDraftSession | Exception]:
+        opened: list[ToyDraftSession | Exception] = []
+        for prompt, images in prompts:
+            try:
+                opened.append(self.open(prompt, images))
+            except RuntimeError as error:
+                opened.append(error)
+        return opened
+
+    def draft_many(
+        self, parts: Sequence[tuple[ToyDraftSession, Sequence[int], Sampling]], count: int
+    ) -> Sequence[Sequence[int] | Exception]:
+        self.shared.append(len(parts))
+        return [
+            list(itertools.islice(session.draft(prefix, sampling), count))
+            for session, prefix, sampling in parts
+        ]
