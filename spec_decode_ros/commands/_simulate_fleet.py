@@ -25,7 +25,7 @@ from spec_decode_ros.errors import SpecDecodeError
 
 _PROFILE, _REGIONS, _RATE = "fleet-h100", "example", 2.0
 _ROBOTS = (10, 100, 1000, 10_000, 100_000)
-_OURS = ("robots", "regions", "rate", "goal_p95_ms", "acceptance", "sticky", "seed")
+_OURS = ("robots", "regions", "rate", "goal_p95_ms", "acceptance", "sticky", "drafts_in_turn", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=[way.value for way in Sticky],
         help="robots stay with the emptiest server, as the balancer chooses (even), or with any (random)",
     )
+    fleet.add_argument(
+        "--drafts-in-turn",
+        action="store_true",
+        default=None,
+        help="the servers' own draft model drafts for one action after the other, as spec-decode serve does, not for all at "
+        "once",
+    )
     fleet.add_argument("--seed", type=int, metavar="N", help="of all that is drawn (0)")
 
 
@@ -74,7 +81,9 @@ def run(args: argparse.Namespace) -> int:
     rate = _RATE if args.rate is None else args.rate
     goal = Goal(rate, _default_goal_ms(rate) if args.goal_p95_ms is None else args.goal_p95_ms)
     cell = _cell(profile, args.acceptance, args.actions)
-    setting = Setting(Sticky(args.sticky or Sticky.EVEN), seed=args.seed or 0)
+    setting = Setting(
+        Sticky(args.sticky or Sticky.EVEN), seed=args.seed or 0, drafts_together=not args.drafts_in_turn
+    )
     robots = sorted(set(args.robots or _ROBOTS))
     needs, gains = plan_fleet(fleet, cell, profile.world, robots, goal, setting, _track)
     if args.plot:

@@ -61,11 +61,16 @@ def _draw(axes: Axes, variant: Variant, needs: Sequence[Need], what: Callable[[N
 
 
 def _dress(axes: Axes, sizes: Sequence[int]) -> None:
+    from matplotlib.ticker import LogLocator
+
     style.plain_axes(axes)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.minorticks_off()
+    low, high = axes.get_ylim()
+    if high < 100 * low:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.set_xlabel("robots", fontsize=9)
     axes.grid(color=style.GRID, linewidth=0.6)

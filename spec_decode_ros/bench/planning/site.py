@@ -54,9 +54,11 @@ class Setting:
     """How the simulation goes about it.
 
     Attributes:
+        sticky: which server a robot stays with.
         actions: measured for each number of robots on a server, about.
         traces: recorded actions for each method, region and pressure.
         seed: of everything that is drawn.
+        drafts_together: as in `Server`.
     """
 
     sticky: Sticky = Sticky.EVEN
