@@ -168,6 +168,7 @@ def choosy() -> Iterator[Choosy]:
 @pytest.mark.parametrize("code", [ErrorCode.BUSY, ErrorCode.DRAINING])
 def test_a_server_that_turns_an_action_away_for_long_is_left_at_once(code: str) -> None:
     with choosy() as one, echo() as two, robot(one.endpoint, two.endpoint) as (client, arrivals):
+        assert eventually(lambda: all(connection.ready for connection in client._connections))
         one.error = Error(1, code, "no room", 1000.0)
         client.send(Open(1, "go"))
         assert arrivals.get(timeout=WAIT_S).message == Reconnected(known=False)
