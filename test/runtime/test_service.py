@@ -43,11 +43,11 @@ class Service:
         loads: bool = True,
         environment: dict[str, str] | None = None,
     ) -> None:
-        self.gate = folder / "load"
+        self.load, self.hold = folder / "load", folder / "hold"
         if loads:
-            self.gate.touch()
+            self.load.touch()
         self._log = folder / "log"
-        command = [sys.executable, str(HERE / "toy_service.py"), str(pass_s), str(self.gate)]
+        command = [sys.executable, str(HERE / "toy_service.py"), str(pass_s), str(folder)]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--metrics", "0", "--log-format", "json", *arguments],
@@ -222,12 +222,12 @@ def test_health_as_a_container_asks_for_it(service: Service, capsys: pytest.Capt
 
 
 def test_readiness_follows_the_life_of_a_service(start: Callable[..., Service]) -> None:
-    service = start(pass_s=0.3, loads=False)
+    service = start(pass_s=0.05, loads=False)
     assert service.ask("/healthz")[0] == 200
     status, text = service.ask("/readyz")
     assert (status, json.loads(text)["status"]) == (503, "loading")
     assert main(["health", service.url, "--ready"]) == 1
-    service.gate.touch()
+    service.load.touch()
     eventually(lambda: service.ask("/readyz")[0] == 200, "readiness")
 
     refused: list[Error] = []
@@ -235,10 +235,12 @@ def test_readiness_follows_the_life_of_a_service(start: Callable[..., Service]) 
 
     def end_it(progress: Progress) -> None:
         if progress.committed == 1:
+            service.hold.touch()
             service.signal(signal.SIGTERM)
             service.said("draining")
             statuses.append((service.ask("/healthz")[0], service.ask("/readyz")[0]))
             refused.append(refusal(service))
+            service.hold.unlink()
 
     act(service, on_event=end_it)  # verified, although the service was told to end in the middle of it
     assert statuses == [(200, 503)]
@@ -249,16 +251,18 @@ def test_readiness_follows_the_life_of_a_service(start: Callable[..., Service]) 
 
 
 def test_an_action_that_takes_too_long_is_cut_off(start: Callable[..., Service]) -> None:
-    service = start("--drain-s", "0.1", "--max-sessions", "1", pass_s=0.5)
+    service = start("--drain-s", "0.1", "--max-sessions", "1")
     with connect(service) as client:
+        service.hold.touch()
         client.send(Open(1, "go", 1), [FRAME])
-        eventually(lambda: service.metric("spec_decode_pass_seconds_count") >= 1, "a first pass")
+        eventually(lambda: service.metric("spec_decode_opened_actions_total") >= 1, "the action")
         assert refusal(service).code == ErrorCode.BUSY
         assert service.metric("spec_decode_refused_actions_total") == 1
         assert service.metric('spec_decode_errors_total{code="busy"}') == 1
         service.signal(signal.SIGINT)
+        assert service.said("cut off")["sessions"] == 1
+        service.hold.unlink()  # the pass that runs is waited for
         assert service.ends() == 0
-    assert service.said("cut off")["sessions"] == 1
 
 
 def test_a_pass_without_end_is_stuck_and_a_second_signal_ends_at_once(start: Callable[..., Service]) -> None:

@@ -18,13 +18,23 @@ if __name__ == "__main__":
     from spec_decode_ros.runtime.service import Target, VerifierService
     from spec_decode_ros.runtime.warmup import Pace
 
-    pass_s, gate = float(sys.argv[1]), Path(sys.argv[2])
+    pass_s, folder = float(sys.argv[1]), Path(sys.argv[2])
+
+    class Hold:
+        """What a pass waits for."""
+
+        def wait(self, timeout_s: float) -> None:
+            until = time.monotonic() + timeout_s
+            while (folder / "hold").exists() and time.monotonic() < until:
+                time.sleep(0.01)
 
     def load(config):
         until = time.monotonic() + 60.0
-        while not gate.exists() and time.monotonic() < until:
+        while not (folder / "load").exists() and time.monotonic() < until:
             time.sleep(0.02)
-        return Target(load_pair_config(config.pair), ToyVerifier(pass_s), None, Pace(pass_s * 1000.0))
+        verifier = ToyVerifier(pass_s)
+        verifier.gate = Hold()
+        return Target(load_pair_config(config.pair), verifier, None, Pace(pass_s * 1000.0))
 
     serve.VerifierService = lambda config, new_robot: VerifierService(config, new_robot, load)
     sys.exit(main(["serve", *sys.argv[3:]]))
