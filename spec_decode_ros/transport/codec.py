@@ -73,7 +73,7 @@ class WireError(SpecDecodeError):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How large anything that arrives may be."""
+    """How large anything that arrives may be; `image_bytes` is for all images of a message together."""
 
     message_bytes: int = 256 * 1024
     image_bytes: int = 4 * 1024 * 1024
@@ -153,6 +153,10 @@ def decode(
     for image in images:
         if not 1 <= len(image) <= limits.image_bytes:
             raise WireError(f"An image has {len(image)} bytes; 1 to {limits.image_bytes} are accepted.")
+    if (together := sum(map(len, images))) > limits.image_bytes:
+        raise WireError(
+            f"The images have {together} bytes together; at most {limits.image_bytes} are accepted."
+        )
     return typing.cast(Message, message), images
 
 

@@ -16,16 +16,19 @@ import zmq
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.authority import DOMAIN, Authority
 from spec_decode_ros.transport.codec import Limits
+from spec_decode_ros.transport.connections import ConnectionLimits, Connections
 from spec_decode_ros.transport.keyring import Keyring
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.loop import common_options
-from spec_decode_ros.transport.monitor import HandshakeMonitor
 from spec_decode_ros.transport.seldom import Seldom
 
 _log = logging.getLogger(__name__)
 
 _REBIND_S = 1.5
 _LOOK_S = 1.0
+_CHECK_S = 0.25
+_SOCKET_BUFFERS = 16 * 1024 * 1024
+"""What the operating system may hold of a connection, roughly: more than its default of 6 MB."""
 _BACKLOG = 1024
 _HANDSHAKE_MS = 10_000
 """A connection that says nothing sensible for so long is ended."""
@@ -41,25 +44,30 @@ class Gate:
         keys: with them only robots that have keys are let in, and everything is encrypted. The folder of the robots'
             keys is followed: who is added is let in within a second, who is deleted is no longer known.
         insecure: listen beyond this machine although there are no keys.
+        connections: what one connection may do; by default a message may come late, and not be endless.
 
     Attributes:
         sock: the ROUTER; receive with ``copy=False``, so that `sender` can tell whom a message is from.
         beside: further sockets to poll and to close, and what to call when one of them can be read.
         endpoint: the bound endpoint.
-        refused: connections that failed before a word was said: no key, a wrong key, another protocol.
 
     Raises:
         SpecDecodeError: if the endpoint can't be bound, or others could reach it and there are no keys.
     """
 
     def __init__(
-        self, context: zmq.Context, bind: str, limits: Limits, keys: ServerKeys | None, insecure: bool = False
+        self,
+        context: zmq.Context,
+        bind: str,
+        limits: Limits,
+        keys: ServerKeys | None,
+        insecure: bool = False,
+        connections: ConnectionLimits | None = None,
     ) -> None:
-        self.refused = 0
         self.beside: dict[zmq.Socket, Callable[[], None]] = {}
         self._keyring = Keyring(keys.robots) if keys else None
         self._insecure = insecure
-        self._looks = Seldom(_LOOK_S)
+        self._looks, self._checks = Seldom(_LOOK_S), Seldom(_CHECK_S)
         self._refuse_strangers(bind)
         self.sock: zmq.Socket = context.socket(zmq.ROUTER)
         common_options(self.sock, limits)
@@ -71,8 +79,9 @@ class Gate:
         )  # who comes back need not wait for his old connection to end
         self.sock.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
         self.sock.setsockopt(zmq.BACKLOG, _BACKLOG)
-        self._monitor = HandshakeMonitor(self.sock)
-        self.beside[self._monitor.socket] = self._count_refused
+        unread_bytes = limits.message_bytes + limits.image_bytes + _SOCKET_BUFFERS
+        self._connections = Connections(self.sock, connections or ConnectionLimits(unread_bytes))
+        self.beside[self._connections.socket] = lambda: self._connections.read(time.monotonic())
         try:
             if keys and self._keyring is not None:
                 self._keyring.refresh()
@@ -95,23 +104,48 @@ class Gate:
         if keys is None and not is_loopback(self.endpoint):
             _log.warning("%s serves whoever reaches it, unencrypted, as --insecure says", self.endpoint)
 
+    @property
+    def refused(self) -> int:
+        """Connections that failed before a word was said (no key, a wrong key, another protocol); from any thread."""
+        return self._connections.refused
+
+    @property
+    def ended(self) -> int:
+        """Connections that were ended because they held too much, or said nothing; from any thread."""
+        return self._connections.ended
+
     def sender(self, frames: list[zmq.Frame]) -> str | None:
-        """The public key that a message came with, empty without keys, and None if that key was revoked."""
+        """The public key that a message came with, empty without keys.
+
+        None if that key was revoked: then the message is not to be heeded, and its connection is ended.
+        """
+        handle = frames[-1].get(zmq.SRCFD)
+        self._connections.said(handle, time.monotonic())
         if self._keyring is None:
             return ""
         try:
             key = str(frames[-1].get("User-Id"))
         except zmq.ZMQError:
             return None
-        return key if self._keyring.name(key) is not None else None
+        if self._keyring.name(key) is None:
+            self._connections.end(handle)
+            return None
+        return key
 
     def robot(self, key: str | None) -> str:
         """The name of the robot with this key, empty without keys; from any thread."""
         return (self._keyring.name(key) if self._keyring is not None and key else None) or ""
 
-    def revoked(self) -> frozenset[str]:
-        """Keys that were let in and no longer are; looks once a second, so call it as often as you like."""
+    def tick(self) -> frozenset[str]:
+        """Look after the connections and at the keys; returns keys that were let in and no longer are.
+
+        To be called several times a second; more often costs nothing.
+        """
+        if self._checks():
+            self._connections.check(time.monotonic())
         return self._keyring.refresh() if self._keyring is not None and self._looks() else frozenset()
+
+    revoked = tick
 
     def close(self) -> None:
         for sock in (self.sock, *self.beside):
@@ -124,9 +158,6 @@ class Gate:
                 "verifier and read along: make keys with `spec-decode keygen keys` and pass --keys keys, or say "
                 "--insecure to serve everybody, unencrypted."
             )
-
-    def _count_refused(self) -> None:
-        self.refused += len(self._monitor.read())
 
 
 def is_loopback(endpoint: str) -> bool:

@@ -209,13 +209,12 @@ class Server:
 
     def _on_tick(self) -> None:
         assert self._gate is not None
-        if not self._sweeps():
-            return
-        for client in self._peers.gone(time.monotonic()):
-            self._on_gone(client)
-        for client in self._peers.with_keys(self._gate.revoked()):
+        for client in self._peers.with_keys(self._gate.tick()):
             self.send(client, Error(0, ErrorCode.MISMATCH, _REVOKED))
             self._forget(client)
+        if self._sweeps():
+            for client in self._peers.gone(time.monotonic()):
+                self._on_gone(client)
 
     def _forget(self, client: bytes) -> None:
         if client in self._peers:

@@ -259,6 +259,9 @@ def test_limits_are_configurable() -> None:
     decode(frames, limits=Limits(image_bytes=100))
     with pytest.raises(WireError, match="image has 100 bytes"):
         decode(frames, limits=Limits(image_bytes=99))
+    two = encode(Open(1, "look", images=2), [b"x" * 60] * 2)
+    with pytest.raises(WireError, match="images have 120 bytes together; at most 100"):
+        decode(two, limits=Limits(image_bytes=100))
     with pytest.raises(WireError, match="12 characters; at most 5"):
         decode(frames, limits=Limits(prompt_chars=5))
     with pytest.raises(WireError, match="bytes without images"):
