@@ -9,11 +9,11 @@ import signal
 import sys
 import threading
 
+from spec_decode_ros.commands._settings import add_settings, given_settings
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime import logs, notify
 from spec_decode_ros.runtime.config_sources import Resolved, resolve
 from spec_decode_ros.runtime.service import VerifierService
-from spec_decode_ros.runtime.service_config import SETTINGS, Setting
 from spec_decode_ros.transport.process import READY
 
 _SIGNALLED = 128
@@ -25,32 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Each setting can also stand in the file (bind: tcp://0.0.0.0:5555) or in the environment "
         "(SPEC_DECODE_BIND=tcp://0.0.0.0:5555); the command line wins over the environment, that over the file."
     )
-    parser.add_argument("--config", metavar="FILE", help="settings as YAML; also SPEC_DECODE_CONFIG")
     parser.add_argument(
         "--print-config",
         action="store_true",
         help="print the settings in force and where each is from, and end",
     )
-    for setting in SETTINGS.values():
-        _add(parser, setting)
+    add_settings(parser)
     parser.add_argument("--new-robot", metavar="NAME", help="with --keys: make keys for one more robot")
     parser.add_argument(
         "--with-parent",
         action="store_true",
         help="end when standard input closes, as a child process should, and take nothing from the environment",
     )
-
-
-def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
-    meaning = setting.meaning if setting.default in ("", False) else f"{setting.meaning} ({setting.default})"
-    if isinstance(setting.default, bool):
-        parser.add_argument(
-            setting.option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=meaning
-        )
-        return
-    number = "N" if isinstance(setting.default, int) else "X"
-    metavar = "|".join(filter(None, setting.choices)) or setting.shape or number
-    parser.add_argument(setting.option, metavar=metavar, default=argparse.SUPPRESS, help=meaning)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _resolved(args: argparse.Namespace) -> Resolved:
-    given = {name: value for name, value in vars(args).items() if name in SETTINGS}
+    given = given_settings(args)
     if args.with_parent:  # whoever started this process says all that there is to say
         return resolve({"log_level": "warning", **given}, {}, args.config)
     return resolve(given, os.environ, args.config)

@@ -38,7 +38,8 @@ def set_up(format: str, level: str, stream: IO[str] | None = None) -> None:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    given = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    return {name: value for name, value in given.items() if not name.startswith("_")}  # libraries' own notes
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -27,7 +27,7 @@ def lines(format: str, level: str = "info") -> list[str]:
     logs.set_up(format, level, stream)
     log = logging.getLogger("spec_decode_ros.test")
     log.debug("too small")
-    log.info("robot %s\nis in", "go2", extra={"robot": "go2", "action_id": 7, "path": pytest})
+    log.info("robot %s\nis in", "go2", extra={"robot": "go2", "action_id": 7, "path": pytest, "_note": 1})
     try:
         raise ValueError("a bug")
     except ValueError:
@@ -45,6 +45,7 @@ def test_json_is_one_object_a_line_with_the_fields() -> None:
     assert (first["level"], first["logger"]) == ("info", "spec_decode_ros.test")
     assert (first["robot"], first["action_id"]) == ("go2", 7)
     assert isinstance(first["path"], str)
+    assert "_note" not in first
     assert "ValueError: a bug" in failed["exception"]
     assert "exception" not in first
 

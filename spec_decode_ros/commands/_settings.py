@@ -1,0 +1,32 @@
+"""The settings of a verifier service as options of a command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+
+from spec_decode_ros.runtime.service_config import SETTINGS, Setting
+
+
+def add_settings(parser: argparse.ArgumentParser, names: Iterable[str] = SETTINGS) -> None:
+    """One option for each setting, all of them by default."""
+    parser.add_argument("--config", metavar="FILE", help="settings as YAML; also SPEC_DECODE_CONFIG")
+    for name in names:
+        _add(parser, SETTINGS[name])
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, str | bool]:
+    """The settings that the command line has."""
+    return {name: value for name, value in vars(args).items() if name in SETTINGS}
+
+
+def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
+    meaning = setting.meaning if setting.default in ("", False) else f"{setting.meaning} ({setting.default})"
+    if isinstance(setting.default, bool):
+        parser.add_argument(
+            setting.option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=meaning
+        )
+        return
+    number = "N" if isinstance(setting.default, int) else "X"
+    shape = "|".join(filter(None, setting.choices)) or setting.shape or number
+    parser.add_argument(setting.option, metavar=shape, default=argparse.SUPPRESS, help=meaning)
