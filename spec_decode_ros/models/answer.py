@@ -164,7 +164,8 @@ class Answer:
 
         Raises SpecDecodeError where the prompt, `tokens` and `further` ones exceed the context.
         """
-        self._keep_branch(tokens)
+        if self._tree:
+            self._keep_branch(tokens)
         begin = len(self.prompt.ids)
         if begin + len(tokens) + further > self.model.context:
             raise SpecDecodeError(
@@ -190,8 +191,6 @@ class Answer:
     def _keep_branch(self, tokens: list[int]) -> None:
         """Of the tree that the cache holds, keep the branch that the answer `tokens` follows, as if it was a draft."""
         start = len(self._cached)
-        if not self._tree:
-            return
         nodes = self._tree.follow(tokens[start:])
         first = len(self.prompt.ids) + start
         if nodes != tuple(range(len(nodes))):

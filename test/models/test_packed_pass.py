@@ -12,13 +12,17 @@ import tiny_checkpoints
 import torch
 from families import PROMPTS, Family, reserved
 
+from spec_decode_ros.actions.prompt import build_prompt
+from spec_decode_ros.decoding.acceptance import judge
 from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import Sampler, Sampling
 from spec_decode_ros.decoding.tree import ROOT, Tree, merge
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits
 from spec_decode_ros.models.images import ImageError
 from spec_decode_ros.models.interfaces import Choices, Part
+from spec_decode_ros.models.pair import load_drafter, load_verifier
 from spec_decode_ros.models.together import verify_one_by_one
 from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
 
@@ -261,3 +265,51 @@ def test_images_that_fail_together_are_prepared_alone(qwen: Family, monkeypatch:
     for (prompt, images), session in zip(prompts, qwen.verifier.prepare_many(prompts), strict=True):
         assert isinstance(session, HfVerifySession)
         same(session.verify([], [5], GREEDY), qwen.verifier.prepare(prompt, images).verify([], [5], GREEDY))
+
+
+@pytest.mark.parametrize("slots", [0, 24], ids=["own memory", "slots"])
+def test_a_fleet_on_the_shipped_pair_says_what_each_robot_says_alone(slots: int) -> None:
+    """Actions to their ends: frames prepared together, drafts made together, prompts taken in piece by piece."""
+    drafter, verifier = load_drafter("tiny"), load_verifier("tiny")
+    assert isinstance(drafter, HfDrafter) and verifier.exits
+    rng = random.Random(slots)
+    prompts = [
+        (build_prompt(words, None), [tiny_checkpoints.jpeg(number, 168, 84)])
+        for number, words in enumerate(("go to the red chair", "find the blue ball", "stop", "turn left") * 3)
+    ]
+    truths = [answer_alone(verifier, *prompt) for prompt in prompts]
+    assert len({tuple(truth) for truth in truths}) > 3
+    foretold: Early = []
+    with reserved(verifier, slots, 128), reserved(drafter, slots, 128):
+        sessions, drafts = verifier.prepare_many(prompts), drafter.open_many(prompts)
+        committed: list[list[int]] = [[] for _ in prompts]
+        while going := [n for n, truth in enumerate(truths) if len(committed[n]) < len(truth)]:
+            asking = rng.sample(going, rng.randrange(1, len(going) + 1))
+            own = [(drafts[n], committed[n], GREEDY) for n in asking]
+            guesses = drafter.draft_many(own, rng.randrange(1, 7))  # type: ignore[arg-type]
+            parts = []
+            for n, guess in zip(asking, guesses, strict=True):
+                session = sessions[n]
+                assert isinstance(session, HfVerifySession) and isinstance(guess, list)
+                if session.unread and rng.random() < 0.5:
+                    parts.append(Part(session, prefill=16))
+                else:
+                    tell = lambda *early: foretold.append(early)  # noqa: E731
+                    parts.append(Part(session, list(committed[n]), guess, on_early=tell))
+            for n, part, choices in zip(asking, parts, verifier.verify_many(parts), strict=True):
+                if not part.prefill:
+                    verdict = judge(part.draft, ids(choices), verifier.eos_ids, 99)
+                    committed[n] += verdict.tokens
+        assert committed == truths
+        for session in (*sessions, *drafts):
+            assert not isinstance(session, Exception)
+            session.close()
+    assert foretold
+
+
+def answer_alone(verifier: HfVerifier, prompt: str, images: list[bytes]) -> list[int]:
+    session = verifier.prepare(prompt, images)
+    tokens: list[int] = []
+    while not (tokens and tokens[-1] in verifier.eos_ids):
+        tokens += session.verify(tokens, (), GREEDY)
+    return tokens
