@@ -23,7 +23,7 @@ from spec_decode_ros.decoding.request import Request
 FOREVER = Storm(full=1.0, retry_ms=100.0)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(actions(), storms(), st.floats(0.0, 1.0))
 def test_the_answer_is_the_targets_own(action: dict, storm: Storm, spread: float) -> None:
     request = replace(action["request"], spread=spread)
