@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(NETWORKS)}, or a recorded trace ending in .csv; by default all",
     )
     parser.add_argument("--probe", action="store_true", help="send messages through each and measure")
-    parser.add_argument("--count", type=int, default=200, metavar="N", help="round trips (%(default)s)")
+    parser.add_argument("--count", type=int, default=1000, metavar="N", help="round trips (%(default)s)")
     parser.add_argument(
         "--json", metavar="F", help="write the result here; - is standard output, and only it"
     )
