@@ -211,7 +211,10 @@ def target_mark(model: HfModel) -> torch.Tensor:
 
     Another target of the same shape has another one, the same target in half precision nearly the same.
     """
-    return model.head.weight.detach().float().mean(0).cpu()
+    weight = model.head.weight.detach()
+    if hasattr(weight, "full_tensor"):  # it is divided between processes, all of which ask for it
+        weight = weight.full_tensor()
+    return weight.float().mean(0).cpu()
 
 
 def save_exits(

@@ -137,6 +137,11 @@ def _load_weights(
     check_weight_files(location)
     if side.quantization != "none":
         settings |= _quantization(side, device)
+    if side.tensor_parallel > 1:
+        from transformers.distributed import DistributedConfig
+
+        # The processes have joined already (`ranks`), and each reads its part.
+        settings["distributed_config"] = DistributedConfig(tp_plan="auto", tp_size=side.tensor_parallel)
     kind: Any = AutoModelForImageTextToText if vision else AutoModelForCausalLM
     source: Any = location
     if assembled.is_assembled(location):
@@ -148,10 +153,28 @@ def _load_weights(
         raise CheckpointError(
             f"The checkpoint {location} lacks {len(absent)} weights, such as {absent[0]}: download or train it again."
         )
-    if side.quantization == "none":
+    if side.quantization == "none" and side.tensor_parallel == 1:
         model = model.to(device)
     quicken_vision(model)
     return model.eval()
+
+
+def check_divisible(side: ModelConfig, location: str) -> None:
+    """Raise CheckpointError unless the layers can be divided into `tensor_parallel` parts; reads no weights."""
+    config: PreTrainedConfig = _read(
+        AutoConfig.from_pretrained, location, revision=side.revision, **NEVER_CODE
+    )
+    text = config.get_text_config()
+    if not getattr(text, "base_model_tp_plan", None):
+        raise CheckpointError(
+            f"transformers has no plan for dividing a {text.model_type} model: set tensor_parallel to 1."
+        )
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    if heads % side.tensor_parallel:
+        raise CheckpointError(
+            f"{location} has {heads} key-value heads, which {side.tensor_parallel} GPUs cannot share evenly: set "
+            "tensor_parallel to a divisor of that."
+        )
 
 
 def _quantization(side: ModelConfig, device: torch.device) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from spec_decode_ros.models import packaged
 if TYPE_CHECKING:
     from spec_decode_ros.models.drafter import HfDrafter
     from spec_decode_ros.models.lookup import LookupDrafter
+    from spec_decode_ros.models.parallel import ParallelVerifier
     from spec_decode_ros.models.verifier import HfVerifier
 
 DEFAULT_PAIR = "tiny"
@@ -46,6 +47,7 @@ class ModelConfig:
         image_processor: settings of the checkpoint's image processor to change, such as its size.
         exits: the target's early exits, a file (relative to the pair file); by default exits.safetensors beside the
             checkpoint, if there is one.
+        tensor_parallel: over so many GPUs of one machine the target's layers are divided, each with a process of its own.
     """
 
     location: str
@@ -56,6 +58,7 @@ class ModelConfig:
     revision: str | None = None
     image_processor: Mapping[str, Any] = field(default_factory=dict)
     exits: str | None = None
+    tensor_parallel: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.location, str) or not self.location.strip():
@@ -74,6 +77,12 @@ class ModelConfig:
             raise PairError("image_processor must be a mapping of the image processor's settings.")
         if self.exits is not None and (not isinstance(self.exits, str) or not self.exits.strip()):
             raise PairError(f"exits must be the path of a file, not {self.exits!r}.")
+        if type(self.tensor_parallel) is not int or not 1 <= self.tensor_parallel <= 64:
+            raise PairError(
+                f"tensor_parallel must be a number of GPUs from 1 to 64, not {self.tensor_parallel!r}."
+            )
+        if self.tensor_parallel > 1 and self.quantization != "none":
+            raise PairError("tensor_parallel and quantization do not go together: choose one of them.")
 
 
 @dataclass(frozen=True)
@@ -250,14 +259,24 @@ def load_drafter(
 
 def load_verifier(
     pair: PairConfig | str | Path, device: str | None = None, threads: int | None = None
-) -> HfVerifier:
+) -> HfVerifier | ParallelVerifier:
     """Load the target side; `device` and `threads` override the pair file."""
+    config = _pair(pair)
+    config = replace(config, target=_override(config.target, device, threads))
+    if config.target.tensor_parallel == 1:
+        return load_whole_verifier(config)
+    from spec_decode_ros.models.parallel import load_parallel
+
+    return load_parallel(config)
+
+
+def load_whole_verifier(config: PairConfig) -> HfVerifier:
+    """Load the target in this process alone, or the part of it that belongs here."""
     from spec_decode_ros.models.exits import load_exits
     from spec_decode_ros.models.loading import load_model
     from spec_decode_ros.models.verifier import HfVerifier
 
-    config = _pair(pair)
-    side = _override(config.target, device, threads)
+    side = config.target
     model = load_model(side, resolve_location(side, config.folder), config.chat_template)
     file = exits_file(side, config.folder)
     if file is None or not (side.exits or file.is_file()):
@@ -281,7 +300,7 @@ def check_pair(pair: PairConfig | str | Path) -> None:
 
 def load_pair(
     pair: PairConfig | str | Path, device: str | None = None, threads: int | None = None
-) -> tuple[HfDrafter | LookupDrafter, HfVerifier]:
+) -> tuple[HfDrafter | LookupDrafter, HfVerifier | ParallelVerifier]:
     """Both sides in one process. Raises VocabularyMismatch, before any weights are read, if they do not fit."""
     config = _pair(pair)
     check_pair(config)

@@ -81,7 +81,9 @@ class SmallDecoder(RowDecoder):
             and all(part.bias is None for part in plain)
             and len({part.bias is None for part in inner}) == 1
             and all(
-                part.weight.dtype == torch.float32 and part.weight.device.type == "cpu"
+                type(part.weight) is nn.Parameter  # and not divided between processes
+                and part.weight.dtype == torch.float32
+                and part.weight.device.type == "cpu"
                 for part in (*inner, *plain)
             )
             and attention.scaling == attention.head_dim**-0.5
