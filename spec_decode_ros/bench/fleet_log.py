@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-Outcome = Literal["verified", "unverified", "refused", "cut off", "not started"]
-"""How an action ended: `refused` with a sentence, `cut off` by the end of the run."""
+Outcome = Literal["verified", "unverified", "refused", "crashed", "cut off", "not started"]
+"""How an action ended: `refused` with a sentence, `crashed` with an error that was not foreseen, `cut off` by the end."""
 
 FIGURES = ("ttva_ms", "cloud_passes", "cloud_busy_ms", "drafted", "accepted", "round_trips")
 """Of the numbers of an action those that are kept."""
@@ -28,7 +28,7 @@ class Act:
         ended: None as long as it goes on, or if its robot was killed.
         outcome: None as long as it goes on.
         same: whether its tokens are the reference's.
-        sentence: why it was refused.
+        sentence: why it was refused, or crashed.
         figures: see `FIGURES`.
     """
 

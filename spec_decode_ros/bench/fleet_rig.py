@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import socket
 import tempfile
 import time
 import urllib.request
@@ -18,8 +17,9 @@ from spec_decode_ros.bench.fleet_figures import Load, Usage
 from spec_decode_ros.bench.fleet_log import read_log
 from spec_decode_ros.bench.fleet_recording import Recording
 from spec_decode_ros.bench.fleet_robots import Orders, Way, robots_child
-from spec_decode_ros.bench.processes import cpu_s
+from spec_decode_ros.bench.processes import cpu_s, free_port
 from spec_decode_ros.decoding.messages import Welcome
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime.process import server_child
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.link import LinkProfile, link_child
@@ -45,6 +45,10 @@ class Pace:
     seconds: float = 8.0
     warm_s: float = 2.0
     grace_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not (self.rate > 0 and self.seconds > 0):
+            raise SpecDecodeError("a load needs a rate and a time above 0")
 
 
 class FleetRig:
@@ -132,7 +136,7 @@ def fleet_rig(pair: str, recording: Recording, profile: LinkProfile) -> Iterator
     """
     cores = divided()
     # Passes and sessions in them are told by the server's metrics, where what these need is installed.
-    metrics = f"127.0.0.1:{_free_port()}" if importlib.util.find_spec("prometheus_client") else ""
+    metrics = f"127.0.0.1:{free_port()}" if importlib.util.find_spec("prometheus_client") else ""
     more = ["--metrics", metrics] if metrics else []
     server = server_child(pair, threads=len(cores.cloud), more=more)
     with contextlib.ExitStack() as stack:
@@ -148,13 +152,6 @@ def fleet_rig(pair: str, recording: Recording, profile: LinkProfile) -> Iterator
         with Client(endpoint, recording.pair, recording.vocabulary) as client:
             welcome = client.wait_ready()
         yield FleetRig(server, link, metrics, endpoint, welcome, folder, cores)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _counts(address: str) -> Mapping[str, float]:

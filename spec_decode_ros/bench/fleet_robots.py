@@ -3,7 +3,7 @@
     python -m spec_decode_ros.bench.fleet_robots ORDERS      (JSON, see Orders)
 
 prints ``ready`` once its robots are connected, begins at the time that it is then told on standard input, and ends by
-itself.
+itself, or when it is told ``end``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from spec_decode_ros.transport.process import READY, ReadyChild
 
 JITTER = 0.2
 """By so much of a period an action may come before or after its time."""
+
+END = "end"
+"""What a process of robots is told so that it begins no more actions and ends."""
 
 _CONNECT_S = 30.0
 _JOIN_S = 10.0
@@ -154,8 +157,12 @@ class Robot:
         self._thread.daemon = True
         self._thread.start()
 
-    def end(self) -> None:
-        """Cut off the action that goes on; the others are not started any more."""
+    def stop(self) -> None:
+        """Begin no more actions."""
+        self._over.set()
+
+    def cut_off(self) -> None:
+        """End the action that goes on, too."""
         self._over.set()
         self._runtime.cancel()
 
@@ -179,6 +186,8 @@ class Robot:
             self._over.wait(max(0.0, due - time.perf_counter()))
             act = Act(self._number, number, self._way.name, due)
             if self._over.is_set():
+                if due > time.perf_counter():
+                    return
                 self._log.write(replace(act, outcome="not started"))
                 continue
             act = replace(act, began=time.perf_counter())
@@ -190,8 +199,10 @@ class Robot:
             result = self._runtime.act(frame.prompt, [frame.jpeg], frame.last, captured=act.due)
         except ActionCancelled:
             return replace(act, ended=time.perf_counter(), outcome="cut off")
-        except Exception as error:
+        except SpecDecodeError as error:
             return replace(act, ended=time.perf_counter(), outcome="refused", sentence=str(error))
+        except Exception as error:
+            return replace(act, ended=time.perf_counter(), outcome="crashed", sentence=repr(error))
         figures = {name: cast("float | None", result.stats[name]) for name in FIGURES}
         return replace(
             act,
@@ -219,30 +230,38 @@ def main(arguments: list[str] | None = None) -> int:
     start = float(sys.stdin.readline() or "nan")
     if start != start:  # the parent has gone
         return 1
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    enough = threading.Event()
+    threading.Thread(target=_listen, args=(enough,), daemon=True).start()
     for robot in robots:
         robot.begin(start)
-    _end(robots, start + orders.seconds + orders.grace_s)
+    enough.wait(max(0.0, start + orders.seconds - time.perf_counter()))
+    _end(robots, orders.grace_s, whatever_is_due=not enough.is_set())
     log.close()
     return 0
 
 
-def _end(robots: list[Robot], at: float) -> None:
+def _listen(enough: threading.Event) -> None:
+    for line in sys.stdin:
+        if line.strip() == END:
+            enough.set()
+    os._exit(1)  # the parent has gone
+
+
+def _end(robots: list[Robot], grace_s: float, whatever_is_due: bool) -> None:
+    """Wait for so long until all have done whatever is due, or at least what goes on; cut off the rest."""
+    if not whatever_is_due:
+        for robot in robots:
+            robot.stop()
+    until = time.perf_counter() + grace_s
     for robot in robots:
-        robot.join(max(0.0, at - time.perf_counter()))
+        robot.join(max(0.0, until - time.perf_counter()))
     until = time.perf_counter() + _JOIN_S
     for robot in robots:
-        robot.end()
+        robot.cut_off()
         while not robot.join(0.1) and time.perf_counter() < until:
-            robot.end()  # it may just have begun another action
+            robot.cut_off()  # it may just have begun another action
     for robot in robots:
         robot.close()
-
-
-def _end_with_parent() -> None:
-    while sys.stdin.read(4096):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class SoakPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.robots < 1 or not self.rate > 0:
+            raise SpecDecodeError("a soak needs at least 1 robot, and a rate above 0")
         if not self.seconds * (1 - _WARM_UP) > 2 * self.sample_s:
             raise SpecDecodeError(
                 f"a soak of {self.seconds:g} s is too short to look at the memory: run it longer"

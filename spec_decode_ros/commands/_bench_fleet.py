@@ -54,12 +54,14 @@ def measure_fleet(args: argparse.Namespace, frames: int, console: Console) -> di
     over = links(args.rtt_ms or [_RTT_MS], args.mbit, args.network)
     if len(over) != 1:
         raise SpecDecodeError("a fleet is measured over one link: give one --rtt-ms or one --network")
-    pace = Pace(args.rate or Pace.rate, args.seconds or Pace.seconds)
+    pace = Pace(
+        Pace.rate if args.rate is None else args.rate, Pace.seconds if args.seconds is None else args.seconds
+    )
     plan = FleetPlan(
         ways_of(args.methods or METHODS),
         tuple(args.robots or FleetPlan.robots),
         pace,
-        args.rounds or FleetPlan.rounds,
+        FleetPlan.rounds if args.rounds is None else args.rounds,
         FleetPlan.refine if args.refine is None else args.refine,
         args.bound_ms,
         args.seed,

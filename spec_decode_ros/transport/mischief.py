@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -49,31 +49,24 @@ class Mischief:
     """Pranks that wait for a message; ordered in one thread, played in another."""
 
     def __init__(self) -> None:
-        self._waiting: dict[bool, deque[Prank]] = {True: deque(), False: deque()}
+        self._waiting: dict[bool, deque[tuple[Prank, threading.Event]]] = {True: deque(), False: deque()}
         self._held: dict[tuple[bool, bytes], list[bytes]] = {}
-        self._played: Counter[PrankKind] = Counter()
-        self._lock = threading.Lock()
 
-    def order(self, prank: Prank) -> None:
-        """Play it on the next message in its direction."""
-        self._waiting[prank.up].append(prank)
-
-    @property
-    def played(self) -> Counter[PrankKind]:
-        """How many of each kind a message has met with."""
-        with self._lock:
-            return self._played.copy()
+    def order(self, prank: Prank) -> threading.Event:
+        """Play it on the next message in its direction; the event is set as soon as that has been done."""
+        played = threading.Event()
+        self._waiting[prank.up].append((prank, played))
+        return played
 
     def done_to(self, up: bool, robot: bytes, frames: list[bytes]) -> Handed:
         """What is handed on in the place of a message of, or to, one robot."""
         kept = self._held.pop((up, robot), None)
         waiting = self._waiting[up]
-        handed = self._play(waiting.popleft(), up, robot, frames) if waiting else [(0.0, frames)]
+        handed = self._play(*waiting.popleft(), robot, frames) if waiting else [(0.0, frames)]
         return [*handed, (0.0, kept)] if kept is not None else handed
 
-    def _play(self, prank: Prank, up: bool, robot: bytes, frames: list[bytes]) -> Handed:
-        with self._lock:
-            self._played[prank.kind] += 1
+    def _play(self, prank: Prank, played: threading.Event, robot: bytes, frames: list[bytes]) -> Handed:
+        played.set()
         chance = random.Random(prank.seed)
         if prank.kind == "delayed":
             return [(prank.seconds, frames)]
@@ -81,7 +74,7 @@ class Mischief:
             again = chance.randint(1, _MOST_REPEATS)
             return [(0.0, frames), *((chance.random() * prank.seconds, frames) for _ in range(again))]
         if prank.kind == "reordered":
-            self._held[up, robot] = frames
+            self._held[prank.up, robot] = frames
             return []
         if prank.kind == "truncated":
             return [(0.0, truncated(frames, chance))]

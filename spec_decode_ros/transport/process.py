@@ -17,7 +17,7 @@ from spec_decode_ros.errors import SpecDecodeError
 
 READY = "ready "
 _GRACE_S = 5.0
-_TAIL_BYTES = 4000
+_TAIL = 4000
 
 
 class ChildError(SpecDecodeError):
@@ -81,6 +81,14 @@ class ReadyChild:
             self._child.stdin.write(f"{line}\n")
             self._child.stdin.flush()
 
+    def said(self) -> str:
+        """What it has written to standard error since its start; empty after `stop`."""
+        if self._stderr is None:
+            return ""
+        # The child writes through the same file position, so read without moving it.
+        size = os.fstat(self._stderr.fileno()).st_size
+        return os.pread(self._stderr.fileno(), size, 0).decode("utf-8", "replace")
+
     def wait(self, timeout_s: float) -> None:
         """Wait until it has ended by itself.
 
@@ -132,11 +140,7 @@ class ReadyChild:
         return line[len(READY) :].strip()
 
     def _tail(self) -> str:
-        # The child writes through the same file position, so read without moving it.
-        assert self._stderr is not None
-        size = os.fstat(self._stderr.fileno()).st_size
-        text = os.pread(self._stderr.fileno(), _TAIL_BYTES, max(0, size - _TAIL_BYTES))
-        lines = [line.strip() for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in self.said()[-_TAIL:].splitlines() if line.strip()]
         return ": " + " / ".join(lines[-3:]) if lines else "; it wrote nothing to standard error"
 
 

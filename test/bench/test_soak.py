@@ -51,9 +51,12 @@ def test_a_leak_has_a_slope() -> None:
     assert leak.growth == pytest.approx(30_000)
 
 
-def test_a_soak_is_long_enough_to_look() -> None:
+def test_a_soak_is_long_enough_to_look(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SpecDecodeError, match="too short"):
         SoakPlan((Way("auto"),), seconds=2.0)
+    for wrong in (["--robots", "0"], ["--rate", "0"], ["--frames", "0"], ["--methods", "magic"]):
+        assert cli.main(["soak", *wrong]) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 def test_four_robots_for_five_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
