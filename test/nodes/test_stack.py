@@ -167,6 +167,29 @@ def test_a_lost_cloud_stops_the_robot_until_the_next_command_if_that_is_wanted(r
         wait_for(lambda: velocity(cmd_vel) == (0.4, 0.2), "the target's velocities again")
 
 
+def test_when_its_verifier_goes_the_robot_walks_on_with_the_next(ros, pair, frames):
+    ros.start("motion_node", **MOTION)
+    ros.start("camera_node", source=frames)
+    with serving(pair) as second, ExitStack() as first:
+        one = first.enter_context(serving(pair))
+        # A single action without a verdict would end the walk.
+        parameters = {**DECIDING, "on_link_loss": "stop", "endpoint": f"{one},{second}"}
+        drafter = ros.start("drafter_node", pair=pair, **parameters)
+        cmd_vel = ros.listen(TwistStamped, "cmd_vel", 50)
+        diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+        wait_for(lambda: values(diagnostics, "drafter").get("endpoint") == one, "the connection")
+        ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
+        wait_for(lambda: velocity(cmd_vel) == (0.4, 0.2), "the target's velocities")
+        first.close()
+        wait_for(lambda: values(diagnostics, "drafter").get("endpoint") == second, "the other verifier")
+        assert values(diagnostics, "drafter")["failovers"] == "1"
+        verified = ros.listen(TwistStamped, "action/verified", 10)
+        wait_for(lambda: len(verified) > 5, "verified actions")
+        assert velocity(cmd_vel) == (0.4, 0.2)
+        assert drafter.interrupt() == 0
+    assert "Traceback" not in drafter.output
+
+
 @pytest.mark.parametrize("method", ["edge", "sync"])
 def test_other_methods_move_the_robot_too(ros, pair, frames, method):
     ros.start("motion_node", unverified_factor=0.5, **MOTION)
