@@ -12,6 +12,7 @@ from functools import partial
 
 from spec_decode_ros.commands._signals import end_with_parent, listening
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.pair import load_pair_config
 from spec_decode_ros.replicas.cluster import local_ray
 from spec_decode_ros.replicas.supervisor import Supervisor
 from spec_decode_ros.runtime import logs
@@ -90,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
         Balancer(config.bind, keys=keys, insecure=config.insecure, policy=policy) as balancer,
     ):
         here = int(ray.cluster_resources().get("GPU", 0)) if config.device != "cpu" else 0
-        wanted = args.replicas or max(1, here)
-        gpus = 1 if here else 0
+        gpus = load_pair_config(config.pair).target.tensor_parallel if here else 0
+        wanted = args.replicas or (max(1, here // gpus) if gpus else 1)
         patience_s = 2 * args.patience_s
         with Supervisor(ray, serve, balancer, wanted, gpus=gpus, patience_s=patience_s) as supervisor:
             supervisor.wait_serving(wanted, START_TIMEOUT_S)

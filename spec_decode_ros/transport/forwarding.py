@@ -148,7 +148,7 @@ class Forwarder:
         for robot in due.gone:
             self._forget(robot)
         self._move(due.moved)
-        revoked = self._gate.revoked()
+        revoked = self._gate.tick()
         for robot in [robot for robot, key in self._owners.items() if key in revoked]:
             self.routing.forget(robot)
             self._forget(robot)
