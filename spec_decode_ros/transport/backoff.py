@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 FIRST_S = 0.1
-LONGEST_S = 2.0
+LONGEST_S = 1.0
 _DOUBLINGS = 32  # beyond any sensible bound, and far from what a float can't hold
 
 
