@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from functools import partial
 
+from spec_decode_ros.commands._settings import add_settings, given_settings
 from spec_decode_ros.commands._signals import end_with_parent, listening
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import load_pair_config
@@ -19,7 +20,7 @@ from spec_decode_ros.runtime import logs
 from spec_decode_ros.runtime.config_sources import resolve
 from spec_decode_ros.runtime.process import START_TIMEOUT_S
 from spec_decode_ros.runtime.service import VerifierService, keys_of
-from spec_decode_ros.runtime.service_config import SETTINGS, ServiceConfig
+from spec_decode_ros.runtime.service_config import ServiceConfig
 from spec_decode_ros.transport.balancer import Balancer, allow_many_connections
 from spec_decode_ros.transport.process import READY
 from spec_decode_ros.transport.routing import RoutingPolicy
@@ -51,18 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replicas", type=int, metavar="N", help="how many; by default one per GPU, or one without GPUs"
     )
-    parser.add_argument("--config", metavar="FILE", help="settings as YAML; also SPEC_DECODE_CONFIG")
-    for name in _OFFERED:
-        setting = SETTINGS[name]
-        if isinstance(setting.default, bool):
-            parser.add_argument(
-                setting.option, action="store_true", default=argparse.SUPPRESS, help=setting.meaning
-            )
-        else:
-            shape = "|".join(filter(None, setting.choices)) or setting.shape or "N"
-            parser.add_argument(
-                setting.option, metavar=shape, default=argparse.SUPPRESS, help=setting.meaning
-            )
+    add_settings(parser, _OFFERED)
     parser.add_argument(
         "--patience-s",
         type=float,
@@ -74,8 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    given = {name: value for name, value in vars(args).items() if name in _OFFERED}
-    config = resolve(given, {} if args.with_parent else os.environ, args.config).config
+    config = resolve(given_settings(args), {} if args.with_parent else os.environ, args.config).config
     if args.replicas is not None and args.replicas < 1:
         raise SpecDecodeError("--replicas counts processes: give 1 or more.")
     logs.set_up(config.log_format, "warning" if args.with_parent else config.log_level)
