@@ -24,6 +24,9 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.link import LinkProfile
 from spec_decode_ros.transport.mischief import Prank, PrankKind
 
+_PLAIN = 2
+"""Services that are one process each; of replicas it is these that are killed, not what keeps them."""
+
 _AT_ONCE = 64
 """Faults that go on at the same time, at most."""
 
@@ -141,7 +144,7 @@ class Chaos:
                 replicated = self.services[-1]
                 return self._with(replicated) if replicated.kill_replica(fault.seed) else ()
             case "server frozen" | "server killed":
-                service = self.services[fault.place % len(self.services)]
+                service = self.services[fault.place % _PLAIN]
                 if fault.kind == "server killed":
                     service.kill()
                 else:
@@ -176,7 +179,7 @@ class Chaos:
 def services_of(pair: str, plan: ChaosPlan) -> list[Service]:
     """Two verifiers, and one of replicas where the plan says so."""
     cores = divided().cloud
-    services = [plain_service(pair, cores) for _ in range(2)]
+    services = [plain_service(pair, cores) for _ in range(_PLAIN)]
     return [*services, replicated_service(pair, cores)] if plan.replicas else services
 
 
@@ -228,7 +231,7 @@ def chaos_rig(services: Sequence[Service], recording: Recording, plan: ChaosPlan
 
 def _preferences(services: Sequence[Service], plan: ChaosPlan) -> list[list[Service]]:
     """Services by group: both, the other way round, only the first, and so on; and one group on the replicas."""
-    first, second = services[:2]
+    first, second = services[:_PLAIN]
     kinds = [[first, second], [second, first], [first]]
     chosen = [kinds[number % len(kinds)] for number in range(plan.groups)]
     return [*chosen, [services[-1]]] if plan.replicas else chosen
