@@ -234,6 +234,18 @@ class Verifier(TextCodec, Protocol):
         """Tokenise `prompt`, preprocess `images` (JPEG bytes) and run the vision tower."""
         ...
 
+    @property
+    def bytes_per_token(self) -> int | None:
+        """What one token takes in the memory of a session; None where no memory can be reserved."""
+        ...
+
+    def reserve(self, sessions: int, tokens: int) -> None:
+        """Allocate the memory of so many sessions, each of so many tokens of prompt, answer and draft; no session gets more.
+
+        Raises SpecDecodeError where `bytes_per_token` is None.
+        """
+        ...
+
     def prepare_many(
         self, prompts: Sequence[tuple[str, Sequence[bytes]]]
     ) -> Sequence[VerifySession | Exception]:

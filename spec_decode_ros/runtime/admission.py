@@ -20,18 +20,22 @@ class ServiceLimits:
     Attributes:
         max_sessions: unfinished actions at once.
         memory_mb: megabytes for the caches of these; 0 sets no limit of its own.
+        session_tokens: tokens of prompt, answer and draft that the caches of one have room for.
         actions_per_second: that one robot may begin on average; 0 for any number.
         expire_s: an action of which nothing was heard for so long is dropped.
     """
 
     max_sessions: int = 64
     memory_mb: float = 0.0
+    session_tokens: int = 2048
     actions_per_second: float = 0.0
     expire_s: float = 30.0
 
     def __post_init__(self) -> None:
         if isinstance(self.max_sessions, bool) or not 1 <= self.max_sessions <= 100_000:
             raise SpecDecodeError(f"max_sessions must be from 1 to 100000, not {self.max_sessions}.")
+        if isinstance(self.session_tokens, bool) or not 1 <= self.session_tokens <= 10_000_000:
+            raise SpecDecodeError(f"session_tokens must be from 1 to 10000000, not {self.session_tokens}.")
         for name in ("memory_mb", "actions_per_second"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
@@ -39,18 +43,20 @@ class ServiceLimits:
         if not (math.isfinite(self.expire_s) and self.expire_s > 0):
             raise SpecDecodeError(f"expire_s must be a positive number of seconds, not {self.expire_s}.")
 
-    def sessions(self, session_bytes: int) -> int:
-        """How many actions fit, if the caches of one take `session_bytes` at most.
+    def sessions(self, bytes_per_token: int | None) -> int:
+        """How many actions fit into the memory, if one token takes `bytes_per_token`; None for not known.
 
         Raises:
             SpecDecodeError: not even one does.
         """
-        if not (self.memory_mb and session_bytes):
+        if not (self.memory_mb and bytes_per_token):
             return self.max_sessions
-        fit = int(self.memory_mb * 1e6 // session_bytes)
+        session_mb = bytes_per_token * self.session_tokens / 1e6
+        fit = int(self.memory_mb / session_mb)
         if not fit:
             raise SpecDecodeError(
-                f"The caches of one action take {session_bytes / 1e6:.1f} MB: raise memory_mb above {self.memory_mb:g}."
+                f"The caches of one action of {self.session_tokens} tokens take {session_mb:.1f} MB: raise memory_mb above "
+                f"{self.memory_mb:g}, or lower session_tokens."
             )
         return min(self.max_sessions, fit)
 

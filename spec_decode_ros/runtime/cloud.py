@@ -75,7 +75,7 @@ class VerifierServer:
         bind: endpoint to listen on; by default a free port of this machine only.
         wire: how large messages and images may be.
         keys: with them only robots that have keys are served; see :mod:`spec_decode_ros.transport.keys`.
-        limits: how many actions it takes on.
+        limits: how many actions it takes on; their memory is reserved here.
         pace: what a target pass takes, as robots are told; zeros say nothing.
         nodes: so many tokens of drafts that disagree with the best one are verified beside it, as a tree, where the
             target can; 0, the default, was as fast for the shipped pair.
@@ -112,7 +112,7 @@ class VerifierServer:
             PROTOCOL, pair, verifier.vocabulary, eos, pace.token_ms, own_ms, pace.per_token_ms, own_prefill_ms
         )
         self._server = Server(welcome, self._on_message, self._on_gone, bind, wire, keys, insecure=insecure)
-        self._admission = Admission(self._limits.max_sessions, self._limits.actions_per_second)
+        self._admission = Admission(self._reserve(), self._limits.actions_per_second)
         self._observer = observer or NoObserver()
         self._sessions: dict[tuple[bytes, int], Session] = {}
         self._latest: dict[bytes, int] = {}
@@ -130,6 +130,21 @@ class VerifierServer:
             sweep=self._sweep,
             observer=self._observer,
         )
+
+    def _reserve(self) -> int:
+        """Memory for as many actions as are let in at once; how many that are."""
+        per_token, tokens = self._verifier.bytes_per_token, self._limits.session_tokens
+        most = self._limits.sessions(per_token)
+        if per_token is None:
+            return most
+        try:
+            self._verifier.reserve(most, tokens)
+        except RuntimeError as error:  # of torch, whose kind depends on the device
+            raise SpecDecodeError(
+                f"The caches of {most} actions of {tokens} tokens take {most * tokens * per_token / 1e6:.0f} MB, which this "
+                "device does not have: lower max_sessions, session_tokens or memory_mb."
+            ) from error
+        return most
 
     def start(self) -> str:
         """Bind, begin to serve, and return the bound endpoint."""
@@ -286,7 +301,7 @@ class VerifierServer:
 
     def _fail(self, session: Session, error: Exception) -> None:
         extra = {
-            "robot": self._server.robot(session.client) or session.client.hex(),
+            "robot": self._server.robot(session.client) or session.client.hex()[:8],
             "action_id": session.action_id,
         }
         if isinstance(error, SpecDecodeError):

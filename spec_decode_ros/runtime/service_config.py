@@ -149,6 +149,12 @@ class ServiceConfig:
     memory_mb: float = _setting(
         _LIMITS.memory_mb, "megabytes for the caches of unfinished actions; 0 sets no limit", 0, 1e8
     )
+    session_tokens: int = _setting(
+        _LIMITS.session_tokens,
+        "tokens of prompt, answer and draft that an action may have; their memory is reserved at the start",
+        1,
+        10_000_000,
+    )
     actions_per_second: float = _setting(
         _LIMITS.actions_per_second, "that one robot may begin on average; 0 for any number", 0, 1e4
     )
@@ -188,7 +194,9 @@ class ServiceConfig:
     @property
     def limits(self) -> ServiceLimits:
         """What the server takes on."""
-        return ServiceLimits(self.max_sessions, self.memory_mb, self.actions_per_second, self.expire_s)
+        return ServiceLimits(
+            self.max_sessions, self.memory_mb, self.session_tokens, self.actions_per_second, self.expire_s
+        )
 
     @property
     def metrics_address(self) -> tuple[str, int] | None:

@@ -53,17 +53,23 @@ def test_the_rate_is_that_of_one_robot() -> None:
 
 
 def test_memory_bounds_the_actions() -> None:
-    limits = ServiceLimits(max_sessions=64, memory_mb=100.0)
-    assert limits.sessions(10_000_000) == 10
-    assert limits.sessions(0) == 64
-    assert ServiceLimits(max_sessions=4, memory_mb=100.0).sessions(10_000_000) == 4
-    with pytest.raises(SpecDecodeError, match="raise memory_mb above 100"):
-        limits.sessions(200_000_000)
+    limits = ServiceLimits(max_sessions=64, memory_mb=100.0, session_tokens=1000)
+    assert limits.sessions(10_000) == 10
+    assert limits.sessions(None) == 64
+    assert ServiceLimits(max_sessions=4, memory_mb=100.0, session_tokens=1000).sessions(10_000) == 4
+    with pytest.raises(SpecDecodeError, match=r"take 200\.0 MB: raise memory_mb above 100"):
+        limits.sessions(200_000)
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"max_sessions": 0}, {"memory_mb": -1.0}, {"actions_per_second": float("nan")}, {"expire_s": 0.0}],
+    [
+        {"max_sessions": 0},
+        {"memory_mb": -1.0},
+        {"session_tokens": 0},
+        {"actions_per_second": float("nan")},
+        {"expire_s": 0.0},
+    ],
 )
 def test_limits_that_make_no_sense_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(SpecDecodeError, match=next(iter(changes))):

@@ -109,7 +109,7 @@ def test_an_image_that_is_none_is_explained_and_the_server_lives_on(
         connected(verifier, drafter, 0.0) as client,
         EdgeRuntime(drafter, client, "cloud", max_tokens=4, fallback=False, deadline_s=WAIT_S) as runtime,
     ):
-        with pytest.raises(ValueError, match="image"):
+        with pytest.raises(ValueError, match="Image 1 of 1"):
             runtime.act(PROMPTS[0], [b"this is no picture"])
         assert runtime.act(PROMPTS[0], [frames[0]]).verified
 

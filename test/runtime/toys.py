@@ -92,6 +92,12 @@ class ToyVerifier(ToyText):
         self.gates: dict[str, threading.Event] = {}
         """The same for passes of one prompt."""
 
+    bytes_per_token: int | None = None
+
+    def reserve(self, sessions: int, tokens: int) -> None:
+        assert self.bytes_per_token is not None
+        self.reserved = (sessions, tokens)
+
     def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> ToyVerifySession:
         self.threads.add(threading.current_thread().name)
         if "unreadable" in prompt:
