@@ -18,6 +18,7 @@ from spec_decode_ros.bench.planning.library import VARIANTS, Variant
 from spec_decode_ros.bench.planning.loads import Sticky
 from spec_decode_ros.bench.planning.plan import TOTAL, Gain, Need, plan_fleet
 from spec_decode_ros.bench.planning.regions import Fleet, fleet_names, load_fleet
+from spec_decode_ros.bench.planning.server import Server
 from spec_decode_ros.bench.planning.site import Goal, Setting
 from spec_decode_ros.bench.profiles import Profile, load_profile
 from spec_decode_ros.commands._output import write_json
@@ -25,7 +26,7 @@ from spec_decode_ros.errors import SpecDecodeError
 
 _PROFILE, _REGIONS, _RATE = "fleet-h100", "example", 2.0
 _ROBOTS = (10, 100, 1000, 10_000, 100_000)
-_OURS = ("robots", "regions", "rate", "goal_p95_ms", "acceptance", "sticky", "drafts_in_turn", "seed")
+_OURS = ("robots", "regions", "rate", "goal_p95_ms", "acceptance", "sticky", "seed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,13 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=[way.value for way in Sticky],
         help="robots stay with the emptiest server, as the balancer chooses (even), or with any (random)",
     )
-    fleet.add_argument(
-        "--drafts-in-turn",
-        action="store_true",
-        default=None,
-        help="the servers' own draft model drafts for one action after the other, as spec-decode serve does, not for all at "
-        "once",
-    )
     fleet.add_argument("--seed", type=int, metavar="N", help="of all that is drawn (0)")
 
 
@@ -81,9 +75,7 @@ def run(args: argparse.Namespace) -> int:
     rate = _RATE if args.rate is None else args.rate
     goal = Goal(rate, _default_goal_ms(rate) if args.goal_p95_ms is None else args.goal_p95_ms)
     cell = _cell(profile, args.acceptance, args.actions)
-    setting = Setting(
-        Sticky(args.sticky or Sticky.EVEN), seed=args.seed or 0, drafts_together=not args.drafts_in_turn
-    )
+    setting = Setting(Sticky(args.sticky or Sticky.EVEN), seed=args.seed or 0)
     robots = sorted(set(args.robots or _ROBOTS))
     needs, gains = plan_fleet(fleet, cell, profile.world, robots, goal, setting, _track)
     if args.plot:
@@ -126,6 +118,8 @@ def _print(
         f"regions {fleet.name}; {goal.rate:g} actions a second and robot, acceptance {cell.acceptance:g}; "
         f"goal: 95 of 100 actions verified within {goal.p95_ms:g} ms"
     )
+    most = Server.of(cell, profile.world).prompts_per_s / goal.rate
+    console.print(f"reading prompts and doing nothing else, a GPU would serve {most:.1f} robots")
     largest = max(need.fleet for need in needs)
     console.print(_table("all regions", fleet, [need for need in needs if need.region == TOTAL]))
     regional = [need for need in needs if need.fleet == largest and need.region != TOTAL]

@@ -247,6 +247,10 @@ def test_the_fewest_gpus_keep_the_goal_and_one_less_does_not(site: Site) -> None
     assert math.ceil(1000 / site.robots_per_gpu) == pytest.approx(gpus, rel=0.1)
 
 
+def test_no_server_takes_more_robots_than_their_prompts_allow(site: Site) -> None:
+    assert 1 <= site.robots_per_gpu <= site.server.prompts_per_s / site.goal.rate
+
+
 def test_servers_drawn_at_random_are_needed_more_than_even_ones(site: Site) -> None:
     at_random = Site(site.library, site.server, site.goal, Setting(Sticky.RANDOM, actions=400))
     even, random = site.gpus_needed(1000), at_random.gpus_needed(1000)

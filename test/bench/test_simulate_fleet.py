@@ -69,7 +69,7 @@ def test_a_fleet_is_planned_printed_and_drawn(
         ([], "--profile P, --grid or --fleet"),
         (["--fleet", "--grid"], "choose one"),
         (["--profile", "go2", "--robots", "3"], "--robots is about a fleet: add --fleet"),
-        (["--grid", "--drafts-in-turn"], "--drafts-in-turn is about a fleet"),
+        (["--grid", "--sticky", "even"], "--sticky is about a fleet"),
         (["--fleet", "--robots", "0"], "from 1 to"),
         (["--fleet", "--rate", "0"], "rate is above 0"),
         (["--fleet", "--rate", "nan"], "rate is above 0"),

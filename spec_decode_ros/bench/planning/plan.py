@@ -80,7 +80,7 @@ def plan_fleet(
         for region in fleet.regions:
             here = replace(cell, rtt_ms=region.rtt_ms)
             library = Library(variant, here, world, setting.traces)
-            server = Server.of(here, world, setting.drafts_together)
+            server = Server.of(here, world)
             sites[region.name] = site = Site(library, server, goal, setting)
             per_gpu[region.name, variant] = site.robots_per_gpu
         for total in robots:

@@ -20,21 +20,19 @@ class Server:
     Attributes:
         times: what work costs.
         prompt_tokens: of a prompt with its frame.
-        drafts_together: whether its own draft model drafts for all actions of a pass at once, or for one after the other.
     """
 
     times: Times
     prompt_tokens: int
-    drafts_together: bool = True
 
     def __post_init__(self) -> None:
         if self.prompt_tokens < 1:
             raise SpecDecodeError(f"prompt_tokens is at least 1, not {self.prompt_tokens}")
 
     @classmethod
-    def of(cls, cell: Cell, world: World, drafts_together: bool = True) -> Server:
+    def of(cls, cell: Cell, world: World) -> Server:
         """The one that a profile describes."""
-        return cls(world.times(cell), world.prompt_tokens, drafts_together)
+        return cls(world.times(cell), world.prompt_tokens)
 
     @cached_property
     def budget(self) -> int:
@@ -46,9 +44,14 @@ class Server:
         """Prompts that are made ready before a pass, at most."""
         return max(1, self.budget // self.prompt_tokens)
 
+    @property
+    def prompts_per_s(self) -> float:
+        """How many prompts it could read in a second if it did nothing else: no method lets it serve more actions."""
+        return 1 / max(self.times.prepare + self.times.prefill, 1e-9)
+
     def drafting_s(self, seconds: Sequence[float]) -> float:
-        """What its own drafts for several actions take, of which each would take so long alone."""
-        return max(seconds, default=0.0) if self.drafts_together else sum(seconds)
+        """What its own drafts for several actions take, of which each would take so long alone: they are made together."""
+        return max(seconds, default=0.0)
 
     def pass_s(self, tokens: int, prompt_tokens: int) -> float:
         """A pass over so many tokens of answers and drafts, and so many of prompts."""

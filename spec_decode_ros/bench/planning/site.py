@@ -58,14 +58,12 @@ class Setting:
         actions: measured for each number of robots on a server, about.
         traces: recorded actions for each method, region and pressure.
         seed: of everything that is drawn.
-        drafts_together: as in `Server`.
     """
 
     sticky: Sticky = Sticky.EVEN
     actions: int = 1500
     traces: int = 64
     seed: int = 0
-    drafts_together: bool = True
 
     def __post_init__(self) -> None:
         if self.actions < 100 or self.traces < 2:
