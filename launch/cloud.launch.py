@@ -1,12 +1,13 @@
 """What runs in the cloud: the verifier, for one robot or a fleet.
 
-    ros2 launch spec_decode_ros cloud.launch.py bind:=tcp://10.0.0.5:5555 device:=cuda
+    ros2 launch spec_decode_ros cloud.launch.py bind:=tcp://10.0.0.5:5555 keys:=keys/ device:=cuda
 
 `--show-args` lists the arguments. Without ROS 2 in the cloud, `spec-decode serve` is the same server.
 """
 
 from pathlib import Path
 
+import yaml
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
@@ -19,8 +20,10 @@ SETTINGS = {
     "pair": ("model pair: a shipped name or the path of a pair file", str),
     "bind": ("endpoint to listen on, tcp://ADDRESS:PORT", str),
     "keys": ("folder of keys: let in only robots that have some, and encrypt; made on first use", str),
+    "insecure": ("true: serve other machines without keys, whoever reaches them", yaml.safe_load),
     "device": ("device of the target model: cpu, cuda or auto", str),
-    "threads": ("CPU threads of the target model", int),
+    "threads": ("CPU threads of the target model; 0: torch's choice", int),
+    "metrics": ("where Prometheus metrics and health pages are, HOST:PORT or PORT", str),
 }
 
 
