@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -22,11 +23,14 @@ from spec_decode_ros.decoding.messages import (
     Open,
     Opened,
 )
+from spec_decode_ros.transport import connection
 from spec_decode_ros.transport.client import Arrival, Client, Reconnected
 from spec_decode_ros.transport.failover import FailoverPolicy
 from spec_decode_ros.transport.handshake import HandshakeError
+from spec_decode_ros.transport.keys import make_keys, robot_keys
 from spec_decode_ros.transport.link import Link, LinkProfile
 
+from .test_keys import guarded, is_let_in
 from .test_wire import WAIT_S, Echo, echo, eventually
 
 QUICK = FailoverPolicy(silent_s=2.5, first_s=0.2, steady_s=0.3, full_s=0.1, away_s=0.5)
@@ -244,3 +248,27 @@ def test_what_can_not_be_sent_is_dropped_and_the_method_told_when_it_can() -> No
         with echo(bind=endpoint) as served:
             assert arrivals.get(timeout=WAIT_S).message == Reconnected(known=False)
             assert not messages(served)
+
+
+def test_a_key_that_is_not_let_in_is_said_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_HELLO_AFTER_REFUSAL_S", 0.3)
+    (first,) = make_keys(tmp_path)
+    (second,) = make_keys(tmp_path, "second")
+    known = tmp_path / "robots" / "second.key"
+    text = known.read_bytes()
+    known.unlink()
+    with guarded(tmp_path) as endpoint:
+        with Client(endpoint, "toy", "words-1", keys=robot_keys(second)) as client:
+            start = time.monotonic()
+            with pytest.raises(HandshakeError, match="does not let this robot's key in"):
+                client.wait_ready(WAIT_S)
+            assert time.monotonic() - start < WAIT_S / 2
+            known.write_bytes(text)
+            assert eventually(lambda: client.ready)
+            assert client.refusal == ""
+        with Client(endpoint, "toy", "words-1") as stranger:
+            with pytest.raises(HandshakeError, match="do not agree on encryption"):
+                stranger.wait_ready(0.5)
+        assert is_let_in(endpoint, first, WAIT_S)
