@@ -268,7 +268,9 @@ def test_a_key_that_is_not_let_in_is_said_and_tried_again(
             known.write_bytes(text)
             assert eventually(lambda: client.ready)
             assert client.refusal == ""
-        with Client(endpoint, "toy", "words-1") as stranger:
-            with pytest.raises(HandshakeError, match="do not agree on encryption"):
-                stranger.wait_ready(0.5)
+        with (
+            Client(endpoint, "toy", "words-1") as stranger,
+            pytest.raises(HandshakeError, match="do not agree on encryption"),
+        ):
+            stranger.wait_ready(0.5)
         assert is_let_in(endpoint, first, WAIT_S)
