@@ -81,7 +81,7 @@ class Plan:
     frames: int = 96_000
     driven: int = 16_000
     minutes: float = 18.0
-    batch: int = 64
+    batch: int = 96
     workers: int = 2
     seed: int = 1
     held_out: int = HELD_OUT
@@ -210,6 +210,8 @@ def train_small(
     learn(target, see)
     learn(target, act)
     if again.name not in progress:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # the processes that drive need some of its memory
         driver = partial(_drive, str(plan.out.resolve() / "target"), plan.language)
         data.append(
             _frames(plan, "driven", plan.driven, DRIVEN_SEED_OFFSET, driver, "its own way", frames_made)
