@@ -17,7 +17,8 @@ NOTE is in lower case and one of:
 '<colour> <kind> reached' with both speeds 0.0 once it is closer than 0.5 m;
 'searching <degrees turned so far>' with V 0.0 and W 0.8 or -0.8 while the object is not in view;
 '<colour> <kind> not found' after a full turn; 'turning <degrees left>'; 'walking <metres left>';
-'done'; 'stopped'; 'stand up'; 'sit down'; 'not understood'.
+'done'; 'stopped'; 'stand up'; 'sit down'; 'not understood'; 'refused', both speeds 0.0, if asked to do harm or the
+impossible.
 Keep clear of other objects. Each answer is carried out for a third of a second.
 Example: vx 0.4 wz -0.2 | red chair right 1.5"""
 

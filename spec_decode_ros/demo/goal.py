@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from spec_decode_ros.actions.action import REFUSED
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.sim.scene import Scene, bearing_and_distance
 
 REACHED = "reached"
-_GIVING_UP = ("not found", "not understood", "done", "stopped")
+_GIVING_UP = ("not found", "not understood", REFUSED, "done", "stopped")
 _STILL_MPS, _STILL_RADPS = 0.06, 0.15
 
 

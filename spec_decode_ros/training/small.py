@@ -20,6 +20,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from torch import nn
+from transformers.utils import logging as transformers_logging
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import assembled
@@ -171,6 +172,7 @@ def train_small(
     Raises:
         Paused: the moment `until` of `time.monotonic` has come; the same call goes on where this one was.
     """
+    transformers_logging.disable_progress_bar()
     language, progress = Language(plan.language), Progress(plan.out / PROGRESS)
     layout, passes = language.layout(), SmolVLMPasses(language.tokenizer())
     source = partial(examples, setting=SETTING)
