@@ -69,10 +69,14 @@ class Connections:
     """
 
     def __init__(self, watched: zmq.Socket, limits: ConnectionLimits) -> None:
-        # By default ZeroMQ makes the address of a descriptor, which another socket may have again too soon.
-        self.socket: zmq.Socket = watched.get_monitor_socket(
-            _WATCHED, f"inproc://connections-{next(_numbers)}"
-        )
+        # ZeroMQ's own thread, which serves every socket of the context, waits while the queue of events is full: so
+        # there must be no limit, and whoever closes `socket` must call `watched.disable_monitor()` before.
+        address = f"inproc://connections-{next(_numbers)}"
+        watched.monitor(address, _WATCHED)
+        self.socket: zmq.Socket = watched.context.socket(zmq.PAIR)
+        self.socket.setsockopt(zmq.RCVHWM, 0)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.connect(address)
         self.refused = 0
         self.ended = 0
         self._limits = limits

@@ -148,6 +148,7 @@ class Gate:
     revoked = tick
 
     def close(self) -> None:
+        self.sock.disable_monitor()
         for sock in (self.sock, *self.beside):
             sock.close(0)
 

@@ -208,3 +208,27 @@ def test_robots_take_turns_however_fast_one_of_them_sends() -> None:
     finally:
         go_on.set()
         server.stop()
+
+
+def test_a_crowd_at_the_door_does_not_stop_zeromq_while_the_server_is_held_up() -> None:
+    """ZeroMQ's thread tells the monitor of everybody, and must not wait for it: it serves all sockets."""
+    context = zmq.Context()
+    gate = Gate(context, "tcp://127.0.0.1:*", Limits(), None)
+    try:
+        host, port = gate.endpoint.removeprefix("tcp://").split(":")
+        for _ in range(1500):
+            with socket.create_connection((host, int(port)), timeout=WAIT_S) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(64))
+        with context.socket(zmq.ROUTER) as here, context.socket(zmq.DEALER) as there:
+            here.setsockopt(zmq.LINGER, 0)
+            there.setsockopt(zmq.LINGER, 0)
+            port = here.bind_to_random_port("tcp://127.0.0.1")
+            there.connect(f"tcp://127.0.0.1:{port}")
+            there.send(b"hello")
+            assert here.poll(int(WAIT_S * 1000))
+        for _ in range(100):
+            for take_in in gate.beside.values():
+                take_in()
+    finally:
+        gate.close()
+        context.destroy(linger=0)
