@@ -12,7 +12,6 @@ import importlib
 import logging
 import os
 import secrets
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.extras import missing_module_sentence
+from spec_decode_ros.replicas.janitor import janitor
 
 _STORE_BYTES = 100_000_000
 _LOOPBACK = "127.0.0.1"
@@ -57,19 +57,18 @@ def local_ray(tell: bool = False) -> Iterator[Any]:
     Raises:
         SpecDecodeError: if it is not installed, is running in this process already, or does not start.
     """
-    folder = tempfile.mkdtemp(prefix="spec-decode-ray-")  # for this user alone, and short: sockets lie there
-    try:
-        with _environment(_CLOSED):
-            ray = _imported()
-            if ray.is_initialized():
-                raise SpecDecodeError("This process runs a Ray already: end that one first.")
-            _start(ray, folder, tell)
-            try:
-                yield ray
-            finally:
-                ray.shutdown()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = tempfile.mkdtemp(
+        prefix="spec-decode-ray-"
+    )  # for this user alone, which what Ray makes in it is not
+    with janitor(folder), _environment(_CLOSED):
+        ray = _imported()
+        if ray.is_initialized():
+            raise SpecDecodeError("This process runs a Ray already: end that one first.")
+        _start(ray, f"{folder}/r", tell)  # short: sockets lie there
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 _CLOSED = {

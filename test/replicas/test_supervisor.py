@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from runtime.toys import ToyDrafter, ToyText, target_answer
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.replicas.cluster import local_ray
+from spec_decode_ros.replicas.janitor import users_of
 from spec_decode_ros.replicas.plan import Phase
 from spec_decode_ros.replicas.supervisor import Supervisor
 from spec_decode_ros.runtime.edge import EdgeRuntime, Progress
@@ -142,16 +145,32 @@ def test_what_cannot_be_loaded_is_told_in_its_own_words(ray: Any) -> None:
 
 def test_ray_listens_on_the_loopback_address_only(ray: Any) -> None:
     psutil = pytest.importorskip("psutil")
-    here = psutil.Process()
-    family = [here, *here.children(recursive=True)]
-    ports = [
-        connection.laddr
-        for process in family
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    here, ports = psutil.Process(), []
+    for process in [here, *here.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            connections = process.net_connections("tcp")
+            ports += [each.laddr for each in connections if each.status == psutil.CONN_LISTEN]
     assert len(ports) >= 4
     assert {address.ip.removeprefix("::ffff:") for address in ports} == {"127.0.0.1"}
+
+
+def test_a_ray_whose_owner_is_killed_leaves_nothing(ray: Any) -> None:
+    program = (
+        "import sys\n"
+        "from spec_decode_ros.replicas.cluster import local_ray\n"
+        "with local_ray() as ray:\n"
+        "    print(ray._private.worker._global_node.get_temp_dir_path(), flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, text=True) as owner:
+        assert owner.stdout is not None
+        folder = Path(owner.stdout.readline().strip()).parent
+        assert folder.stat().st_mode & 0o077 == 0
+        assert len(list(users_of(str(folder)))) > 3
+        owner.kill()
+    wait_until(lambda: not folder.exists())
+    assert not list(users_of(str(folder)))
 
 
 def test_one_ray_in_a_process(ray: Any) -> None:
