@@ -38,7 +38,7 @@ class FleetPlan:
     robots: tuple[int, ...] = (1, 4, 16, 64)
     pace: Pace = field(default_factory=Pace)
     rounds: int = 1
-    refine: int = 3
+    refine: int = 4
     bound_ms: float | None = None
     seed: int = 0
 

@@ -26,6 +26,7 @@ class Usage:
     Attributes:
         passes: of the target; None where the server does not tell.
         parts: sessions in them, all told; None as well.
+        served: actions that were verified meanwhile, whenever they were due.
         server_cpu_s, edge_cpu_s: processor time of the server, and of robots and link; None where it is not known.
     """
 
@@ -34,6 +35,7 @@ class Usage:
     parts: float | None = None
     server_cpu_s: float | None = None
     edge_cpu_s: float | None = None
+    served: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
@@ -85,7 +87,6 @@ class Load:
             for name in ("refused", "unverified")
         }
         began = [act.began - act.due for act in self.acts if act.began is not None]
-        passes = sum(act.figure("cloud_passes") for act in self.verified)
         return {
             "robots": self.robots,
             "seconds": used.seconds,
@@ -95,7 +96,7 @@ class Load:
             "unfinished_actions": sum(act.outcome in (None, "cut off", "not started") for act in self.acts),
             "late_actions": len(self.acts) - len(began) + sum(late > LATE_S for late in began),
             "wrong_actions": self.wrong,
-            "actions_per_s": len(self.verified) / used.seconds,
+            "actions_per_s": used.served / used.seconds,
             "ttva_ms": {
                 name: _finite(self.ttva_ms(share))
                 for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
@@ -104,7 +105,6 @@ class Load:
             "cloud_busy_ms": self.mean("cloud_busy_ms"),
             "passes_per_s": _ratio(used.passes, used.seconds),
             "batch": _ratio(used.parts, used.passes),
-            "action_passes_per_s": passes / used.seconds,
             "server_cores": _ratio(used.server_cpu_s, used.seconds),
             "edge_cores": _ratio(used.edge_cpu_s, used.seconds),
         }

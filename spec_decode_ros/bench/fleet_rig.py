@@ -99,9 +99,11 @@ class FleetRig:
             time.sleep(max(0.0, end - time.perf_counter()))
             usage = _less(self.usage(child), before)
             child.wait(pace.grace_s + _MARGIN_S)
-        acts = tuple(act for act in read_log(log) if measured <= act.due < end)
+        acts = read_log(log)
         log.unlink()
-        return Load(way.name, robots, acts, replace(usage, seconds=pace.seconds))
+        served = sum(act.outcome == "verified" and measured <= (act.ended or 0.0) < end for act in acts)
+        usage = replace(usage, seconds=pace.seconds, served=served)
+        return Load(way.name, robots, tuple(act for act in acts if measured <= act.due < end), usage)
 
     @contextmanager
     def robots(self, orders: Orders) -> Iterator[ReadyChild]:

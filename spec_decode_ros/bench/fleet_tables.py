@@ -28,7 +28,7 @@ def _count(*names: str) -> Callable[[Mapping[str, Any]], str]:
 
 
 def _cores(load: Mapping[str, Any]) -> str:
-    return f"{_number(load['server_cores'], 2)} + {_number(load['edge_cores'], 2)}"
+    return f"{_number(load['server_cores'], 2)}+{_number(load['edge_cores'], 2)}"
 
 
 _COLUMNS: tuple[Column, ...] = (
@@ -47,6 +47,21 @@ _COLUMNS: tuple[Column, ...] = (
     ("cores", _cores),
 )
 
+_FOR_PEOPLE = (
+    "robots",
+    "p50",
+    "p95",
+    "p99",
+    "per s",
+    "late",
+    "failed",
+    "passes",
+    "busy ms",
+    "batch",
+    "cores",
+)
+"""Of the columns those that fit a terminal."""
+
 LEGEND = (
     "p50, p95, p99: ms from the capture of a frame to its verified action, where one that failed took for ever; late: "
     "actions begun more than 10 ms after their frame, because their robot was busy; wrong: verified, but not the target's "
@@ -64,11 +79,12 @@ def print_load(console: Console, way: str, load: Mapping[str, Any]) -> None:
 def print_fleet(console: Console, fleet: Mapping[str, Any]) -> None:
     """All loads, the capacities, and what theory says."""
     for way, found in fleet["ways"].items():
-        table = Table(title=way, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-        for name, _ in _COLUMNS:
+        table = Table(title=way, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
+        shown = [(name, cell) for name, cell in _COLUMNS if name in _FOR_PEOPLE]
+        for name, _ in shown:
             table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
         for load in found["loads"]:
-            table.add_row(*(cell(load) for _, cell in _COLUMNS))
+            table.add_row(*(cell(load) for _, cell in shown))
         console.print(table)
     console.print(f"[dim]{LEGEND}[/]")
     for line in _sentences(fleet):

@@ -27,7 +27,7 @@ def add_fleet_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine",
         type=int,
         metavar="N",
-        help="further loads in each way, to know its capacity; by default 3",
+        help="further loads in each way, to know its capacity; by default 4",
     )
     group.add_argument(
         "--bound-ms",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import zmq
 
+from spec_decode_ros.transport.backs import Backs
 from spec_decode_ros.transport.link_profile import LinkProfile, load_trace
 from spec_decode_ros.transport.mischief import Mischief
 
@@ -70,7 +71,7 @@ class Relay:
         self._start = time.perf_counter()
         self._up = _Line(True, profile.seed)
         self._down = _Line(False, profile.seed + 1)
-        self._backs: dict[bytes, zmq.Socket] = {}
+        self._backs = Backs(unhurried)
         self._robots: dict[zmq.Socket, bytes] = {}
         self._used: dict[bytes, float] = {}
         self._heap: list[tuple[float, int, bool, bytes, list[bytes]]] = []
@@ -95,8 +96,7 @@ class Relay:
 
     def close(self) -> None:
         """Close every socket."""
-        for back in self._backs.values():
-            back.close(0)
+        self._backs.close()
         self._front.close(0)
 
     def _receive(self) -> bool:
@@ -140,23 +140,19 @@ class Relay:
     def _back(self, identity: bytes) -> zmq.Socket:
         back = self._backs.get(identity)
         if back is None:
-            back = zmq.Context.instance().socket(zmq.DEALER)
-            unhurried(back)
-            if not identity.startswith(b"\0"):  # else one that ZeroMQ made up for this connection
-                back.setsockopt(zmq.ROUTING_ID, identity)
-            back.connect(self._target)
-            self._backs[identity], self._robots[back] = back, identity
+            back = self._backs.connect(identity, self._target)
+            self._robots[back] = identity
             self._poller.register(back, zmq.POLLIN)
             self._handles[back] = int(back.getsockopt(zmq.FD))
         return back
 
     def _forget(self, identity: bytes) -> None:
         self._used.pop(identity, None)
-        back = self._backs.pop(identity, None)
+        back = self._backs.get(identity)
         if back is not None:
             self._poller.unregister(back)
             del self._robots[back], self._handles[back]
-            back.close(0)
+            self._backs.drop(identity)
 
     def _forget_idle(self) -> None:
         before = time.perf_counter() - _IDLE_S

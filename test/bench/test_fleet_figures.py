@@ -71,16 +71,17 @@ def acts() -> tuple[Act, ...]:
 
 
 def test_a_load_hides_nothing() -> None:
-    found = Load("auto", 2, acts(), Usage(2.0, 10.0, 15.0, 1.0, None)).as_dict()
+    found = Load("auto", 2, acts(), Usage(2.0, 10.0, 15.0, 1.0, None, served=6)).as_dict()
     assert (found["actions"], found["verified_actions"], found["wrong_actions"]) == (4, 2, 1)
     assert (found["refused_actions"], found["unfinished_actions"], found["late_actions"]) == (1, 1, 2)
     assert found["ttva_ms"] == {"p50": 200.0, "p95": None, "p99": None}
     assert (found["passes_per_s"], found["batch"], found["server_cores"]) == (5.0, 1.5, 0.5)
+    assert found["actions_per_s"] == 3.0
     assert found["edge_cores"] is None and found["cloud_busy_ms"] == 20.0
 
 
 def test_two_measurements_of_a_load_are_one_longer_one() -> None:
-    load = Load("auto", 2, acts(), Usage(2.0, 10.0, 15.0, 1.0, None))
+    load = Load("auto", 2, acts(), Usage(2.0, 10.0, 15.0, 1.0, None, served=6))
     both = (load + load).as_dict()
     assert (both["actions"], both["seconds"], both["passes_per_s"]) == (8, 4.0, 5.0)
     assert Load("auto", 2, (), Usage(1.0)).as_dict()["ttva_ms"]["p50"] is None
