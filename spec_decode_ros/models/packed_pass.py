@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,8 @@ from spec_decode_ros.models.exits import Exits, Watcher
 from spec_decode_ros.models.hf_model import HfModel, Wanted
 from spec_decode_ros.models.interfaces import Choices, OnEarly, Part
 from spec_decode_ros.models.together import one_by_one, verify_alone
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ def verify_packed(model: HfModel, exits: Exits | None, parts: Sequence[Part]) ->
         watch = _watch(exits, placed, results) if exits else NOBODY
         logits = model.run_many([each.addition for each in placed], watch)
     except Exception:
+        _log.warning(
+            "A pass over %d sessions broke off; each gets one of its own.", len(placed), exc_info=True
+        )
         alone = one_by_one(verify_alone, [each.part for each in placed])
         for each, result in zip(placed, alone, strict=True):
             results[each.index] = result
@@ -155,6 +161,7 @@ def logits_after(
     try:
         rows = iter(model.run_many(additions).split(1) if additions else ())
     except Exception:
+        _log.warning("A pass over %d drafts broke off; each gets one of its own.", len(asked), exc_info=True)
         return alone()
     for addition in additions:
         addition.answer.hold(addition)

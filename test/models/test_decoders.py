@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import tiny_checkpoints
 import torch
+import transformers
 from families import Family, pair_of
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder, TransformersDecoder, decoder_for
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.vision import quicken_vision
@@ -71,6 +73,36 @@ def test_what_the_small_decoder_does_not_know_goes_to_the_modules() -> None:
     hooked = LlamaForCausalLM(LlamaConfig(**TEXT))
     hooked.model.layers[1].register_forward_hook(lambda *_: None)
     assert isinstance(decoder_for(hooked.model), PackedDecoder)
+
+
+def _tiny(kind: str, **settings: object) -> torch.nn.Module:
+    config = getattr(transformers, f"{kind}Config")(**(TEXT | settings))
+    torch.manual_seed(0)
+    return getattr(transformers, f"{kind}ForCausalLM")(config).eval().get_decoder()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "packs"),
+    [
+        ("Mistral", {"sliding_window": None}, True),
+        ("Qwen3", {"head_dim": 32}, True),  # wider in attention than outside
+        ("Mixtral", {}, True),
+        ("Mistral", {"sliding_window": 6}, False),
+        ("Gemma2", {"head_dim": 16}, False),  # soft caps
+        ("GptOss", {"head_dim": 16}, False),  # attention sinks
+        ("DeepseekV3", {}, False),  # keys and values of different widths
+        ("Llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, False),
+    ],
+)
+def test_only_what_treats_sequences_apart_is_packed(kind: str, settings: dict, packs: bool) -> None:
+    module = _tiny(kind, **settings)
+    decoder = decoder_for(module)
+    assert isinstance(decoder, PackedDecoder if packs else TransformersDecoder)
+    assert (decoder.cache_shape is not None) is packs
+    assert module.config._attn_implementation == _tiny(kind, **settings).config._attn_implementation
+    if not packs:
+        with pytest.raises(SpecDecodeError, match="one session at a time"):
+            decoder.run_many(torch.zeros(1, 2, 64), torch.zeros(1, 2), [])
 
 
 def test_a_sliding_window_rolls_back(tmp_path: Path) -> None:

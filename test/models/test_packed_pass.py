@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_checkpoints
 import torch
-from families import PROMPTS, Family, reserved
+from families import PROMPTS, Family, pair_of, reserved
 
 from spec_decode_ros.actions.prompt import build_prompt
 from spec_decode_ros.decoding.acceptance import judge
@@ -18,10 +18,13 @@ from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import Sampler, Sampling
 from spec_decode_ros.decoding.tree import ROOT, Tree, merge
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.decoders import PackedDecoder
 from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits
 from spec_decode_ros.models.images import ImageError
 from spec_decode_ros.models.interfaces import Choices, Part
+from spec_decode_ros.models.packed_pass import logits_after
 from spec_decode_ros.models.pair import load_drafter, load_verifier
 from spec_decode_ros.models.together import verify_one_by_one
 from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
@@ -265,6 +268,25 @@ def test_images_that_fail_together_are_prepared_alone(qwen: Family, monkeypatch:
     for (prompt, images), session in zip(prompts, qwen.verifier.prepare_many(prompts), strict=True):
         assert isinstance(session, HfVerifySession)
         same(session.verify([], [5], GREEDY), qwen.verifier.prepare(prompt, images).verify([], [5], GREEDY))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("slots", [0, 5], ids=["own memory", "slots"])
+def test_half_precision_rounds_and_no_more(qwen: Family, dtype: str, slots: int) -> None:
+    """As on a GPU: the choices may differ at near ties, the logits by the rounding."""
+    pair = pair_of(qwen.path)
+    model = load_verifier(replace(pair, target=replace(pair.target, dtype=dtype))).model
+    assert isinstance(model.decoder, PackedDecoder)
+    tree = merge([(5, 6, 7), (5, 8), (9,)], 9)
+    with reserved(HfVerifier(model), slots, 128):
+        prompts = [model.prepare(words, qwen.images(number)) for number, words in enumerate(PROMPTS)]
+        answers = [Answer(model, prompt) for prompt in prompts]
+        logits_after(model, [(answer, []) for answer in answers])
+        additions = [answer.plan([20, 30][:number], 5, tree) for number, answer in enumerate(answers)]
+        together = model.run_many(additions).split(5)
+    for number, (prompt, rows) in enumerate(zip(prompts, together, strict=True)):
+        alone = Answer(model, prompt).logits([20, 30][:number], 5, tree)
+        assert torch.allclose(rows.float(), alone.float(), atol=0.03 * float(alone.float().abs().max()))
 
 
 @pytest.mark.parametrize("slots", [0, 24], ids=["own memory", "slots"])
