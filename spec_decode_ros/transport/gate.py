@@ -145,8 +145,6 @@ class Gate:
             self._connections.check(time.monotonic())
         return self._keyring.refresh() if self._keyring is not None and self._looks() else frozenset()
 
-    revoked = tick
-
     def close(self) -> None:
         self.sock.disable_monitor()
         for sock in (self.sock, *self.beside):

@@ -12,8 +12,18 @@ import pytest
 from spec_decode_ros.decoding.messages import PROTOCOL, Welcome
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.handshake import HandshakeError
-from spec_decode_ros.transport.keys import KeyFolderError, make_keys, robot_keys, server_keys
+from spec_decode_ros.transport.keys import (
+    KeyFolderError,
+    RobotKeys,
+    make_keys,
+    revoke,
+    robot_keys,
+    robots_of,
+    server_keys,
+)
 from spec_decode_ros.transport.server import Server
+
+from .test_gate import eventually
 
 WELCOME = Welcome(PROTOCOL, "toy", "words-1", (2,))
 
@@ -91,3 +101,71 @@ def test_folders_that_hold_no_keys_are_explained(tmp_path: Path) -> None:
     (robot / "robot.key_secret").write_text("metadata\ncurve\n")
     with pytest.raises(KeyFolderError, match=r"robot\.key_secret"):
         robot_keys(robot)
+
+
+def refusal(endpoint: str, keys: RobotKeys | None) -> str:
+    """What the robot's operator reads."""
+    with Client(endpoint, "toy", "words-1", keys=keys) as client, pytest.raises(HandshakeError) as caught:
+        client.wait_ready(1.0)
+    return str(caught.value)
+
+
+def test_a_robot_that_is_not_let_in_reads_one_sentence_that_says_why(tmp_path: Path) -> None:
+    right = robot_keys(make_keys(tmp_path / "a")[0])
+    other = robot_keys(make_keys(tmp_path / "b")[0])
+    with guarded(tmp_path / "a") as endpoint:
+        assert "does not let this robot's key in; add it to the server's keys" in refusal(
+            endpoint, RobotKeys(other.public, other.secret, right.server)
+        )
+        for keys in (None, other):
+            assert "do not agree on encryption; give the robot the keys" in refusal(endpoint, keys)
+
+
+def test_keys_that_come_and_go_while_robot_and_server_run(tmp_path: Path) -> None:
+    (own,) = make_keys(tmp_path)
+    keys, known = robot_keys(own), tmp_path / "robots" / "robot.key"
+    public = known.read_bytes()
+    with guarded(tmp_path) as endpoint, Client(endpoint, "toy", "words-1", keys=keys) as client:
+        client.wait_ready(10.0)
+        known.unlink()
+        assert eventually(lambda: not client.ready)
+        assert "keys of this robot were revoked" in client.refusal
+        known.write_bytes(public)
+        assert eventually(lambda: client.ready)
+
+
+def test_a_robot_is_revoked_with_what_was_never_copied(tmp_path: Path) -> None:
+    make_keys(tmp_path, "one")
+    make_keys(tmp_path, "two")
+    assert [(robot.name, robot.to_copy) for robot in robots_of(tmp_path)] == [("one", True), ("two", True)]
+    revoke(tmp_path, "one")
+    assert [robot.name for robot in robots_of(tmp_path)] == ["two"]
+    assert not (tmp_path / "one").exists()
+    with pytest.raises(KeyFolderError, match=r"no robot 'one'.*let in: two"):
+        revoke(tmp_path, "one")
+    with pytest.raises(KeyFolderError, match="spec-decode keygen"):
+        revoke(tmp_path / "nothing", "one")
+    (again,) = make_keys(tmp_path, "one")
+    assert robot_keys(again).server == server_keys(tmp_path).public
+
+
+def test_a_secret_that_others_can_read_is_complained_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_keys(tmp_path)
+    server_keys(tmp_path)
+    assert not caplog.records
+    (tmp_path / "cloud.key_secret").chmod(0o644)
+    server_keys(tmp_path)
+    assert "cloud.key_secret can be read by other users" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"public-key", b'public-key = "short"', b"\xff\xfe", b'public-key = "' + b"~" * 40 + b'"'],
+)
+def test_a_damaged_key_file_is_one_sentence(tmp_path: Path, damage: bytes) -> None:
+    make_keys(tmp_path)
+    (tmp_path / "cloud.key_secret").write_bytes(damage)
+    with pytest.raises(KeyFolderError, match=r"can't be read|holds no secret key"):
+        server_keys(tmp_path)

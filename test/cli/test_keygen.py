@@ -1,0 +1,72 @@
+"""`spec-decode keygen` as an operator of a cloud uses it."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from spec_decode_ros.cli import main
+from spec_decode_ros.transport.keys import robot_keys, server_keys
+
+
+def test_from_nothing_to_a_fleet_and_one_robot_less(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "keys"
+    assert main(["keygen", str(folder), "--robot", "go2-a", "--robot", "go2-b"]) == 0
+    told = capsys.readouterr().out
+    assert f"copy {folder / 'go2-a'} to the robot" in told
+    assert f"spec-decode serve --bind tcp://0.0.0.0:5555 --keys {folder}" in told
+    assert robot_keys(folder / "go2-b").server == server_keys(folder).public
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*.key_secret")} == {0o600}
+    assert main(["keygen", str(folder), "--list"]) == 0
+    assert "go2-a" in (listed := capsys.readouterr().out) and "go2-b" in listed
+    assert main(["keygen", str(folder), "--revoke", "go2-a"]) == 0
+    assert "go2-a is shut out" in capsys.readouterr().out
+    assert main(["keygen", str(folder), "--list", "--json", "-"]) == 0
+    (left,) = json.loads(capsys.readouterr().out)
+    assert left["name"] == "go2-b"
+    assert len(left["key"]) == 40
+
+
+def test_without_a_name_there_is_a_first_robot_and_then_nothing_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keygen", str(tmp_path)]) == 0
+    assert "new keys" in capsys.readouterr().out
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(["keygen", str(tmp_path)]) == 0
+    assert "is complete" in capsys.readouterr().out
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--revoke", "nobody"], "There is no robot 'nobody'"),
+        (["--robot", "robot"], "There are keys for 'robot' already; shut it out first with"),
+        (["--robot", "../x"], "A robot's name has 1 to 64 letters"),
+        (["--robot", "cloud"], "is not 'cloud'"),
+        (["--revoke", "../cloud"], "A robot's name"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert main(["keygen", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main(["keygen", str(tmp_path), *arguments]) == 2
+    told = capsys.readouterr().err
+    assert sentence in told
+    assert told.count("\n") == 1
+
+
+def test_a_folder_that_is_none_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keygen", str(tmp_path / "nothing"), "--list"]) == 2
+    assert "is not a server's key folder" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["keygen", str(tmp_path / "file")]) == 2
+    assert "can't be made" in capsys.readouterr().err
