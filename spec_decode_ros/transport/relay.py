@@ -20,6 +20,7 @@ _IDLE_S = 60.0
 _MAX_SLEEP_S = 0.5
 _COARSE_S = 0.002
 _FINE_S = 0.0002
+_MANY = 8
 _HOP_S = 0.00012
 """What passing through the relay costs by itself, each way; it counts as part of the delay that is asked for."""
 
@@ -88,8 +89,10 @@ class Relay:
             pass
         due = self._heap[0][0] if self._heap else float("inf")
         left = due - time.perf_counter()
-        # Long sleeps overshoot by as much as a millisecond, short ones by a tenth; the last bit is spent awake.
-        sleep = min(left - (_COARSE_S if left > 2 * _COARSE_S else _FINE_S), _MAX_SLEEP_S)
+        # Long sleeps overshoot by as much as a millisecond, short ones by a tenth; the last bit is spent awake. With
+        # messages of many robots under way that would be all the time, and no longer worth a core.
+        awake = _COARSE_S if left > 2 * _COARSE_S else _FINE_S
+        sleep = min(left - (awake if len(self._heap) < _MANY else 0.0), _MAX_SLEEP_S)
         if sleep > 0:
             select.select([*self._handles.values(), wake.fileno()], [], [], sleep)
         self._forget_idle()
