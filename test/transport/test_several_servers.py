@@ -139,9 +139,13 @@ def test_a_silent_server_is_left_and_what_it_says_later_is_not_heard() -> None:
         heard(arrivals, Opened(1))
         forget(arrivals)
         link.mend()
-        one.server.send(identity, Committed(1, 0, (9,), (Fate.ADDED,)))
+        late, came = Committed(1, 0, (9,), (Fate.ADDED,)), []
+        take = client.on_message
+        client.on_message = lambda *news: (take(*news), came.append(news[1]))  # type: ignore[method-assign]
+        one.server.send(identity, late)
+        assert eventually(lambda: late in came)
         client.send(Draft(1, 0, (5,)))
-        heard(arrivals, Committed(1, 0, (5,), (Fate.ACCEPTED,)))
+        assert arrivals.get(timeout=WAIT_S).message == Committed(1, 0, (5,), (Fate.ACCEPTED,))
         assert arrivals.empty()
 
 
