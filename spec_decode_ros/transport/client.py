@@ -195,6 +195,8 @@ class Client:
         frames = encode(message, images)
         decode(frames, limits=self._limits)
         with self._changed:
+            if isinstance(message, Open) and not self._action_id:
+                self._review()  # a robot that acts without a pause is between two actions only here
             if isinstance(message, Open | Draft | Branches):
                 self._action_id = message.action_id
             elif isinstance(message, Close):

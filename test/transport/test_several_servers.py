@@ -122,6 +122,23 @@ def test_when_a_server_goes_in_mid_action_another_takes_over_and_it_is_gone_back
                 assert client.ready and client.silence_s < WAIT_S
 
 
+def test_a_robot_that_acts_without_a_pause_finds_the_moment_to_go_back() -> None:
+    with echo() as two, contextlib.ExitStack() as first:
+        one = first.enter_context(echo())
+        with robot(one.endpoint, two.endpoint) as (client, _):
+            client.send(Open(1, "go"))
+            first.close()
+            assert eventually(lambda: client.endpoint == two.endpoint)
+            with echo(bind=one.endpoint):
+                assert eventually(lambda: client._connections[0].ready)
+                time.sleep(2 * QUICK.steady_s)
+                assert client.endpoint == two.endpoint
+                with client._changed:  # so that no other thread looks in between
+                    client.send(Close(1))
+                    client.send(Open(2, "go"))
+                    assert client.endpoint == one.endpoint
+
+
 def test_a_silent_server_is_left_and_what_it_says_later_is_not_heard() -> None:
     with (
         echo() as one,
