@@ -79,8 +79,7 @@ class Gate:
         )  # who comes back need not wait for his old connection to end
         self.sock.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
         self.sock.setsockopt(zmq.BACKLOG, _BACKLOG)
-        unread_bytes = limits.message_bytes + limits.image_bytes + _SOCKET_BUFFERS
-        self._connections = Connections(self.sock, connections or ConnectionLimits(unread_bytes))
+        self._connections = Connections(self.sock, connections or ConnectionLimits(unread_bytes(limits)))
         self.beside[self._connections.socket] = lambda: self._connections.read(time.monotonic())
         try:
             if keys and self._keyring is not None:
@@ -157,6 +156,11 @@ class Gate:
                 "verifier and read along: make keys with `spec-decode keygen keys` and pass --keys keys, or say "
                 "--insecure to serve everybody, unencrypted."
             )
+
+
+def unread_bytes(limits: Limits) -> int:
+    """What may arrive over a connection before a message is complete: the largest one, and what is under way."""
+    return limits.message_bytes + limits.image_bytes + _SOCKET_BUFFERS
 
 
 def is_loopback(endpoint: str) -> bool:

@@ -9,6 +9,10 @@ HELLO_FIRST = "hello_first"
 """`Error.code` of a server that does not know the client, because it was restarted; the client greets again."""
 
 
+_SHOWN = 64
+"""Characters of a name that anybody may have sent; the whole sentence must fit into an `Error`."""
+
+
 class HandshakeError(SpecDecodeError):
     """The other side does not fit, or there is none."""
 
@@ -22,7 +26,7 @@ def difference(hello: Hello, welcome: Welcome) -> str | None:
         )
     if hello.pair != welcome.pair:
         return (
-            f"the robot runs the model pair {hello.pair!r} and the cloud {welcome.pair!r}; "
+            f"the robot runs the model pair {hello.pair[:_SHOWN]!r} and the cloud {welcome.pair!r}; "
             "start both with the same --pair"
         )
     if hello.vocabulary != welcome.vocabulary:
