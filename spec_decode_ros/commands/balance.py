@@ -127,3 +127,4 @@ def _remove_the_empty(balancer: Balancer) -> None:
     for replica, state in balancer.status.replicas.items():
         if state.leaving and not state.robots:
             balancer.remove(replica)
+            _log.info("no robot is left at %s, which can be stopped", replica)
