@@ -121,7 +121,7 @@ class Gpu:
         self._until_s = self._from_s + max(actions / robots, 4) * period_s
         for number in range(robots):
             self._capture(number, self._rng.random() * period_s)
-        while self._now < self._until_s or self._unfinished:
+        while self._now < self._until_s or self._unfinished or self._begun < robots:
             self._arrive()
             if self._new or self._ready:
                 self._round()
@@ -145,9 +145,12 @@ class Gpu:
         robot.action, robot.captured, robot.is_new, robot.visit = self._pick(), at, True, 0
         robot.trace = robot.action.free
         robot.unread = self._server.prompt_tokens
-        robot.measured = self._from_s <= at < self._until_s
-        self._begun += robot.measured
-        self._unfinished += robot.measured
+        # A server may be so full that robots come to begin an action only after that time.
+        robot.measured = self._from_s <= at and (at < self._until_s or self._begun < len(self._robots))
+        if robot.measured:
+            self._begun += 1
+            self._unfinished += 1
+            self._until_s = max(self._until_s, at)
         self._come(number, at + robot.trace.arrive_s)
 
     def _over(self, number: int) -> None:
