@@ -8,7 +8,7 @@ measured; on a GPU nothing was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,10 +16,10 @@ import torch
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from spec_decode_ros.models.decoder import NOBODY, AfterLayer
+from spec_decode_ros.models.decoder import AfterLayer
 from spec_decode_ros.models.packing import Pack, Segment
-from spec_decode_ros.models.slots import CacheShape, RowCache
-from spec_decode_ros.models.small_decoder import LENGTH_DEPENDENT_ROPE, RowDecoder
+from spec_decode_ros.models.row_decoder import LENGTH_DEPENDENT_ROPE, RowDecoder
+from spec_decode_ros.models.slots import CacheShape
 from spec_decode_ros.models.transformers_decoder import TransformersDecoder
 
 _NAME = "spec_decode_ros_packed"
@@ -78,8 +78,6 @@ class _Shapes:
 class PackedDecoder(RowDecoder):
     """A decoder of transformers whose layers all attend to everything before them, in the usual way."""
 
-    stops_early = True
-
     @classmethod
     def of(cls, module: Any) -> PackedDecoder | None:
         """The decoder for `module`, if that computes for two sequences in one pass what it computes for each alone.
@@ -110,37 +108,14 @@ class PackedDecoder(RowDecoder):
         self._call(table(torch.zeros((1, 2), dtype=torch.long, device=table.weight.device)), shapes)
         return shapes
 
-    def run(
-        self,
-        embeddings: torch.Tensor,
-        positions: torch.Tensor,
-        cache: RowCache,
-        past: int,
-        seen: torch.Tensor | None = None,
-        after_layer: AfterLayer = NOBODY,
-        depth: int | None = None,
-    ) -> torch.Tensor:
-        segments = [Segment(cache, past, embeddings.shape[1], seen)]
-        return self._run(embeddings, positions, segments, after_layer, depth)
-
-    def run_many(
-        self,
-        embeddings: torch.Tensor,
-        positions: torch.Tensor,
-        segments: Sequence[Segment],
-        after_layer: AfterLayer = NOBODY,
-    ) -> torch.Tensor:
-        return self._run(embeddings, positions, segments, after_layer, None)
-
     def _run(
         self,
         embeddings: torch.Tensor,
         positions: torch.Tensor,
-        segments: Sequence[Segment],
+        pack: Pack,
         after_layer: AfterLayer,
         depth: int | None,
     ) -> torch.Tensor:
-        pack = self.attention.pack(segments)
         with self._plain.prepared(after_layer, depth):
             return self._call(embeddings, pack, positions)
 

@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spec_decode_ros.models.decoder import NOBODY, AfterLayer
-from spec_decode_ros.models.packing import Attention, Pack, Segment
-from spec_decode_ros.models.slots import CacheShape, RowCache, SlotPool
-
-LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
-"""Kinds of rotary positions that depend on the longest position in the pass, so that sequences disturb each other."""
-
-
-class RowDecoder:
-    """What decoders have in common whose caches are rows of memory: rolling back costs nothing."""
-
-    takes_trees = True
-
-    def __init__(self, shape: CacheShape, heads: int) -> None:
-        self.cache_shape = shape
-        self.attention = Attention(heads, shape.heads, shape.dtype, shape.device)
-        self.pool: SlotPool | None = None
-
-    def reserve(self, sessions: int, tokens: int) -> None:
-        self.pool = SlotPool(self.cache_shape, sessions, tokens)
-
-    def new_cache(self) -> RowCache:
-        return self.pool.take() if self.pool else RowCache(self.cache_shape)
-
-    def make_room(self, cache: RowCache, past: int, length: int) -> None:
-        cache.reserve(past, length)
-
-    def free(self, cache: RowCache) -> None:
-        cache.free()
-
-    def roll_back(self, cache: RowCache, length: int, to: int, depth: int | None = None) -> None:
-        """Nothing to do: the next pass says how many tokens it keeps."""
-
-    def move_up(self, cache: RowCache, start: int, rows: Sequence[int]) -> None:
-        cache.move_up(start, rows)
+from spec_decode_ros.models.decoder import AfterLayer
+from spec_decode_ros.models.packing import Pack
+from spec_decode_ros.models.row_decoder import LENGTH_DEPENDENT_ROPE, RowDecoder
+from spec_decode_ros.models.slots import CacheShape
 
 
 class SmallDecoder(RowDecoder):
@@ -55,7 +23,6 @@ class SmallDecoder(RowDecoder):
     """
 
     CLASSES = ("LlamaModel", "Qwen2Model", "Qwen2VLTextModel")
-    stops_early = True
 
     @classmethod
     def fits(cls, module: Any) -> bool:
@@ -114,35 +81,13 @@ class SmallDecoder(RowDecoder):
             mlp.down_proj.weight,
         )
 
-    def run(
-        self,
-        embeddings: torch.Tensor,
-        positions: torch.Tensor,
-        cache: RowCache,
-        past: int,
-        seen: torch.Tensor | None = None,
-        after_layer: AfterLayer = NOBODY,
-        depth: int | None = None,
-    ) -> torch.Tensor:
-        pack = self.attention.pack([Segment(cache, past, embeddings.shape[1], seen)])
-        return self._run(embeddings, positions, pack, after_layer, depth)
-
-    def run_many(
-        self,
-        embeddings: torch.Tensor,
-        positions: torch.Tensor,
-        segments: Sequence[Segment],
-        after_layer: AfterLayer = NOBODY,
-    ) -> torch.Tensor:
-        return self._run(embeddings, positions, self.attention.pack(segments), after_layer)
-
     def _run(
         self,
         embeddings: torch.Tensor,
         positions: torch.Tensor,
         pack: Pack,
         after_layer: AfterLayer,
-        depth: int | None = None,
+        depth: int | None,
     ) -> torch.Tensor:
         hidden = embeddings[0]
         count, model_width = hidden.shape

@@ -12,7 +12,7 @@ import transformers_reference
 
 from spec_decode_ros.models.hf_model import HfSide
 from spec_decode_ros.models.pair import ModelConfig, PairConfig
-from spec_decode_ros.models.small_decoder import RowDecoder
+from spec_decode_ros.models.row_decoder import RowDecoder
 from spec_decode_ros.models.verifier import HfVerifier
 
 PROMPTS = (

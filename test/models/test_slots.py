@@ -26,8 +26,8 @@ from spec_decode_ros.decoding.tree import merge
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Part
 from spec_decode_ros.models.pair import load_verifier
+from spec_decode_ros.models.row_decoder import RowDecoder
 from spec_decode_ros.models.slots import CacheShape, SlotPool
-from spec_decode_ros.models.small_decoder import RowDecoder
 from spec_decode_ros.models.together import verify_alone, verify_one_by_one
 from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
 
