@@ -7,13 +7,11 @@ that called :meth:`EdgeRuntime.act`, which alone talks to the state machine.
 from __future__ import annotations
 
 import itertools
-import logging
 import queue
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from spec_decode_ros.decoding.commands import Done, DraftFrom, EdgeCommand, Failed, Send, Show, StopDrafting
 from spec_decode_ros.decoding.controller import OBJECTIVES, Objective, plan
@@ -25,10 +23,11 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.runtime.drafting import Drafted, DraftingThread, Frame
 from spec_decode_ros.runtime.gauge import Gauge
-from spec_decode_ros.runtime.recording import Recorder, Span, Stats
+from spec_decode_ros.runtime.outcome import ActionCancelled, ActionFailed, ActionResult, Progress
+from spec_decode_ros.runtime.recording import Recorder
 from spec_decode_ros.transport.client import Arrival, Client, Reconnected
 
-_log = logging.getLogger(__name__)
+__all__ = ["OFFLINE", "ActionCancelled", "ActionFailed", "ActionResult", "EdgeRuntime", "Progress"]
 
 OFFLINE = "offline"
 """`Error.code` with which an action is told that the verifier has been silent for too long to be waited for."""
@@ -39,53 +38,6 @@ _FIRST_UPLINK_MBPS = 1.0
 
 _LEAST_RESEND_S = 0.5
 _LONGEST_WAIT_S = 0.5
-
-
-class ActionFailed(SpecDecodeError):
-    """The action has no answer; the message says why."""
-
-
-class ActionCancelled(ActionFailed):
-    """`EdgeRuntime.cancel` ended the action."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The answer as it stands. The first `committed` tokens are final; what follows is the draft.
-
-    `text` is all of it, `committed_text` the final part; `ended` says that nothing follows unless the draft
-    turns out wrong.
-    """
-
-    tokens: tuple[int, ...]
-    committed: int
-    text: str
-    committed_text: str
-    ended: bool
-    elapsed_ms: float
-
-
-@dataclass(frozen=True)
-class ActionResult:
-    """What :meth:`EdgeRuntime.act` returns.
-
-    Attributes:
-        tokens: answer token ids, the end token included.
-        text: the answer.
-        verified: whether all of it is what the target says.
-        complete: whether the answer came to its end; an unverified one may have been cut off by the deadline.
-        fates: for each token ``accepted``, ``corrected``, ``added`` or ``unverified``.
-        stats: the numbers of the action by name; those that do not apply are None.
-        timeline: (lane, name, start, end), lanes ``robot``, ``link``, ``cloud``, milliseconds from the capture.
-    """
-
-    tokens: tuple[int, ...]
-    text: str
-    verified: bool
-    complete: bool
-    fates: tuple[str, ...]
-    stats: Stats
-    timeline: tuple[Span, ...]
 
 
 class EdgeRuntime:
