@@ -154,6 +154,7 @@ def test_ray_listens_on_the_loopback_address_only(ray: Any) -> None:
     assert {address.ip.removeprefix("::ffff:") for address in ports} == {"127.0.0.1"}
 
 
+@pytest.mark.skipif("SPEC_DECODE_LONG" not in os.environ, reason="starts a second Ray: SPEC_DECODE_LONG=1")
 def test_a_ray_whose_owner_is_killed_leaves_nothing(ray: Any) -> None:
     program = (
         "import sys\n"
