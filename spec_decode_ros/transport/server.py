@@ -227,4 +227,4 @@ class Server:
 
     def _warn(self, what: str, client: bytes, key: str) -> None:
         if self._gate and self._speaks():
-            _log.warning("%s", what, extra={"robot": self._gate.robot(key) or client.hex()})
+            _log.warning("%s", what, extra={"robot": self._gate.robot(key) or client[:4].hex()})
