@@ -90,6 +90,15 @@ class Drafter(TextCodec, Protocol):
 class SharedDrafter(Drafter, Protocol):
     """A drafter that makes several drafts in the same passes."""
 
+    @property
+    def bytes_per_token(self) -> int | None:
+        """As of a `Verifier`."""
+        ...
+
+    def reserve(self, sessions: int, tokens: int) -> None:
+        """As of a `Verifier`."""
+        ...
+
     def open_many(self, prompts: Sequence[tuple[str, Sequence[bytes]]]) -> Sequence[DraftSession | Exception]:
         """`open` for several at once; in the place of one that cannot be opened, why."""
         ...

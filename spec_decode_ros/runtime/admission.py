@@ -43,8 +43,8 @@ class ServiceLimits:
         if not (math.isfinite(self.expire_s) and self.expire_s > 0):
             raise SpecDecodeError(f"expire_s must be a positive number of seconds, not {self.expire_s}.")
 
-    def sessions(self, bytes_per_token: int | None) -> int:
-        """How many actions fit into the memory, if one token takes `bytes_per_token`; None for not known.
+    def sessions(self, bytes_per_token: int) -> int:
+        """How many actions fit into the memory, if one token takes `bytes_per_token`; 0 for not known.
 
         Raises:
             SpecDecodeError: not even one does.

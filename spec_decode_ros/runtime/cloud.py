@@ -29,7 +29,7 @@ from spec_decode_ros.decoding.messages import (
     Welcome,
 )
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.interfaces import Verifier
+from spec_decode_ros.models.interfaces import SharedDrafter, Verifier
 from spec_decode_ros.runtime.admission import Admission, ServiceLimits
 from spec_decode_ros.runtime.engine import Engine
 from spec_decode_ros.runtime.observer import NoObserver, ServerObserver
@@ -112,7 +112,7 @@ class VerifierServer:
             PROTOCOL, pair, verifier.vocabulary, eos, pace.token_ms, own_ms, pace.per_token_ms, own_prefill_ms
         )
         self._server = Server(welcome, self._on_message, self._on_gone, bind, wire, keys, insecure=insecure)
-        self._admission = Admission(self._reserve(), self._limits.actions_per_second)
+        self._admission = Admission(self._reserve(own), self._limits.actions_per_second)
         self._observer = observer or NoObserver()
         self._sessions: dict[tuple[bytes, int], Session] = {}
         self._latest: dict[bytes, int] = {}
@@ -131,14 +131,17 @@ class VerifierServer:
             observer=self._observer,
         )
 
-    def _reserve(self) -> int:
+    def _reserve(self, own: OwnDrafter | None) -> int:
         """Memory for as many actions as are let in at once; how many that are."""
-        per_token, tokens = self._verifier.bytes_per_token, self._limits.session_tokens
+        models: list[Verifier | SharedDrafter] = [self._verifier]
+        if own and isinstance(own.drafter, SharedDrafter):
+            models.append(own.drafter)
+        known = [(model, size) for model in models if (size := model.bytes_per_token)]
+        per_token, tokens = sum(size for _, size in known), self._limits.session_tokens
         most = self._limits.sessions(per_token)
-        if per_token is None:
-            return most
         try:
-            self._verifier.reserve(most, tokens)
+            for model, _ in known:
+                model.reserve(most, tokens)
         except RuntimeError as error:  # of torch, whose kind depends on the device
             raise SpecDecodeError(
                 f"The caches of {most} actions of {tokens} tokens take {most * tokens * per_token / 1e6:.0f} MB, which this "

@@ -55,7 +55,7 @@ def test_the_rate_is_that_of_one_robot() -> None:
 def test_memory_bounds_the_actions() -> None:
     limits = ServiceLimits(max_sessions=64, memory_mb=100.0, session_tokens=1000)
     assert limits.sessions(10_000) == 10
-    assert limits.sessions(None) == 64
+    assert limits.sessions(0) == 64
     assert ServiceLimits(max_sessions=4, memory_mb=100.0, session_tokens=1000).sessions(10_000) == 4
     with pytest.raises(SpecDecodeError, match=r"take 200\.0 MB: raise memory_mb above 100"):
         limits.sessions(200_000)

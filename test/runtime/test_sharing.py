@@ -182,3 +182,20 @@ def test_the_servers_own_drafts_are_made_together() -> None:
             list(pool.map(robot, range(6)))
     assert max(drafter.shared) > 1
     assert len(drafter.threads) == 1
+
+
+def test_memory_is_reserved_for_as_many_actions_as_are_let_in() -> None:
+    verifier = ToyVerifier()
+    verifier.bytes_per_token = 1000
+    limits = ServiceLimits(max_sessions=64, memory_mb=3.0, session_tokens=1000)
+    with (
+        VerifierServer(verifier, "toy", limits=limits) as server,
+        contextlib.ExitStack() as robots,
+    ):
+        assert verifier.reserved == (3, 1000)
+        for _ in range(3):
+            robots.enter_context(listening(server))[0].send(Open(1, "go", mode=ServerMode.VERIFY_ONLY))
+        assert eventually(lambda: server.counts.actions == 3)
+        last, heard = robots.enter_context(listening(server))
+        last.send(Open(1, "go", mode=ServerMode.VERIFY_ONLY))
+        assert error_from(heard).code == ErrorCode.BUSY

@@ -244,6 +244,11 @@ class ToyDraftSession:
 class ToySharedDrafter(ToyDrafter):
     """Makes several drafts at once, and notes how many."""
 
+    bytes_per_token: int | None = None
+
+    def reserve(self, sessions: int, tokens: int) -> None:
+        raise AssertionError("nothing can be reserved here")
+
     def __init__(self, wrong: Callable[[int], bool] = lambda position: False) -> None:
         super().__init__(wrong)
         self.shared: list[int] = []
