@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from spec_decode_ros.bench.fleet_log import Act
 from spec_decode_ros.chaos.plan import KINDS, FaultKind
+from spec_decode_ros.chaos.standstill import Span, overlap_s
 
 Verdict = Literal[
     "verified", "unverified", "refused", "lost with its robot", "wrong", "stuck", "crashed", "not started"
@@ -20,6 +21,7 @@ SLACK_S = 2.0
 """So long after its deadline an action may still be ending, on a machine that is busy being broken."""
 
 _AFTERWARDS_S = 1.0
+_MOST_OFFENDERS = 50
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class Happened:
     groups: frozenset[int]
 
 
-def verdict(act: Act, deadline_s: float, killed: Mapping[int, float]) -> Verdict:
-    """What became of an action; `killed` are the robots that were, and when."""
+def verdict(
+    act: Act, deadline_s: float, killed: Mapping[int, float], standstills: Sequence[Span] = ()
+) -> Verdict:
+    """What became of an action; `killed` are the robots that were, and when. A machine's standstill is nobody's time."""
     if act.outcome is None:
         at = killed.get(act.robot)
         # What had been going on for too long by then was stuck already.
@@ -43,7 +47,9 @@ def verdict(act: Act, deadline_s: float, killed: Mapping[int, float]) -> Verdict
         return "stuck"
     if act.outcome == "not started":
         return "not started"
-    if act.ended is None or act.began is None or act.ended - act.began > deadline_s + SLACK_S:
+    if act.ended is None or act.began is None:
+        return "stuck"
+    if act.ended - act.began - overlap_s(act.began, act.ended, standstills) > deadline_s + SLACK_S:
         return "stuck"
     if act.outcome == "verified":
         return "verified" if act.same else "wrong"
@@ -62,6 +68,7 @@ class Account:
         recovered: groups in which an action was verified after the last fault.
         groups: how many there were.
         troubles: what else went wrong, such as a server that did not start again.
+        standstills: of the machine.
     """
 
     acts: Sequence[tuple[int, Act]]
@@ -71,11 +78,15 @@ class Account:
     recovered: frozenset[int]
     groups: int
     troubles: Sequence[str] = ()
+    standstills: Sequence[Span] = ()
 
     @property
     def verdicts(self) -> list[tuple[int, Act, Verdict]]:
         """Of every action."""
-        return [(group, act, verdict(act, self.deadline_s, self.killed)) for group, act in self.acts]
+        return [
+            (group, act, verdict(act, self.deadline_s, self.killed, self.standstills))
+            for group, act in self.acts
+        ]
 
     def during(self, kind: FaultKind) -> Counter[Verdict]:
         """What became of the actions that a fault of this kind may have met."""
@@ -116,6 +127,13 @@ class Account:
             "why_refused": dict(
                 Counter(act.sentence for _, act, told in verdicts if told == "refused").most_common(8)
             ),
+            "standstills": len(self.standstills),
+            "longest_standstill_s": max((until - since for since, until in self.standstills), default=0.0),
+            "offenders": [
+                {"group": group, "verdict": told, **asdict(act)}
+                for group, act, told in verdicts
+                if told in FORBIDDEN
+            ][:_MOST_OFFENDERS],
             "wrongs": self.wrongs,
             "passed": not self.wrongs,
         }

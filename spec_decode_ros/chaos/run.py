@@ -20,6 +20,7 @@ from spec_decode_ros.chaos.account import Account, Happened
 from spec_decode_ros.chaos.groups import Group
 from spec_decode_ros.chaos.plan import KINDS, Fault, FaultKind, planned
 from spec_decode_ros.chaos.services import Service, plain_service, replicated_service
+from spec_decode_ros.chaos.standstill import Standstill
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.link import LinkProfile
 from spec_decode_ros.transport.mischief import Prank, PrankKind
@@ -81,8 +82,15 @@ class ChaosPlan:
 class Chaos:
     """Everything that runs; see :func:`chaos_rig`."""
 
-    def __init__(self, plan: ChaosPlan, services: Sequence[Service], groups: Sequence[Group]) -> None:
+    def __init__(
+        self,
+        plan: ChaosPlan,
+        services: Sequence[Service],
+        groups: Sequence[Group],
+        standstill: Standstill,
+    ) -> None:
         self.plan, self.services, self.groups = plan, services, groups
+        self._standstill = standstill
         self.happened: list[Happened] = []
         self.troubles: list[str] = []
         self._lock = threading.Lock()
@@ -102,7 +110,14 @@ class Chaos:
         killed = {robot: at for group in self.groups for robot, at in group.killed.items()}
         acts = [(group.number, act) for group in self.groups for act in group.acts()]
         return Account(
-            acts, self.happened, self.plan.deadline_s, killed, recovered, len(self.groups), self.troubles
+            acts,
+            self.happened,
+            self.plan.deadline_s,
+            killed,
+            recovered,
+            len(self.groups),
+            self.troubles,
+            self._standstill.spans,
         )
 
     def _inject(
@@ -226,7 +241,7 @@ def chaos_rig(services: Sequence[Service], recording: Recording, plan: ChaosPlan
             stack.callback(group.end)
             group.start()
             groups.append(group)
-        yield Chaos(plan, services, groups)
+        yield Chaos(plan, services, groups, stack.enter_context(Standstill(folder / "beats")))
 
 
 def _preferences(services: Sequence[Service], plan: ChaosPlan) -> list[list[Service]]:

@@ -125,6 +125,11 @@ def _print(console: Console, found: dict[str, Any]) -> None:
         f"{found['actions']} actions; the slowest took {found['slowest_s']:.2f} s ({found['slowest_verdict']}), "
         f"{found['deadline_s']:g} s are allowed"
     )
+    if found["standstills"]:
+        console.print(
+            f"[dim]the machine itself stood still {found['standstills']} times, for "
+            f"{found['longest_standstill_s']:.1f} s at most[/]"
+        )
     for sentence, count in found["why_refused"].items():
         console.print(f"[dim]refused {count} times: {sentence}[/]")
     for line in found["complaints"]:

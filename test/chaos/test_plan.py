@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from spec_decode_ros.bench.fleet_log import Act
 from spec_decode_ros.chaos.account import SLACK_S, Account, Happened, verdict
 from spec_decode_ros.chaos.plan import KINDS, planned
+from spec_decode_ros.chaos.standstill import overlap_s
 from spec_decode_ros.errors import SpecDecodeError
 
 GOOD = Act(1, 0, "auto", 10.0, 10.0, 10.1, "verified", True)
@@ -56,6 +57,13 @@ def test_another_seed_decides_otherwise() -> None:
 )
 def test_every_action_has_a_verdict(change: dict[str, object], told: str) -> None:
     assert verdict(replace(GOOD, **change), 4.0, {7: 11.0}) == told  # type: ignore[arg-type]
+
+
+def test_a_standstill_of_the_machine_is_nobodys_time() -> None:
+    late = replace(GOOD, ended=10.0 + 4.0 + SLACK_S + 3.0)
+    assert verdict(late, 4.0, {}, [(11.0, 15.0)]) == "verified"
+    assert verdict(late, 4.0, {}, [(11.0, 12.0), (30.0, 60.0)]) == "stuck"
+    assert overlap_s(10.0, 20.0, [(0.0, 11.0), (12.0, 13.0), (19.0, 40.0)]) == 3.0
 
 
 def account(acts: Sequence[Act], recovered: frozenset[int] = frozenset({0, 1})) -> Account:
