@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,13 +22,13 @@ from transformers.utils import logging as transformers_logging
 import spec_decode_ros.models.reduced_vision  # noqa: F401 (makes reduced architectures known to transformers)
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import assembled
+from spec_decode_ros.models.exits import load_exits
 from spec_decode_ros.models.hf_model import HfModel
+from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, exits_file, resolve_location
 from spec_decode_ros.models.text import CheckpointText
+from spec_decode_ros.models.verifier import HfVerifier
 from spec_decode_ros.models.vision import image_family, quicken_vision
 from spec_decode_ros.models.weight_files import NEVER_CODE, check_weight_files
-
-if TYPE_CHECKING:
-    from spec_decode_ros.models.pair import ModelConfig
 
 
 class CheckpointError(SpecDecodeError):
@@ -228,3 +228,13 @@ def _template(
     if isinstance(own, dict):
         own = own.get("default") or next(iter(own.values()))
     return own
+
+
+def load_whole_verifier(config: PairConfig) -> HfVerifier:
+    """Load the target in this process alone, or the part of it that belongs here."""
+    side = config.target
+    model = load_model(side, resolve_location(side, config.folder), config.chat_template)
+    file = exits_file(side, config.folder)
+    if file is None or not (side.exits or file.is_file()):
+        return HfVerifier(model)
+    return HfVerifier(model, load_exits(file, model))

@@ -21,8 +21,8 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, SelfDrafting, VerifySession
-from spec_decode_ros.models.loading import check_divisible
-from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_whole_verifier, resolve_location
+from spec_decode_ros.models.loading import check_divisible, load_whole_verifier
+from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, resolve_location
 from spec_decode_ros.models.ranks import Channel, Followers, join, settings_of_leader
 from spec_decode_ros.models.text import TextSide
 
