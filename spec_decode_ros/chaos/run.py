@@ -218,8 +218,8 @@ def chaos_rig(services: Sequence[Service], recording: Recording, plan: ChaosPlan
         recording.save(path)
         for service in services:
             stack.callback(service.stop)
-        with ThreadPoolExecutor(len(services)) as pool:
-            list(pool.map(Service.start, services))
+        for service in reversed(services):  # Ray gives up where others take the processors from it meanwhile
+            service.start()
         # Robots, links and whoever breaks them share the cores that the services do not have.
         stack.enter_context(on(cores.edge))
         orders = Orders(
