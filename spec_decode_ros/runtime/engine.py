@@ -73,6 +73,7 @@ class Engine:
         self._order = itertools.count()
         self._next_sweep = 0.0
         self._prompt_tokens = 1
+        self._left_out = False  # whether somebody found no seat in the pass that runs
         self._stopping = False
         self._round_began: float | None = None
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -193,6 +194,8 @@ class Engine:
             seated = [self._ready[seat.index] for seat in seats]
             taken = {seat.index for seat in seats}
             self._ready = [entry for index, entry in enumerate(self._ready) if index not in taken]
+            # Who comes later shares the next pass, and need not be made room for.
+            self._left_out = self.waiting > 0
         if not seated:
             return
         wanted = [
@@ -238,7 +241,6 @@ class Engine:
         with self._changed:
             self.passes += 1
             self.busy_ms += sum(busy_ms)
-            crowded = self.waiting > 0
             for (session, run, seat), result, took_ms in zip(sharing, results, busy_ms, strict=True):
                 session.used = time.monotonic()  # a robot that only listens is still there
                 session.owed_ms += took_ms
@@ -248,7 +250,7 @@ class Engine:
                     self._ready.append((session, run))
                 else:
                     machine = session.machine
-                    machine.crowd(crowded)
+                    machine.crowd(self._left_out)
                     separate = machine.sampling.separate
                     finished: Callable[..., list[CloudCommand]] = (
                         machine.trial_finished if separate else machine.pass_finished

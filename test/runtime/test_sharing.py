@@ -58,7 +58,8 @@ def error_from(heard: queue.Queue[Arrival]) -> Error:
 @pytest.mark.parametrize("method", ["cloud", "colocated", "sync", "pipelined", "auto"])
 def test_robots_that_share_passes_get_what_each_gets_alone(method: str) -> None:
     verifier, watch = ToyVerifier(0.001), Watch()
-    verifier.prompt_tokens = 30
+    verifier.prompt_tokens = 80
+    verifier.gate = threading.Event()
     own = OwnDrafter(lambda _: 3, drafter=ToyDrafter(lambda position: position % 3 == 0))
     with VerifierServer(verifier, "toy", own=own, pass_tokens=64, observer=watch) as server:
 
@@ -74,7 +75,12 @@ def test_robots_that_share_passes_get_what_each_gets_alone(method: str) -> None:
                     assert result.verified
 
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(robot, range(8)))
+            acting = [pool.submit(robot, number) for number in range(8)]
+            # The first pass lasts until all are there, and so the next ones are shared.
+            assert eventually(lambda: server.counts.actions == 8)
+            verifier.gate.set()
+            for each in acting:
+                each.result(60.0)
         assert len(verifier.threads) == 1
         assert max(map(len, verifier.shared)) > 1
         assert any(prefill for parts in verifier.shared for _, prefill in parts)
