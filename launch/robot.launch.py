@@ -26,7 +26,11 @@ def truth(text):
 ARGUMENTS = {
     "namespace": ("", "namespace of all nodes and topics, one for each robot of a fleet", ()),
     "params_file": (str(CONFIG), "parameters of the nodes", ()),
-    "endpoint": ("", "where the verifier listens, tcp://HOST:PORT", (("drafter_node", "endpoint", str),)),
+    "endpoint": (
+        "",
+        "where the verifier listens, tcp://HOST:PORT; several by commas, the preferred one first",
+        (("drafter_node", "endpoint", str),),
+    ),
     "robot_keys": (
         "",
         "folder of this robot's keys, if the verifier wants them",

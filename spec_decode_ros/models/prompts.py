@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.images import read_images
 from spec_decode_ros.models.positions import multimodal_positions
-from spec_decode_ros.models.vision import read_images
 
 if TYPE_CHECKING:
     from spec_decode_ros.models.hf_model import HfModel

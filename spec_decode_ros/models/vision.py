@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.images import ImageError
-from spec_decode_ros.models.images import read_images as read_images
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase

@@ -12,7 +12,7 @@ import yaml
 from spec_decode_ros.cli import build_parser, command_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("docs/go2.md", "docs/troubleshooting.md")
+DOCUMENTS = tuple(f"docs/{name}.md" for name in ("go2", "outages", "security", "training", "troubleshooting"))
 GAP = "…"
 
 

@@ -14,8 +14,9 @@ from transformers import AutoImageProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
+from spec_decode_ros.models.images import ImageError, read_images
 from spec_decode_ros.models.positions import multimodal_positions
-from spec_decode_ros.models.vision import ImageError, QwenImages, TiledImages, read_images
+from spec_decode_ros.models.vision import QwenImages, TiledImages
 
 SIZES = [(192, 96), (384, 192), (28, 28), (84, 56), (97, 211), (640, 480), (33, 500)]
 
