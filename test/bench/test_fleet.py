@@ -79,6 +79,11 @@ def test_ways_alternate_and_the_knees_are_looked_for(plan: FleetPlan) -> None:
         assert knee - 2 <= max(within) <= knee
 
 
+def test_few_robots_are_looked_at_for_longer() -> None:
+    plan = FleetPlan(ways_of(["cloud"]), pace=Pace(rate=2.0, seconds=8.0))
+    assert [plan.pace_of(robots).seconds for robots in (1, 2, 64)] == [24.0, 15.0, 8.0]
+
+
 def test_rounds_of_a_load_are_put_together(plan: FleetPlan) -> None:
     twice = FleetPlan(plan.ways[:1], (4,), plan.pace, rounds=2, refine=0)
     loads = run_fleet(Rig(), twice)  # type: ignore[arg-type]
