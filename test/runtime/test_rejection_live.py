@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spec_decode_ros.decoding.messages import Committed, Draft, Sampling
+from spec_decode_ros.decoding.wording import Wording
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime import edge as edge_module
 from spec_decode_ros.transport.codec import encode
@@ -41,21 +42,21 @@ def test_the_answer_for_a_seed_is_the_same_over_every_link(method: str) -> None:
 def test_a_rejection_is_settled_on_the_edge_with_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     down: list[int] = []
     settled: list[int] = []
-    receive, message = edge_module.EdgeMachine.receive, edge_module.EdgeMachine._sampled_message
+    receive, draft = edge_module.EdgeMachine.receive, Wording.draft
 
     def listen(machine, news):
         if isinstance(news, Committed) and news.sparse:
             down.append(len(encode(news)[0]))
         return receive(machine, news)
 
-    def watch(machine, *arguments):
-        sent = message(machine, *arguments)
-        assert isinstance(sent.message, Draft)
-        settled.append(sent.message.settled)
+    def watch(wording, *arguments, **options):
+        sent = draft(wording, *arguments, **options)
+        assert isinstance(sent, Draft)
+        settled.append(sent.settled)
         return sent
 
     monkeypatch.setattr(edge_module.EdgeMachine, "receive", listen)
-    monkeypatch.setattr(edge_module.EdgeMachine, "_sampled_message", watch)
+    monkeypatch.setattr(Wording, "draft", watch)
     assert len(answers("auto", None, 8)) == 8
     assert down and max(down) < 400
     assert any(settled)
