@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from spec_decode_ros.bench.fleet_figures import Capacity, capacity
 
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
 
@@ -62,6 +65,8 @@ _FOR_PEOPLE = (
 )
 """Of the columns those that fit a terminal."""
 
+_BOUNDS_MS = (90.0, 120.0, 200.0, 300.0, 500.0)
+
 LEGEND = (
     "p50, p95, p99: ms from the capture of a frame to its verified action, where one that failed took for ever; late: "
     "actions begun more than 10 ms after their frame, because their robot was busy; wrong: verified, but not the target's "
@@ -86,6 +91,14 @@ def print_fleet(console: Console, fleet: Mapping[str, Any]) -> None:
         for load in found["loads"]:
             table.add_row(*(cell(load) for _, cell in shown))
         console.print(table)
+    table = Table(
+        title="robots by p95", title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0)
+    )
+    for name in ("p95", *fleet["ways"]):
+        table.add_column(name, justify="right")
+    for row in _by_bound(fleet):
+        table.add_row(*row)
+    console.print(table)
     console.print(f"[dim]{LEGEND}[/]")
     for line in _sentences(fleet):
         console.print(line)
@@ -107,7 +120,35 @@ def fleet_lines(fleet: Mapping[str, Any]) -> list[str]:
         lines.append("|---" * len(_COLUMNS) + "|")
         lines += ["| " + " | ".join(cell(load) for _, cell in _COLUMNS) + " |" for load in found["loads"]]
         lines.append("")
-    return [*lines, f"{LEGEND[0].upper()}{LEGEND[1:]}.", "", *(f"- {line}" for line in _sentences(fleet)), ""]
+    lines += [
+        f"{LEGEND[0].upper()}{LEGEND[1:]}.",
+        "",
+        "Robots that the server carries with a p95 of at most:",
+        "",
+    ]
+    lines += ["| p95, ms | " + " | ".join(f"`{way}`" for way in fleet["ways"]) + " |"]
+    lines += [
+        "|---" * (1 + len(fleet["ways"])) + "|",
+        *("| " + " | ".join(row) + " |" for row in _by_bound(fleet)),
+    ]
+    return [*lines, "", *(f"- {line}" for line in _sentences(fleet)), ""]
+
+
+def _by_bound(fleet: Mapping[str, Any]) -> list[list[str]]:
+    """For times that a p95 may be bound to, how many robots each way carries."""
+    return [
+        [f"{bound_ms:.0f}", *(_carried(found["loads"], bound_ms) for found in fleet["ways"].values())]
+        for bound_ms in _BOUNDS_MS
+    ]
+
+
+def _carried(loads: Sequence[Mapping[str, Any]], bound_ms: float) -> str:
+    found: Capacity = capacity({load["robots"]: _p95(load["ttva_ms"]["p95"]) for load in loads}, bound_ms)
+    return f"{'at least ' if found.more else ''}{found.robots:.1f}" if found.robots else "–"
+
+
+def _p95(value: float | None) -> float:
+    return math.inf if value is None else value
 
 
 def _sentences(fleet: Mapping[str, Any]) -> list[str]:
