@@ -63,7 +63,7 @@ def test_weights_are_read_once_for_all_and_arithmetic_adds_up() -> None:
 
 def test_the_cloud_alone_says_token_by_token_and_never_waits() -> None:
     (action,) = Library(Variant("cloud"), CELL, PROFILE.world).picks()
-    trace = action.free
+    trace = action.trace()
     assert [visit.draft for visit in trace.visits] == [0] * PROFILE.world.tokens
     assert {visit.gap_s for visit in trace.visits} == {0.0}
     assert trace.away_s * 1e3 == pytest.approx(60.0 + PROFILE.world.upload_ms)
@@ -78,14 +78,25 @@ def test_a_robot_alone_is_as_fast_as_its_actions_are_without_a_queue(variant: Va
     assert served.kept == pytest.approx(1.0, abs=0.03)
 
 
-def test_an_action_is_followed_in_the_other_trace_from_where_it_is() -> None:
+def test_an_action_that_yields_goes_on_from_where_it_is() -> None:
     library = Library(Variant("auto", "balanced"), CELL, PROFILE.world, size=8)
-    for free, crowded in library.picks():
-        for position in range(PROFILE.world.tokens):
-            for trace in (free, crowded):
-                place = trace.visit_at(position)
-                assert trace.visits[place].position <= position
-                assert place + 1 == len(trace.visits) or trace.visits[place + 1].position > position
+    for level, action in itertools.product((0, 3), range(8)):
+        pick = library.picks(level)[action]
+        crowded: tuple[int, ...] = ()
+        waits = 0
+        while crowded[-1:] < (len(pick.trace(crowded).visits) - 2,):
+            before, place = pick.trace(crowded), crowded[-1] + 1 if crowded else 0
+            crowded = (*crowded, place)
+            after = pick.trace(crowded)
+            assert after.visits[: place + 1] == before.visits[: place + 1]
+            assert before.visits[place + 1].gap_s == 0
+            waits += after.visits[place + 1].gap_s > 0
+        assert waits
+
+
+def test_an_action_that_does_not_yield_does_not_care() -> None:
+    for action in Library(Variant("auto", "latency"), CELL, PROFILE.world, size=4).picks():
+        assert action.trace((0, 2)) is action.trace()
 
 
 # ---- agreement with the state machines ---------------------------------------------------------------------
@@ -104,10 +115,14 @@ WORLDS = {"fleet-h100": PROFILE.world, "prompts in pieces": CROWDED}
     ids=lambda value: getattr(value, "name", value),
 )
 def test_the_queue_agrees_with_the_state_machines_message_by_message(variant: Variant, world: str) -> None:
-    """Eight robots on one GPU; several runs, since robots keep their place in each other's period for long."""
+    """Eight robots on one GPU; several runs, since robots keep their place in each other's period for long.
+
+    Many runs where prompts do not fit into one pass: there much depends on whose frames come at the same time.
+    """
     cell = replace(CELL, ratio=PROFILE.draft_ms / WORLDS[world].step_ms)
     library, server = Library(variant, cell, WORLDS[world]), Server.of(cell, WORLDS[world])
-    machines = [serve(server, library, 8, 2.0, 120, seed) for seed in range(5)]
+    seeds = 20 if WORLDS[world] is CROWDED else 5
+    machines = [serve(server, library, 8, 2.0, 120, seed) for seed in range(seeds)]
     queue = [Gpu(server, library, 8, 2.0, seed).run(400) for seed in range(20)]
     for told, near in ((_mean_ms, 0.04), (_p95_ms, 0.06), (_passes, 0.04)):
         assert told(queue) == pytest.approx(told(machines), rel=near)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any
 
 from spec_decode_ros.bench.grid import Cell, World, action_options, conditions
 from spec_decode_ros.bench.planning.trace import Trace, TracedAction
@@ -45,11 +47,31 @@ VARIANTS = (
 )
 
 
-class Pick(NamedTuple):
-    """One action, twice: as it goes while nobody else waits, and while others do; the same for methods that do not care."""
+class Pick:
+    """One action, and how it goes on when it has to yield.
 
-    free: Trace
-    crowded: Trace
+    Args:
+        extra_s: how much longer its passes take than alone.
+        options: makes anew what a `VirtualAction` of it is made from.
+        yields: whether it matters to it that somebody found no seat.
+    """
+
+    def __init__(self, extra_s: float, options: Callable[[], dict[str, Any]], yields: bool) -> None:
+        self._extra_s, self._options, self._yields = extra_s, options, yields
+        action = TracedAction(extra_s, **options())
+        self._traces: dict[tuple[int, ...], Trace] = {(): action.trace()}
+        self.wild_judged = action.cloud.wild_judged if action.cloud is not None else (0, 0)
+
+    def trace(self, crowded: tuple[int, ...] = ()) -> Trace:
+        """How it goes if in these of its passes, from 0 and in rising order, somebody found no seat.
+
+        Up to the last of them, that one included, it is the same as without it.
+        """
+        if not self._yields:
+            crowded = ()
+        if crowded not in self._traces:
+            self._traces[crowded] = TracedAction(self._extra_s, crowded, **self._options()).trace()
+        return self._traces[crowded]
 
 
 class Library:
@@ -77,20 +99,17 @@ class Library:
     def picks(self, level: int = 0) -> tuple[Pick, ...]:
         """The actions of one of `EXTRA_STEPS`."""
         if level not in self._recorded:
-            alone = self._record(self._extra_s[level], crowded=False)
-            crowded = self._record(self._extra_s[level], crowded=True) if self.method.yields else alone
-            self._recorded[level] = tuple(map(Pick, alone, crowded))
+            self._recorded[level] = tuple(self._record(self._extra_s[level]))
         return self._recorded[level]
 
-    def _record(self, extra_s: float, crowded: bool) -> list[Trace]:
-        wild, traces = Share(0.5), []
+    def _record(self, extra_s: float) -> Iterator[Pick]:
+        wild = Share(0.5)
         for seed in range(self.size):
-            options = action_options(self.method, self.cell, self.world, seed, self.own, wild)
-            action = TracedAction(extra_s, crowded=crowded, **options)
-            traces.append(action.trace())
-            if action.cloud is not None:
-                wild.observe(*action.cloud.wild_judged)
-        return traces
+            args = (self.method, self.cell, self.world, seed, self.own, copy(wild))
+            options = partial(action_options, *args)
+            action = Pick(extra_s, options, self.method.yields)
+            wild.observe(*action.wild_judged)
+            yield action
 
 
 def _near(levels: Sequence[float], value: float, chance: float) -> int:

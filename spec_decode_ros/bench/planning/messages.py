@@ -54,6 +54,7 @@ class SharedServer:
         self.open: dict[SharedAction, None] = {}
         self.rounds: list[tuple[float, float]] = []
         self._at_work = False
+        self._left_out = False  # whether somebody found no seat in the pass that runs
 
     def wake(self) -> None:
         """There is work: begin a round as soon as everything that happens at this moment has happened."""
@@ -74,6 +75,7 @@ class SharedServer:
         seats = [(*self.ready[place], prefill) for place, prefill in places]
         taken = {place for place, _ in places}
         self.ready = [entry for place, entry in enumerate(self.ready) if place not in taken]
+        self._left_out = bool(self.new or self.ready)
         made, drafting_s = [], []
         for action, _, run, prefill in seats:
             tokens, seconds = action.own_draft(run) if run.own and not prefill else ((), 0.0)
@@ -107,12 +109,11 @@ class SharedServer:
     def _report(self, seats: Sequence[tuple[SharedAction, CloudMachine, RunPass, int]]) -> None:
         """The pass is over; the actions are told right after this."""
         self.rounds.append((self._began, self.events.now))
-        crowded = bool(self.new or self.ready)
         for action, cloud, run, prefill in seats:
             if prefill:
                 self.ready.append((action, cloud, run))
             else:
-                cloud.crowd(crowded)
+                cloud.crowd(self._left_out)
         self.events.at(self.events.now, self._next)
 
     def _next(self) -> None:

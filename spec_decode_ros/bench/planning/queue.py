@@ -27,6 +27,9 @@ WARM_UP_PERIODS = 2
 _NEWEST = 0.05
 """Weight of the newest pass in how much longer passes take than alone."""
 
+_MOST_YIELDS = 2
+"""So often an action yields at most, or overloaded servers would have it recorded in endless ways."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -67,13 +70,17 @@ class Served:
 class _Robot:
     def __init__(self, action: Pick) -> None:
         self.action = action
-        self.trace = action.free  # which it follows now
+        self.follow(())
         self.captured = 0.0
         self.measured = False
         self.is_new = True  # its prompt is not ready
         self.visit = 0  # passes that are over
         self.unread = 0  # tokens of the prompt
         self.awaited = 0  # the number of the event that it waits for
+
+    def follow(self, crowded: tuple[int, ...]) -> None:
+        """Go on as it does if in these of its passes, from 0, somebody found no seat."""
+        self.crowded, self.trace = crowded, self.action.trace(crowded)
 
 
 class Gpu:
@@ -143,7 +150,7 @@ class Gpu:
     def _capture(self, number: int, at: float) -> None:
         robot = self._robots[number]
         robot.action, robot.captured, robot.is_new, robot.visit = self._pick(), at, True, 0
-        robot.trace = robot.action.free
+        robot.follow(())
         robot.unread = self._server.prompt_tokens
         # A server may be so full that robots come to begin an action only after that time.
         robot.measured = self._from_s <= at and (at < self._until_s or self._begun < len(self._robots))
@@ -186,14 +193,14 @@ class Gpu:
         seats = self._seats()
         left = tuple(self._ready)
         if seats:
+            left_out = bool(self._new or self._ready)
             self._now += self._pass_s(seats)
             self._arrive()
-            crowded = bool(self._new or self._ready)
             for number, prefill in seats:
                 if prefill:
                     self._ready.append(number)
                 else:
-                    self._visited(number, crowded)
+                    self._visited(number, left_out)
         if not (self._new or self._ready):
             self._go_on_where_nobody_waits()
         self._busy_s += max(0.0, min(self._now, self._until_s) - max(began, self._from_s))
@@ -217,7 +224,7 @@ class Gpu:
         gap_s = robot.trace.visits[robot.visit].gap_s
         if gap_s > 0:
             self._come(number, self._now + gap_s)
-            if robot.trace is not robot.action.free:
+            if robot.crowded and robot.crowded[-1] == robot.visit - 1:
                 self._yielding[number] = None
         else:
             self._ready.append(number)
@@ -225,8 +232,7 @@ class Gpu:
     def _go_on_where_nobody_waits(self) -> None:
         for number in self._yielding:
             robot = self._robots[number]
-            robot.visit = robot.action.free.visit_at(robot.trace.visits[robot.visit].position)
-            robot.trace = robot.action.free
+            robot.follow(robot.crowded[:-1])
             robot.awaited = 0
             self._ready.append(number)
         self._yielding.clear()
@@ -274,14 +280,12 @@ class Gpu:
             self._extra_s += _NEWEST * (extra_s - self._extra_s)
         return seconds
 
-    def _visited(self, number: int, crowded: bool) -> None:
+    def _visited(self, number: int, left_out: bool) -> None:
         robot = self._robots[number]
         robot.visit += 1
         if robot.visit == len(robot.trace.visits):
             self._over(number)
             return
-        trace = robot.action.crowded if crowded else robot.action.free
-        if trace is not robot.trace:  # from where it is
-            robot.visit = trace.visit_at(robot.trace.visits[robot.visit].position)
-            robot.trace = trace
+        if left_out and len(robot.crowded) < _MOST_YIELDS:
+            robot.follow((*robot.crowded, robot.visit - 1))
         self._await_visit(number)

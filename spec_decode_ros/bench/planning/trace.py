@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,13 +23,11 @@ class Visit:
         gap_s: seconds from the end of the visit before, or from the prompt being ready, to this one being wanted.
         draft: draft tokens in the pass.
         own_s: seconds of the server's own draft model before it.
-        position: tokens that are committed before it.
     """
 
     gap_s: float
     draft: int
     own_s: float = 0.0
-    position: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,21 +43,18 @@ class Trace:
         """Seconds of the action in which the server has nothing to do for it."""
         return self.arrive_s + sum(visit.gap_s for visit in self.visits) + self.tail_s
 
-    def visit_at(self, position: int) -> int:
-        """The number of the visit that says the token of this position."""
-        return bisect.bisect_right(self.visits, position, key=lambda visit: visit.position) - 1
-
 
 class TracedAction(VirtualAction):
     """An action that is written down.
 
     Args:
         extra_s: how much longer a pass takes than one of this action alone, because others have a part in it.
+        crowded_in: its passes, from 0, in which somebody else found no seat, which matters to one that yields.
     """
 
-    def __init__(self, extra_s: float, **options: Any) -> None:
+    def __init__(self, extra_s: float, crowded_in: Collection[int] = (), **options: Any) -> None:
         super().__init__(**options)
-        self._extra_s = extra_s
+        self._extra_s, self._crowded_in = extra_s, crowded_in
         self._arrived: float | None = None
         self._free_at = 0.0
         self._visits: list[Visit] = []
@@ -89,7 +84,7 @@ class TracedAction(VirtualAction):
 
     def _begin(self, cloud: CloudMachine, run: RunPass, gap_s: float) -> list[CloudCommand]:
         made, own_s = self.own_draft(run)
-        self.after(own_s, cloud, partial(self._pass, cloud, made, Visit(gap_s, 0, own_s, len(run.committed))))
+        self.after(own_s, cloud, partial(self._pass, cloud, made, Visit(gap_s, 0, own_s)))
         return []
 
     def _pass(self, cloud: CloudMachine, made: tuple[int, ...], visit: Visit) -> list[CloudCommand]:
@@ -98,5 +93,6 @@ class TracedAction(VirtualAction):
         self._visits.append(replace(visit, draft=width))
         shared_s = self.times.target_pass(not self.prefilled, width) + self._extra_s
         self._free_at = self.now + shared_s
+        cloud.crowd(len(self._visits) - 1 in self._crowded_in)
         self.run_pass(cloud, run, shared_s)
         return []
