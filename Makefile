@@ -52,7 +52,7 @@ types: install  ## mypy
 	$(BIN)/mypy
 
 pytest: install  ## every test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 12
 
 format: install  ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .
