@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +11,7 @@ import yaml
 from spec_decode_ros.bench.grid import Cell, World, figures
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.shipped import shipped_names, yaml_path
 
 
 @dataclass(frozen=True)
@@ -97,13 +96,9 @@ class Profile:
 _NEEDED = {"source", "rtts_ms", "draft_ms", "world"}
 
 
-def _folder() -> Path:
-    return Path(str(files("spec_decode_ros"))) / "config" / "profiles"
-
-
 def profile_names() -> list[str]:
     """Names of the profiles that are shipped."""
-    return sorted(path.stem for path in _folder().glob("*.yaml"))
+    return shipped_names("profile")
 
 
 def load_profile(name_or_path: str) -> Profile:
@@ -112,14 +107,7 @@ def load_profile(name_or_path: str) -> Profile:
     Raises:
         SpecDecodeError: if it cannot be read, or something in it is not a profile's.
     """
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = _folder() / f"{name_or_path}.yaml"
-        if name_or_path not in profile_names():
-            raise SpecDecodeError(
-                f"there is no profile {name_or_path!r}: choose one of {', '.join(profile_names())}, or give the path of "
-                "a file ending in .yaml"
-            )
+    path = yaml_path("profile", name_or_path)
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         return _profile(path.stem, document)

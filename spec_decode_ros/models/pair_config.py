@@ -13,6 +13,7 @@ import yaml
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import packaged
+from spec_decode_ros.shipped import shipped_names, yaml_path
 
 DEFAULT_PAIR = "tiny"
 
@@ -134,25 +135,17 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise PairError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
 
 
-def _pairs_folder() -> Path:
-    return Path(str(files(_PACKAGE))) / "config" / "pairs"
-
-
 def pair_names() -> list[str]:
     """Names of the pairs that are shipped."""
-    return sorted(path.stem for path in _pairs_folder().glob("*.yaml"))
+    return shipped_names("pair")
 
 
 def load_pair_config(name_or_path: str | Path) -> PairConfig:
     """Read a shipped pair by name or any pair by the path of its YAML file. Raises PairError."""
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = _pairs_folder() / f"{name_or_path}.yaml"
-        if str(name_or_path) not in pair_names():
-            raise PairError(
-                f"There is no pair {str(name_or_path)!r}: choose one of {', '.join(pair_names())}, or give the path "
-                "of a pair file ending in .yaml."
-            )
+    try:
+        path = yaml_path("pair", str(name_or_path))
+    except SpecDecodeError as error:
+        raise PairError(str(error)) from None
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -209,7 +209,9 @@ def test_the_time_of_a_robots_draft_can_be_given(tmp_path: Path) -> None:
     assert "extrapolated" not in out.read_text().lower()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="an exit beside a pass on a GPU cannot be tried without a CUDA GPU"
+)
 def test_on_a_gpu_an_exit_runs_beside_the_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pair = ["--draft", "tiny-llama", "--target", "tiny-qwen2-vl", "--device", "cuda", "--repeats", "2"]
     assert cli.main(["profile", *pair, "--out", str(tmp_path / "gpu.yaml"), "--json", "-"]) == 0
@@ -254,7 +256,9 @@ def test_wrong_arguments_are_one_sentence(
     assert reason in said and len(said.splitlines()) == 1
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="this machine has a CUDA GPU, so that asking for one is not refused"
+)
 def test_without_a_gpu_cuda_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["profile", "--draft", "llama-68m", "--target", "llama-68m", "--device", "cuda"]) == 2
     assert "no usable CUDA GPU" in capsys.readouterr().err

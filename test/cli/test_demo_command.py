@@ -63,7 +63,7 @@ def test_a_missing_part_is_one_sentence(
 def test_wrong_wishes_are_refused(capsys, tmp_path: Path, arguments: list[str], words: str):
     for name in PARTS:
         if importlib.util.find_spec(name) is None:
-            pytest.skip(f"{name} is not installed")
+            pytest.skip(f"{name} is not installed: the demo names it before it looks at its wishes")
     assert cli.main(["demo", "--out", str(tmp_path), *arguments]) == 2
     assert words in capsys.readouterr().err
 

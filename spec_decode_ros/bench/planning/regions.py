@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.shipped import shipped_names, yaml_path
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,9 @@ class Fleet:
         return robots
 
 
-def _folder() -> Path:
-    return Path(str(files("spec_decode_ros"))) / "config" / "fleets"
-
-
 def fleet_names() -> list[str]:
     """Names of the fleets that are shipped."""
-    return sorted(path.stem for path in _folder().glob("*.yaml"))
+    return shipped_names("fleet")
 
 
 def load_fleet(name_or_path: str) -> Fleet:
@@ -81,14 +76,7 @@ def load_fleet(name_or_path: str) -> Fleet:
     Raises:
         SpecDecodeError: if it cannot be read, or something in it is not a fleet's.
     """
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = _folder() / f"{name_or_path}.yaml"
-        if name_or_path not in fleet_names():
-            raise SpecDecodeError(
-                f"there is no fleet {name_or_path!r}: choose one of {', '.join(fleet_names())}, or give the path of a file "
-                "ending in .yaml"
-            )
+    path = yaml_path("fleet", name_or_path)
     try:
         return _fleet(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:

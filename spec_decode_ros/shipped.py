@@ -1,0 +1,34 @@
+"""Files that come with the package and are asked for by name, or are a user's own and asked for by path."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from spec_decode_ros.errors import SpecDecodeError
+
+
+def shipped_names(kind: str) -> list[str]:
+    """Names of the YAML files in ``config/<kind>s``."""
+    return sorted(path.stem for path in _folder(kind).glob("*.yaml"))
+
+
+def yaml_path(kind: str, name_or_path: str) -> Path:
+    """Where the shipped file of this name is, or the user's own, whose path ends in .yaml or .yml.
+
+    Raises:
+        SpecDecodeError: no file of this kind and name is shipped.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    if name_or_path not in shipped_names(kind):
+        raise SpecDecodeError(
+            f"There is no {kind} {name_or_path!r}: choose one of {', '.join(shipped_names(kind))}, or give the path "
+            f"of a {kind} file ending in .yaml."
+        )
+    return _folder(kind) / f"{name_or_path}.yaml"
+
+
+def _folder(kind: str) -> Path:
+    return Path(str(files("spec_decode_ros"))) / "config" / f"{kind}s"
