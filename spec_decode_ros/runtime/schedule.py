@@ -57,7 +57,7 @@ def share_pass(turns: Sequence[Turn], budget: int) -> list[Seat]:
     """
     left = budget
     verifying = sum(turn.width for turn in turns if not turn.unread)
-    reading = max(budget - verifying, budget // _LEAST_PREFILL)
+    reading = max(budget - verifying, budget // _LEAST_PREFILL, 1)
     seats: list[Seat] = []
     for index, turn in enumerate(turns):
         room = min(left, reading) if turn.unread else left

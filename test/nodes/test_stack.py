@@ -96,9 +96,13 @@ def test_a_command_walks_the_robot_and_a_lost_drafter_stops_it(ros, pair, frames
     assert {m.twist.linear.x for _, m in drafts} <= {0.0, 0.4, 0.6}
     picture = wait_for(lambda: overlays, "an overlay")[0][1]
     assert bytes(picture.data[:2]) == b"\xff\xd8"
-    told = wait_for(lambda: (v := values(diagnostics, "drafter")).get("acceptance_rate") and v, "acceptance")
+    # On a busy machine every draft of the first actions may come late, which counts as not accepted.
+    told = wait_for(
+        lambda: float((v := values(diagnostics, "drafter")).get("acceptance_rate") or 0) > 0 and v,
+        "acceptance",
+    )
     assert told["connected"] == "True"
-    assert 0.0 < float(told["acceptance_rate"]) <= 1.0
+    assert float(told["acceptance_rate"]) <= 1.0
     assert float(told["ttva_ms"]) > 0.0
     assert float(told["rtt_ms"]) >= 0.0
     wait_for(lambda: int(values(diagnostics, "verifier").get("actions", 0)) > 0, "the verifier's diagnostics")

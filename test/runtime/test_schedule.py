@@ -34,6 +34,10 @@ def test_the_end_of_a_prompt_stays_with_its_draft() -> None:
     assert share_pass([Turn(1, 20)], 15) == [Seat(0)]
 
 
+def test_the_smallest_budget_reads_a_token_of_the_first_prompt() -> None:
+    assert share_pass([Turn(2, 0), Turn(0, 0)], 1) == [Seat(0, 1)]
+
+
 @given(turns_lists, st.integers(1, 256))
 def test_the_first_always_has_a_part_and_nobody_more_than_one(turns: list[Turn], budget: int) -> None:
     seats = share_pass(turns, budget)
