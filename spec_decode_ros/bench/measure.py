@@ -211,8 +211,7 @@ class _Bench:
         """What a pass does outside its layers: final norm, output head, choice."""
         model = self.model
         hidden = torch.ones((width, self.shape.width), device=model.device, dtype=model.model.dtype)
-        logits = model.head(final_norm(model)(hidden))[:, : model.text.size]
-        return model.choose(logits, 0, _GREEDY)
+        return model.choose(model.logits(final_norm(model)(hidden)), 0, _GREEDY)
 
     def _prepare_times(self) -> Spread:
         tower = self.shape.tower
@@ -278,7 +277,7 @@ class _Bench:
         return found
 
     def _without_head(self, run: Callable[[], object]) -> object:
-        with _replaced(self.model, "head", lambda hidden: hidden[:, :1]):
+        with _replaced(self.model, "logits", lambda hidden: hidden[:, :1]):
             return run()
 
     def _in_turns(

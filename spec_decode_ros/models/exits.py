@@ -138,7 +138,7 @@ class Exits:
     def logits(self, layer: int, hidden: torch.Tensor) -> torch.Tensor:
         """What the exit after `layer` makes of rows (K, width) of hidden states: logits (K, vocabulary)."""
         model = self._model
-        return model.head(self._norm(self._adapters[layer](hidden)))[:, : model.text.size]
+        return model.logits(self._norm(self._adapters[layer](hidden)))
 
     @property
     def drafting(self) -> ExitFigures:

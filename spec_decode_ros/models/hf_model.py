@@ -16,6 +16,7 @@ import torch
 
 from spec_decode_ros.decoding.sampling import choose
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.blocked import product_of
 from spec_decode_ros.models.decoder import NOBODY, AfterLayer, Decoder
 from spec_decode_ros.models.decoders import decoder_for
 from spec_decode_ros.models.packing import Segment
@@ -57,6 +58,7 @@ class HfModel:
         self.images = images
         self.decoder: Decoder = decoder_for(model.get_decoder())
         self.head: Any = model.get_output_embeddings()
+        self._to_logits = product_of(self.head)
         self.embedding: Any = model.get_input_embeddings()
         table = cast("torch.Tensor", self.embedding.weight)
         self.device = table.device
@@ -134,7 +136,7 @@ class HfModel:
         embeddings, positions = self.inputs([addition])
         cache, seen = addition.answer.cache, addition.seen
         hidden = self.decoder.run(embeddings, positions, cache, addition.past, seen, last)
-        return self._logits(hidden[0, hidden.shape[1] - keep :])
+        return self.logits(hidden[0, hidden.shape[1] - keep :])
 
     @torch.inference_mode()
     def run_many(self, additions: Sequence[Addition], after_layer: AfterLayer = NOBODY) -> torch.Tensor:
@@ -154,11 +156,12 @@ class HfModel:
             for index, look in after_layer.items()
         }
         hidden = self.decoder.run_many(*self.inputs(additions), segments, last)
-        return self._logits(hidden[0, rows])
+        return self.logits(hidden[0, rows])
 
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What the output head says of normed hidden states (K, width): (K, vocabulary)."""
         # Rows of a padded head belong to no token and are never chosen.
-        return self.head(hidden)[:, : self.text.size]
+        return self._to_logits(hidden)[:, : self.text.size]
 
     def choose(self, logits: torch.Tensor, first_position: int, sampling: Sampling) -> tuple[int, ...]:
         """The tokens that rows of logits (K, V) stand for, the first at answer position `first_position`."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from spec_decode_ros.models.blocked import product
 from spec_decode_ros.models.decoder import AfterLayer
 from spec_decode_ros.models.packing import Pack
 from spec_decode_ros.models.row_decoder import LENGTH_DEPENDENT_ROPE, RowDecoder
@@ -73,12 +74,14 @@ class SmallDecoder(RowDecoder):
         before, after = layer.input_layernorm, layer.post_attention_layernorm
         return (
             (before.weight, before.variance_epsilon),
-            _joined([part.weight for part in inner]),
-            None if inner[0].bias is None else _joined([part.bias for part in inner]),
-            attention.o_proj.weight,
+            product(
+                _joined([part.weight for part in inner]),
+                None if inner[0].bias is None else _joined([part.bias for part in inner]),
+            ),
+            product(attention.o_proj.weight),
             (after.weight, after.variance_epsilon),
-            _joined([mlp.gate_proj.weight, mlp.up_proj.weight]),
-            mlp.down_proj.weight,
+            product(_joined([mlp.gate_proj.weight, mlp.up_proj.weight])),
+            product(mlp.down_proj.weight),
         )
 
     def _run(
@@ -95,14 +98,14 @@ class SmallDecoder(RowDecoder):
         heads, rotated = self._heads, self._heads + self.cache_shape.heads
         cos, sin = (part[0].unsqueeze(1) for part in self._rotary(embeddings, positions))
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-        for index, (before, inner, bias, out, after, gate_up, down) in enumerate(self._layers[:depth]):
-            x = F.linear(F.rms_norm(hidden, (model_width,), *before), inner, bias).view(count, -1, width)
+        for index, (before, inner, out, after, gate_up, down) in enumerate(self._layers[:depth]):
+            x = inner(F.rms_norm(hidden, (model_width,), *before)).view(count, -1, width)
             qk = x[:, :rotated]
             qk = qk * cos + torch.cat((qk[..., half:], qk[..., :half]), dim=-1) * sin
             mixed = pack.attend(index, qk[:, :heads], qk[:, heads:], x[:, rotated:])
-            hidden = hidden + F.linear(mixed, out)
-            gate, up = F.linear(F.rms_norm(hidden, (model_width,), *after), gate_up).chunk(2, dim=-1)
-            hidden = hidden + F.linear(F.silu(gate) * up, down)
+            hidden = hidden + out(mixed)
+            gate, up = gate_up(F.rms_norm(hidden, (model_width,), *after)).chunk(2, dim=-1)
+            hidden = hidden + down(F.silu(gate) * up)
             if index in after_layer:
                 after_layer[index](hidden.unsqueeze(0))
         hidden = hidden.unsqueeze(0)

@@ -109,7 +109,7 @@ def test_where_layers_are_left_out_the_head_is_timed_apart(monkeypatch: pytest.M
 
     def counting(*given):  # type: ignore[no-untyped-def]
         model = made(*given)
-        depth, head, run = len(model.model.model.layers), model.head, SmallDecoder.run
+        depth, logits, run = len(model.model.model.layers), model.logits, SmallDecoder.run
 
         def counted_run(self, embeddings, *more, **also):  # type: ignore[no-untyped-def]
             clock[0] += depth * embeddings.shape[1] / 1e3
@@ -117,9 +117,9 @@ def test_where_layers_are_left_out_the_head_is_timed_apart(monkeypatch: pytest.M
 
         def counted_head(hidden):  # type: ignore[no-untyped-def]
             clock[0] += 10 * len(hidden) / 1e3
-            return head(hidden)
+            return logits(hidden)
 
-        model.head = counted_head
+        model.logits = counted_head
         monkeypatch.setattr(type(model.decoder), "run", counted_run)
         return model
 

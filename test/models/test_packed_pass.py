@@ -177,7 +177,7 @@ def test_a_pass_that_breaks_off_is_made_up_for(family: Family, monkeypatch: pyte
     """What fails in the pass of all fails once more in the one pass that is to blame."""
     verifier = family.verifier
     robots = [Robot(verifier, prompt, family.images(number)) for number, prompt in enumerate(PROMPTS)]
-    head = verifier.model.head
+    logits = verifier.model.logits
     expected = [robot.twin.verify([], [5, 6, 7], GREEDY) for robot in robots]
     calls = []
 
@@ -185,11 +185,11 @@ def test_a_pass_that_breaks_off_is_made_up_for(family: Family, monkeypatch: pyte
         calls.append(len(hidden))
         if len(hidden) > 4 or len(calls) == 3:
             raise MemoryError("no memory")
-        return head(hidden)
+        return logits(hidden)
 
     parts = [Part(robot.session, [], [5, 6, 7]) for robot in robots]
     with monkeypatch.context() as patch:
-        patch.setattr(verifier.model, "head", broken)
+        patch.setattr(verifier.model, "logits", broken)
         got = verifier.verify_many(parts)
     failed = 1 if verifier.model.packs else 2
     assert isinstance(got[failed], MemoryError)

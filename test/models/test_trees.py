@@ -220,7 +220,7 @@ def test_a_pass_that_breaks_off_in_a_tree_is_forgotten(qwen: Family, monkeypatch
     tree = merge([(1, 2), truth[:3]], 9)
     session.verify_tree((), tree, GREEDY)
     with monkeypatch.context() as patch:
-        patch.setattr(qwen.verifier.model, "head", lambda _: 1 / 0)
+        patch.setattr(qwen.verifier.model, "logits", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             session.verify_tree(truth[:3], tree, GREEDY)
     assert list(session.verify(truth[:3], truth[3:5], GREEDY)) == truth[3:6]

@@ -1,0 +1,62 @@
+"""Matrix products with large weights, at the speed at which memory can be read.
+
+With a few tokens in a pass, a product takes as long as reading its weight, so that verifying eight tokens could cost no
+more than decoding one. But the BLAS behind `F.linear` copies the weight into a layout of its own in every product of
+more than one row, which costs as much again. oneDNN has such a layout, too, and can be given a weight that is in it already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Product = Callable[[torch.Tensor], torch.Tensor]
+"""Rows (T, in) to rows (T, out)."""
+
+_LARGE = 1 << 18
+"""Elements from which on a weight is worth it: a megabyte, which is what a core's own cache holds. Smaller ones are read
+faster than oneDNN is called."""
+
+_FEWEST = 4
+"""Rows with which oneDNN's kernels read a weight at full speed; fewer take up to half as long again (one core)."""
+
+
+def product(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Product:
+    """The product with `weight` (out, in), and `bias` (out) added, as fast as it can be had here.
+
+    Where it is worth it this holds a second copy of the weight, which later changes of the first do not reach.
+    """
+    if not (_worth_it(weight) and _available()):
+        return lambda rows: F.linear(rows, weight, bias)
+    blocked = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
+    multiply = torch.ops.mkldnn._linear_pointwise.default
+
+    def multiplied(rows: torch.Tensor) -> torch.Tensor:
+        count = len(rows)
+        if count < _FEWEST:
+            rows = F.pad(rows, (0, 0, 0, _FEWEST - count))
+        return multiply(rows, blocked, bias, "none", [], "")[:count]
+
+    return multiplied
+
+
+def product_of(layer: nn.Module) -> Product:
+    """What `layer` does: `product` where it is linear and nothing else, itself otherwise."""
+    if not isinstance(layer, nn.Linear) or type(layer) is not nn.Linear:
+        return layer
+    divided = type(layer.weight) is not nn.Parameter  # between processes
+    if divided or layer._forward_hooks or layer._forward_pre_hooks:
+        return layer
+    return product(layer.weight, layer.bias)
+
+
+def _worth_it(weight: torch.Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= _LARGE
+
+
+def _available() -> bool:
+    # The operators that torch's own compiler makes linear layers into; a build without oneDNN lacks them.
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
