@@ -15,18 +15,10 @@ committed is the truth; drafts are hints about what follows and may come at any 
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection, Sequence
 
-from spec_decode_ros.decoding.acceptance import (
-    Hint,
-    accepted_length,
-    best_rest,
-    exact_rest,
-    foreseen,
-    other_rests,
-    until_end,
-)
+from spec_decode_ros.decoding.acceptance import foreseen, until_end
+from spec_decode_ros.decoding.cloud_states import TRANSITIONS, Event, State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
 from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import (
@@ -43,53 +35,9 @@ from spec_decode_ros.decoding.messages import (
     Sampling,
     ServerMode,
 )
+from spec_decode_ros.decoding.proposals import Proposals
 from spec_decode_ros.decoding.separate import Separate, Trial
-from spec_decode_ros.decoding.tree import Tree, fates_along, judge_tree, merge
-
-
-class State(enum.Enum):
-    NEW = "nothing but drafts that overtook their Open"
-    PREPARING = "the driver makes the prompt ready"
-    WAITING = "the target is free for a draft"
-    PASSING = "the target runs"
-    DONE = "the whole answer is committed"
-    FAILED = "the action failed; every poll is told why"
-    CLOSING = "closed while the driver is at work"
-    CLOSED = "over"
-
-
-class Event(enum.Enum):
-    OPEN = enum.auto()
-    PREPARED = enum.auto()
-    PASS = enum.auto()
-    PASSED = enum.auto()
-    ENDED = enum.auto()
-    FAIL = enum.auto()
-    CLOSE = enum.auto()
-
-
-TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.NEW: {Event.OPEN: State.PREPARING, Event.FAIL: State.FAILED, Event.CLOSE: State.CLOSED},
-    State.PREPARING: {Event.PREPARED: State.WAITING, Event.FAIL: State.FAILED, Event.CLOSE: State.CLOSING},
-    State.WAITING: {
-        Event.PASS: State.PASSING,
-        Event.ENDED: State.DONE,
-        Event.FAIL: State.FAILED,
-        Event.CLOSE: State.CLOSED,
-    },
-    State.PASSING: {
-        Event.PASSED: State.WAITING,
-        Event.ENDED: State.DONE,
-        Event.FAIL: State.FAILED,
-        Event.CLOSE: State.CLOSING,
-    },
-    State.DONE: {Event.CLOSE: State.CLOSED},
-    State.FAILED: {Event.CLOSE: State.CLOSED},
-    State.CLOSING: {Event.PREPARED: State.CLOSED, Event.PASSED: State.CLOSED, Event.FAIL: State.CLOSED},
-    State.CLOSED: {},
-}
-
-_HINTS_KEPT = 8
+from spec_decode_ros.decoding.tree import judge_tree
 
 _ENDLESS = 2**31 - 1
 
@@ -115,24 +63,11 @@ class CloudMachine:
         self._widest = widest
         self._context = _ENDLESS
         self._own = own
-        self._nodes = nodes
         self._open: Open | None = None
         self._error: Error | None = None
         self._committed: list[int] = []
         self._fates: list[Fate] = []
-        self._hints: list[Hint] = []  # newest last
-        self._branches: Branches | None = None
-        self._aside: list[Hint] = []  # these branches, one by one
-        self.own_judged = (0, 0)
-        """Of the tokens that the server drafted by itself: how many the target looked at one by one, and accepted."""
-        self.wild_judged = (0, 0)
-        """The same of tokens from drafts that were wrong before."""
-        self._own_tried: tuple[int, ...] = ()
-        self._wild = wild
-        self._wild_from = 0  # where in the draft under the pass that runs such tokens begin
-        self._running: tuple[int, ...] = ()  # the draft under the pass that runs
-        self._tree = Tree()  # all that the pass is over: that draft, and others where they disagree with it
-        self._guessed = Tree()  # what of it came from the edge
+        self._proposals = Proposals(self._eos, nodes, wild)
         self._foretold: tuple[int, ...] = ()  # what the edge was told about the pass that runs
         self._crowded = False  # other robots wait for the target
         self._alone_at = -1  # where the edge has asked for a token without proposing one
@@ -155,6 +90,16 @@ class CloudMachine:
         return self._passes, self._drafted, self._fates.count(Fate.ACCEPTED)
 
     @property
+    def own_judged(self) -> tuple[int, int]:
+        """Of the tokens that the server drafted by itself: how many the target looked at one by one, and accepted."""
+        return self._proposals.own_judged
+
+    @property
+    def wild_judged(self) -> tuple[int, int]:
+        """The same of tokens from drafts that were wrong before."""
+        return self._proposals.wild_judged
+
+    @property
     def tells_early(self) -> bool:
         """Whether the edge wants to hear from early exits."""
         return self._open is not None and self._open.early
@@ -167,7 +112,7 @@ class CloudMachine:
     @property
     def has_draft(self) -> bool:
         """Whether a draft from the edge waits that continues what is committed."""
-        return self._open is not None and bool(self._best_rest())
+        return self._open is not None and bool(self._best())
 
     # ---- events --------------------------------------------------------------------------------------------
 
@@ -210,10 +155,10 @@ class CloudMachine:
 
         The edge is told as far as the confidences are at least `sure`.
         """
-        if self.state is not State.PASSING or not self.tells_early or not self._tree.is_line:
+        if self.state is not State.PASSING or not self.tells_early or not self._proposals.tree.is_line:
             return []
         assert self._open is not None
-        tokens = foreseen(self._running, choices, confidences, sure, self._eos, self._room())
+        tokens = foreseen(self._proposals.line, choices, confidences, sure, self._eos, self._room())
         if not tokens or tokens == self._foretold:
             return []
         self._foretold = tokens
@@ -231,13 +176,12 @@ class CloudMachine:
             self._move(Event.PASSED)
             return [Finished()]
         position = len(self._committed)
-        verdict, _ = judge_tree(self._tree, choices, self._eos, self._room())
+        verdict, _ = judge_tree(self._proposals.tree, choices, self._eos, self._room())
         self._passes += 1
         self._busy_ms += busy_ms
-        self._judge_guesses(verdict.tokens)
-        fates = fates_along(self._guessed, verdict.tokens)  # the server's own drafts are not counted
-        self._drafted += self._guessed.height
-        if self._guessed:
+        fates = self._proposals.judge(verdict.tokens)
+        self._drafted += self._proposals.guessed.height
+        if self._proposals.guessed:
             self._rounds = max(self._rounds, self._round_of(verdict.tokens[: fates.count(Fate.ACCEPTED)]))
         self._committed += verdict.tokens
         self._fates += fates
@@ -293,7 +237,7 @@ class CloudMachine:
         if self.sampling.separate:
             self._separate.opened(message)
         elif message.draft:
-            self._hints.insert(0, Hint(0, until_end(message.draft, self._eos)))
+            self._proposals.open(0, message.draft)
         self._move(Event.OPEN)
         return [opened, Prepare()]
 
@@ -304,7 +248,7 @@ class CloudMachine:
         if self.sampling.separate:
             return self._answer_sampled(message)
         if len(message.tokens) > message.settled:
-            self._keep(Hint(message.position, until_end(message.tokens, self._eos), message.round))
+            self._proposals.keep(message.position, message.tokens, message.round)
             self._waited = False
         elif self._open is None:  # its Open is lost, or was said to a server that has been restarted
             sentence = f"Action {message.action_id} is not open here; open it again."
@@ -316,16 +260,8 @@ class CloudMachine:
         return self._next_pass() if self.state is State.WAITING else []
 
     def _receive_branches(self, message: Branches) -> list[CloudCommand]:
-        if self._error or (
-            self._branches is not None
-            and (message.position, len(message.tokens))
-            <= (self._branches.position, len(self._branches.tokens))
-        ):
+        if self._error or not self._proposals.keep_branches(message):
             return []
-        self._branches = message
-        self._aside = [
-            Hint(message.position, until_end(line, self._eos), message.round) for line in message.lines
-        ]
         return self._next_pass() if self.state is State.WAITING else []
 
     def _close(self) -> list[CloudCommand]:
@@ -343,8 +279,7 @@ class CloudMachine:
         if self.sampling.separate:
             return self._settle_and_try()
         goes_on = self._open.mode is not ServerMode.VERIFY_ONLY and not (self._open.yields and self._crowded)
-        rest = self._best_rest()
-        if rest or self._alone_at == len(self._committed):
+        if self._best() or self._alone_at == len(self._committed):
             return self._run()
         if self._passes and not goes_on:
             return []
@@ -355,14 +290,9 @@ class CloudMachine:
             return [Wait(self._open.patience_ms)]
         return self._run()
 
-    def _best_rest(self) -> tuple[int, ...]:
+    def _best(self) -> tuple[int, ...]:
         """The most promising draft of what follows the committed tokens."""
-        rest = exact_rest(self._hints, self._committed)
-        if not rest and (rest := exact_rest(self._aside, self._committed)):
-            return until_end(rest, self._eos)
-        if self._guesses_wildly():
-            rest = best_rest(self._hints, self._committed)[: len(rest) + self._wild]
-        return until_end(rest, self._eos)
+        return self._proposals.best(self._committed, self._guesses_wildly())
 
     def _guesses_wildly(self) -> bool:
         """Whether a draft that was wrong once is still the best guess that the server will have."""
@@ -376,50 +306,17 @@ class CloudMachine:
         self._held_back = False
         self._foretold = ()
         self._lay_out()
-        helps = self._open.mode is ServerMode.SELF_DRAFT and not self._running
+        helps = self._open.mode is ServerMode.SELF_DRAFT and not self._proposals.line
         return [self._the_pass(min(self._own, self._room() - 1) if helps else 0)]
 
     def _lay_out(self, own: tuple[int, ...] = ()) -> None:
-        """Choose what the pass is over from the edge's hints and the server's `own` draft."""
         # The pass itself adds a token after the draft, so the draft may fill all room but one.
         longest = min(self._width(), self._room() - 1)
-        rest = self._best_rest()[:longest]
-        self._running = rest or own[:longest]
-        self._own_tried = () if rest else own[:longest]
-        exact = exact_rest(self._hints, self._committed) or exact_rest(self._aside, self._committed)
-        self._wild_from = len(exact)
-        others = self._other_rests(longest) if self._running else []
-        self._tree = merge([self._running, own[:longest], *others], len(self._running) + self._nodes)
-        if self._tree.is_line:
-            self._tree, others = Tree.line(self._running), []
-        tried = [branch[: len(self._tree.follow(branch))] for branch in (rest, *others)]
-        self._guessed = merge(tried, len(self._tree))
-
-    def _judge_guesses(self, tokens: Sequence[int]) -> None:
-        self.own_judged = _more(self.own_judged, self._own_tried, tokens)
-        start = self._wild_from
-        if not self._own_tried and tuple(tokens[:start]) == self._running[:start]:
-            self.wild_judged = _more(self.wild_judged, self._running[start:], tokens[start:])
-
-    def _other_rests(self, longest: int) -> list[tuple[int, ...]]:
-        if not self._nodes:
-            return []
-        rests = other_rests([*self._aside, *self._hints], self._committed)
-        return [until_end(rest, self._eos)[:longest] for rest in rests]
+        self._proposals.lay_out(self._committed, longest, self._guesses_wildly(), own)
 
     def _the_pass(self, own: int = 0) -> RunPass:
-        return RunPass(self.committed, self._running, own, None if self._tree.is_line else self._tree)
-
-    def _keep(self, hint: Hint) -> None:
-        """Remember a hint; of two from the same place, one the beginning of the other, only the longer."""
-        for index, known in enumerate(self._hints):
-            shorter = min(len(known.tokens), len(hint.tokens))
-            if known.position == hint.position and known.tokens[:shorter] == hint.tokens[:shorter]:
-                if len(hint.tokens) <= len(known.tokens):
-                    return
-                del self._hints[index]
-                break
-        self._hints = [*self._hints, hint][-_HINTS_KEPT:]
+        line, tree = self._proposals.line, self._proposals.tree
+        return RunPass(self.committed, line, own, None if tree.is_line else tree)
 
     # ---- separate rejection sampling -----------------------------------------------------------------------
 
@@ -470,11 +367,8 @@ class CloudMachine:
     def _round_of(self, accepted: tuple[int, ...]) -> int:
         """The earliest round whose hints could have brought what this pass got from its draft."""
         assert self._open is not None
-        used = self._running if self._open.mode is ServerMode.VERIFY_ONLY else accepted
-        rounds = [
-            h.round for h in (*self._aside, *self._hints) if h.rest(len(self._committed))[: len(used)] == used
-        ]
-        return min(rounds, default=1) if used else 1
+        used = self._proposals.line if self._open.mode is ServerMode.VERIFY_ONLY else accepted
+        return self._proposals.round_of(len(self._committed), used)
 
     def _room(self) -> int:
         assert self._open is not None
@@ -503,9 +397,3 @@ class CloudMachine:
             raise RuntimeError(
                 f"The cloud machine cannot take {event.name} while {self.state.name}."
             ) from None
-
-
-def _more(judged: tuple[int, int], guess: Sequence[int], tokens: Sequence[int]) -> tuple[int, int]:
-    """What was looked at and accepted, and a guess more; nothing after its first wrong token was looked at."""
-    agreed = accepted_length(guess, tokens)
-    return judged[0] + min(agreed + 1, len(guess), len(tokens)), judged[1] + agreed

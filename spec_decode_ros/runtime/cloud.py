@@ -14,7 +14,8 @@ import time
 from dataclasses import dataclass
 
 from spec_decode_ros.decoding.acceptance import Share
-from spec_decode_ros.decoding.cloud import CloudMachine, State
+from spec_decode_ros.decoding.cloud import CloudMachine
+from spec_decode_ros.decoding.cloud_states import State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Send
 from spec_decode_ros.decoding.controller import worth_verifying
 from spec_decode_ros.decoding.messages import (

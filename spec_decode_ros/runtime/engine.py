@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from spec_decode_ros.decoding.cloud import State
+from spec_decode_ros.decoding.cloud_states import State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Wait
 from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, Verifier
 from spec_decode_ros.runtime.observer import ServerObserver

@@ -374,7 +374,7 @@ def test_a_server_that_began_anew_is_reminded() -> None:
 def test_a_draft_that_comes_late_and_shorter_changes_nothing() -> None:
     machine = passing(STREAM, Draft(1, 0, (5, 6, 7)), Draft(1, 0, (5, 6)))
     machine.receive(Draft(1, 0, (5,)))
-    assert [hint.tokens for hint in machine._hints] == [(5, 6, 7)]
+    assert [hint.tokens for hint in machine._proposals._hints] == [(5, 6, 7)]
 
 
 def test_patience_is_used_up_until_a_draft_comes() -> None:
