@@ -145,10 +145,12 @@ def _compare(
     """The mission's method beside the cloud alone, on frames of the mission."""
     from spec_decode_ros.bench.comparison import compare
     from spec_decode_ros.models.pair import load_drafter, load_pair_config
+    from spec_decode_ros.runtime.threads import be_responsive
     from spec_decode_ros.transport.client import Client
 
     pair = load_pair_config(args.pair)
     drafter = load_drafter(pair, threads=1)
+    be_responsive()
     samples = samples_of(story, goal.instruction, args.frames)
     if not samples:
         return None, drafter.decode

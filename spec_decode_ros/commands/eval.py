@@ -148,6 +148,7 @@ def _runtime(stack: contextlib.ExitStack, args: argparse.Namespace, config: Pair
     from spec_decode_ros.models.pair import load_drafter
     from spec_decode_ros.runtime.edge import EdgeRuntime
     from spec_decode_ros.runtime.process import spawn_server
+    from spec_decode_ros.runtime.threads import be_responsive
     from spec_decode_ros.runtime.warmup import warm_up
     from spec_decode_ros.transport.client import Client
     from spec_decode_ros.transport.link import LinkProfile, link_process
@@ -156,6 +157,7 @@ def _runtime(stack: contextlib.ExitStack, args: argparse.Namespace, config: Pair
     client = None
     drafter = load_drafter(config)
     warm_up(drafter)
+    be_responsive()
     if method.uses_cloud:
         endpoint = args.endpoint or stack.enter_context(spawn_server(args.pair))
         if args.rtt_ms:

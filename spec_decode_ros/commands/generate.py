@@ -99,9 +99,9 @@ def run(args: argparse.Namespace) -> int:
         raise SpecDecodeError("--keys is for a server that runs already; name it with --endpoint.")
     keys = robot_keys(args.keys) if args.keys else None
     profile = LinkProfile(rtt_ms=args.rtt_ms)
-    be_responsive()
     with contextlib.ExitStack() as stack:
         endpoint, drafter = _both_sides(stack, args, config, method.uses_cloud)
+        be_responsive()
         client = None
         if endpoint:
             if profile.rtt_ms:

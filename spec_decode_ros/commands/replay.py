@@ -203,7 +203,6 @@ def _stack(
     if args.keys and not args.endpoint:
         raise SpecDecodeError("--keys is for a server that runs already; name it with --endpoint.")
     keys = robot_keys(args.keys) if args.keys else None
-    be_responsive()
     client = None
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         # The server's process starts while the draft model is loaded.
@@ -212,6 +211,7 @@ def _stack(
         if method.uses_cloud and not endpoint:
             endpoint = stack.enter_context(spawn_server(args.pair))
         drafter = loading.result()
+    be_responsive()
     if method.uses_cloud:
         if profile.rtt_ms:
             endpoint = stack.enter_context(link_process(endpoint, profile))

@@ -56,6 +56,7 @@ from spec_decode_ros.nodes.pilot import Decision, Pilot
 from spec_decode_ros.robots.camera_watch import CameraWatch
 from spec_decode_ros.robots.frames import to_jpeg
 from spec_decode_ros.runtime.edge import ActionFailed, EdgeRuntime
+from spec_decode_ros.runtime.threads import be_responsive
 from spec_decode_ros.runtime.warmup import warm_up
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.keys import robot_keys
@@ -148,6 +149,7 @@ class DrafterNode(Node):
         keys = robot_keys(settings["keys"]) if settings["keys"] else None
         drafter = load_drafter(pair, settings["device"] or None, settings["threads"] or None)
         warm_up(drafter)
+        be_responsive()
         self._decode = drafter.decode
         self._client = (
             Client(settings["endpoint"], pair.name, drafter.vocabulary, keys=keys)
