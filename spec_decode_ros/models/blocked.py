@@ -1,4 +1,4 @@
-"""Matrix products with large weights, at the speed at which memory can be read.
+"""Matrix products of float32 on a CPU, at the speed at which memory can be read.
 
 With a few tokens in a pass, a product takes as long as reading its weight, so that verifying eight tokens could cost no
 more than decoding one. But the BLAS behind `F.linear` copies the weight into a layout of its own in every product of
@@ -17,8 +17,11 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 """Rows (T, in) to rows (T, out)."""
 
 _LARGE = 1 << 18
-"""Elements from which on a weight is worth it: a megabyte, which is what a core's own cache holds. Smaller ones are read
-faster than oneDNN is called."""
+"""Elements from which on a weight is worth it for any number of rows: a megabyte, which is what a core's own cache holds.
+Smaller ones are read faster than oneDNN is called."""
+
+_MANY = 32
+"""Rows from which on it is worth it for any weight: oneDNN uses wider registers than the BLAS on some CPUs."""
 
 _FEWEST = 4
 """Rows with which oneDNN's kernels read a weight at full speed; fewer take up to half as long again (one core)."""
@@ -27,20 +30,25 @@ _FEWEST = 4
 def product(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Product:
     """The product with `weight` (out, in), and `bias` (out) added, as fast as it can be had here.
 
-    Where it is worth it this holds a second copy of the weight, which later changes of the first do not reach.
+    Where oneDNN is there this holds a second copy of the weight, which later changes of the first do not reach.
     """
-    if not (_worth_it(weight) and _available()):
+    if not (weight.device.type == "cpu" and weight.dtype == torch.float32 and _available()):
         return lambda rows: F.linear(rows, weight, bias)
     blocked = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
     multiply = torch.ops.mkldnn._linear_pointwise.default
 
-    def multiplied(rows: torch.Tensor) -> torch.Tensor:
+    def for_many(rows: torch.Tensor) -> torch.Tensor:
+        if len(rows) < _MANY:
+            return F.linear(rows, weight, bias)
+        return multiply(rows, blocked, bias, "none", [], "")
+
+    def for_any(rows: torch.Tensor) -> torch.Tensor:
         count = len(rows)
         if count < _FEWEST:
             rows = F.pad(rows, (0, 0, 0, _FEWEST - count))
         return multiply(rows, blocked, bias, "none", [], "")[:count]
 
-    return multiplied
+    return for_any if weight.numel() >= _LARGE else for_many
 
 
 def product_of(layer: nn.Module) -> Product:
@@ -51,10 +59,6 @@ def product_of(layer: nn.Module) -> Product:
     if divided or layer._forward_hooks or layer._forward_pre_hooks:
         return layer
     return product(layer.weight, layer.bias)
-
-
-def _worth_it(weight: torch.Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= _LARGE
 
 
 def _available() -> bool:

@@ -21,6 +21,7 @@ from spec_decode_ros.models.decoder import NOBODY, AfterLayer, Decoder
 from spec_decode_ros.models.decoders import decoder_for
 from spec_decode_ros.models.packing import Segment
 from spec_decode_ros.models.prompts import Prompt, prepare, prepare_many
+from spec_decode_ros.models.small_vision import sight_of
 from spec_decode_ros.models.text import CheckpointText, TextSide
 from spec_decode_ros.models.together import one_by_one
 
@@ -57,6 +58,7 @@ class HfModel:
         self.text = text
         self.images = images
         self.decoder: Decoder = decoder_for(model.get_decoder())
+        self.see = sight_of(model)
         self.head: Any = model.get_output_embeddings()
         self._to_logits = product_of(self.head)
         self.embedding: Any = model.get_input_embeddings()

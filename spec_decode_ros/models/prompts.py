@@ -126,7 +126,7 @@ def _features(model: HfModel, inputs: dict[str, torch.Tensor]) -> list[torch.Ten
         else value.to(model.device)
         for name, value in inputs.items()
     }
-    return list(model.model.get_image_features(**moved, return_dict=True).pooler_output)  # type: ignore[operator]
+    return model.see(**moved)
 
 
 def _expand(model: HfModel, rendered: str, placeholders: Sequence[str]) -> str:

@@ -256,14 +256,14 @@ def test_prompts_are_prepared_together_as_alone(everyone: Family) -> None:
 
 
 def test_images_that_fail_together_are_prepared_alone(qwen: Family, monkeypatch: pytest.MonkeyPatch) -> None:
-    features = qwen.verifier.model.model.get_image_features
+    features = qwen.verifier.model.see
 
     def broken(**inputs):  # type: ignore[no-untyped-def]
         if len(inputs["image_grid_thw"]) > 1:
             raise MemoryError("no memory")
         return features(**inputs)
 
-    monkeypatch.setattr(qwen.verifier.model.model, "get_image_features", broken)
+    monkeypatch.setattr(qwen.verifier.model, "see", broken)
     prompts = [(prompt, qwen.images(number)) for number, prompt in enumerate(PROMPTS)]
     for (prompt, images), session in zip(prompts, qwen.verifier.prepare_many(prompts), strict=True):
         assert isinstance(session, HfVerifySession)
