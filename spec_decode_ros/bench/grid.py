@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spec_decode_ros.bench.links import SteadyLink
@@ -174,6 +174,7 @@ def action_options(
         "nodes": world.nodes if method.sends_branches else 0,  # no published method has trees
         "runner_up": runner_up(world, seed),
         "wild": worth_verifying(wild.value, world.step_ms, world.per_token_ms),
+        "measured": replace(conditions(cell, world), wild=wild.value),
     }
 
 

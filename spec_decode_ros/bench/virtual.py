@@ -30,6 +30,7 @@ from spec_decode_ros.decoding.commands import (
     StopDrafting,
     Wait,
 )
+from spec_decode_ros.decoding.controller import Conditions
 from spec_decode_ros.decoding.edge import EdgeMachine
 from spec_decode_ros.decoding.messages import Branches, Close, Down, Draft, Error, ErrorCode, Open
 from spec_decode_ros.decoding.methods import Method
@@ -86,6 +87,7 @@ class VirtualAction:
         nodes: how many tokens a pass may be over beside a draft; 0 for a target that takes no trees.
         wild: how many tokens of drafts that were wrong before a pass may be over.
         crowded: other robots wait for the target all the time.
+        measured: what the server has measured.
         events: a clock that several actions share; by default one of its own.
     """
 
@@ -107,6 +109,7 @@ class VirtualAction:
         runner_up: NextToken | None = None,
         wild: int = 32,
         crowded: bool = False,
+        measured: Conditions | None = None,
         events: Events | None = None,
     ) -> None:
         self.eos, self.target, self.drafter = eos, target, drafter
@@ -115,6 +118,7 @@ class VirtualAction:
         self.exits, self.own, self.sure, self.nodes, self.wild = exits, own, sure, nodes, wild
         self.runner_up = runner_up
         self.crowded = crowded
+        self.measured = measured
         self.own_ready = False
         self.edge = EdgeMachine(method, request, eos)
         self.cloud: CloudMachine | None = None
@@ -214,7 +218,9 @@ class VirtualAction:
     def reach_cloud(self, message: Open | Draft | Branches | Close) -> None:
         opens = isinstance(message, Open) and not self.closed
         if self.cloud is None and (opens or (self.keeps_early_drafts and not isinstance(message, Close))):
-            self.cloud = CloudMachine(self.eos, own=self.own, nodes=self.nodes, wild=self.wild)
+            self.cloud = CloudMachine(
+                self.eos, own=self.own, nodes=self.nodes, wild=self.wild, measured=self.measured
+            )
             self.cloud.crowd(self.crowded)
         if isinstance(message, Close):
             self.closed = True

@@ -20,6 +20,7 @@ from collections.abc import Collection, Sequence
 from spec_decode_ros.decoding.acceptance import foreseen, until_end
 from spec_decode_ros.decoding.cloud_states import TRANSITIONS, Event, State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
+from spec_decode_ros.decoding.controller import Conditions
 from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import (
     Branches,
@@ -35,7 +36,7 @@ from spec_decode_ros.decoding.messages import (
     Sampling,
     ServerMode,
 )
-from spec_decode_ros.decoding.proposals import Proposals
+from spec_decode_ros.decoding.proposals import Proposals, Rest
 from spec_decode_ros.decoding.separate import Separate, Trial
 from spec_decode_ros.decoding.tree import judge_tree
 
@@ -50,12 +51,20 @@ class CloudMachine:
         widest: no pass is over more draft tokens than that.
         own: how many tokens the server's own draft model drafts for a pass; 0 where it has none.
         wild: how many tokens of drafts that were wrong before may stand in a pass, as a guess at what follows.
+        measured: what the server has measured, which tells whether a draft of its own is better than one that is there;
+            without it none is.
         nodes: where drafts disagree, so many tokens of the others may stand in a pass beside the best one, as a
             tree; 0 for a target that takes no trees.
     """
 
     def __init__(
-        self, eos: Collection[int], widest: int = 32, own: int = 0, nodes: int = 0, wild: int = 32
+        self,
+        eos: Collection[int],
+        widest: int = 32,
+        own: int = 0,
+        nodes: int = 0,
+        wild: int = 32,
+        measured: Conditions | None = None,
     ) -> None:
         self.state = State.NEW
         self.sampling = Sampling()
@@ -67,7 +76,7 @@ class CloudMachine:
         self._error: Error | None = None
         self._committed: list[int] = []
         self._fates: list[Fate] = []
-        self._proposals = Proposals(self._eos, nodes, wild)
+        self._proposals = Proposals(self._eos, nodes, wild, measured)
         self._foretold: tuple[int, ...] = ()  # what the edge was told about the pass that runs
         self._crowded = False  # other robots wait for the target
         self._alone_at = -1  # where the edge has asked for a token without proposing one
@@ -96,7 +105,7 @@ class CloudMachine:
 
     @property
     def wild_judged(self) -> tuple[int, int]:
-        """The same of tokens from drafts that were wrong before."""
+        """The same of tokens from drafts that were wrong before, whether a pass was over them or not."""
         return self._proposals.wild_judged
 
     @property
@@ -107,12 +116,15 @@ class CloudMachine:
     @property
     def yielding(self) -> bool:
         """Whether the action waits for a draft only because other robots wait for the target."""
-        return self.state is State.WAITING and self._crowded and self._open is not None and self._open.yields
+        return self.state is State.WAITING and self._yields_now
 
     @property
     def has_draft(self) -> bool:
-        """Whether a draft from the edge waits that continues what is committed."""
-        return self._open is not None and bool(self._best())
+        """Whether a draft from the edge waits that is at least as good as one of the server's own."""
+        if self._open is None:
+            return False
+        rest = self._best()
+        return bool(rest.tokens) and not self._own_instead_of(rest)
 
     # ---- events --------------------------------------------------------------------------------------------
 
@@ -142,7 +154,7 @@ class CloudMachine:
         """The pass that was asked for, with what has come since: for a driver whose passes wait in line.
 
         `own` is what the server's own draft model made of a `RunPass` that asked for it; a draft from the edge that
-        has come in the meantime goes first.
+        is at least as good goes first.
         """
         if self.sampling.separate:
             return self._trial_begins()
@@ -278,8 +290,8 @@ class CloudMachine:
         assert self._open is not None
         if self.sampling.separate:
             return self._settle_and_try()
-        goes_on = self._open.mode is not ServerMode.VERIFY_ONLY and not (self._open.yields and self._crowded)
-        if self._best() or self._alone_at == len(self._committed):
+        goes_on = self._open.mode is not ServerMode.VERIFY_ONLY and not self._yields_now
+        if self._best().tokens or self._alone_at == len(self._committed):
             return self._run()
         if self._passes and not goes_on:
             return []
@@ -290,29 +302,44 @@ class CloudMachine:
             return [Wait(self._open.patience_ms)]
         return self._run()
 
-    def _best(self) -> tuple[int, ...]:
-        """The most promising draft of what follows the committed tokens."""
-        return self._proposals.best(self._committed, self._guesses_wildly())
+    @property
+    def _yields_now(self) -> bool:
+        return self._crowded and self._open is not None and self._open.yields
 
-    def _guesses_wildly(self) -> bool:
-        """Whether a draft that was wrong once is still the best guess that the server will have."""
+    def _best(self) -> Rest:
+        """The edge's most promising draft of what follows the committed tokens."""
         assert self._open is not None
-        helps_itself = self._open.mode is ServerMode.SELF_DRAFT and self._own
-        return self._open.mode is not ServerMode.VERIFY_ONLY and not helps_itself
+        wildly = self._open.mode is not ServerMode.VERIFY_ONLY
+        return self._proposals.best(self._committed, wildly, self._own_tokens())
+
+    def _own_tokens(self) -> int:
+        """How many tokens the server can draft by itself for the next pass."""
+        assert self._open is not None
+        return min(self._own, self._longest()) if self._open.mode is ServerMode.SELF_DRAFT else 0
+
+    def _own_instead_of(self, rest: Rest) -> int:
+        """How many tokens the server drafts by itself because that draft of the edge is not as good; 0 where it is.
+
+        The first pass does not wait for that: it takes long, as it reads the prompt, and the edge drafts meanwhile.
+        """
+        own = self._own_tokens()
+        if rest.tokens and (not self._passes or self._yields_now):
+            return 0
+        return 0 if self._proposals.pays(self._committed, rest, own) else own
 
     def _run(self) -> list[CloudCommand]:
-        assert self._open is not None
         self._move(Event.PASS)
         self._held_back = False
         self._foretold = ()
         self._lay_out()
-        helps = self._open.mode is ServerMode.SELF_DRAFT and not self._proposals.line
-        return [self._the_pass(min(self._own, self._room() - 1) if helps else 0)]
+        return [self._the_pass(self._own_instead_of(self._best()))]
 
     def _lay_out(self, own: tuple[int, ...] = ()) -> None:
+        self._proposals.lay_out(self._committed, self._longest(), self._best(), own)
+
+    def _longest(self) -> int:
         # The pass itself adds a token after the draft, so the draft may fill all room but one.
-        longest = min(self._width(), self._room() - 1)
-        self._proposals.lay_out(self._committed, longest, self._guesses_wildly(), own)
+        return max(0, min(self._width(), self._room() - 1))
 
     def _the_pass(self, own: int = 0) -> RunPass:
         line, tree = self._proposals.line, self._proposals.tree

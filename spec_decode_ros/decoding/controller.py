@@ -62,6 +62,7 @@ class Conditions:
         upload_ms: what the frame takes to the cloud beyond the round-trip time.
         uplink_mbps: bandwidth to the cloud.
         foresight: share of the tokens that the target's early exits are sure of and right about.
+        wild: share of the tokens, looked at one by one, that the target confirms of drafts that were wrong before.
     """
 
     rtt_ms: float
@@ -75,6 +76,7 @@ class Conditions:
     upload_ms: float = 0.0
     uplink_mbps: float = math.inf
     own_prefill_ms: float = 0.0
+    wild: float = 0.5
 
     def __post_init__(self) -> None:
         for name in _TIMES:
@@ -83,7 +85,7 @@ class Conditions:
                 raise SpecDecodeError(f"{name} must be 0 or more, not {value}.")
         if not self.uplink_mbps > 0:
             raise SpecDecodeError(f"uplink_mbps must be above 0, not {self.uplink_mbps}.")
-        for name in ("acceptance", "foresight"):
+        for name in ("acceptance", "foresight", "wild"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SpecDecodeError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
 
@@ -99,6 +101,23 @@ def token_ms(now: Conditions, drafted: int) -> float:
     """What a token costs a server that drafts so many tokens by itself for each pass; 0 is to go on without."""
     own = (now.own_ms or 0.0) * drafted
     return (now.step_ms + drafted * now.per_token_ms + own) / expected_length(now.acceptance, drafted)
+
+
+def guess_ms(now: Conditions, exact: int, wild: int) -> float:
+    """What a token costs a server that verifies a draft which is there already.
+
+    Its first `exact` tokens agree with all that is committed and are taken to be as good as any draft; `wild` more are
+    from drafts that were wrong before.
+    """
+    length = expected_length(now.acceptance, exact)
+    length += now.acceptance**exact * (expected_length(now.wild, wild) - 1)
+    return (now.step_ms + (exact + wild) * now.per_token_ms) / length
+
+
+def resumed_ms(now: Conditions, wild: int) -> float:
+    """The same where drafts were wrong twice running: a pass for one token, and if they have that, one over `wild` more."""
+    pass_ms = now.step_ms + wild * now.per_token_ms
+    return (now.step_ms + now.wild * pass_ms) / (1 + now.wild * expected_length(now.wild, wild))
 
 
 def own_length(now: Conditions) -> int:

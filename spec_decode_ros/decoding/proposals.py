@@ -7,6 +7,7 @@ this changes the answer, as every token of it is verified.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from spec_decode_ros.decoding.acceptance import (
     Hint,
@@ -16,10 +17,23 @@ from spec_decode_ros.decoding.acceptance import (
     other_rests,
     until_end,
 )
+from spec_decode_ros.decoding.controller import Conditions, guess_ms, resumed_ms, token_ms
 from spec_decode_ros.decoding.messages import Branches, Fate
 from spec_decode_ros.decoding.tree import Tree, fates_along, merge
 
 _HINTS_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What the edge proposes; its first `exact` tokens are from a draft that agrees with all that is committed."""
+
+    tokens: tuple[int, ...] = ()
+    exact: int = 0
+
+    def cut(self, length: int) -> Rest:
+        """The first tokens of it."""
+        return Rest(self.tokens[:length], min(self.exact, length))
 
 
 class Proposals:
@@ -29,12 +43,14 @@ class Proposals:
         eos: tokens that end an answer.
         nodes: where drafts disagree, so many tokens of the others may stand in a pass beside the best one.
         wild: how many tokens of drafts that were wrong before may stand in a pass, as a guess at what follows.
+        measured: what the server has measured; without it a draft that is there is better than one that is to be made.
     """
 
-    def __init__(self, eos: Collection[int], nodes: int, wild: int) -> None:
+    def __init__(self, eos: Collection[int], nodes: int, wild: int, measured: Conditions | None) -> None:
         self._eos = eos
         self._nodes = nodes
         self._wild = wild
+        self._measured = measured
         self._hints: list[Hint] = []  # newest last
         self._branches: Branches | None = None
         self._aside: list[Hint] = []  # these branches, one by one
@@ -47,9 +63,9 @@ class Proposals:
         self.own_judged = (0, 0)
         """Of the tokens that the server drafted by itself: how many the target looked at one by one, and accepted."""
         self.wild_judged = (0, 0)
-        """The same of tokens from drafts that were wrong before."""
+        """The same of tokens from drafts that were wrong before, whether the pass was over them or not."""
         self._own_tried: tuple[int, ...] = ()
-        self._wild_from = 0  # where in the line tokens of drafts begin that were wrong before
+        self._wild_guess = Rest()  # what drafts that were wrong before say of the pass that runs
 
     # ---- what was proposed ---------------------------------------------------------------------------------
 
@@ -85,33 +101,64 @@ class Proposals:
 
     # ---- what a pass is over -------------------------------------------------------------------------------
 
-    def best(self, committed: Sequence[int], wildly: bool) -> tuple[int, ...]:
-        """The edge's most promising draft of what follows; `wildly`: also from drafts that were wrong before."""
-        rest = exact_rest(self._hints, committed)
-        if not rest and (rest := exact_rest(self._aside, committed)):
-            return until_end(rest, self._eos)
-        if wildly:
-            rest = best_rest(self._hints, committed)[: len(rest) + self._wild]
-        return until_end(rest, self._eos)
+    def best(self, committed: Sequence[int], wildly: bool, own: int = 0) -> Rest:
+        """The edge's most promising draft of what follows.
 
-    def lay_out(
-        self,
-        committed: Sequence[int],
-        longest: int,
-        wildly: bool,
-        own: tuple[int, ...] = (),
-    ) -> None:
-        """Choose what the pass is over, from the edge's proposals and the server's `own` draft."""
-        own = own[:longest]
-        rest = self.best(committed, wildly)[:longest]
-        self.line = rest or own
-        self._own_tried = () if rest else own
-        self._wild_from = len(exact_rest(self._hints, committed) or exact_rest(self._aside, committed))
+        Args:
+            committed: the answer so far.
+            wildly: also from drafts that were wrong before, which cost nothing and may still be right about the rest.
+            own: not from these where so many tokens that the server would draft by itself are better.
+        """
+        exact = self._rest(exact_rest(self._hints, committed))
+        if not exact.tokens and (aside := exact_rest(self._aside, committed)):
+            return self._rest(aside)
+        if wildly:
+            wild = self._wildly(committed).cut(exact.exact + self._wild)
+            if not own or self._as_good(wild, own):
+                return wild
+        return exact
+
+    def pays(self, committed: Sequence[int], rest: Rest, own: int) -> bool:
+        """Whether what the edge proposes is at least as good as so many tokens that the server would draft by itself.
+
+        Even where it has no `rest` for the next token: a draft that was wrong twice running may be right later.
+        """
+        if rest.tokens:
+            return self._as_good(rest, own)
+        later = min(max((len(hint.rest(len(committed) + 1)) for hint in self._hints), default=0), self._wild)
+        now = self._measured
+        return now is not None and later > 0 and resumed_ms(now, later) <= token_ms(now, own)
+
+    def _as_good(self, rest: Rest, own: int, made: bool = False) -> bool:
+        """Whether a draft costs no more a token than so many that the server drafts for it, or has `made` already."""
+        now = self._measured
+        if now is None:
+            return True
+        if rest.tokens and rest.tokens[-1] in self._eos:
+            own = min(own, len(rest.tokens))  # no more than to the end of the answer
+        proposed_ms = guess_ms(now, rest.exact, len(rest.tokens) - rest.exact)
+        return proposed_ms <= token_ms(replace(now, own_ms=0.0) if made else now, own)
+
+    def _rest(self, tokens: Sequence[int]) -> Rest:
+        until = until_end(tokens, self._eos)
+        return Rest(until, len(until))
+
+    def _wildly(self, committed: Sequence[int]) -> Rest:
+        tokens = until_end(best_rest(self._hints, committed), self._eos)
+        return Rest(tokens, min(len(exact_rest(self._hints, committed)), len(tokens)))
+
+    def lay_out(self, committed: Sequence[int], longest: int, rest: Rest, own: tuple[int, ...] = ()) -> None:
+        """Choose what the pass is over: the `rest` that is the best of the edge's, or the `own` draft of the server."""
+        rest, own = rest.cut(longest), own[:longest]
+        takes_own = bool(own) and not (rest.tokens and self._as_good(rest, len(own), made=True))
+        self.line = own if takes_own else rest.tokens
+        self._own_tried = own if takes_own else ()
+        self._wild_guess = self._wildly(committed).cut(longest)
         others = self._others(committed, longest) if self.line else []
-        self.tree = merge([self.line, own, *others], len(self.line) + self._nodes)
+        self.tree = merge([self.line, rest.tokens, own, *others], len(self.line) + self._nodes)
         if self.tree.is_line:
             self.tree, others = Tree.line(self.line), []
-        tried = [branch[: len(self.tree.follow(branch))] for branch in (rest, *others)]
+        tried = [branch[: len(self.tree.follow(branch))] for branch in (rest.tokens, *others)]
         self.guessed = merge(tried, len(self.tree))
 
     def _others(self, committed: Sequence[int], longest: int) -> list[tuple[int, ...]]:
@@ -125,9 +172,9 @@ class Proposals:
     def judge(self, tokens: Sequence[int]) -> tuple[Fate, ...]:
         """The pass has committed these tokens; their fates, for which the server's own drafts do not count."""
         self.own_judged = _more(self.own_judged, self._own_tried, tokens)
-        start = self._wild_from
-        if not self._own_tried and tuple(tokens[:start]) == self.line[:start]:
-            self.wild_judged = _more(self.wild_judged, self.line[start:], tokens[start:])
+        guess, start = self._wild_guess.tokens, self._wild_guess.exact
+        if tuple(tokens[:start]) == guess[:start]:
+            self.wild_judged = _more(self.wild_judged, guess[start:], tokens[start:])
         return fates_along(self.guessed, tokens)
 
     def round_of(self, position: int, used: tuple[int, ...]) -> int:

@@ -17,7 +17,7 @@ from spec_decode_ros.decoding.acceptance import Share
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.cloud_states import State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Send
-from spec_decode_ros.decoding.controller import worth_verifying
+from spec_decode_ros.decoding.controller import Conditions, worth_verifying
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
     Branches,
@@ -104,13 +104,21 @@ class VerifierServer:
         self._limits = limits or ServiceLimits()
         self._verifier = verifier
         self._pace = pace
+        self._own_ms = own.token_ms if own else 0.0
         self._wild_share = Share(_WILD_ACCEPTANCE)
         self._nodes = nodes if verifier.can_verify_trees else 0
         self._eos = frozenset(verifier.eos_ids)
-        own_ms, own_prefill_ms = (own.token_ms, own.prefill_ms) if own else (0.0, 0.0)
+        own_prefill_ms = own.prefill_ms if own else 0.0
         eos = tuple(sorted(self._eos))
         welcome = Welcome(
-            PROTOCOL, pair, verifier.vocabulary, eos, pace.token_ms, own_ms, pace.per_token_ms, own_prefill_ms
+            PROTOCOL,
+            pair,
+            verifier.vocabulary,
+            eos,
+            pace.token_ms,
+            self._own_ms,
+            pace.per_token_ms,
+            own_prefill_ms,
         )
         self._server = Server(welcome, self._on_message, self._on_gone, bind, wire, keys, insecure=insecure)
         self._admission = Admission(self._reserve(own), self._limits.actions_per_second)
@@ -241,10 +249,25 @@ class VerifierServer:
         self._latest[client] = message.action_id
         wild = worth_verifying(self._wild_share.value, self._pace.token_ms, self._pace.per_token_ms)
         own = self._engine.drafts.length()
-        machine = CloudMachine(self._eos, own=own, nodes=self._nodes, wild=wild)
+        machine = CloudMachine(self._eos, own=own, nodes=self._nodes, wild=wild, measured=self._measured())
         session = Session(client, message.action_id, machine, time.monotonic())
         self._sessions[key] = session
         return session
+
+    def _measured(self) -> Conditions | None:
+        """What is known of drafts and passes here; nothing of any robot."""
+        pace = self._pace
+        if not pace.token_ms:
+            return None
+        return Conditions(
+            0.0,
+            self._own_ms,
+            pace.token_ms,
+            self._engine.drafts.acceptance,
+            pace.per_token_ms,
+            own_ms=self._own_ms,
+            wild=self._wild_share.value,
+        )
 
     def _lets_in(self, client: bytes, message: Message) -> bool:
         """Whether a new action may begin; a draft that has overtaken its `Open` does not count yet."""

@@ -47,6 +47,11 @@ class OwnDrafts:
         self._changed = lock
         self._share = Share(own.acceptance if own else 0.0)
 
+    @property
+    def acceptance(self) -> float:
+        """Share of them that the target has confirmed lately."""
+        return self._share.value
+
     def length(self) -> int:
         """How many tokens are now drafted for a pass; 0 where none are."""
         return max(1, self._own.length(self._share.value)) if self._own else 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from spec_decode_ros.bench.grid import Cell, compare, figures
+from spec_decode_ros.bench.grid import Cell, compare, conditions, figures
 from spec_decode_ros.bench.links import SteadyLink
-from spec_decode_ros.decoding.messages import Branches, Close, Draft, Open
+from spec_decode_ros.bench.profiles import load_profile
+from spec_decode_ros.decoding.controller import own_length, plan
+from spec_decode_ros.decoding.messages import Branches, Close, Draft, Open, ServerMode
 from spec_decode_ros.decoding.methods import METHODS
 
 OTHERS = ("cloud", "colocated", "sync", "early_exit", "pipelined")
@@ -21,6 +25,23 @@ def test_auto_is_never_far_from_the_best_and_cost_takes_the_fewest_passes(
     row = compare(Cell(rtt_ms, acceptance, ratio), actions=60)
     assert row["auto"].ttva_ms <= 1.05 * min(row[name].ttva_ms for name in OTHERS)
     assert row["auto cost"].passes <= min(row[name].passes for name in OTHERS)
+
+
+@pytest.mark.parametrize("last_right", [0.2, 0.5, 0.8])
+def test_a_server_that_drafts_is_as_fast_as_one_that_only_guesses_from_the_last_answer(
+    last_right: float,
+) -> None:
+    profile = load_profile("fleet-h100")
+    world = replace(profile.world, last_right=last_right)
+    cell = Cell(60.0, 0.8, profile.draft_ms / world.step_ms)
+    now = conditions(cell, world)
+    auto, own = plan(METHODS["auto"], "latency", now), own_length(now)
+    assert auto.server is ServerMode.SELF_DRAFT
+    streams = replace(auto, server=ServerMode.STREAM)
+    drafts, guesses, colocated = (
+        figures(method, cell, world, 60, own).ttva_ms for method in (auto, streams, METHODS["colocated"])
+    )
+    assert drafts <= 1.05 * min(guesses, colocated)
 
 
 def test_the_same_actions_every_time() -> None:

@@ -12,6 +12,7 @@ from spec_decode_ros.decoding.branches import LENGTH
 from spec_decode_ros.decoding.branches import Branches as Prepared
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import DraftFrom, RunPass, Send
+from spec_decode_ros.decoding.controller import Conditions
 from spec_decode_ros.decoding.edge import EdgeMachine
 from spec_decode_ros.decoding.messages import (
     MOST_BRANCH_NODES,
@@ -29,9 +30,12 @@ from spec_decode_ros.decoding.sampling import choose, runner_up
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
 
+NEVER_RIGHT_AGAIN = Conditions(0.0, 1.0, 10.0, 0.8, own_ms=1.0, wild=0.0)
+"""A server to which drafts that were wrong before are worth less than its own."""
+
 
 def server(nodes: int, *, own: int = 0, mode: ServerMode = ServerMode.STREAM, **opened) -> CloudMachine:
-    machine = CloudMachine({EOS}, own=own, nodes=nodes)
+    machine = CloudMachine({EOS}, own=own, nodes=nodes, measured=NEVER_RIGHT_AGAIN)
     machine.receive(Open(1, "p", mode=mode, **opened))
     return machine
 

@@ -14,8 +14,10 @@ from spec_decode_ros.decoding.controller import (
     Conditions,
     chunk,
     expected_length,
+    guess_ms,
     own_length,
     plan,
+    resumed_ms,
     server_mode,
     token_ms,
     window,
@@ -36,6 +38,7 @@ ANY = st.builds(
     MILLISECONDS,
     st.none() | MILLISECONDS,
     tokens=st.floats(0, 1e3),
+    wild=st.floats(0, 1),
     upload_ms=MILLISECONDS,
     uplink_mbps=st.floats(1e-6, 1e6) | st.just(float("inf")),
 )
@@ -55,6 +58,27 @@ def test_the_length_of_own_drafts_is_the_best_one(now: Conditions) -> None:
         assert best == 0
     else:
         assert all(token_ms(now, best) <= token_ms(now, other) for other in range(MOST_OWN + 1))
+
+
+@given(ANY, st.integers(0, 30), st.integers(0, 30))
+def test_a_draft_that_is_there_costs_what_one_costs_that_is_made_in_no_time(
+    now: Conditions, exact: int, wild: int
+) -> None:
+    free = replace(now, own_ms=0.0)
+    assert guess_ms(now, exact, 0) == pytest.approx(token_ms(free, exact))
+    assert guess_ms(now, 0, wild) == pytest.approx(token_ms(replace(free, acceptance=now.wild), wild))
+    alike = replace(now, wild=now.acceptance)
+    assert guess_ms(alike, exact, wild) == pytest.approx(guess_ms(alike, exact + wild, 0))
+
+
+def test_a_draft_that_was_wrong_before_is_followed_by_the_right_one_and_then_looked_at() -> None:
+    now = replace(HERE, per_token_ms=1.0, wild=0.5)
+    # Two tokens of 0.8 and two of 0.5 after them: 1 + 0.8 + 0.64 + 0.32 + 0.16 tokens from a pass of 44 ms.
+    assert guess_ms(now, 2, 2) == pytest.approx(44 / 2.92)
+    # Every other time 1 + 0.5 + 0.25 more tokens for 42 ms more.
+    assert resumed_ms(now, 2) == pytest.approx((40 + 21) / (1 + 0.875))
+    assert resumed_ms(replace(now, wild=0.0), 9) == pytest.approx(40)
+    assert resumed_ms(replace(now, wild=1.0), 9) == pytest.approx((40 + 49) / 11)
 
 
 def test_drafting_where_it_costs_more_than_it_saves_is_left_alone() -> None:
@@ -170,6 +194,7 @@ def test_every_plan_is_a_valid_method(now: Conditions, objective: str) -> None:
         {"acceptance": 1.1},
         {"own_ms": float("inf")},
         {"uplink_mbps": 0.0},
+        {"wild": 1.5},
     ],
 )
 def test_conditions_refuse_nonsense(wrong: dict[str, float]) -> None:

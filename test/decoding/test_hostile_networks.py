@@ -13,6 +13,7 @@ from toys import EOS, any_link, any_times, coupled, toy_drafter, toy_exit, toy_t
 from spec_decode_ros.bench.links import HostileLink
 from spec_decode_ros.bench.virtual import VirtualAction, decode_alone
 from spec_decode_ros.decoding.commands import Done
+from spec_decode_ros.decoding.controller import Conditions
 from spec_decode_ros.decoding.messages import Fate, Sampling, ServerMode
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
@@ -25,6 +26,17 @@ ANY_METHOD = [
     replace(METHODS["auto"], name="balanced", yields=True),
     Method("narrow", "", ServerMode.STREAM, window=3, chunk=1, temporal=True, early=True),
 ]
+
+MEASURED = st.builds(
+    Conditions,
+    st.just(0.0),
+    st.just(1.0),
+    st.sampled_from([0.0, 10.0]),
+    acceptance=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    per_token_ms=st.sampled_from([0.0, 0.5, 20.0]),
+    own_ms=st.sampled_from([0.0, 1.0, 20.0]),
+    wild=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+)
 
 
 @st.composite
@@ -73,6 +85,7 @@ def actions(draw) -> dict:
         nodes=draw(st.sampled_from([0, 0, 3, 40])),
         wild=draw(st.sampled_from([0, 1, 32])),
         crowded=draw(st.booleans()),
+        measured=draw(st.none() | MEASURED),
     )
 
 

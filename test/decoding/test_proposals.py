@@ -1,0 +1,129 @@
+"""Which draft a pass is over, where the server could also draft by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from toys import EOS
+
+from spec_decode_ros.decoding.cloud import CloudMachine
+from spec_decode_ros.decoding.commands import RunPass
+from spec_decode_ros.decoding.controller import Conditions
+from spec_decode_ros.decoding.messages import Draft, Open, ServerMode
+
+OWN = 4
+MEASURED = Conditions(
+    rtt_ms=0.0, draft_ms=1.0, step_ms=10.0, acceptance=0.8, per_token_ms=0.1, own_ms=1.0, wild=0.2
+)
+"""Four of its own tokens cost the server 4.3 ms a token."""
+
+
+def server(
+    measured: Conditions | None = MEASURED,
+    last: tuple[int, ...] = (),
+    mode: ServerMode = ServerMode.SELF_DRAFT,
+    **options: int,
+) -> CloudMachine:
+    """One that drafts by itself, and is about to make its first pass."""
+    machine = CloudMachine({EOS}, own=OWN, measured=measured, **options)
+    machine.receive(Open(1, "p", mode=mode, draft=last, max_tokens=20))
+    machine.prepared()
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("wild", "mode", "expected"),
+    [
+        (0.9, ServerMode.SELF_DRAFT, RunPass((5, 4), (7, 8, 9))),
+        (0.2, ServerMode.SELF_DRAFT, RunPass((5, 4), (), own=OWN)),
+        (0.2, ServerMode.STREAM, RunPass((5, 4), (7, 8, 9))),
+        (0.9, ServerMode.VERIFY_ONLY, None),
+    ],
+)
+def test_a_server_that_drafts_guesses_from_a_refuted_draft_where_that_is_better(
+    wild: float, mode: ServerMode, expected: RunPass | None
+) -> None:
+    machine = server(replace(MEASURED, wild=wild), last=(5, 6, 7, 8, 9), mode=mode)
+    _, *more = machine.pass_finished((5, 4, 1, 1, 1, 1))
+    assert more == ([] if expected is None else [expected])
+
+
+def test_without_measurements_a_draft_that_is_there_is_better() -> None:
+    machine = server(None, last=(5, 6, 7, 8))
+    assert machine.pass_finished((5, 4, 1, 1, 1))[1:] == [RunPass((5, 4), (7, 8))]
+
+
+def test_one_token_of_the_edge_does_not_displace_better_ones_of_the_server() -> None:
+    machine = server(last=(5, 6, 7))
+    assert machine.pass_finished((5, 4, 1, 1))[1:] == [RunPass((5, 4), (), own=OWN)]
+    machine.receive(Draft(1, 2, (2,)))
+    assert not machine.has_draft
+    assert machine.pass_begins((2, 3, 9, 9)) == RunPass((5, 4), (2, 3, 9, 9))
+    machine.receive(Draft(1, 2, (2, 3, 8)))
+    assert machine.pass_finished((2, 3, 7, 1, 1))[1:] == [RunPass((5, 4, 2, 3, 7), (), own=OWN)]
+    assert machine.own_judged == (3, 2)
+    assert machine.figures == (2, 3 + 1, 1 + 1), "the edge had said the first one too"
+    machine.receive(Draft(1, 5, (1, 2, 3, 4)))
+    assert machine.has_draft
+    assert machine.pass_begins((1, 2, 3, 9)) == RunPass((5, 4, 2, 3, 7), (1, 2, 3, 4))
+
+
+def test_with_the_prompt_goes_what_has_come_by_then() -> None:
+    machine = CloudMachine({EOS}, own=OWN, measured=MEASURED)
+    machine.receive(Open(1, "p", mode=ServerMode.SELF_DRAFT, draft=(5,), max_tokens=20))
+    assert machine.prepared() == [RunPass((), (5,))]
+
+
+def test_the_last_token_of_an_answer_is_as_good_as_any_draft() -> None:
+    machine = server(last=(5,))
+    machine.receive(Draft(1, 0, (5, 6, EOS)))
+    assert machine.pass_finished((5, 6))[1:] == [RunPass((5, 6), (EOS,))]
+
+
+def test_a_token_of_the_edge_is_asked_about_together_with_the_servers_own_draft() -> None:
+    machine = server(last=(5,))
+    machine.receive(Draft(1, 0, (5, 6, 7)))
+    assert machine.pass_finished((5, 6))[1:] == [RunPass((5, 6), (7,), own=OWN)]
+    assert machine.pass_begins((EOS,)) == RunPass((5, 6), (7,)), "one token each: the one that cost nothing"
+
+
+def test_a_server_whose_own_draft_fails_verifies_the_edges() -> None:
+    machine = server(last=(5,))
+    machine.receive(Draft(1, 0, (5, 6, 7)))
+    machine.pass_finished((5, 6))
+    assert machine.pass_begins(()) == RunPass((5, 6), (7,))
+
+
+def test_who_yields_verifies_the_edges_draft_however_short_and_makes_none() -> None:
+    machine = CloudMachine({EOS}, own=OWN, measured=MEASURED)
+    machine.receive(Open(1, "p", mode=ServerMode.SELF_DRAFT, draft=(5,), yields=True, max_tokens=20))
+    machine.prepared()
+    machine.receive(Draft(1, 0, (5, 6, 7)))
+    machine.crowd(True)
+    assert machine.pass_finished((5, 6))[1:] == [RunPass((5, 6), (7,))]
+    assert machine.pass_finished((8, 1))[1:] == []
+    assert machine.crowd(False) == [RunPass((5, 6, 8), (), own=OWN)]
+
+
+@pytest.mark.parametrize(("wild", "own"), [(0.95, 0), (0.2, OWN)])
+def test_a_draft_that_was_wrong_twice_running_is_waited_for_where_it_is_worth_it(
+    wild: float, own: int
+) -> None:
+    machine = server(replace(MEASURED, wild=wild), last=(5, 6, 7, 8, 9, 10, 11))
+    machine.pass_finished((4, 1, 1, 1, 1, 1, 1, 1))
+    assert machine.pass_begins().draft == ((6, 7, 8, 9, 10, 11) if wild > 0.9 else ())
+    assert machine.pass_finished((3, *(1,) * len(machine.pass_begins().draft)))[1:] == [
+        RunPass((4, 3), (), own=own)
+    ]
+    if not own:
+        assert machine.pass_finished((7,))[1:] == [RunPass((4, 3, 7), (8, 9, 10, 11))]
+
+
+def test_refuted_drafts_are_judged_also_where_the_pass_is_over_others() -> None:
+    machine = server(last=(5, 6, 7, 8, 9))
+    assert machine.pass_finished((5, 4, 1, 1, 1, 1))[1:] == [RunPass((5, 4), (), own=OWN)]
+    assert machine.wild_judged == (0, 0)
+    machine.pass_begins((7, 8, 2, 2))
+    machine.pass_finished((7, 8, 3, 1, 1))
+    assert machine.wild_judged == (3, 2)
