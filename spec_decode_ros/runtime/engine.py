@@ -14,7 +14,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from spec_decode_ros.decoding.cloud_states import State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Wait
@@ -73,7 +73,8 @@ class Engine:
         self._order = itertools.count()
         self._next_sweep = 0.0
         self._prompt_tokens = 1
-        self._left_out = False  # whether somebody found no seat in the pass that runs
+        self._in_line: set[int] = set()  # who waited as the round began
+        self._left_out = False  # whether one of these found no seat in the pass that runs
         self._stopping = False
         self._round_began: float | None = None
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -166,6 +167,7 @@ class Engine:
 
     def _prepare(self) -> None:
         with self._changed:
+            self._in_line = {id(session) for session in self._waiting()}
             # About as many prompts as a pass takes in.
             count = max(1, self._budget // self._prompt_tokens)
             sessions = [self._new.popleft() for _ in range(min(count, len(self._new)))]
@@ -194,8 +196,8 @@ class Engine:
             seated = [self._ready[seat.index] for seat in seats]
             taken = {seat.index for seat in seats}
             self._ready = [entry for index, entry in enumerate(self._ready) if index not in taken]
-            # Who comes later shares the next pass, and need not be made room for.
-            self._left_out = self.waiting > 0
+            # Who has come since shares the next pass, and need not be made room for.
+            self._left_out = any(id(session) in self._in_line for session in self._waiting())
         if not seated:
             return
         wanted = [
@@ -269,6 +271,9 @@ class Engine:
         return on_early
 
     # ---- under the lock ------------------------------------------------------------------------------------
+
+    def _waiting(self) -> Iterator[Session]:
+        return itertools.chain(self._new, (session for session, _ in self._ready))
 
     def _tell(self, session: Session, event: Callable[..., list[CloudCommand]], *arguments: object) -> None:
         """Let a session's machine know of an event; a failure of it ends the session."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -18,7 +18,7 @@ from spec_decode_ros.runtime.own_drafts import OwnDrafter
 from spec_decode_ros.transport.client import Arrival, Client
 
 from .test_actions import WAIT_S, client_of, eventually
-from .toys import ToyDrafter, ToySharedDrafter, ToyVerifier, target_answer
+from .toys import ToyDrafter, ToySharedDrafter, ToyVerifier, ToyVerifySession, target_answer
 
 
 class Watch:
@@ -126,6 +126,36 @@ def test_a_prompt_that_is_longer_than_a_pass_goes_in_by_pieces_between_the_other
             tokens += getattr(heard.get(timeout=WAIT_S).message, "tokens", ())
         assert tokens == target_answer("long")
     assert [prefill for ((_, prefill),) in verifier.shared[:4]] == [4, 4, 0, 0]
+
+
+def test_who_comes_while_prompts_are_made_ready_has_a_part_in_the_next_pass_and_nobody_yields_to_him() -> (
+    None
+):
+    preparing, go_on = threading.Event(), threading.Event()
+
+    class Slow(ToyVerifier):
+        def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> ToyVerifySession:
+            if prompt == "one":
+                preparing.set()
+                assert go_on.wait(WAIT_S)
+            return super().prepare(prompt, images)
+
+    verifier = Slow()
+    with (
+        VerifierServer(verifier, "toy") as server,
+        listening(server) as (one, heard),
+        listening(server) as (two, _),
+    ):
+        one.send(Open(1, "one", yields=True))
+        assert preparing.wait(WAIT_S)
+        two.send(Open(1, "two"))
+        assert eventually(lambda: server.counts.actions == 2)
+        go_on.set()
+        tokens: tuple[int, ...] = ()
+        while len(tokens) < len(target_answer("one")):
+            tokens += getattr(heard.get(timeout=WAIT_S).message, "tokens", ())
+    first, second = ([name for name, _ in parts] for parts in verifier.shared[:2])
+    assert (first, sorted(second)) == (["one"], ["one", "two"])
 
 
 def test_a_server_that_ends_lets_the_running_actions_finish_and_takes_no_new_ones() -> None:

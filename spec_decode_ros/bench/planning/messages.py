@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,7 +55,8 @@ class SharedServer:
         self.open: dict[SharedAction, None] = {}
         self.rounds: list[tuple[float, float]] = []
         self._at_work = False
-        self._left_out = False  # whether somebody found no seat in the pass that runs
+        self._in_line: set[SharedAction] = set()  # who waited as the round began
+        self._left_out = False  # whether one of these found no seat in the pass that runs
 
     def wake(self) -> None:
         """There is work: begin a round as soon as everything that happens at this moment has happened."""
@@ -62,8 +64,12 @@ class SharedServer:
             self._at_work = True
             self.events.at(self.events.now, self._prepare)
 
+    def _waiting(self) -> Iterator[SharedAction]:
+        return itertools.chain((action for action, _ in self.new), (action for action, _, _ in self.ready))
+
     def _prepare(self) -> None:
         self._began = self.events.now
+        self._in_line = set(self._waiting())
         count = min(self.costs.new_in_a_round, len(self.new))
         taken = [self.new.popleft() for _ in range(count)]
         self.events.at(self.events.now + count * self.costs.times.prepare, partial(self._pass, taken))
@@ -75,7 +81,7 @@ class SharedServer:
         seats = [(*self.ready[place], prefill) for place, prefill in places]
         taken = {place for place, _ in places}
         self.ready = [entry for place, entry in enumerate(self.ready) if place not in taken]
-        self._left_out = bool(self.new or self.ready)
+        self._left_out = any(action in self._in_line for action in self._waiting())
         made, drafting_s = [], []
         for action, _, run, prefill in seats:
             tokens, seconds = action.own_draft(run) if run.own and not prefill else ((), 0.0)

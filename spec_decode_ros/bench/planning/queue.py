@@ -189,11 +189,13 @@ class Gpu:
 
     def _round(self) -> None:
         began = self._now
+        in_line = {*self._new, *self._ready}
         prepared = self._prepare()
         seats = self._seats()
         left = tuple(self._ready)
         if seats:
-            left_out = bool(self._new or self._ready)
+            # Who came while prompts were made ready shares the next pass, and need not be made room for.
+            left_out = any(number in in_line for number in (*self._new, *self._ready))
             self._now += self._pass_s(seats)
             self._arrive()
             for number, prefill in seats:
