@@ -36,6 +36,7 @@ _LONGEST_ANSWER_S = 30.0
 _SILENT_S = 10.0
 """A connection that stands and is silent for so long is made anew; the server's machine may have another address now."""
 _CONNECT_MS = 3_000
+_NEVER_MS = 24 * 3_600_000
 _PING_EVERY_S = 1.0
 _PINGS_KEPT = 5
 _FIRST_PINGS = 3
@@ -208,6 +209,7 @@ class Connection:
     def _lose(self, now: float, pause_s: float = 0.0) -> None:
         if self._phase is Phase.RESTING:
             return
+        self._loop.take_in()  # what came before the end counts
         self._phase, self._greets_again = Phase.RESTING, False
         self._failures += 1
         self._due = now + max(pause_s, backoff_s(self._failures, self._chance()))
@@ -297,8 +299,9 @@ def _socket(limits: Limits, identity: bytes, keys: RobotKeys | None) -> zmq.Sock
     sock: zmq.Socket = zmq.Context.instance().socket(zmq.DEALER)
     common_options(sock, limits)
     sock.setsockopt(zmq.ROUTING_ID, identity)
-    sock.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues for a server that is not there
-    sock.setsockopt(zmq.RECONNECT_IVL, -1)  # when to connect again is decided here
+    # When to connect again is decided here. ZeroMQ's own ways to say so (RECONNECT_IVL of -1, IMMEDIATE) would throw
+    # away what has arrived and was not read when a connection ends: the last words of a server.
+    sock.setsockopt(zmq.RECONNECT_IVL, _NEVER_MS)
     sock.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS)
     sock.setsockopt(zmq.HANDSHAKE_IVL, _CONNECT_MS)
     if keys:

@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 HEARTBEAT_MS = 1_000
 HEARTBEAT_TIMEOUT_MS = 3_000
 _JOIN_S = 5.0
+_LEAVES_MS = 100
+"""So long a socket that is closed still sends what was handed over."""
 _SEND_QUEUE = 512
 _AT_ONCE = 8
 """Messages that are read before answers are sent and ZeroMQ looks who else has something to say; then peers take turns."""
@@ -88,7 +90,7 @@ class SocketLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and close the socket; frames still in the outbox are dropped. Safe to call twice."""
+        """End the thread and close the socket; what was handed over before has a moment to leave. Safe to call twice."""
         self._stopping.set()
         self._wake()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
@@ -128,13 +130,14 @@ class SocketLoop:
                         self._guarded(call)
                 self._flush()
                 if self._sock in ready:
-                    self._receive_all()
+                    self._receive_some()
                 self._guarded(self._on_tick)
                 self._flush()
         finally:
+            self._flush()
             # A monitor's sender waits for its reader, in the thread of all of ZeroMQ's connections: end it first.
             self._sock.disable_monitor()
-            self._sock.close(0)
+            self._sock.close(_LEAVES_MS)
             for other in self._beside:
                 other.close(0)
             self._wake_in.close()
@@ -151,7 +154,12 @@ class SocketLoop:
                 self.sent_bytes += _size(frames[self._envelope :])
         self._idle.set()
 
-    def _receive_all(self) -> None:
+    def take_in(self) -> None:
+        """Hand on all that has arrived, before something is done that would lose it; only in the thread."""
+        while int(self._sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._receive_some()
+
+    def _receive_some(self) -> None:
         for _ in range(_AT_ONCE):
             try:
                 frames = [self._sock.recv(zmq.DONTWAIT, copy=self._copy)]

@@ -7,6 +7,7 @@ import logging
 import queue
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -113,6 +114,29 @@ def test_an_action_goes_up_and_its_tokens_come_down() -> None:
         arrival = arrivals.get(timeout=WAIT_S)
         assert arrival.message == Committed(1, 0, (5, 6), (Fate.ACCEPTED,) * 2)
         assert arrival.size == len(encode(arrival.message)[0])
+
+
+def test_what_a_server_says_before_it_ends_is_heard_by_a_robot_that_is_busy() -> None:
+    last = [Committed(1, position, (5,), (Fate.ADDED,)) for position in range(20)]
+    heard: queue.Queue[object] = queue.Queue()
+    busy = threading.Event()
+
+    def listen(arrival: Arrival) -> None:
+        heard.put(arrival.message)
+        busy.wait(WAIT_S)
+
+    with echo() as served, connected(served.endpoint) as (client, _):
+        client.wait_ready(WAIT_S)
+        client.listen(listen)
+        client.send(Open(1, "go"))
+        assert heard.get(timeout=WAIT_S) == Opened(1)
+        name = served.seen.get(timeout=WAIT_S)[0]
+        for message in last:
+            served.server.send(name, message)
+        served.server.stop()
+        time.sleep(0.3)  # by now the end of the connection has come, too
+        busy.set()
+        assert [heard.get(timeout=WAIT_S) for _ in last] == last
 
 
 def test_the_round_trip_time_is_measured() -> None:
