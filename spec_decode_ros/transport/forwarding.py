@@ -20,10 +20,12 @@ from spec_decode_ros.transport.backs import Backs, receive_now
 from spec_decode_ros.transport.codec import Limits, encode
 from spec_decode_ros.transport.gate import Gate
 from spec_decode_ros.transport.handshake import HELLO_FIRST
-from spec_decode_ros.transport.heartbeat import Heartbeat, Pulse
+from spec_decode_ros.transport.heartbeat import SILENCE_S, Heartbeat, Pulse
 from spec_decode_ros.transport.keys import RobotKeys
 from spec_decode_ros.transport.loop import common_options
 from spec_decode_ros.transport.routing import Routing
+from spec_decode_ros.transport.seldom import Seldom
+from spec_decode_ros.transport.server import REVOKED
 from spec_decode_ros.transport.watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -35,6 +37,10 @@ _BACK_QUEUE = 32
 _FULL_RETRY_MS = 5_000.0
 
 _MOVED = encode(Error(0, HELLO_FIRST, "This robot gets another verifier; say hello first."))
+_NOBODY = encode(
+    Error(0, ErrorCode.BUSY, "No verifier behind this balancer can be reached now; try again later.", 500.0)
+)
+_REVOKED = encode(Error(0, ErrorCode.MISMATCH, REVOKED))
 
 _FRONT = ("front", b"")
 Key = tuple[str, bytes | str]
@@ -80,6 +86,8 @@ class Forwarder:
         self._owners: dict[bytes, str] = {}  # the key that a robot's first message came with
         self._usurped: set[bytes] = set()  # robots in whose name another key spoke last
         self._beside = {str(number): entry for number, entry in enumerate(gate.beside.items())}
+        self._speaks = Seldom()
+        self._served = time.monotonic()  # when something could be handed on to a replica
         self.forwarded = self.moved = self.dropped = 0
         watch.add(_FRONT, gate.sock)
         for name, (sock, _) in self._beside.items():
@@ -150,6 +158,7 @@ class Forwarder:
         self._move(due.moved)
         revoked = self._gate.tick()
         for robot in [robot for robot, key in self._owners.items() if key in revoked]:
+            self._down(robot, _REVOKED)
             self.routing.forget(robot)
             self._forget(robot)
 
@@ -186,7 +195,10 @@ class Forwarder:
         back = None if replica is None else self._backs.get(robot) or self._connect(robot, replica)
         if back is None:
             self.dropped += 1
+            if now - self._served > SILENCE_S:
+                self._down(robot, _NOBODY)
             return
+        self._served = now
         self._send(back, frames)
         self._watch.used(("back", robot))
 
@@ -194,7 +206,8 @@ class Forwarder:
         try:
             back = self._backs.connect(robot, replica)
         except zmq.ZMQError as error:  # no handle left, say
-            _log.warning("a robot can't be connected to %s: %s", replica, error.strerror)
+            if self._speaks():
+                _log.warning("a robot can't be connected to %s: %s", replica, error.strerror)
             return None
         self._watch.add(("back", robot), back)
         return back
@@ -228,15 +241,13 @@ class Forwarder:
 
     def _felt(self, replica: str, pulse: Pulse | None) -> None:
         if pulse is Pulse.ALIVE:
-            if not self.routing.replicas[replica].up:
-                _log.info("the verifier at %s answers", replica)
             self.routing.answered(replica)
         elif pulse is Pulse.DEAD:
-            _log.warning("the verifier at %s does not answer; its robots go to others", replica)
             self._move(self.routing.lost(replica))
 
     def _move(self, robots: Iterable[bytes]) -> None:
         for robot in robots:
+            self._read_back(robot)  # what its replica has said until now counts
             self._cut(robot)
             self.moved += 1
             self._down(robot, _MOVED)

@@ -27,7 +27,7 @@ DEFAULT_PEER_LIMITS = PeerLimits()
 _SWEEP_S = 1.0
 _FULL = "The verifier knows as many robots as it may; try again, or start another one."
 _FULL_RETRY_MS = 5_000.0
-_REVOKED = "Refused: the keys of this robot were revoked; ask who runs the verifier for new ones."
+REVOKED = "Refused: the keys of this robot were revoked; ask who runs the verifier for new ones."
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class Server:
     def _on_tick(self) -> None:
         assert self._gate is not None
         for client in self._peers.with_keys(self._gate.tick()):
-            self.send(client, Error(0, ErrorCode.MISMATCH, _REVOKED))
+            self.send(client, Error(0, ErrorCode.MISMATCH, REVOKED))
             self._forget(client)
         if self._sweeps():
             for client in self._peers.gone(time.monotonic()):

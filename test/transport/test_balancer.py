@@ -356,3 +356,39 @@ def test_bad_addresses_are_explained() -> None:
         Balancer(replicas=["nonsense"]).start()
     with balancer() as front, pytest.raises(SpecDecodeError, match="tcp://HOST:PORT"):
         front.add("nonsense")
+
+
+def test_a_robot_is_told_that_there_is_no_verifier() -> None:
+    with Balancer() as front, connected(front.endpoint) as (client, _):
+        assert eventually(lambda: bool(client.refusal))
+        with pytest.raises(SpecDecodeError, match="No verifier behind this balancer"):
+            client.wait_ready(0.0)
+
+
+def test_a_verifier_that_lets_the_balancer_in_after_all_is_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_keys(tmp_path)
+    with VerifierServer(ToyVerifier(), "toy", keys=server_keys(tmp_path)) as closed:
+        front = Balancer(replicas=[closed.endpoint])
+        front.start()
+        try:
+            assert eventually(lambda: "give --verifier-keys" in caplog.text)
+            closed.stop()
+            with VerifierServer(ToyVerifier(), "toy", closed.endpoint):
+                assert eventually(lambda: front.status.replicas[closed.endpoint].up)
+            assert caplog.text.count("does not let the balancer in") == 1
+        finally:
+            front.stop()
+
+
+def test_a_revoked_robot_is_told_by_the_balancer_too(tmp_path: Path) -> None:
+    folder = make_keys(tmp_path)[0]
+    with (
+        echo() as served,
+        balancer(served.endpoint, keys=server_keys(tmp_path)) as front,
+        Client(front.endpoint, "toy", "words-1", keys=robot_keys(folder)) as client,
+    ):
+        client.wait_ready(WAIT_S)
+        revoke(tmp_path, "robot")
+        assert eventually(lambda: "revoked" in client.refusal)
