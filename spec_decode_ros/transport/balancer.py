@@ -35,7 +35,8 @@ from spec_decode_ros.transport.watch import Watch
 _log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
-_CALL_S = 5.0
+_CALL_S = 30.0
+_JOIN_S = 5.0
 _HANDLES_PER_ROBOT = 3
 _OTHER_HANDLES = 256
 _WAKE = ("wake", b"")
@@ -143,7 +144,7 @@ class Balancer:
         self._stopping.set()
         self._wake()
         if self._thread.is_alive():
-            self._thread.join(_CALL_S)
+            self._thread.join(_JOIN_S)
 
     def __enter__(self) -> Balancer:
         self.start()
@@ -182,6 +183,8 @@ class Balancer:
 
     def _call(self, work: Callable[[], _T]) -> _T:
         """Do `work` in the thread, which alone touches the table and the sockets."""
+        if not self._thread.is_alive():
+            raise SpecDecodeError("The balancer does not run: start it.")
         result: Future[_T] = Future()
 
         def call() -> None:
@@ -195,7 +198,9 @@ class Balancer:
         try:
             return result.result(_CALL_S)
         except CallTimeout:
-            raise SpecDecodeError("The balancer does not run: start it first.") from None
+            raise SpecDecodeError(
+                f"The balancer has not answered for {_CALL_S:g} s: give its machine less to do, or start it anew."
+            ) from None
 
     def _wake(self) -> None:
         # A full pipe means that the thread has been woken already; a closed one that it has ended.

@@ -6,6 +6,7 @@ import heapq
 import itertools
 import random
 import select
+import selectors
 import socket
 import time
 from collections.abc import Callable
@@ -79,7 +80,9 @@ class Relay:
         self._count = itertools.count()
         self._poller = zmq.Poller()
         self._poller.register(front, zmq.POLLIN)
-        self._handles = {front: int(front.getsockopt(zmq.FD))}
+        # `select` can't wait for descriptors above 1023, but for one that stands for any of them.
+        self._any = selectors.DefaultSelector()
+        self._any.register(_handle(front), selectors.EVENT_READ)
 
     def step(self, wake: socket.socket) -> None:
         """Hand on all that is due, and sleep until more is, or until `wake` can be read."""
@@ -94,11 +97,12 @@ class Relay:
         awake = _COARSE_S if left > 2 * _COARSE_S else _FINE_S
         sleep = min(left - (awake if len(self._heap) < _MANY else 0.0), _MAX_SLEEP_S)
         if sleep > 0:
-            select.select([*self._handles.values(), wake.fileno()], [], [], sleep)
+            select.select([self._any.fileno(), wake.fileno()], [], [], sleep)
         self._forget_idle()
 
     def close(self) -> None:
         """Close every socket."""
+        self._any.close()
         self._backs.close()
         self._front.close(0)
 
@@ -146,7 +150,7 @@ class Relay:
             back = self._backs.connect(identity, self._target)
             self._robots[back] = identity
             self._poller.register(back, zmq.POLLIN)
-            self._handles[back] = int(back.getsockopt(zmq.FD))
+            self._any.register(_handle(back), selectors.EVENT_READ)
         return back
 
     def _forget(self, identity: bytes) -> None:
@@ -154,7 +158,8 @@ class Relay:
         back = self._backs.get(identity)
         if back is not None:
             self._poller.unregister(back)
-            del self._robots[back], self._handles[back]
+            self._any.unregister(_handle(back))
+            del self._robots[back]
             self._backs.drop(identity)
 
     def _forget_idle(self) -> None:
@@ -168,6 +173,10 @@ def unhurried(sock: zmq.Socket) -> None:
     sock.setsockopt(zmq.LINGER, 0)
     sock.setsockopt(zmq.SNDHWM, 1000)
     sock.setsockopt(zmq.RCVHWM, 1000)
+
+
+def _handle(sock: zmq.Socket) -> int:
+    return int(sock.getsockopt(zmq.FD))
 
 
 def _receive_now(sock: zmq.Socket) -> list[bytes] | None:

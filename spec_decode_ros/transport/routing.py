@@ -8,7 +8,7 @@ its next message, which goes to the replica with the fewest robots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from spec_decode_ros.errors import SpecDecodeError
@@ -157,11 +157,14 @@ class Routing:
         return known.replica if known else None
 
     def route(self, robot: bytes, now: float) -> str | None:
-        """The robot, which must be admitted, has said something: who gets it? None while no replica takes robots."""
+        """The robot, which must be admitted, has said something: who gets it? None while no replica is up."""
         known = self._robots.setdefault(robot, _Robot(None, now, now))
         known.said = known.active = now
         if known.replica is None:
-            known.replica = emptiest(self._open_loads())
+            # Better a replica that is to leave than none.
+            known.replica = emptiest(
+                self._loads(lambda entry: entry.open) or self._loads(lambda entry: entry.up)
+            )
             if known.replica is not None:
                 self._replicas[known.replica].robots.add(robot)
         return known.replica
@@ -190,8 +193,8 @@ class Routing:
         return Due(self._unassign(moving), gone)
 
     def _off_the_leaving(self, now: float) -> list[bytes]:
-        if not self._open_loads():
-            return []  # better a replica that is to leave than none
+        if not self._loads(lambda entry: entry.open):
+            return []
         return [
             robot
             for entry in self._replicas.values()
@@ -202,7 +205,7 @@ class Routing:
 
     def _off_the_fullest(self, now: float) -> list[bytes]:
         homeless = sum(known.replica is None for known in self._robots.values())
-        above = surplus(self._open_loads(), homeless)
+        above = surplus(self._loads(lambda entry: entry.open), homeless)
         if not above:
             self._uneven_since = None
             return []
@@ -218,8 +221,8 @@ class Routing:
     def _is_quiet(self, robot: bytes, now: float) -> bool:
         return now - self._robots[robot].active >= self.policy.quiet_s
 
-    def _open_loads(self) -> dict[str, int]:
-        return {name: len(entry.robots) for name, entry in self._replicas.items() if entry.open}
+    def _loads(self, which: Callable[[_Replica], bool]) -> dict[str, int]:
+        return {name: len(entry.robots) for name, entry in self._replicas.items() if which(entry)}
 
     def _unassign(self, robots: list[bytes] | set[bytes]) -> tuple[bytes, ...]:
         unassigned = tuple(robots)

@@ -125,6 +125,16 @@ def test_the_last_replica_keeps_its_robots_though_it_is_to_leave() -> None:
     assert not table.replicas["a"].leaving
 
 
+def test_new_robots_get_a_replica_that_is_to_leave_until_there_is_another_one() -> None:
+    table = routing("a")
+    table.leave("a", 0.0)
+    table.add("b")  # which still loads
+    assert table.route(b"r", 1.0) == "a"
+    table.answered("b")
+    assert table.tick(2.0) == Due(moved=(b"r",))
+    assert table.route(b"r", 2.1) == "b"
+
+
 def test_a_new_replica_gets_its_share_of_robots_that_pause() -> None:
     table = routing("a")
     names = robots(4)
@@ -218,7 +228,8 @@ class AnyHistory(RuleBasedStateMachine):
             return
         before = self.table.replicas
         replica = self.table.route(robot, self.now)
-        open_ones = {name for name, state in before.items() if state.up and not state.leaving}
+        up = {name for name, state in before.items() if state.up}
+        open_ones = {name for name in up if not before[name].leaving} or up
         if robot in self.home:
             assert replica == self.home[robot], "a robot stays until it is told"
         else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import resource
 import statistics
 import sys
 import time
@@ -162,3 +164,14 @@ def test_a_child_can_be_killed_and_started_again_and_told_things() -> None:
     with pytest.raises(ChildError, match="it ended with code 3"):
         child.wait(WAIT_S)
     child.stop()
+
+
+def test_more_robots_than_select_can_wait_for() -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if most < 1200:
+        pytest.skip(f"only {most} files may be open here")
+    with echo() as served, Link(served.endpoint, LinkProfile()) as link, contextlib.ExitStack() as stack:
+        for _ in range(1024):  # as many robots would
+            stack.enter_context(open(os.devnull))
+        client, _ = stack.enter_context(connected(link.endpoint))
+        client.wait_ready(WAIT_S)
