@@ -32,7 +32,7 @@ def product(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Product:
 
     Where oneDNN is there this holds a second copy of the weight, which later changes of the first do not reach.
     """
-    if not (weight.device.type == "cpu" and weight.dtype == torch.float32 and _available()):
+    if not (quick(weight) and _available()):
         return lambda rows: F.linear(rows, weight, bias)
     blocked = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
     multiply = torch.ops.mkldnn._linear_pointwise.default
@@ -59,6 +59,18 @@ def product_of(layer: nn.Module) -> Product:
     if divided or layer._forward_hooks or layer._forward_pre_hooks:
         return layer
     return product(layer.weight, layer.bias)
+
+
+def quick(weight: torch.Tensor) -> bool:
+    """Whether it is on a CPU that has instructions for its precision."""
+    if weight.device.type != "cpu":
+        return False
+    return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and has_bfloat16())
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies matrices in bfloat16 faster than in float32."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _available() -> bool:

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 import spec_decode_ros.models.reduced_vision  # noqa: F401 (makes reduced architectures known to transformers)
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import assembled
+from spec_decode_ros.models.blocked import has_bfloat16
 from spec_decode_ros.models.exits import load_exits
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, exits_file, resolve_location
@@ -124,7 +125,7 @@ def _load_weights(
             "model."
         )
     dtype: Any = side.dtype
-    if dtype == "auto" and device.type == "cpu":
+    if device.type == "cpu" and (dtype == "auto" or (dtype == "bfloat16" and not has_bfloat16())):
         dtype = "float32"
     settings: dict[str, Any] = {
         "dtype": dtype if dtype == "auto" else getattr(torch, dtype),

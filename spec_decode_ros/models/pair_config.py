@@ -34,7 +34,8 @@ class ModelConfig:
     Attributes:
         location: `package:<path inside this package>`, a folder (relative to the pair file), a hub id `owner/name`, or
             `module:<Python package>/<file>.gguf`, a file inside another installed package, which is converted once.
-        dtype: `auto` is float32 on a CPU and the checkpoint's own elsewhere.
+        dtype: `auto` is float32 on a CPU and the checkpoint's own elsewhere; `bfloat16` is float32, too, on a CPU without
+            instructions for it.
         device: `auto` takes a GPU if there is one.
         quantization: `none`, `4bit` or `8bit` (both need the bitsandbytes package).
         threads: CPU threads of the process that loads this side; 0 leaves torch's own choice.

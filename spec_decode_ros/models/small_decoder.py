@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spec_decode_ros.models.blocked import product
+from spec_decode_ros.models.blocked import product, quick
 from spec_decode_ros.models.decoder import AfterLayer
 from spec_decode_ros.models.packing import Pack
 from spec_decode_ros.models.row_decoder import LENGTH_DEPENDENT_ROPE, RowDecoder
@@ -27,7 +27,7 @@ class SmallDecoder(RowDecoder):
 
     @classmethod
     def fits(cls, module: Any) -> bool:
-        """Whether `module` is a decoder whose layers this class knows, in float32 on a CPU, not quantised."""
+        """Whether this class knows the layers of `module`, which are on a CPU in a precision that it has, not quantised."""
         if type(module).__name__ not in cls.CLASSES or not type(module).__module__.startswith(
             "transformers."
         ):
@@ -50,8 +50,8 @@ class SmallDecoder(RowDecoder):
             and len({part.bias is None for part in inner}) == 1
             and all(
                 type(part.weight) is nn.Parameter  # and not divided between processes
-                and part.weight.dtype == torch.float32
-                and part.weight.device.type == "cpu"
+                and quick(part.weight)
+                and part.weight.dtype == inner[0].weight.dtype
                 for part in (*inner, *plain)
             )
             and attention.scaling == attention.head_dim**-0.5
@@ -64,7 +64,8 @@ class SmallDecoder(RowDecoder):
         self._heads = int(config.num_attention_heads)
         self._width = int(module.layers[0].self_attn.head_dim)
         self._layers = [self._take_over(layer) for layer in module.layers]
-        shape = CacheShape(len(self._layers), int(config.num_key_value_heads), self._width)
+        dtype = module.layers[0].mlp.up_proj.weight.dtype
+        shape = CacheShape(len(self._layers), int(config.num_key_value_heads), self._width, dtype)
         super().__init__(shape, self._heads)
 
     @staticmethod

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.blocked import has_bfloat16
 from spec_decode_ros.models.text import CheckpointText
 from spec_decode_ros.training import lessons
 from spec_decode_ros.training.teacher import Task, Teacher
@@ -132,8 +133,3 @@ def preamble(text: CheckpointText) -> tuple[int, ...]:
     while shared < min(len(one), len(other)) and one[shared] == other[shared]:
         shared += 1
     return tuple(one[:shared])
-
-
-def has_bfloat16() -> bool:
-    """Whether this CPU multiplies matrices in bfloat16 faster than in float32."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -88,7 +88,7 @@ def test_half_precision_takes_the_way_that_a_gpu_takes(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(PackedDecoder, "run", run)
     times = measure(
-        SHAPES["tiny-qwen2-vl"], Plan(CPU, torch.bfloat16, prompt_tokens=9, image=(84, 56), repeats=1)
+        SHAPES["tiny-qwen2-vl"], Plan(CPU, torch.float16, prompt_tokens=9, image=(84, 56), repeats=1)
     )
     assert times.prompt_tokens == 9 + 3 * 2
     assert [1] in ways  # the exit after the second of four layers

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MistralCo
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.blocked import has_bfloat16
 from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder, TransformersDecoder, decoder_for
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.vision import quicken_vision
@@ -22,7 +23,7 @@ from spec_decode_ros.models.vision import quicken_vision
 TEXT = tiny_checkpoints._text_config(50, 64, 3)
 
 
-def _passes(decoder: object, seed: int) -> list[torch.Tensor]:
+def _passes(decoder: object, seed: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     """Hidden states of passes of random width with a roll-back before each."""
     rng = random.Random(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -35,7 +36,7 @@ def _passes(decoder: object, seed: int) -> list[torch.Tensor]:
             else:
                 cache = decoder.new_cache()
             count = rng.choice((1, 1, 2, 9, 40))
-            embeddings = torch.randn((1, count, 64), generator=generator)
+            embeddings = torch.randn((1, count, 64), generator=generator).to(dtype)
             positions = torch.arange(keep, keep + count).unsqueeze(0)
             out.append(decoder.run(embeddings, positions, cache, keep))
             length = keep + count
@@ -64,11 +65,22 @@ def test_small_decoder_equals_the_modules(bias: bool, seed: int) -> None:
             assert torch.allclose(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no instructions for bfloat16")
+def test_the_small_decoder_in_bfloat16_rounds_and_no_more() -> None:
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**TEXT)).eval()
+    exact = _passes(TransformersDecoder(model.model), 1)
+    small = decoder_for(LlamaForCausalLM.to(model, torch.bfloat16).model)
+    assert isinstance(small, SmallDecoder) and small.cache_shape.dtype == torch.bfloat16
+    for ours, theirs in zip(_passes(small, 1, torch.bfloat16), exact, strict=True):
+        assert torch.allclose(ours.float(), theirs, atol=0.15)
+
+
 def test_what_the_small_decoder_does_not_know_goes_to_the_modules() -> None:
     for change in ({"hidden_act": "gelu"}, {"mlp_bias": True}, {"attention_bias": True}):
         model = LlamaForCausalLM(LlamaConfig(**(TEXT | change)))
         assert isinstance(decoder_for(model.model), PackedDecoder)
-    half = LlamaForCausalLM(LlamaConfig(**TEXT)).to(torch.bfloat16)
+    half = LlamaForCausalLM(LlamaConfig(**TEXT)).to(torch.float16)
     assert isinstance(decoder_for(half.model), PackedDecoder)
     hooked = LlamaForCausalLM(LlamaConfig(**TEXT))
     hooked.model.layers[1].register_forward_hook(lambda *_: None)

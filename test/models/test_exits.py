@@ -313,11 +313,11 @@ def test_exits_know_their_target_in_half_precision(qwen: Family, tmp_path: Path)
     path = tmp_path / FILE_NAME
     save_exits(path, qwen.verifier.model, [adapter(1)], [figures(0)])
     pair = pair_of(qwen.path)
-    object.__setattr__(pair.target, "dtype", "bfloat16")
+    object.__setattr__(pair.target, "dtype", "float16")
     half = load_verifier(pair)
     assert isinstance(half.model.decoder, PackedDecoder)
     loaded = load_exits(path, half.model)
-    assert loaded.logits(0, torch.zeros(1, WIDTH, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert loaded.logits(0, torch.zeros(1, WIDTH, dtype=torch.float16)).dtype == torch.float16
     assert isinstance(qwen.verifier.model.decoder, SmallDecoder)
 
 

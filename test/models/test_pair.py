@@ -10,6 +10,7 @@ import yaml
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import interfaces
+from spec_decode_ros.models.blocked import has_bfloat16
 from spec_decode_ros.models.loading import CheckpointError
 from spec_decode_ros.models.pair import (
     ModelConfig,
@@ -206,7 +207,7 @@ def test_half_precision_loads(tmp_path: Path) -> None:
     import torch
 
     verifier = load_verifier(_pair(str(tiny_checkpoints.make_qwen2_vl(tmp_path / "a")), dtype="bfloat16"))
-    assert verifier.model.model.dtype == torch.bfloat16
+    assert verifier.model.model.dtype == (torch.bfloat16 if has_bfloat16() else torch.float32)
     from spec_decode_ros.decoding.messages import Sampling
 
     session = verifier.prepare("go", [tiny_checkpoints.jpeg(1)])
