@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import queue
 import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,12 +89,13 @@ def run(args: argparse.Namespace) -> int:
         replica_keys=robot_keys(args.verifier_keys) if args.verifier_keys else None,
         policy=RoutingPolicy(patience_s=args.patience_s),
     )
-    asked = threading.Event()
-    with listening({signal.SIGHUP: asked.set}), balancer:
+    # Not an event: a signal may come while this thread holds the lock of one.
+    asked: queue.SimpleQueue[None] = queue.SimpleQueue()
+    with listening({signal.SIGHUP: lambda: asked.put(None)}), balancer:
         print(f"{READY}{balancer.endpoint}", flush=True)
         while True:
-            if asked.wait(_TIDY_S):
-                asked.clear()
+            with contextlib.suppress(queue.Empty):
+                asked.get(timeout=_TIDY_S)
                 _read_again(balancer, args.verifiers, args.list)
             _remove_the_empty(balancer)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import os
 import sys
 import urllib.error
@@ -27,12 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    url = args.url
     try:
-        url = args.url or _url_of_service(args.config)
+        url = url or _url_of_service(args.config)
         ok, line = _ask(_with_path(url, "/readyz" if args.ready else "/healthz"), args.timeout_s)
-    except (SpecDecodeError, OSError, ValueError) as error:
+    except (SpecDecodeError, OSError, ValueError, http.client.HTTPException) as error:
         # A container runtime knows 0 and 1 only.
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        if isinstance(error, http.client.HTTPException):
+            reason = f"{url} is no page of metrics and health; name the address of `metrics`, not of `bind`"
         print(f"spec-decode: no answer: {reason}", file=sys.stderr)
         return 1
     print(line)

@@ -46,17 +46,20 @@ def run(args: argparse.Namespace) -> int:
             if talks:
                 print(f"{name} is shut out; a server that runs with these keys notices within about a second")
     else:
-        made = [own for name in args.robot or [None] for own in make_keys(folder, name)]
+        made = False
+        for name in args.robot or [None]:
+            for own in make_keys(folder, name):
+                made = True
+                if talks:  # at once, as the next name may be refused
+                    print(f"new keys: copy {own} to the robot, then delete it here")
         if talks:
-            _say_made(folder, made)
+            _say_next(folder, made)
     if args.json:
         write_json(args.json, [asdict(robot) for robot in robots_of(folder)])
     return 0
 
 
-def _say_made(folder: Path, made: list[Path]) -> None:
-    for own in made:
-        print(f"new keys: copy {own} to the robot, then delete it here")
+def _say_next(folder: Path, made: bool) -> None:
     if made:
         print(f"the server: spec-decode serve --bind tcp://0.0.0.0:5555 --keys {folder}")
     else:

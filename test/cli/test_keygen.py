@@ -32,6 +32,16 @@ def test_from_nothing_to_a_fleet_and_one_robot_less(
     assert len(left["key"]) == 40
 
 
+def test_keys_that_were_made_are_told_though_the_next_name_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["keygen", str(tmp_path), "--robot", "go2-a", "--robot", "no good"]) == 2
+    said = capsys.readouterr()
+    assert f"copy {tmp_path / 'go2-a'}" in said.out and "'no good'" in said.err
+    assert main(["keygen", str(tmp_path), "--robot", "no good"]) == 2
+    assert capsys.readouterr().out == ""
+
+
 def test_without_a_name_there_is_a_first_robot_and_then_nothing_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

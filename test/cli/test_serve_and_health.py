@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,20 @@ def test_health_finds_the_service_through_its_settings(
         assert main(["health", server.url + "/"]) == 1
     finally:
         server.stop()
+
+
+def test_health_of_the_port_of_robots_is_1_and_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as robots:
+
+        def greet() -> None:  # as ZeroMQ does, in what is not HTTP
+            connection, _ = robots.accept()
+            with connection:
+                connection.sendall(b"\xff\0\0\0\0\0\0\0\1\x7f\x03\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        assert main(["health", f"http://127.0.0.1:{robots.getsockname()[1]}"]) == 1
+    said = capsys.readouterr().err
+    assert "not of `bind`" in said and len(said.splitlines()) == 1
 
 
 def test_health_of_nothing_is_1_and_one_sentence(
