@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Runs replicas of the verifier under Ray (pip install ray), each in a process of its own and on a GPU of its own "
         "where there are any, starts them anew when they die, and lets robots connect to all of them at one address. "
-        "The signal TTIN adds a replica and TTOU takes one away, whose robots move to the others first."
+        "The signal TTIN adds a replica and TTOU takes one away, whose robots move to the others first. INT and TERM end "
+        "all of them when their actions are over, and a second one ends them at once."
     )
     parser.epilog = "Further settings of `spec-decode serve` can stand in the file and in the environment."
     parser.add_argument(
@@ -83,7 +84,10 @@ def run(args: argparse.Namespace) -> int:
         gpus = load_pair_config(config.pair).target.tensor_parallel if here else 0
         wanted = args.replicas or (max(1, here // gpus) if gpus else 1)
         patience_s = 2 * args.patience_s
-        with Supervisor(ray, serve, balancer, wanted, gpus=gpus, patience_s=patience_s) as supervisor:
+        supervisor = Supervisor(
+            ray, serve, balancer, wanted, gpus=gpus, drain_s=config.drain_s, patience_s=patience_s
+        )
+        with supervisor:
             supervisor.wait_serving(wanted, START_TIMEOUT_S)
             print(f"{READY}{balancer.endpoint}", flush=True)
             more = partial(_scale, supervisor, 1)

@@ -12,16 +12,17 @@ from typing import Any
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.replicas.actor import Replica, Service
 from spec_decode_ros.replicas.plan import Phase, Row, delay_s, plan
+from spec_decode_ros.runtime.process import START_TIMEOUT_S
 from spec_decode_ros.transport.balancer import Balancer
 
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
 _CALLS_AT_ONCE = 4
-_DRAIN_S = 5.0
 _HEALTHY_S = 60.0
 """A replica that has served for so long has not failed to start."""
 _LONGEST_STOP_S = 30.0
+_END_S = 5.0
 _ASK_EVERY_S = 2.0
 _ANSWER_S = 20.0
 """A replica that has not said for so long whether it is alive is not; one pass of a large target keeps it that busy."""
@@ -70,6 +71,8 @@ class Supervisor:
         balancer: learns of every replica.
         wanted: how many; change it with `scale`.
         gpus: how many GPUs each of them has for itself.
+        start_s: one that does not serve after so long is started anew.
+        drain_s: so long actions may go on at one that is told to end.
         patience_s: a replica that is to leave ends after so long, whether it has robots or not.
     """
 
@@ -81,12 +84,16 @@ class Supervisor:
         wanted: int,
         *,
         gpus: int = 0,
+        start_s: float = START_TIMEOUT_S,
+        drain_s: float = 5.0,
         patience_s: float = 60.0,
     ) -> None:
         self._ray = ray
         self._serve = serve
         self._balancer = balancer
         self._gpus = gpus
+        self._start_s = start_s
+        self._drain_s = drain_s
         self._patience_s = patience_s
         self._most = int(ray.cluster_resources().get("GPU", 0)) // gpus if gpus else None
         self._check(wanted)
@@ -151,14 +158,19 @@ class Supervisor:
         return self._deaths
 
     def stop(self) -> None:
-        """End every replica. Safe to call twice."""
+        """End every replica, after its running actions or after `drain_s`. Safe to call twice."""
         with self._changed:
             self._stopping = True
         if self._thread.is_alive():
             self._thread.join(_LONGEST_STOP_S)
-        for entry in self._entries:
-            self._ray.kill(entry.actor)
-        self._entries = []
+        ending = [entry.actor.stop.remote(self._drain_s) for entry in self._entries if entry.life is not None]
+        try:
+            if ending:
+                self._ray.wait(ending, num_returns=len(ending), timeout=self._drain_s + _END_S)
+        finally:
+            for entry in self._entries:
+                self._ray.kill(entry.actor)
+            self._entries = []
 
     def __enter__(self) -> Supervisor:
         self.start()
@@ -171,8 +183,13 @@ class Supervisor:
         if wanted < 0:
             raise SpecDecodeError(f"{wanted} replicas can't be had: give 0 or more.")
         if self._most is not None and wanted > self._most:
+            remedy = (
+                f"give --replicas {self._most}"
+                if self._most
+                else "lower tensor_parallel, or say --device cpu"
+            )
             raise SpecDecodeError(
-                f"There are GPUs for {self._most} replicas here, not for {wanted}: give --replicas {self._most}."
+                f"There are GPUs for {self._most} replicas here, not for {wanted}: {remedy}."
             )
 
     def _why(self, error: Exception) -> str:
@@ -210,8 +227,8 @@ class Supervisor:
             self._died(entry, error)
             return
         if ref == entry.starting:
-            entry.starting = None
             self._serves(entry, *result)
+            entry.starting = None  # last: what fails in between is tried again
         elif ref == entry.life:
             self._forget(entry)  # it was told to end, and has
         else:
@@ -231,8 +248,11 @@ class Supervisor:
     def _ask(self) -> None:
         """Whether those that serve are alive: a process can live on while its model hangs."""
         now = time.monotonic()
-        for entry in [entry for entry in self._entries if entry.life is not None]:
-            if entry.asked is not None and now - entry.asked_at > _ANSWER_S:
+        for entry in list(self._entries):
+            if entry.life is None:
+                if now - entry.since > self._start_s:
+                    self._died(entry, SpecDecodeError(f"it does not serve after {self._start_s:g} s"))
+            elif entry.asked is not None and now - entry.asked_at > _ANSWER_S:
                 self._died(entry, SpecDecodeError(f"it has not answered for {_ANSWER_S:g} s"))
             elif entry.asked is None and now - entry.asked_at > _ASK_EVERY_S:
                 entry.asked, entry.asked_at = entry.actor.alive.remote(), now
@@ -303,8 +323,8 @@ class Supervisor:
         elif not entry.ending:
             entry.ending, entry.since = True, time.monotonic()
             self._balancer.remove(entry.endpoint)
-            entry.actor.stop.remote(_DRAIN_S)
-        elif time.monotonic() - entry.since > _LONGEST_STOP_S:
+            entry.actor.stop.remote(self._drain_s)
+        elif time.monotonic() - entry.since > self._drain_s + _LONGEST_STOP_S:
             self._forget(entry)
 
     def _robots(self) -> dict[str, int]:

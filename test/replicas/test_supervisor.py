@@ -27,7 +27,7 @@ from spec_decode_ros.transport.balancer import Balancer
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.routing import RoutingPolicy
 
-from .toy_target import serve_nothing, serve_toy
+from .toy_target import serve_late, serve_nothing, serve_toy
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
@@ -132,6 +132,24 @@ def test_replicas_die_come_and_go_while_robots_act(ray: Any) -> None:
         for robot in robots:
             robot.done.result(WAIT_S)
         assert supervisor.deaths == 1
+
+
+def test_what_runs_when_all_is_ended_is_finished(ray: Any) -> None:
+    with service(ray, 1) as (balancer, supervisor), ThreadPoolExecutor(1) as pool:
+        robot = Robot(balancer.endpoint, "the last robot", "cloud", pool)
+        try:
+            assert robot.mid_action.wait(WAIT_S)
+        finally:
+            robot.stop()
+        supervisor.stop()
+        robot.done.result(WAIT_S)
+
+
+def test_one_that_does_not_come_up_is_given_up(ray: Any) -> None:
+    with Balancer() as balancer, Supervisor(ray, serve_late, balancer, 1, start_s=0.5) as supervisor:
+        wait_until(lambda: supervisor.deaths >= 2)
+        with pytest.raises(SpecDecodeError, match=r"does not serve after 0.5 s"):
+            supervisor.wait_serving(1, WAIT_S)
 
 
 def test_what_cannot_be_loaded_is_told_in_its_own_words(ray: Any) -> None:

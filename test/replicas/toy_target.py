@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from runtime.toys import ToyVerifier
@@ -24,5 +25,11 @@ def cannot_load(config: ServiceConfig) -> Target:
     raise SpecDecodeError("the checkpoint is not there")
 
 
+def load_for_ever(config: ServiceConfig) -> Target:
+    time.sleep(600.0)
+    return load_toy(config)
+
+
 serve_toy = partial(VerifierService, ServiceConfig(), load=load_toy)
 serve_nothing = partial(VerifierService, ServiceConfig(), load=cannot_load)
+serve_late = partial(VerifierService, ServiceConfig(), load=load_for_ever)
