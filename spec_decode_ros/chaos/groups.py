@@ -70,7 +70,7 @@ class Group:
     def kill(self) -> None:
         """SIGKILL to the robots' process, and start another one at once."""
         with self._lock:
-            assert self._robots is not None
+            assert self._robots is not None, "its robots did not start again"
             at = time.perf_counter()
             self._robots.kill()
             first = self._first
@@ -132,10 +132,12 @@ class Group:
             first=self._first,
             seed=self._orders.seed + self._lives,
         )
-        self._robots = robots_child(orders)
+        self._robots = None
+        robots = robots_child(orders)
         with on(self._cores):
-            self._robots.start()
-        self._robots.tell(repr(time.perf_counter()))
+            robots.start()
+        robots.tell(repr(time.perf_counter()))
+        self._robots = robots
 
     def _count_cuts(self, places: Sequence[int], change: int) -> None:
         with self._lock:

@@ -105,6 +105,8 @@ class Chaos:
                 self._inject(
                     pool, planned(missing, self.plan.seed + turn, self.plan.every_s, self.plan.kinds), report
                 )
+        if missing := max(0, self.plan.faults - len(self.happened)):
+            self.troubles.append(f"{missing} of {self.plan.faults} faults could not be injected")
         recovered = self._calm()
         self.troubles += [trouble for group in self.groups if (trouble := group.end())]
         killed = {robot: at for group in self.groups for robot, at in group.killed.items()}
@@ -136,8 +138,8 @@ class Chaos:
         began = time.perf_counter()
         try:
             groups = self._done(fault)
-        except SpecDecodeError as error:
-            self.troubles.append(f"{fault.kind}: {error}")
+        except Exception as error:  # the account tells of it, whatever it is
+            self.troubles.append(f"{fault.kind}: {error or type(error).__name__}")
             return
         if groups:
             happened = Happened(fault.kind, began, time.perf_counter(), frozenset(groups))

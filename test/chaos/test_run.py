@@ -47,6 +47,23 @@ def test_twenty_faults_and_every_action_is_accounted_for() -> None:
     assert [line for service in chaos.services for line in service.complaints] == []
 
 
+class Unbreakable(Service):
+    """What is to be done to it goes wrong, in a way that nobody has thought of."""
+
+    def freeze(self, seconds: float) -> None:
+        raise ProcessLookupError("nobody is there")
+
+
+def test_a_fault_that_cannot_be_injected_is_told_and_the_run_ends_in_order() -> None:
+    services = [Unbreakable(service.child, (0,)) for service in (toy_service(), toy_service())]
+    plan = ChaosPlan(ways_of(["cloud"]), faults=11, every_s=0.05, groups=1, robots=1, rate=4.0, seed=1)
+    with chaos_rig(services, toy_recording(), plan) as chaos:
+        found = chaos.run().as_dict()
+    assert not found["passed"]
+    assert "server frozen: nobody is there" in found["wrongs"]
+    assert any("of 11 faults could not be injected" in wrong for wrong in found["wrongs"])
+
+
 def test_what_cannot_be_run_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     for wrong in (["--faults", "0"], ["--frames", "0"], ["--groups", "0"], ["--rate", "0"]):
         assert cli.main(["chaos", *wrong]) == 2

@@ -271,6 +271,7 @@ def test_a_pass_without_end_is_stuck_and_a_second_signal_ends_at_once(start: Cal
         assert service.ask("/healthz")[0] == 200
         client.send(Open(1, "go", 1), [FRAME])
         eventually(lambda: service.ask("/healthz")[0] == 503, "the model to be stuck")
+        assert service.said("restart the service")["status"] == "stuck"
         assert json.loads(service.ask("/readyz")[1])["status"] == "stuck"
         assert service.metric("spec_decode_ready") == 0
         service.signal()
