@@ -13,7 +13,8 @@ from pathlib import Path
 from spec_decode_ros.commands._signals import end_with_parent, listening
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime import logs
-from spec_decode_ros.transport.balancer import Balancer, allow_many_connections
+from spec_decode_ros.transport.balancer import Balancer
+from spec_decode_ros.transport.connections import allow_many_connections
 from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
 from spec_decode_ros.transport.process import READY
 from spec_decode_ros.transport.routing import RoutingPolicy

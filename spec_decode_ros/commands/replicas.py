@@ -21,7 +21,8 @@ from spec_decode_ros.runtime.config_sources import resolve
 from spec_decode_ros.runtime.process import START_TIMEOUT_S
 from spec_decode_ros.runtime.service import VerifierService, keys_of
 from spec_decode_ros.runtime.service_config import ServiceConfig
-from spec_decode_ros.transport.balancer import Balancer, allow_many_connections
+from spec_decode_ros.transport.balancer import Balancer
+from spec_decode_ros.transport.connections import allow_many_connections
 from spec_decode_ros.transport.process import READY
 from spec_decode_ros.transport.routing import RoutingPolicy
 from spec_decode_ros.transport.server import LOOPBACK

@@ -15,6 +15,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime import logs, notify
 from spec_decode_ros.runtime.config_sources import Resolved, resolve
 from spec_decode_ros.runtime.service import VerifierService
+from spec_decode_ros.transport.connections import allow_many_connections
 from spec_decode_ros.transport.process import READY
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.new_robot and not config.keys:
         raise SpecDecodeError("--new-robot makes keys; name their folder with --keys DIR.")
     logs.set_up(config.log_format, config.log_level)
+    allow_many_connections()
     end = _End()
     if args.with_parent:
         threading.Thread(target=end.with_parent, daemon=True).start()

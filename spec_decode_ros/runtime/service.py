@@ -180,6 +180,7 @@ class VerifierService:
         if self._ended:
             return
         self._ended = True
+        self._phase = Phase.ENDED  # from here on threads end in order
         if self._server is not None:
             counts = self._server.counts
             self._server.stop()
@@ -187,7 +188,6 @@ class VerifierService:
                 "ended",
                 extra={"actions": counts.actions, "passes": counts.passes, "failures": counts.failures},
             )
-        self._phase = Phase.ENDED
         if self._status is not None:
             self._status.stop()
 

@@ -249,10 +249,3 @@ def _within_open_files(policy: RoutingPolicy) -> RoutingPolicy:
     handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     room = max(1, (handles - _OTHER_HANDLES) // _HANDLES_PER_ROBOT)
     return replace(policy, max_robots=min(policy.max_robots, room))
-
-
-def allow_many_connections() -> None:
-    """Let this process open as many files, and so serve as many robots, as the system allows it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

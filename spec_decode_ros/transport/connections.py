@@ -40,6 +40,13 @@ _info = ctypes.create_string_buffer(_INFO_BYTES)
 _numbers = itertools.count()
 
 
+def allow_many_connections() -> None:
+    """Let this process open as many files, and so serve as many robots, as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 @dataclass(frozen=True)
 class ConnectionLimits:
     """What one connection may do, and how many there are.
