@@ -121,13 +121,15 @@ class Proposals:
     def pays(self, committed: Sequence[int], rest: Rest, own: int) -> bool:
         """Whether what the edge proposes is at least as good as so many tokens that the server would draft by itself.
 
-        Even where it has no `rest` for the next token: a draft that was wrong twice running may be right later.
+        Even where it has no `rest` for the next token, a draft that was wrong twice running may be right later. An edge
+        that has proposed nothing at all leaves the drafting to the server.
         """
         if rest.tokens:
             return self._as_good(rest, own)
-        later = min(max((len(hint.rest(len(committed) + 1)) for hint in self._hints), default=0), self._wild)
-        now = self._measured
-        return now is not None and later > 0 and resumed_ms(now, later) <= token_ms(now, own)
+        if self._measured is None or not self._hints:
+            return False
+        later = max(len(hint.rest(len(committed) + 1)) for hint in self._hints)
+        return resumed_ms(self._measured, min(later, self._wild)) <= token_ms(self._measured, own)
 
     def _as_good(self, rest: Rest, own: int, made: bool = False) -> bool:
         """Whether a draft costs no more a token than so many that the server drafts for it, or has `made` already."""

@@ -255,7 +255,10 @@ class VerifierServer:
         return session
 
     def _measured(self) -> Conditions | None:
-        """What is known of drafts and passes here; nothing of any robot."""
+        """What is known of drafts and passes here; nothing of any robot.
+
+        All who share a pass wait until the server's own draft for one of them is made.
+        """
         pace = self._pace
         if not pace.token_ms:
             return None
@@ -265,7 +268,7 @@ class VerifierServer:
             pace.token_ms,
             self._engine.drafts.acceptance,
             pace.per_token_ms,
-            own_ms=self._own_ms,
+            own_ms=self._own_ms * self._engine.sharing,
             wild=self._wild_share.value,
         )
 

@@ -21,7 +21,7 @@ from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, R
 from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, Verifier
 from spec_decode_ros.runtime.observer import ServerObserver
 from spec_decode_ros.runtime.own_drafts import OwnDrafter, OwnDrafts
-from spec_decode_ros.runtime.schedule import Seat, Turn, share_pass
+from spec_decode_ros.runtime.schedule import NEWEST_PASS, Seat, Turn, share_pass
 from spec_decode_ros.runtime.session import Session
 
 _log = logging.getLogger(__name__)
@@ -81,6 +81,8 @@ class Engine:
         self.drafts = OwnDrafts(own, lock)
         self.busy_ms = 0.0
         self.passes = 0
+        self.sharing = 1.0
+        """How many sessions have had a part in a pass lately: a running average."""
 
     def start(self) -> None:
         self._thread.start()
@@ -200,6 +202,7 @@ class Engine:
             self._left_out = any(id(session) in self._in_line for session in self._waiting())
         if not seated:
             return
+        self.sharing += NEWEST_PASS * (len(seated) - self.sharing)
         wanted = [
             (session, 0 if seat.prefill else run.own)
             for (session, run), seat in zip(seated, seats, strict=True)

@@ -19,6 +19,9 @@ _STEPS, _STALL_MS = 8.0, 40.0
 _LEAST_PREFILL = 4
 """New sessions get at least one token of so many in a full pass."""
 
+NEWEST_PASS = 0.1
+"""Weight of the newest pass in how many sessions share one on average."""
+
 
 @dataclass(frozen=True)
 class Turn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spec_decode_ros.bench.grid import Cell, World, figures
-from spec_decode_ros.bench.planning.library import VARIANTS, Library, Variant
+from spec_decode_ros.bench.planning.library import VARIANTS, Library, Pick, Variant
 from spec_decode_ros.bench.planning.loads import Sticky, loads
 from spec_decode_ros.bench.planning.messages import serve
 from spec_decode_ros.bench.planning.queue import Gpu, Round, Served
@@ -97,6 +98,18 @@ def test_an_action_that_yields_goes_on_from_where_it_is() -> None:
 def test_an_action_that_does_not_yield_does_not_care() -> None:
     for action in Library(Variant("auto", "latency"), CELL, PROFILE.world, size=4).picks():
         assert action.trace((0, 2)) is action.trace()
+
+
+def test_where_many_share_its_passes_a_server_drafts_only_for_those_who_draft_nothing_themselves() -> None:
+    world = replace(PROFILE.world, last_right=0.2)
+    auto = Library(Variant("auto", "latency"), CELL, world, size=8)
+
+    def drafted(picks: Sequence[Pick]) -> int:
+        return sum(visit.own_s > 0 for pick in picks for visit in pick.trace().visits)
+
+    assert drafted(auto.picks(sharing=0)) > 8 > drafted(auto.picks(sharing=2)) == 0
+    colocated = Library(Variant("colocated"), CELL, world, size=2)
+    assert drafted(colocated.picks()) and colocated.pick(1.0, 9.0, random.Random(1)) in colocated.picks()
 
 
 # ---- agreement with the state machines ---------------------------------------------------------------------

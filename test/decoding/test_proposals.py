@@ -120,6 +120,14 @@ def test_a_draft_that_was_wrong_twice_running_is_waited_for_where_it_is_worth_it
         assert machine.pass_finished((7,))[1:] == [RunPass((4, 3, 7), (8, 9, 10, 11))]
 
 
+def test_whoever_drafts_is_drafted_for_only_where_that_is_better_than_a_token_more() -> None:
+    """As on a server whose passes many share: all of them would wait."""
+    machine = server(replace(MEASURED, own_ms=10.0, wild=0.0), last=(5, 6, 7), wild=0)
+    assert machine.pass_finished((4, 1, 1, 1))[1:] == [RunPass((4,), ())]
+    alone = server(replace(MEASURED, own_ms=10.0), wild=0)
+    assert alone.pass_finished((4,))[1:] == [RunPass((4,), (), own=OWN)]
+
+
 def test_refuted_drafts_are_judged_also_where_the_pass_is_over_others() -> None:
     machine = server(last=(5, 6, 7, 8, 9))
     assert machine.pass_finished((5, 4, 1, 1, 1, 1))[1:] == [RunPass((5, 4), (), own=OWN)]

@@ -83,6 +83,7 @@ def test_robots_that_share_passes_get_what_each_gets_alone(method: str) -> None:
                 each.result(60.0)
         assert len(verifier.threads) == 1
         assert max(map(len, verifier.shared)) > 1
+        assert 1.0 < server._engine.sharing < 8.0
         assert any(prefill for parts in verifier.shared for _, prefill in parts)
         assert [sessions for sessions, _ in watch.passes] == list(map(len, verifier.shared))
         assert eventually(lambda: verifier.open == 0)

@@ -13,12 +13,15 @@ from typing import Any
 from spec_decode_ros.bench.grid import Cell, World, action_options, conditions
 from spec_decode_ros.bench.planning.trace import Trace, TracedAction
 from spec_decode_ros.decoding.acceptance import Share
-from spec_decode_ros.decoding.controller import OBJECTIVES, Objective, own_length, plan
+from spec_decode_ros.decoding.controller import OBJECTIVES, Conditions, Objective, own_length, plan
 from spec_decode_ros.decoding.messages import ServerMode
 from spec_decode_ros.decoding.methods import METHODS, Method
 
 EXTRA_STEPS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """How much longer than alone a pass takes, in passes over one token."""
+
+SHARING = (1.0, 2.0, 4.0)
+"""Sessions that share a pass; with more of them drafts of the server hardly ever pay where there is anything else."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Library:
     """Traces of `variant` in a cell, recorded when they are first wanted.
 
     Args:
-        size: actions for each of `EXTRA_STEPS`.
+        size: actions for each of `EXTRA_STEPS`, and of `SHARING` where it matters.
     """
 
     def __init__(self, variant: Variant, cell: Cell, world: World, size: int = 64) -> None:
@@ -90,26 +93,45 @@ class Library:
         self._extra_s = [steps * world.step_ms / 1e3 for steps in EXTRA_STEPS]
         if not self.method.uses_draft_model:  # the same passes follow each other however long they take
             del self._extra_s[1:]
-        self._recorded: dict[int, tuple[Pick, ...]] = {}
+        chooses = self.method.uses_draft_model and self.method.server is ServerMode.SELF_DRAFT
+        self._sharing = SHARING if chooses else SHARING[:1]
+        self._recorded: dict[tuple[int, int], tuple[Pick, ...]] = {}
 
-    def pick(self, extra_s: float, rng: random.Random) -> Pick:
-        """An action where passes take so much longer than alone, between two recorded levels one of them by chance."""
-        return rng.choice(self.picks(_near(self._extra_s, extra_s, rng.random())))
+    def pick(self, extra_s: float, sharing: float, rng: random.Random) -> Pick:
+        """An action where passes take so much longer than alone and so many have a part in one.
 
-    def picks(self, level: int = 0) -> tuple[Pick, ...]:
-        """The actions of one of `EXTRA_STEPS`."""
-        if level not in self._recorded:
-            self._recorded[level] = tuple(self._record(self._extra_s[level]))
-        return self._recorded[level]
+        Between two recorded levels it is one of them by chance.
+        """
+        level = _near(self._extra_s, extra_s, rng.random())
+        place = _near(self._sharing, sharing, rng.random()) if len(self._sharing) > 1 else 0
+        return rng.choice(self.picks(level, place))
 
-    def _record(self, extra_s: float) -> Iterator[Pick]:
+    def picks(self, level: int = 0, sharing: int = 0) -> tuple[Pick, ...]:
+        """The actions of one of `EXTRA_STEPS` and one of `SHARING`."""
+        if (level, sharing) not in self._recorded:
+            actions = self._record(self._extra_s[level], self._sharing[sharing])
+            self._recorded[level, sharing] = tuple(actions)
+        return self._recorded[level, sharing]
+
+    def _record(self, extra_s: float, sharing: float) -> Iterator[Pick]:
         wild = Share(0.5)
         for seed in range(self.size):
             args = (self.method, self.cell, self.world, seed, self.own, copy(wild))
-            options = partial(action_options, *args)
+            options = partial(_shared_options, sharing, *args)
             action = Pick(extra_s, options, self.method.yields)
             wild.observe(*action.wild_judged)
             yield action
+
+
+def shared(measured: Conditions, sharing: float) -> Conditions:
+    """What a server has measured where so many share its passes: all of them wait for its own draft of one."""
+    assert measured.own_ms is not None
+    return replace(measured, own_ms=measured.own_ms * sharing)
+
+
+def _shared_options(sharing: float, *args: Any) -> dict[str, Any]:
+    options = action_options(*args)
+    return {**options, "measured": shared(options["measured"], sharing)}
 
 
 def _near(levels: Sequence[float], value: float, chance: float) -> int:

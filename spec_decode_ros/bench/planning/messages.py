@@ -13,13 +13,14 @@ import numpy as np
 
 from spec_decode_ros.bench.events import Events
 from spec_decode_ros.bench.grid import action_options
-from spec_decode_ros.bench.planning.library import Library
+from spec_decode_ros.bench.planning.library import Library, shared
 from spec_decode_ros.bench.planning.queue import PERIOD_JITTER, WARM_UP_PERIODS, Served
 from spec_decode_ros.bench.planning.server import Server
 from spec_decode_ros.bench.virtual import VirtualAction
 from spec_decode_ros.decoding.acceptance import Share
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import EdgeCommand, RunPass
+from spec_decode_ros.runtime.schedule import NEWEST_PASS
 
 
 class SharedAction(VirtualAction):
@@ -54,6 +55,7 @@ class SharedServer:
         self.ready: list[tuple[SharedAction, CloudMachine, RunPass]] = []
         self.open: dict[SharedAction, None] = {}
         self.rounds: list[tuple[float, float]] = []
+        self.sharing = 1.0
         self._at_work = False
         self._in_line: set[SharedAction] = set()  # who waited as the round began
         self._left_out = False  # whether one of these found no seat in the pass that runs
@@ -81,6 +83,8 @@ class SharedServer:
         seats = [(*self.ready[place], prefill) for place, prefill in places]
         taken = {place for place, _ in places}
         self.ready = [entry for place, entry in enumerate(self.ready) if place not in taken]
+        if seats:
+            self.sharing += NEWEST_PASS * (len(seats) - self.sharing)
         self._left_out = any(action in self._in_line for action in self._waiting())
         made, drafting_s = [], []
         for action, _, run, prefill in seats:
@@ -177,6 +181,7 @@ class _Run:
             library.own,
             self._wild,
         )
+        options["measured"] = shared(options["measured"], self._server.sharing)
         action = SharedAction(self._server, self._over, **options)
         measured = self._from_s <= self._events.now < self._until_s
         self._begun += measured

@@ -12,6 +12,7 @@ import numpy as np
 
 from spec_decode_ros.bench.planning.server import Server
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.runtime.schedule import NEWEST_PASS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,7 +110,7 @@ class Gpu:
         self._server, self._library, self._rate, self._log = server, library, rate, log
         self._rng = random.Random(seed)
         self._now = self._from_s = self._until_s = 0.0
-        self._extra_s = 0.0
+        self._extra_s, self._sharing = 0.0, 1.0
         self._coming: list[tuple[float, int, int]] = []
         self._order = 0
         self._new: deque[int] = deque()
@@ -145,7 +146,7 @@ class Gpu:
     # ---- the robots ----------------------------------------------------------------------------------------
 
     def _pick(self) -> Pick:
-        return self._library.pick(self._extra_s, self._rng)
+        return self._library.pick(self._extra_s, self._sharing, self._rng)
 
     def _capture(self, number: int, at: float) -> None:
         robot = self._robots[number]
@@ -194,6 +195,7 @@ class Gpu:
         seats = self._seats()
         left = tuple(self._ready)
         if seats:
+            self._sharing += NEWEST_PASS * (len(seats) - self._sharing)
             # Who came while prompts were made ready shares the next pass, and need not be made room for.
             left_out = any(number in in_line for number in (*self._new, *self._ready))
             self._now += self._pass_s(seats)
