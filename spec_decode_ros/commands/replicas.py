@@ -14,7 +14,7 @@ from spec_decode_ros.commands._settings import add_settings, given_settings
 from spec_decode_ros.commands._signals import end_with_parent, listening
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import load_pair_config
-from spec_decode_ros.replicas.cluster import local_ray
+from spec_decode_ros.replicas.cluster import ended_process, local_ray
 from spec_decode_ros.replicas.supervisor import Supervisor
 from spec_decode_ros.runtime import logs
 from spec_decode_ros.runtime.config_sources import resolve
@@ -93,8 +93,15 @@ def run(args: argparse.Namespace) -> int:
             print(f"{READY}{balancer.endpoint}", flush=True)
             more = partial(_scale, supervisor, 1)
             with listening({signal.SIGTTIN: more, signal.SIGTTOU: partial(_scale, supervisor, -1)}):
-                while True:
+                while not (name := ended_process(ray)):
                     time.sleep(1.0)
+                _log.error(
+                    "Ray's process %s has ended, and no replica can be started any more: start this command anew",
+                    name,
+                )
+                os._exit(
+                    1
+                )  # in order Ray would wait for it; what is left of it is cleared away by its janitor
     return 0
 
 

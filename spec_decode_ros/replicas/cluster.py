@@ -71,6 +71,16 @@ def local_ray(tell: bool = False) -> Iterator[Any]:
             ray.shutdown()
 
 
+def ended_process(ray: Any) -> str:
+    """The name of a process of this Ray's that has ended and without which it starts nothing any more, or nothing.
+
+    Ray itself would say for long that all is well, or not answer at all.
+    """
+    node = ray._private.worker._global_node
+    return next((kind for kind, _ in node.dead_processes() if kind in _NEEDED), "")
+
+
+_NEEDED = ("gcs_server", "raylet")
 _CLOSED = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Despite its name: without it Ray replaces the loopback address by that of a network interface.

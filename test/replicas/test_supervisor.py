@@ -192,6 +192,24 @@ def test_a_ray_whose_owner_is_killed_leaves_nothing(ray: Any) -> None:
     assert not list(users_of(str(folder)))
 
 
+@pytest.mark.skipif("SPEC_DECODE_LONG" not in os.environ, reason="starts a second Ray: SPEC_DECODE_LONG=1")
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_without_ray_the_command_ends_so_that_it_is_started_anew(name: str) -> None:
+    psutil = pytest.importorskip("psutil")
+    command = [sys.executable, "-m", "spec_decode_ros.cli", "replicas", "--device", "cpu", "--threads", "1"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as service:
+        try:
+            assert service.stdout is not None and service.stdout.readline().startswith("ready")
+            (victim,) = [child for child in psutil.Process(service.pid).children() if child.name() == name]
+            victim.kill()
+            _, said = service.communicate(timeout=WAIT_S)
+        finally:
+            service.kill()
+    assert service.returncode == 1
+    assert f"Ray's process {name} has ended" in said
+
+
 def test_one_ray_in_a_process(ray: Any) -> None:
     with pytest.raises(SpecDecodeError, match="runs a Ray already"), local_ray():
         pass
