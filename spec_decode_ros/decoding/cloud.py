@@ -150,16 +150,17 @@ class CloudMachine:
         self._move(Event.PREPARED)
         return [Finished()] if self.state is State.CLOSED else self._next_pass()
 
-    def pass_begins(self, own: Sequence[int] = ()) -> RunPass:
+    def pass_begins(self, own: Sequence[int] = (), instead: Sequence[tuple[int, ...]] = ()) -> RunPass:
         """The pass that was asked for, with what has come since: for a driver whose passes wait in line.
 
         `own` is what the server's own draft model made of a `RunPass` that asked for it; a draft from the edge that
-        is at least as good goes first.
+        is at least as good goes first. `instead` are beginnings of it with a second choice behind, for a target that
+        takes trees.
         """
         if self.sampling.separate:
             return self._trial_begins()
         if self.state is State.PASSING:
-            self._lay_out(until_end(own, self._eos))
+            self._lay_out(until_end(own, self._eos), instead)
         return self._the_pass()
 
     def early(self, choices: Sequence[int], confidences: Sequence[float], sure: float) -> list[CloudCommand]:
@@ -334,8 +335,8 @@ class CloudMachine:
         self._lay_out()
         return [self._the_pass(self._own_instead_of(self._best()))]
 
-    def _lay_out(self, own: tuple[int, ...] = ()) -> None:
-        self._proposals.lay_out(self._committed, self._longest(), self._best(), own)
+    def _lay_out(self, own: tuple[int, ...] = (), instead: Sequence[tuple[int, ...]] = ()) -> None:
+        self._proposals.lay_out(self._committed, self._longest(), self._best(), own, instead)
 
     def _longest(self) -> int:
         # The pass itself adds a token after the draft, so the draft may fill all room but one.

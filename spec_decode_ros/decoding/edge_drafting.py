@@ -149,10 +149,11 @@ class EdgeDrafting:
     def _branch_ended(self) -> list[EdgeCommand]:
         self._aside = None
         tree = self._branches.tree(self._committed)
+        onward = self._draft_aside()
         told: list[EdgeCommand] = []
-        if self.method.sends_branches and tree:
+        if self.method.sends_branches and tree and not (onward and self.method.gathers_branches):
             told.append(Send(self._wording.branches(self._standpoint, tree)))
-        return [*told, *self._draft_aside()]
+        return [*told, *onward]
 
     def _look_up(self) -> bool:
         """Go on from what was prepared after the answer as it stands, if anything was."""

@@ -25,6 +25,7 @@ class Method:
     `yields`       while other robots wait, the server only verifies.
     `branches`     for how many corrections that may come the edge prepares drafts while it waits; 0 for none.
     `sends_branches`  send these drafts too, as a tree, so that a rejection need not wait for the edge.
+    `gathers_branches`  all in one message when they are prepared, rather than each at once.
     `adapts`       the controller may change the other choices as the conditions change.
     """
 
@@ -40,6 +41,7 @@ class Method:
     yields: bool = False
     branches: int = 0
     sends_branches: bool = False
+    gathers_branches: bool = False
     adapts: bool = False
 
     def __post_init__(self) -> None:

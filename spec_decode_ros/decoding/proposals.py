@@ -149,15 +149,27 @@ class Proposals:
         tokens = until_end(best_rest(self._hints, committed), self._eos)
         return Rest(tokens, min(len(exact_rest(self._hints, committed)), len(tokens)))
 
-    def lay_out(self, committed: Sequence[int], longest: int, rest: Rest, own: tuple[int, ...] = ()) -> None:
-        """Choose what the pass is over: the `rest` that is the best of the edge's, or the `own` draft of the server."""
+    def lay_out(
+        self,
+        committed: Sequence[int],
+        longest: int,
+        rest: Rest,
+        own: tuple[int, ...] = (),
+        instead: Sequence[tuple[int, ...]] = (),
+    ) -> None:
+        """Choose what the pass is over: the `rest` that is the best of the edge's, or the `own` draft of the server.
+
+        Beside its own draft the server also has `instead` of it: its beginnings, each with a second choice behind.
+        """
         rest, own = rest.cut(longest), own[:longest]
         takes_own = bool(own) and not (rest.tokens and self._as_good(rest, len(own), made=True))
         self.line = own if takes_own else rest.tokens
         self._own_tried = own if takes_own else ()
         self._wild_guess = self._wildly(committed).cut(longest)
         others = self._others(committed, longest) if self.line else []
-        self.tree = merge([self.line, rest.tokens, own, *others], len(self.line) + self._nodes)
+        seconds = [line[:longest] for line in instead] if takes_own else []
+        most = len(self.line) + self._nodes + len(seconds)
+        self.tree = merge([self.line, *seconds, rest.tokens, own, *others], most)
         if self.tree.is_line:
             self.tree, others = Tree.line(self.line), []
         tried = [branch[: len(self.tree.follow(branch))] for branch in (rest.tokens, *others)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spec_decode_ros.decoding.controller import Conditions, own_length
+from spec_decode_ros.decoding.controller import Conditions, own_length, runners_up
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import PairConfig, load_drafter
 from spec_decode_ros.runtime.own_drafts import OwnDrafter
@@ -35,16 +35,24 @@ def own_drafter(
     """
     if config.colocated:
         drafter = load_drafter(config, device or config.target.device, threads)
-        own_ms, _, prefill_ms = warm_up(drafter)
+        warm = warm_up(drafter)
+        own_ms, prefill_ms = warm.token_ms, warm.prefill_ms
         acceptance = _ACCEPTANCE
     elif verifier.self_drafting:
         drafter, prefill_ms = None, 0.0
         own_ms, acceptance = verifier.self_drafting.share * pace.token_ms, verifier.self_drafting.agreement
     else:
         return None
-    here = Conditions(0.0, own_ms, pace.token_ms, acceptance, pace.per_token_ms, own_ms)
+    here = Conditions(0.0, own_ms, pace.token_ms, acceptance, pace.per_token_ms, own_ms, few_ms=pace.few_ms)
     if not own_length(here):
         return None
     return OwnDrafter(
-        lambda now: own_length(replace(here, acceptance=now)), acceptance, own_ms, prefill_ms, drafter
+        lambda now: own_length(replace(here, acceptance=now)),
+        acceptance,
+        own_ms,
+        prefill_ms,
+        drafter,
+        lambda now, count: (
+            runners_up(replace(here, acceptance=now), count) if verifier.can_verify_trees else 0
+        ),
     )

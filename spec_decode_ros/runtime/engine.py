@@ -20,7 +20,7 @@ from spec_decode_ros.decoding.cloud_states import State
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Wait
 from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, Verifier
 from spec_decode_ros.runtime.observer import ServerObserver
-from spec_decode_ros.runtime.own_drafts import OwnDrafter, OwnDrafts
+from spec_decode_ros.runtime.own_drafts import OwnDraft, OwnDrafter, OwnDrafts
 from spec_decode_ros.runtime.schedule import NEWEST_PASS, Seat, Turn, share_pass
 from spec_decode_ros.runtime.session import Session
 
@@ -227,13 +227,13 @@ class Engine:
         self._report(sharing, results, [busy_ms * width / sum(widths) for width in widths])
         self._observer.pass_done(len(parts), sum(widths), busy_ms)
 
-    def _part(self, session: Session, seat: Seat, own: Sequence[int]) -> Part:
+    def _part(self, session: Session, seat: Seat, own: OwnDraft) -> Part:
         """Under the lock: what the session has in the pass, with what came while it stood in line."""
         assert session.model is not None
         if seat.prefill:
             return Part(session.model, prefill=seat.prefill)
         machine = session.machine
-        run = machine.pass_begins(own)
+        run = machine.pass_begins(*own)
         on_early = self._foretell(session) if self._thresholds and machine.tells_early else None
         return Part(session.model, run.committed, run.draft, machine.sampling, run.tree, on_early)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from spec_decode_ros.decoding.acceptance import Share
 from spec_decode_ros.models.interfaces import Drafter, DraftSession, SharedDrafter
@@ -21,6 +22,8 @@ class OwnDrafter:
 
     Attributes:
         length: how many tokens for one pass, given their acceptance; at least one is made.
+        seconds: at how many places of so many tokens, given their acceptance, a second choice stands beside the first in
+            a pass that is this action's alone.
         acceptance: what is assumed before anything was verified.
         token_ms: what one of them takes.
         prefill_ms: what comes before the first one of an action.
@@ -32,6 +35,17 @@ class OwnDrafter:
     token_ms: float = 0.0
     prefill_ms: float = 0.0
     drafter: Drafter | None = None
+    seconds: Callable[[float, int], int] = lambda acceptance, count: 0
+
+
+class OwnDraft(NamedTuple):
+    """What a server has drafted by itself, and beginnings of it `instead`, each with a second choice behind."""
+
+    tokens: Sequence[int] = ()
+    instead: Sequence[tuple[int, ...]] = ()
+
+
+_NOTHING = OwnDraft()
 
 
 class OwnDrafts:
@@ -60,7 +74,7 @@ class OwnDrafts:
         """An action is over: learn from how its drafts were judged."""
         self._share.observe(*session.machine.own_judged)
 
-    def make(self, wanted: Sequence[tuple[Session, int]]) -> list[Sequence[int]]:
+    def make(self, wanted: Sequence[tuple[Session, int]]) -> list[OwnDraft]:
         """For each session so many tokens after what it has committed; fewer, or none, where they can't be had."""
         drafter = self._own.drafter if self._own else None
         asking = [session for session, count in wanted if count and not session.own_failed]
@@ -68,12 +82,18 @@ class OwnDrafts:
         if len(asking) > 1 and isinstance(drafter, SharedDrafter):
             made = self._together(drafter, wanted)
         else:
-            made = [self._alone(session, count) if count else () for session, count in wanted]
+            seconds = self._own.seconds if self._own and len(wanted) == 1 else None
+            made = [
+                self._alone(session, count, seconds(self._share.value, count) if seconds else 0)
+                if count
+                else _NOTHING
+                for session, count in wanted
+            ]
         for session in asking:
             session.owed_ms += (time.perf_counter() - start) * 1000.0 / len(asking)
         return made
 
-    def _together(self, drafter: SharedDrafter, wanted: Sequence[tuple[Session, int]]) -> list[Sequence[int]]:
+    def _together(self, drafter: SharedDrafter, wanted: Sequence[tuple[Session, int]]) -> list[OwnDraft]:
         asking = [(session, count) for session, count in wanted if count and not session.own_failed]
         unopened = [session for session, _ in asking if session.own is None]
         opened = drafter.open_many([(session.prompt, session.images) for session in unopened])
@@ -88,38 +108,44 @@ class OwnDrafts:
                 (session.own, session.machine.committed, session.machine.sampling) for session, _ in asking
             ]
         drafts = drafter.draft_many(parts, max((count for _, count in asking), default=0))
-        made: dict[int, Sequence[int]] = {}
+        made: dict[int, OwnDraft] = {}
         for (session, count), draft in zip(asking, drafts, strict=True):
             if isinstance(draft, Exception):
                 self._failed(session, draft)
             else:
-                made[id(session)] = draft[:count]
-        return [made.get(id(session), ()) for session, _ in wanted]
+                made[id(session)] = OwnDraft(draft[:count])
+        return [made.get(id(session), _NOTHING) for session, _ in wanted]
 
-    def _alone(self, session: Session, count: int) -> Sequence[int]:
+    def _alone(self, session: Session, count: int, seconds: int) -> OwnDraft:
         own = self._own
         if own is None or session.own_failed:
-            return ()
+            return _NOTHING
         try:
             if own.drafter is None:
                 assert session.model is not None
-                return session.model.self_draft(session.machine.committed, count, session.machine.sampling)
+                return OwnDraft(
+                    session.model.self_draft(session.machine.committed, count, session.machine.sampling)
+                )
             if session.own is None:
                 session.own = own.drafter.open(session.prompt, session.images)
-            return self._until_heard(session, session.own, count)
+            return self._until_heard(session, session.own, count, seconds)
         except Exception as error:
             self._failed(session, error)
-            return ()
+            return _NOTHING
 
-    def _until_heard(self, session: Session, model: DraftSession, count: int) -> list[int]:
+    def _until_heard(self, session: Session, model: DraftSession, count: int, seconds: int) -> OwnDraft:
         """Draft tokens, fewer if a draft from the robot arrives before they are ready."""
         made: list[int] = []
+        instead: list[tuple[int, ...]] = []
         for token in model.draft(session.machine.committed, session.machine.sampling):
+            second = model.runner_up if len(made) < seconds else None
+            if second is not None:
+                instead.append((*made, second[0]))
             made.append(token)
             with self._changed:
                 if len(made) == count or session.machine.has_draft:
                     break
-        return made
+        return OwnDraft(made, instead)
 
     def _failed(self, session: Session, error: Exception) -> None:
         _log.error(

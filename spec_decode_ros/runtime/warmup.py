@@ -9,6 +9,7 @@ import statistics
 import time
 from typing import NamedTuple
 
+from spec_decode_ros.decoding.controller import FEW
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter, Verifier
@@ -18,7 +19,7 @@ _log = logging.getLogger(__name__)
 _PROMPT = "stop | last none"
 _SIZE = (384, 192)
 _TOKENS = 6
-_WIDE = 8
+_WIDE = 32
 
 
 def _frame() -> bytes:
@@ -30,11 +31,19 @@ def _frame() -> bytes:
 
 
 class Pace(NamedTuple):
-    """Milliseconds of one more token, of each further one of a target's pass, and until a draft's first; 0: unknown."""
+    """Milliseconds; 0: unknown.
+
+    Attributes:
+        token_ms: one more token.
+        per_token_ms: each further one in a pass of the target.
+        prefill_ms: what comes before a draft's first.
+        few_ms: each of the first few further ones in a pass of the target.
+    """
 
     token_ms: float = 0.0
     per_token_ms: float = 0.0
     prefill_ms: float = 0.0
+    few_ms: float = 0.0
 
 
 UNKNOWN = Pace()
@@ -54,16 +63,20 @@ def _target_pace(model: Verifier, images: list[bytes]) -> Pace:
     session = model.prepare(_PROMPT, images)
     token = session.verify((), (), Sampling())
     session.verify(token, token * _WIDE, Sampling())
-    one: list[float] = []
-    many: list[float] = []
+    taken: dict[int, list[float]] = {0: [], FEW: [], _WIDE: []}
     for count in range(1, _TOKENS + 1):
-        for times, draft in ((one, ()), (many, token * _WIDE)):
+        for drafted, times in taken.items():
             start = time.perf_counter()
-            session.verify(token * count, draft, Sampling())
+            session.verify(token * count, token * drafted, Sampling())
             times.append((time.perf_counter() - start) * 1000.0)
     session.close()
-    step_ms = statistics.median(one)
-    return Pace(step_ms, max(0.0, statistics.median(many) - step_ms) / _WIDE)
+    step_ms, few_ms, wide_ms = (statistics.median(times) for times in taken.values())
+    few_ms = max(step_ms, few_ms)
+    return Pace(
+        step_ms,
+        max(0.0, wide_ms - step_ms) / _WIDE,
+        few_ms=(few_ms - step_ms) / FEW,
+    )
 
 
 def _draft_pace(model: Drafter, images: list[bytes]) -> Pace:

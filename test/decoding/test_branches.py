@@ -155,6 +155,14 @@ def test_the_edge_prepares_while_it_waits_and_sends_what_it_has() -> None:
     assert machine.draft_ended(3)[0].message.lines == ((11, 4, 5, 6, 7), (1, 12))
 
 
+def test_branches_may_go_in_one_message_when_all_are_prepared() -> None:
+    machine, _ = edge(gathers_branches=True)
+    made = [machine.drafted(2, token) for token in (4, 5, 6, 7)]
+    assert made == [[], [], [], [DraftFrom(3, (1, 12), LENGTH)]]
+    (sent,) = machine.draft_ended(3)
+    assert sent.message.lines == ((11, 4, 5, 6, 7), (1, 12))
+
+
 def test_a_rejection_that_lands_on_a_branch_is_a_look_up() -> None:
     machine, _ = edge(sends_branches=False)
     for token in (4, 5, 6, 7):

@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from spec_decode_ros.decoding.controller import (
     MOST_OWN,
     OBJECTIVES,
+    SECOND,
     Conditions,
     chunk,
     expected_length,
     guess_ms,
     own_length,
+    pass_ms,
     plan,
     resumed_ms,
+    runners_up,
     server_mode,
     token_ms,
     window,
@@ -37,6 +40,7 @@ ANY = st.builds(
     st.floats(0, 1),
     MILLISECONDS,
     st.none() | MILLISECONDS,
+    few_ms=st.none() | MILLISECONDS,
     tokens=st.floats(0, 1e3),
     wild=st.floats(0, 1),
     upload_ms=MILLISECONDS,
@@ -124,7 +128,8 @@ def test_objectives() -> None:
 
 def test_branches_are_prepared_where_the_edge_is_idle_and_the_server_has_no_draft_model() -> None:
     auto, far = METHODS["auto"], replace(HERE, rtt_ms=250.0, own_ms=None)
-    assert plan(auto, "latency", far) == replace(auto, server=ServerMode.STREAM, window=window(far))
+    expected = replace(auto, server=ServerMode.STREAM, window=window(far), gathers_branches=True)
+    assert plan(auto, "latency", far) == expected
     for now in (replace(far, own_ms=4.0), replace(far, draft_ms=40.0), replace(far, acceptance=1.0)):
         assert not plan(auto, "latency", now).branches
         assert not plan(auto, "latency", now).sends_branches
@@ -137,6 +142,12 @@ def test_branches_are_kept_here_where_sending_them_takes_as_long_as_the_round_tr
     assert plan(METHODS["auto"], "latency", narrow).branches
     assert not plan(METHODS["auto"], "latency", narrow).sends_branches
     assert plan(METHODS["auto"], "latency", replace(narrow, uplink_mbps=1.0)).sends_branches
+
+
+def test_branches_that_are_made_within_half_a_round_trip_go_in_one_message() -> None:
+    far = replace(HERE, rtt_ms=200.0, own_ms=None)
+    assert plan(METHODS["auto"], "latency", far).gathers_branches
+    assert not plan(METHODS["auto"], "latency", replace(far, draft_ms=10.0)).gathers_branches
 
 
 def test_a_frame_that_takes_long_to_upload_leaves_time_for_branches() -> None:
@@ -200,3 +211,24 @@ def test_every_plan_is_a_valid_method(now: Conditions, objective: str) -> None:
 def test_conditions_refuse_nonsense(wrong: dict[str, float]) -> None:
     with pytest.raises(SpecDecodeError, match=next(iter(wrong))):
         replace(HERE, **wrong)
+
+
+@given(ANY, st.integers(0, MOST_OWN))
+def test_second_choices_stand_at_the_first_places_as_far_as_they_pay(now: Conditions, drafted: int) -> None:
+    count = runners_up(now, drafted)
+    assert 0 <= count <= drafted
+    spared = SECOND * (1 - now.acceptance) * token_ms(now, drafted)
+    for place in range(count):
+        assert spared * now.acceptance**place > pass_ms(now, drafted + place + 1) - pass_ms(
+            now, drafted + place
+        )
+
+
+def test_a_pass_over_a_few_tokens_may_cost_no_more_than_one() -> None:
+    now = replace(HERE, step_ms=36.0, per_token_ms=1.75, few_ms=0.0, own_ms=3.0, acceptance=0.37)
+    assert [pass_ms(now, drafted) for drafted in (0, 4, 6)] == [36.0, 36.0, 39.5]
+    assert pass_ms(replace(now, few_ms=None), 4) == 43.0
+    assert own_length(now) == 2 > own_length(replace(now, few_ms=None))
+    assert runners_up(now, 2) == 2
+    assert runners_up(replace(now, few_ms=None), 2) == 1
+    assert runners_up(replace(now, acceptance=1.0), 2) == 0

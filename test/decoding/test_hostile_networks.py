@@ -61,7 +61,12 @@ def actions(draw) -> dict:
     method = draw(st.sampled_from(ANY_METHOD))
     branches = draw(st.sampled_from([0, 0, 1, 6])) if method.window else 0
     return dict(
-        method=replace(method, branches=branches, sends_branches=branches and draw(st.booleans())),
+        method=replace(
+            method,
+            branches=branches,
+            sends_branches=branches and draw(st.booleans()),
+            gathers_branches=draw(st.booleans()),
+        ),
         request=Request(
             action_id=1,
             prompt="p",

@@ -139,6 +139,25 @@ def test_how_much_a_server_drafts_by_itself_follows_from_what_was_accepted() -> 
     assert asked == sorted(asked, reverse=True) and asked[-1] < 0.6, "always wrong, and still tried"
 
 
+def test_a_second_choice_of_the_servers_own_draft_saves_a_pass() -> None:
+    """Every third token is wrong and its second choice right."""
+    passes = {}
+    for seconds in (0, 1, 3):
+        drafter = ToyDrafter(lambda position: position % 3 == 1)
+        own = OwnDrafter(
+            lambda _: 3, drafter=drafter, seconds=lambda _, count, most=seconds: min(count, most)
+        )
+        verifier = ToyVerifier()
+        with system("colocated", None, verifier, own_drafter=own) as runtime:
+            for index in range(6):
+                result = runtime.act(f"go to box {index}", [FRAME])
+                assert result.tokens == target_answer(f"go to box {index}", [FRAME])
+        passes[seconds] = len(verifier.passes)
+        assert bool(verifier.trees) == bool(seconds)
+    assert passes[3] < passes[0]
+    assert passes[3] <= passes[1] <= passes[0]
+
+
 def test_a_target_whose_own_draft_fails_goes_on_without_it() -> None:
     verifier = ToyVerifier(0.0, lambda position: True)
     with system("colocated", None, verifier, own_drafter=OwnDrafter(lambda _: 3)) as runtime:
