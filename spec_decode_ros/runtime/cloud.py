@@ -270,6 +270,7 @@ class VerifierServer:
             pace.per_token_ms,
             own_ms=self._own_ms * self._engine.sharing,
             wild=self._wild_share.value,
+            few_ms=pace.few_ms,
         )
 
     def _lets_in(self, client: bytes, message: Message) -> bool:
