@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the target's answers go; what is there already is not made again (%(default)s)",
     )
     parser.add_argument(
-        "--prompts", type=int, default=5000, metavar="N", help="that the target answers (%(default)s)"
+        "--prompts", type=int, default=8000, metavar="N", help="that the target answers (%(default)s)"
     )
     parser.add_argument(
         "--minutes", type=float, default=25.0, help="time for learning, after the answers (%(default)g)"

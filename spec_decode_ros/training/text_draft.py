@@ -49,7 +49,7 @@ class Recipe:
     pair: str
     out: Path
     work: Path
-    prompts: int = 5000
+    prompts: int = 8000
     minutes: float = 25.0
     workers: int = 2
     cut: Cut = CUT
