@@ -244,6 +244,7 @@ def plan(base: Method, objective: Objective, now: Conditions | None) -> Method:
         return replace(
             base,
             server=ServerMode.VERIFY_ONLY,
+            redrafts=True,
             window=WHOLE_ACTION,
             chunk=WHOLE_ACTION,
             patience_ms=PATIENCE_MS,
@@ -251,7 +252,7 @@ def plan(base: Method, objective: Objective, now: Conditions | None) -> Method:
             sends_branches=False,
         )
     if now is None:
-        return replace(base, yields=objective == "balanced")
+        return replace(base, redrafts=True, yields=objective == "balanced")
     # Where an exit and a draft differ, one of them is wrong: listen to the exit only if that is mostly the draft, and
     # if what is left of a pass after it is long enough to draft something.
     early = base.early and now.acceptance < now.foresight and now.step_ms >= WORTH_EXITS * now.draft_ms
@@ -260,6 +261,8 @@ def plan(base: Method, objective: Objective, now: Conditions | None) -> Method:
     return replace(
         base,
         server=server,
+        # A server that drafts by itself, and waits for nobody, does so before a new draft from here can arrive.
+        redrafts=server is not ServerMode.SELF_DRAFT or objective == "balanced",
         window=min(base.window, window(now)),
         chunk=chunk(now, base.chunk),
         early=early,

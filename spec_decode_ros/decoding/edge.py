@@ -226,6 +226,7 @@ class EdgeMachine(EdgeDrafting):
             self._count(foresights=1, foresights_right=int(foresight.right), preempted_used=foresight.used)
         if not self._guess.settle(fresh):
             self._budget = 0  # a token was wrong, or the cloud is ahead: what is being drafted is of no use
+            self._overruled = True
         self._branches.forget(tuple(self._committed))
         return self._shown_and_drafted_on(drafting)
 

@@ -35,6 +35,7 @@ class EdgeDrafting:
         self._run = 0
         self._budget = 0  # tokens still to come from it; 0 when there is none
         self._dry = False  # the draft model can say nothing after this answer
+        self._overruled = False  # a verdict was another than the draft
         self._clouds_turn = -1  # with separate rejection sampling: a place after which nothing is drafted
         # What is prepared for corrections.
         self._branches = Branches(method.branches)
@@ -70,6 +71,8 @@ class EdgeDrafting:
         if not self.method.uses_draft_model or self._budget or self._dry or self._ended():
             return []
         if self._clouds_turn == len(self._committed):
+            return []
+        if self._overruled and not self.method.redrafts and self.state is not State.ALONE:
             return []
         room = self.request.max_tokens - len(self.answer)
         unforeseen = self._guess.unforeseen

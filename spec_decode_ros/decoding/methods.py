@@ -18,6 +18,7 @@ class Method:
     `server`       what the server does without a draft; None means that no server takes part.
     `window`       how many tokens the edge drafts beyond the committed ones; 0 means that it drafts none.
     `chunk`        after how many new tokens the edge sends its draft (at its end it sends in any case).
+    `redrafts`     draft anew after a verdict that was another; without it the rest is left to the server.
     `ahead`        draft on while a verdict is on its way; without it the edge stops and waits.
     `temporal`     send the last action's answer as a draft with the frame.
     `patience_ms`  how long the server may hold back a pass for a draft that is on its way.
@@ -34,6 +35,7 @@ class Method:
     server: ServerMode | None
     window: int
     chunk: int = 1
+    redrafts: bool = True
     ahead: bool = False
     temporal: bool = False
     patience_ms: float = 0.0
@@ -56,6 +58,10 @@ class Method:
         if self.server is ServerMode.VERIFY_ONLY and not self.window:
             raise SpecDecodeError(
                 f"Method {self.name!r} would wait for drafts that nobody makes; give it a window."
+            )
+        if not self.redrafts and (self.server is ServerMode.VERIFY_ONLY or self.yields):
+            raise SpecDecodeError(
+                f"Method {self.name!r} would leave the rest to a server that waits for drafts; let it redraft."
             )
         if self.early and not (self.window and self.server):
             raise SpecDecodeError(

@@ -144,6 +144,14 @@ def test_branches_are_kept_here_where_sending_them_takes_as_long_as_the_round_tr
     assert plan(METHODS["auto"], "latency", replace(narrow, uplink_mbps=1.0)).sends_branches
 
 
+def test_where_the_server_drafts_by_itself_the_edge_does_so_once() -> None:
+    far = replace(HERE, rtt_ms=200.0)
+    assert plan(METHODS["auto"], "latency", far).server is ServerMode.SELF_DRAFT
+    assert not plan(METHODS["auto"], "latency", far).redrafts
+    assert plan(METHODS["auto"], "balanced", far).redrafts  # a server with many robots waits for drafts
+    assert plan(METHODS["auto"], "latency", replace(far, own_ms=None)).redrafts
+
+
 def test_branches_that_are_made_within_half_a_round_trip_go_in_one_message() -> None:
     far = replace(HERE, rtt_ms=200.0, own_ms=None)
     assert plan(METHODS["auto"], "latency", far).gathers_branches

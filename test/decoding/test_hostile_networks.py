@@ -66,6 +66,7 @@ def actions(draw) -> dict:
             branches=branches,
             sends_branches=branches and draw(st.booleans()),
             gathers_branches=draw(st.booleans()),
+            redrafts=method.server is ServerMode.VERIFY_ONLY or method.yields or draw(st.booleans()),
         ),
         request=Request(
             action_id=1,

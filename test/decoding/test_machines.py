@@ -313,6 +313,16 @@ def test_a_correction_begins_the_draft_anew_after_it() -> None:
     assert sent(drafted(machine, 2, 3, 4)) == [Draft(1, 2, (3, 4), round=2)]
 
 
+def test_an_edge_that_does_not_redraft_leaves_the_rest_to_the_server_and_goes_on_where_that_fails() -> None:
+    method = replace(METHODS["auto"], server=ServerMode.SELF_DRAFT, redrafts=False, branches=0)
+    machine = EdgeMachine(method, Request(1, "p", max_tokens=12, fallback=True), {EOS})
+    machine.start(0.0)
+    drafted(machine, 1, 5, 6, 7)
+    assert machine.receive(committed(0, 5, 9)) == [StopDrafting(), Show((5, 9), 2)]
+    assert machine.receive(committed(2, 8)) == [Show((5, 9, 8), 3)]
+    assert machine.receive(Error(1, ErrorCode.MODEL_FAILED, "broken")) == [DraftFrom(2, (5, 9, 8), 9)]
+
+
 def test_agreement_lets_the_draft_run_on() -> None:
     machine = edge_started("auto")
     drafted(machine, 1, 5, 6, 7)

@@ -133,6 +133,8 @@ def test_unknown_methods_are_answered_with_the_known_ones() -> None:
         dict(server=ServerMode.STREAM, window=-1),
         dict(server=ServerMode.STREAM, window=2, chunk=0),
         dict(server=ServerMode.STREAM, window=2, patience_ms=-1.0),
+        dict(server=ServerMode.VERIFY_ONLY, window=2, redrafts=False),
+        dict(server=ServerMode.SELF_DRAFT, window=2, yields=True, redrafts=False),
     ],
 )
 def test_methods_that_could_not_work_are_refused(choices) -> None:
