@@ -33,6 +33,9 @@ WORTH_EXITS = 4.0
 WORTH_DRAFTING = 0.01
 """A draft token that is reached with less than this chance is not worth its making."""
 
+WORTH_REDRAFTING = 0.3
+"""A draft that arrives with less than this chance of being right up to there is not worth what it takes from the robot."""
+
 SHORTEST_WINDOW = 8
 """Tokens; so that one action of bad luck does not end the drafting."""
 
@@ -224,6 +227,17 @@ def sending_branches_pays(now: Conditions) -> bool:
     return 4 * MESSAGE_BYTES * 8 / 1000 / now.uplink_mbps < now.rtt_ms
 
 
+def redrafting_pays(now: Conditions) -> bool:
+    """Whether a new draft after a rejection is of use to a server that drafts by itself, which goes on meanwhile.
+
+    It is if it agrees with all that the server commits until it arrives.
+    """
+    length = own_length(now)
+    meanwhile_ms = pass_ms(now, length) + length * (now.own_ms or 0.0)
+    passes = 1 + now.rtt_ms / meanwhile_ms if meanwhile_ms else math.inf
+    return now.acceptance ** (passes * expected_length(now.acceptance, length)) >= WORTH_REDRAFTING
+
+
 def gathering_branches_pays(now: Conditions, branches: int) -> bool:
     """Whether all branches are made before a message about the first of them could be of much more use."""
     return 2 * branches * LENGTH * now.draft_ms <= now.rtt_ms
@@ -261,8 +275,7 @@ def plan(base: Method, objective: Objective, now: Conditions | None) -> Method:
     return replace(
         base,
         server=server,
-        # A server that drafts by itself, and waits for nobody, does so before a new draft from here can arrive.
-        redrafts=server is not ServerMode.SELF_DRAFT or objective == "balanced",
+        redrafts=server is not ServerMode.SELF_DRAFT or objective == "balanced" or redrafting_pays(now),
         window=min(base.window, window(now)),
         chunk=chunk(now, base.chunk),
         early=early,

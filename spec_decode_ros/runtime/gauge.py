@@ -63,7 +63,8 @@ class Gauge:
         # What is measured here includes what a server drafts by itself in a pass, so its own word goes first.
         measured_ms = known.pop("step_ms", 0.0)
         step_ms = (welcome.step_ms if welcome else 0.0) or measured_ms
-        draft_ms = known.pop("draft_ms", None)
+        # A robot that had nothing to draft, as prompt lookup may, is not held up by drafting.
+        draft_ms = known.pop("draft_ms", 0.0 if "tokens" in known else None)
         if rtt_ms is None or draft_ms is None or not step_ms:
             return None
         acceptance = known.pop("acceptance", _FIRST_GUESS)

@@ -13,14 +13,19 @@ WELCOME = Welcome(2, "toy", "words", step_ms=30.0, own_ms=3.0)
 def test_nothing_is_known_before_the_first_action() -> None:
     gauge = Gauge()
     assert gauge.conditions(20.0, WELCOME) is None
-    gauge.observe(("added",), Measured())
-    assert gauge.conditions(20.0, WELCOME) is None
     gauge.observe((), Measured(draft_ms=(2.0, 4.0)))
     assert gauge.conditions(None, WELCOME) is None
     assert gauge.conditions(20.0, None) is None
     now = gauge.conditions(20.0, WELCOME)
     assert now is not None
     assert (now.draft_ms, now.step_ms, now.own_ms) == (3.0, 30.0, 3.0)
+
+
+def test_a_robot_that_had_nothing_to_draft_is_not_held_up_by_that() -> None:
+    gauge = Gauge()
+    gauge.observe(("added",), Measured())
+    now = gauge.conditions(20.0, WELCOME)
+    assert now is not None and now.draft_ms == 0.0
 
 
 def test_acceptance_counts_judged_tokens_only_and_drifts() -> None:
