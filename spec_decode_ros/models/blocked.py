@@ -17,11 +17,11 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 """Rows (T, in) to rows (T, out)."""
 
 _LARGE = 1 << 18
-"""Elements from which on a weight is worth it for any number of rows: a megabyte, which is what a core's own cache holds.
+"""Elements from which on a weight is worth it: a megabyte, which is what a core's own cache holds.
 Smaller ones are read faster than oneDNN is called."""
 
-_MANY = 32
-"""Rows from which on it is worth it for any weight: oneDNN uses wider registers than the BLAS on some CPUs."""
+_ROUND = 16
+"""More rows are made a multiple of it: oneDNN compiles, and keeps in memory, a kernel for every number of rows."""
 
 _FEWEST = 4
 """Rows with which oneDNN's kernels read a weight at full speed; fewer take up to half as long again (one core)."""
@@ -30,25 +30,21 @@ _FEWEST = 4
 def product(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Product:
     """The product with `weight` (out, in), and `bias` (out) added, as fast as it can be had here.
 
-    Where oneDNN is there this holds a second copy of the weight, which later changes of the first do not reach.
+    Where it is worth it this holds a second copy of the weight, which later changes of the first do not reach.
     """
-    if not (quick(weight) and _available()):
+    if not (weight.numel() >= _LARGE and quick(weight) and _available()):
         return lambda rows: F.linear(rows, weight, bias)
     blocked = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
     multiply = torch.ops.mkldnn._linear_pointwise.default
 
-    def for_many(rows: torch.Tensor) -> torch.Tensor:
-        if len(rows) < _MANY:
-            return F.linear(rows, weight, bias)
-        return multiply(rows, blocked, bias, "none", [], "")
-
-    def for_any(rows: torch.Tensor) -> torch.Tensor:
+    def multiplied(rows: torch.Tensor) -> torch.Tensor:
         count = len(rows)
-        if count < _FEWEST:
-            rows = F.pad(rows, (0, 0, 0, _FEWEST - count))
+        wanted = max(count, _FEWEST) if count <= _ROUND else -(-count // _ROUND) * _ROUND
+        if wanted > count:
+            rows = F.pad(rows, (0, 0, 0, wanted - count))
         return multiply(rows, blocked, bias, "none", [], "")[:count]
 
-    return for_any if weight.numel() >= _LARGE else for_many
+    return multiplied
 
 
 def product_of(layer: nn.Module) -> Product:
