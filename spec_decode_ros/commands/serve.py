@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import select
 import signal
@@ -17,8 +16,6 @@ from spec_decode_ros.runtime.config_sources import Resolved, resolve
 from spec_decode_ros.runtime.service import VerifierService
 from spec_decode_ros.transport.connections import allow_many_connections
 from spec_decode_ros.transport.process import READY
-
-_log = logging.getLogger(__name__)
 
 _SIGNALLED = 128
 """What a shell adds to the number of the signal that has ended a process."""
@@ -62,14 +59,9 @@ def run(args: argparse.Namespace) -> int:
         end.loaded = True
         print(f"{READY}{endpoint}", flush=True)
         notify.tell(notify.READY)
-        well = True
+        watchdog = notify.Watchdog(service.alive)
         while not end.asked_within(1.0):
-            report = service.alive()
-            if report.ok:
-                notify.tell(notify.ALIVE)
-            elif well:
-                _log.error("%s", report.sentence, extra={"status": report.status})
-            well = report.ok
+            watchdog.look()
         notify.tell(notify.STOPPING)
         service.drain(0.0 if end.orphaned else None)
         service.stop()

@@ -1,10 +1,11 @@
-"""Whether a verifier service is alive, and whether robots should be sent to it: pure rules on what it says of itself."""
+"""Whether a service is alive, and whether robots should be sent to it: pure rules on what it says of itself."""
 
 from __future__ import annotations
 
 import enum
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,15 +19,16 @@ class Phase(enum.Enum):
     ENDED = "ended"
 
 
-class Vitals(NamedTuple):
-    """What a server's threads are doing.
+class Worker(NamedTuple):
+    """A thread that a service cannot do without.
 
-    `round_s` is for how many seconds the models have been at one round of work: None while they wait, infinite where
-    their thread has ended.
+    `round_s` is for how many seconds it has been at one round of its work: None while it has nothing to do, infinite
+    where it has ended. `round` says what such a round is.
     """
 
+    name: str
     round_s: float | None = None
-    socket_alive: bool = True
+    round: str = "round of work"
 
 
 @dataclass(frozen=True)
@@ -52,27 +54,37 @@ class Report:
         )
 
 
-def alive(phase: Phase, vitals: Vitals, stuck_s: float) -> Report:
+def alive(phase: Phase, workers: Sequence[Worker], stuck_s: float) -> Report:
     """Whether the process works at all; if not, only a new start helps.
 
     Args:
         stuck_s: a round of work that takes longer than so many seconds will not end.
     """
-    round_s = vitals.round_s or 0.0
+    ended = [worker for worker in workers if worker.round_s == math.inf]
+    working = [worker for worker in workers if worker.round_s is not None and worker not in ended]
+    slowest = max(working, key=lambda worker: worker.round_s or 0.0, default=Worker("service"))
+    round_s = slowest.round_s or 0.0
     if phase in (Phase.SERVING, Phase.DRAINING):
-        if round_s == math.inf:
-            return Report(False, "dead", "The model thread has ended; restart the service.", phase.value)
-        if not vitals.socket_alive:
-            return Report(False, "dead", "The socket thread has ended; restart the service.", phase.value)
+        if ended:
+            sentence = f"The {ended[0].name} thread has ended; restart the service."
+            return Report(False, "dead", sentence, phase.value)
         if round_s > stuck_s:
-            sentence = f"The model has been at one pass for {round_s:.0f} s; restart the service."
+            sentence = f"The {slowest.name} has been at one {slowest.round} for {round_s:.0f} s; restart the service."
             return Report(False, "stuck", sentence, phase.value, round_s)
     return Report(True, "ok", f"The service is {phase.value}.", phase.value, round_s)
 
 
-def ready(phase: Phase, vitals: Vitals, stuck_s: float) -> Report:
-    """Whether robots should be sent here now: loaded, not about to end, and alive."""
-    health = alive(phase, vitals, stuck_s)
+def ready(phase: Phase, workers: Sequence[Worker], stuck_s: float, behind: int | None = None) -> Report:
+    """Whether robots should be sent here now: loaded, not about to end, and alive.
+
+    Args:
+        behind: how many verifiers behind this service answer; None where it verifies by itself.
+    """
+    health = alive(phase, workers, stuck_s)
     if health.ok and phase is not Phase.SERVING:
         return Report(False, phase.value, f"The service is {phase.value}; ask another one.", phase.value)
+    if health.ok and behind == 0:
+        return Report(
+            False, "alone", "No verifier behind this service answers; its log says why.", phase.value
+        )
     return health

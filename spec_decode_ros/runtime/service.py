@@ -6,22 +6,22 @@ The status page opens first, so that an orchestrator sees a service that loads; 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.extras import missing_module_sentence
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import PairConfig, load_pair_config, load_verifier
 from spec_decode_ros.runtime import health
 from spec_decode_ros.runtime.cloud import ServerCounts, VerifierServer
 from spec_decode_ros.runtime.colocated import own_drafter
-from spec_decode_ros.runtime.health import Phase, Report, Vitals
+from spec_decode_ros.runtime.health import Phase, Report, Worker
 from spec_decode_ros.runtime.own_drafts import OwnDrafter
 from spec_decode_ros.runtime.service_config import ServiceConfig
-from spec_decode_ros.runtime.status_server import StatusServer, report_page
+from spec_decode_ros.runtime.status_server import Page, StatusServer, open_status
 from spec_decode_ros.runtime.threads import be_responsive
 from spec_decode_ros.runtime.warmup import Pace, warm_up
 from spec_decode_ros.transport.keys import ServerKeys, make_keys, server_keys
@@ -83,6 +83,7 @@ class VerifierService:
         self._phase = Phase.LOADING
         self._server: VerifierServer | None = None
         self._status: StatusServer | None = None
+        self._metrics: ServiceMetrics | None = None
         self._ended = False
 
     def start(self) -> str:
@@ -102,9 +103,9 @@ class VerifierService:
         config = self._config
         pair = load_pair_config(config.pair).name
         _log.info("loading the pair %s", pair, extra={"pair": pair})
-        metrics = None
-        if config.metrics_address:
-            metrics = self._watched(config.metrics_address, pair)
+        if config.metrics_address:  # before anything that takes long
+            page = partial(self._metrics_page, pair)
+            self._status = open_status(config.metrics_address, self.alive, self.ready, page)
         keys = keys_of(config, self._new_robot)
         target = self._load(config)
         be_responsive()
@@ -117,12 +118,12 @@ class VerifierService:
             nodes=config.tree_nodes,
             keys=keys,
             limits=config.limits,
-            observer=metrics,
+            observer=self._metrics,
             insecure=config.insecure,
         )
         endpoint = self._server.start()
-        if metrics:
-            metrics.watch(self._server)
+        if self._metrics:
+            self._metrics.watch(self._server)
         self._phase = Phase.SERVING
         _log.info(
             "serving the pair %s at %s",
@@ -137,22 +138,11 @@ class VerifierService:
         )
         return endpoint
 
-    def _watched(self, address: tuple[str, int], pair: str) -> ServiceMetrics:
-        """Open the status page, before anything that takes long."""
-        try:
-            from spec_decode_ros.runtime.metrics import ServiceMetrics
-        except ModuleNotFoundError as error:
-            raise SpecDecodeError(missing_module_sentence(error.name or "") or str(error)) from error
-        metrics = ServiceMetrics(pair, lambda: self.ready().ok)
-        pages = {
-            "/metrics": metrics.page(),
-            "/healthz": report_page(self.alive),
-            "/readyz": report_page(self.ready),
-        }
-        self._status = StatusServer(address, pages)
-        self._status.start()
-        _log.info("metrics and health at %s", self._status.url, extra={"url": self._status.url})
-        return metrics
+    def _metrics_page(self, pair: str) -> Page:
+        from spec_decode_ros.runtime.metrics import ServiceMetrics
+
+        self._metrics = ServiceMetrics(pair, lambda: self.ready().ok)
+        return self._metrics.page()
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Refuse new actions and let the running ones end; whether they all did in time.
@@ -203,13 +193,14 @@ class VerifierService:
 
     def alive(self) -> Report:
         """Whether it works at all."""
-        return health.alive(self._phase, self._vitals(), self._config.stuck_s)
+        return health.alive(self._phase, self._workers(), self._config.stuck_s)
 
     def ready(self) -> Report:
         """Whether robots should be sent here now."""
-        return health.ready(self._phase, self._vitals(), self._config.stuck_s)
+        return health.ready(self._phase, self._workers(), self._config.stuck_s)
 
-    def _vitals(self) -> Vitals:
+    def _workers(self) -> list[Worker]:
         if self._server is None:
-            return Vitals()
-        return Vitals(self._server.round_s, self._server.socket_alive)
+            return []
+        socket_s = None if self._server.socket_alive else math.inf
+        return [Worker("model", self._server.round_s, "pass"), Worker("socket", socket_s)]

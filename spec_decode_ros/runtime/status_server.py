@@ -11,6 +11,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.extras import missing_module_sentence
 from spec_decode_ros.runtime.health import Report
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,49 @@ def report_page(report: Callable[[], Report]) -> Page:
         return [now.as_json().encode() + b"\n"]
 
     return page
+
+
+def sentence_page(status: str, sentence: str) -> Page:
+    """A page that says one thing, under an HTTP status such as ``404 Not Found``."""
+
+    def page(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [sentence.encode() + b"\n"]
+
+    return page
+
+
+def open_status(
+    address: tuple[str, int],
+    alive: Callable[[], Report],
+    ready: Callable[[], Report],
+    metrics: Callable[[], Page],
+) -> StatusServer:
+    """Serve metrics and health of a service until it is stopped; the log says where.
+
+    Args:
+        address: host and port; port 0 is any free one.
+        alive: whether it works at all.
+        ready: whether robots should be sent there now.
+        metrics: makes the page of metrics; without prometheus_client that says what to install, and health is served
+            all the same.
+
+    Raises:
+        SpecDecodeError: the address can't be used.
+    """
+    try:
+        metrics_page = metrics()
+    except ModuleNotFoundError as error:
+        sentence = missing_module_sentence(error.name or "")
+        if sentence is None:
+            raise
+        _log.warning("health alone can be watched, no metrics: %s", sentence)
+        metrics_page = sentence_page("501 Not Implemented", f"No metrics: {sentence}")
+    pages = {"/metrics": metrics_page, "/healthz": report_page(alive), "/readyz": report_page(ready)}
+    server = StatusServer(address, pages)
+    server.start()
+    _log.info("metrics and health at %s", server.url, extra={"url": server.url})
+    return server
 
 
 class StatusServer:
@@ -73,16 +117,12 @@ class StatusServer:
 
 
 def _by_path(pages: Mapping[str, Page]) -> Page:
+    nothing = sentence_page("404 Not Found", f"There are {', '.join(pages)}.")
+    refusal = sentence_page("405 Method Not Allowed", "Only GET is answered here.")
+
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        page = pages.get(environ.get("PATH_INFO", ""))
-        if environ["REQUEST_METHOD"] != "GET":
-            status, text = "405 Method Not Allowed", "Only GET is answered here.\n"
-        elif page is None:
-            status, text = "404 Not Found", f"There are {', '.join(pages)}.\n"
-        else:
-            return page(environ, start_response)
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [text.encode()]
+        page = pages.get(environ.get("PATH_INFO", ""), nothing)
+        return (page if environ["REQUEST_METHOD"] == "GET" else refusal)(environ, start_response)
 
     return app
 

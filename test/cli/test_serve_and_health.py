@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from spec_decode_ros.cli import main
-from spec_decode_ros.runtime.health import Phase, Vitals, ready
+from spec_decode_ros.runtime.health import Phase, ready
 from spec_decode_ros.runtime.status_server import StatusServer, report_page
 
 
@@ -80,8 +80,8 @@ def test_health_finds_the_service_through_its_settings(
 ) -> None:
     phase = Phase.SERVING
     pages = {
-        "/healthz": report_page(lambda: ready(phase, Vitals(), 1.0)),
-        "/readyz": report_page(lambda: ready(Phase.DRAINING, Vitals(), 1.0)),
+        "/healthz": report_page(lambda: ready(phase, [], 1.0)),
+        "/readyz": report_page(lambda: ready(Phase.DRAINING, [], 1.0)),
     }
     server = StatusServer(("127.0.0.1", 0), pages)
     server.start()

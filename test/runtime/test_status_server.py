@@ -13,19 +13,19 @@ import pytest
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime import status_server
-from spec_decode_ros.runtime.health import Phase, Report, Vitals, ready
-from spec_decode_ros.runtime.status_server import StatusServer, report_page
+from spec_decode_ros.runtime.health import Phase, Report, ready
+from spec_decode_ros.runtime.status_server import StatusServer, open_status, report_page
 
 WAIT_S = 10.0
 LOOPBACK = ("127.0.0.1", 0)
 
 
 def well() -> Report:
-    return ready(Phase.SERVING, Vitals(), 1.0)
+    return ready(Phase.SERVING, [], 1.0)
 
 
 def unwell() -> Report:
-    return ready(Phase.LOADING, Vitals(), 1.0)
+    return ready(Phase.LOADING, [], 1.0)
 
 
 @pytest.fixture
@@ -84,3 +84,15 @@ def test_an_address_in_use_is_one_sentence(server: StatusServer) -> None:
         StatusServer(("127.0.0.1", int(server.url.rpartition(":")[2])), {})
     with pytest.raises(SpecDecodeError, match="--metrics HOST:PORT"):
         StatusServer(("no.such.host.invalid", 0), {})
+
+
+def test_without_prometheus_client_health_is_served_and_metrics_say_what_to_install() -> None:
+    def metrics() -> status_server.Page:
+        raise ModuleNotFoundError(name="prometheus_client")
+
+    server = open_status(LOOPBACK, well, unwell, metrics)
+    try:
+        assert [ask(server, path)[0] for path in ("/healthz", "/readyz", "/metrics")] == [200, 503, 501]
+        assert "pip install prometheus-client" in ask(server, "/metrics")[1]
+    finally:
+        server.stop()
