@@ -1,4 +1,4 @@
-"""Make, list and revoke the keys of robots that a verifier lets in."""
+"""Make, list and revoke the keys of robots and balancers that a verifier lets in."""
 
 from __future__ import annotations
 
@@ -23,14 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--robot", metavar="NAME", action="append", help="make keys for this robot; may be repeated"
     )
-    what.add_argument("--list", action="store_true", help="only say which robots are let in")
     what.add_argument(
-        "--revoke", metavar="NAME", action="append", help="shut this robot out; may be repeated"
+        "--balancer",
+        metavar="NAME",
+        action="append",
+        help="make keys for this balancer, which is believed for which robot it speaks; may be repeated",
+    )
+    what.add_argument("--list", action="store_true", help="only say who is let in")
+    what.add_argument(
+        "--revoke", metavar="NAME", action="append", help="shut this robot or balancer out; may be repeated"
     )
     parser.add_argument(
         "--json",
         metavar="FILE",
-        help="write the robots that are let in, and their public keys; - is standard output, and only it",
+        help="write who is let in, and their public keys; - is standard output, and only it",
     )
 
 
@@ -47,11 +53,12 @@ def run(args: argparse.Namespace) -> int:
                 print(f"{name} is shut out; a server that runs with these keys notices within about a second")
     else:
         made = False
-        for name in args.robot or [None]:
-            for own in make_keys(folder, name):
+        for name in args.robot or args.balancer or [None]:
+            for own in make_keys(folder, name, bool(args.balancer)):
                 made = True
                 if talks:  # at once, as the next name may be refused
-                    print(f"new keys: copy {own} to the robot, then delete it here")
+                    owner = "balancer" if args.balancer else "robot"
+                    print(f"new keys: copy {own} to the {owner}, then delete it here")
         if talks:
             _say_next(folder, made)
     if args.json:
@@ -63,20 +70,20 @@ def _say_next(folder: Path, made: bool) -> None:
     if made:
         print(f"the server: spec-decode serve --bind tcp://0.0.0.0:5555 --keys {folder}")
     else:
-        print(
-            f"{folder} is complete; --robot NAME makes keys for one more robot, --list says which there are"
-        )
+        print(f"{folder} is complete; --robot NAME makes keys for one more robot, --list says who is let in")
 
 
 def _print(folder: Path) -> None:
     table = Table(box=None)
-    table.add_column("robot", overflow="fold")
+    table.add_column("name", overflow="fold")
+    table.add_column("is a", no_wrap=True, min_width=8)
     table.add_column("public key", no_wrap=True, min_width=40)
     table.add_column("its folder", no_wrap=True)
     robots = robots_of(folder)
     for robot in robots:
-        table.add_row(robot.name, robot.key, "still here" if robot.to_copy else "copied")
+        kind = "balancer" if robot.balancer else "robot"
+        table.add_row(robot.name, kind, robot.key, "still here" if robot.to_copy else "copied")
     if robots:
         Console(highlight=False, markup=False).print(table)
     else:
-        print(f"no robot is let in; make keys for one with: spec-decode keygen {folder} --robot NAME")
+        print(f"nobody is let in; make keys for one with: spec-decode keygen {folder} --robot NAME")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from spec_decode_ros.errors import SpecDecodeError
@@ -81,12 +82,11 @@ class Admission:
         self.most = most
         self._per_second = per_second
         self._burst = max(1.0, per_second * _BURST_S)
-        self._allowance: dict[
-            bytes, tuple[float, float]
-        ] = {}  # actions that a robot may begin, and since when
+        # Actions that a robot may begin, and since when.
+        self._allowance: dict[Hashable, tuple[float, float]] = {}
         self._action_ms = _FIRST_ACTION_MS
 
-    def ask(self, robot: bytes, now: float, unfinished: int) -> Refusal | None:
+    def ask(self, robot: Hashable, now: float, unfinished: int) -> Refusal | None:
         """Whether `robot` may begin an action at `now` (seconds), while so many are unfinished; None lets it in."""
         if unfinished >= self.most:
             # One of them ends in this time on average; whoever was sent away comes back spread over it.

@@ -279,7 +279,7 @@ class VerifierServer:
         if self._draining:
             self._refuse(client, message.action_id, ErrorCode.DRAINING, _DRAINING, _DRAINING_RETRY_MS)
             return False
-        robot = self._server.robot(client).encode() or client  # whatever connections it has
+        robot = self._server.robot(client) or client  # whatever connections it has
         refusal = self._admission.ask(robot, time.monotonic(), self._unfinished())
         if refusal is not None:
             self._refuse(

@@ -46,8 +46,8 @@ class Authority:
                 return
             asker, _, _, request = frames[:4]
             key = _key(frames[4:])
-            name = self._keyring.name(key) if key else None
-            if name is None and self._speaks():
+            holder = self._keyring.holder(key) if key else None
+            if holder is None and self._speaks():
                 address = frames[5].decode("ascii", "replace") if len(frames) > 5 else ""
                 _log.warning(
                     "refused a robot at %s: its key is not among the %d that are let in",
@@ -56,7 +56,7 @@ class Authority:
                     extra={"robot": key or "", "address": address},
                 )
             # The key becomes the User-Id of every message that comes over this connection.
-            verdict = [b"200", b"OK", key.encode()] if name is not None else [b"400", b"unknown key", b""]
+            verdict = [b"200", b"OK", key.encode()] if holder is not None else [b"400", b"unknown key", b""]
             self.socket.send_multipart([asker, b"", _VERSION, request, *verdict, b""], zmq.DONTWAIT)
 
 

@@ -27,17 +27,17 @@ class Backs:
         """The robot's connection, if it has one."""
         return self._sockets.get(robot)
 
-    def connect(self, robot: bytes, endpoint: str) -> zmq.Socket:
+    def connect(self, robot: bytes, endpoint: str, routing_id: bytes = b"") -> zmq.Socket:
         """Connect the robot to `endpoint`, and end the connection that it had. Raises zmq.ZMQError.
 
-        A routing id that the robot has chosen is used there too, so that it is known again.
+        Without a `routing_id` to be known by there, the one that the robot has chosen is used there too.
         """
         self.drop(robot)
         sock: zmq.Socket = self._context.socket(zmq.DEALER)
         try:
             self._prepare(sock)
-            if not robot.startswith(b"\0"):  # else one that ZeroMQ made up for this connection
-                sock.setsockopt(zmq.ROUTING_ID, robot)
+            if routing_id or not robot.startswith(b"\0"):  # else one that ZeroMQ made up for this connection
+                sock.setsockopt(zmq.ROUTING_ID, routing_id or robot)
             sock.connect(endpoint)
         except zmq.ZMQError:
             sock.close(0)

@@ -11,13 +11,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import zmq
 
 from spec_decode_ros.decoding.messages import Error, ErrorCode
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.backs import Backs, receive_now
+from spec_decode_ros.transport.behalf import routing_id
 from spec_decode_ros.transport.codec import Limits, encode
+from spec_decode_ros.transport.crowd import Crowd
 from spec_decode_ros.transport.gate import Gate
 from spec_decode_ros.transport.handshake import HELLO_FIRST
 from spec_decode_ros.transport.heartbeat import SILENCE_S, Heartbeat, Pulse
@@ -44,6 +47,13 @@ _REVOKED = encode(Error(0, ErrorCode.MISMATCH, REVOKED))
 
 _FRONT = ("front", b"")
 Key = tuple[str, bytes | str]
+
+
+class _Owner(NamedTuple):
+    """The key that a robot's first message came with, and the name of the robot; both empty without keys."""
+
+    key: str
+    name: str
 
 
 class Forwarder:
@@ -83,7 +93,8 @@ class Forwarder:
         self._silence_s = silence_s
         self._backs = Backs(self._prepare, context)
         self._hearts: dict[str, Heartbeat] = {}
-        self._owners: dict[bytes, str] = {}  # the key that a robot's first message came with
+        self._owners: dict[bytes, _Owner] = {}
+        self._crowd = Crowd()
         self._usurped: set[bytes] = set()  # robots in whose name another key spoke last
         self._beside = {str(number): entry for number, entry in enumerate(gate.beside.items())}
         self._speaks = Seldom()
@@ -157,8 +168,10 @@ class Forwarder:
             self._forget(robot)
         self._move(due.moved)
         revoked = self._gate.tick()
-        for robot in [robot for robot, key in self._owners.items() if key in revoked]:
-            self._down(robot, _REVOKED)
+        for robot, owner in [known for known in self._owners.items() if known[1].key in revoked]:
+            # The robots of a balancer are as good as ever: it finds out by itself.
+            if not revoked[owner.key].balancer:
+                self._down(robot, _REVOKED)
             self.routing.forget(robot)
             self._forget(robot)
 
@@ -181,18 +194,23 @@ class Forwarder:
             self._watch.used(("beside", name))
 
     def _up(self, robot: bytes, key: str, frames: list[zmq.Frame], now: float) -> None:
-        if self._owners.get(robot, key) != key:
+        owner = self._owners.get(robot) or _Owner(key, self._gate.robot(key, robot))
+        if owner.key != key:
             self._usurped.add(robot)
             self.dropped += 1
             return
         self._usurped.discard(robot)
-        if not self.routing.admits(robot):
+        if not (self.routing.admits(robot) or self._makes_room_for(owner.name)):
             self.dropped += 1
             self._down(robot, _full(self.routing.policy.max_robots))
             return
-        self._owners[robot] = key
+        if robot not in self._owners:
+            self._owners[robot] = owner
+            self._crowd.add(owner.name, robot)
         replica = self.routing.route(robot, now)
-        back = None if replica is None else self._backs.get(robot) or self._connect(robot, replica)
+        back = (
+            None if replica is None else self._backs.get(robot) or self._connect(robot, replica, owner.name)
+        )
         if back is None:
             self.dropped += 1
             if now - self._served > SILENCE_S:
@@ -202,9 +220,22 @@ class Forwarder:
         self._send(back, frames)
         self._watch.used(("back", robot))
 
-    def _connect(self, robot: bytes, replica: str) -> zmq.Socket | None:
+    def _makes_room_for(self, name: str) -> bool:
+        """So that no robot keeps the others out, whatever connections it has."""
+        candidates = self._crowd.gives_way_to(name)
+        if not candidates:
+            return False
+        robot = self.routing.longest_silent(candidates)
+        self._down(robot, _full(self.routing.policy.max_robots))
+        self.routing.forget(robot)
+        self._forget(robot)
+        return True
+
+    def _connect(self, robot: bytes, replica: str, name: str) -> zmq.Socket | None:
+        keys = self._replica_keys  # without them nobody believes a name, and everybody reads it
+        told = routing_id(name, robot, keys.public) if keys else routing_id("", robot, b"")
         try:
-            back = self._backs.connect(robot, replica)
+            back = self._backs.connect(robot, replica, told)
         except zmq.ZMQError as error:  # no handle left, say
             if self._speaks():
                 _log.warning("a robot can't be connected to %s: %s", replica, error.strerror)
@@ -254,7 +285,9 @@ class Forwarder:
 
     def _forget(self, robot: bytes) -> None:
         self._cut(robot)
-        self._owners.pop(robot, None)
+        owner = self._owners.pop(robot, None)
+        if owner is not None:
+            self._crowd.remove(owner.name, robot)
         self._usurped.discard(robot)
 
     def _cut(self, robot: bytes) -> None:

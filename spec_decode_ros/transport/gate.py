@@ -8,16 +8,17 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 import zmq
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.authority import DOMAIN, Authority
+from spec_decode_ros.transport.behalf import robot_of
 from spec_decode_ros.transport.codec import Limits
 from spec_decode_ros.transport.connections import ConnectionLimits, Connections
-from spec_decode_ros.transport.keyring import Keyring
+from spec_decode_ros.transport.keyring import Holder, Keyring
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.loop import common_options
 from spec_decode_ros.transport.seldom import Seldom
@@ -126,23 +127,29 @@ class Gate:
             key = str(frames[-1].get("User-Id"))
         except zmq.ZMQError:
             return None
-        if self._keyring.name(key) is None:
+        if self._keyring.holder(key) is None:
             self._connections.end(handle)
             return None
         return key
 
-    def robot(self, key: str | None) -> str:
-        """The name of the robot with this key, empty without keys; from any thread."""
-        return (self._keyring.name(key) if self._keyring is not None and key else None) or ""
+    def robot(self, key: str | None, client: bytes) -> str:
+        """The name of the robot that `client` is, empty without keys; from any thread.
 
-    def tick(self) -> frozenset[str]:
+        That is the name of its key, unless that is a balancer's, which is believed for whom it speaks.
+        """
+        holder = self._keyring.holder(key) if self._keyring is not None and key else None
+        if holder is None:
+            return ""
+        return robot_of(holder.name, client) if holder.balancer else holder.name
+
+    def tick(self) -> Mapping[str, Holder]:
         """Look after the connections and at the keys; returns keys that were let in and no longer are.
 
         To be called several times a second; more often costs nothing.
         """
         if self._checks():
             self._connections.check(time.monotonic())
-        return self._keyring.refresh() if self._keyring is not None and self._looks() else frozenset()
+        return self._keyring.refresh() if self._keyring is not None and self._looks() else {}
 
     def close(self) -> None:
         self.sock.disable_monitor()

@@ -4,7 +4,7 @@ The cloud's folder holds its own pair of keys, the public keys of the robots tha
 folder to copy to it::
 
     cloud.key  cloud.key_secret        the server
-    robots/robot.key                   robots that are let in
+    robots/robot.key                   robots that are let in, and balancers, whose keys are marked
     robot/cloud.key  robot/robot.key_secret    copy this folder to the robot, and delete it here
 
 With keys everything on the wire is encrypted, a robot talks only to this server, and the server only to its robots.
@@ -12,32 +12,20 @@ With keys everything on the wire is encrypted, a robot talks only to this server
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
 import re
 import shutil
-import stat
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
-import zmq.auth
-from zmq.utils import z85
 
-from spec_decode_ros.errors import SpecDecodeError
-
-_log = logging.getLogger(__name__)
+from spec_decode_ros.transport.certificates import KeyFolderError, make_certificate, read_certificate
 
 CLOUD = "cloud"
 ROBOTS = "robots"
 FIRST_ROBOT = "robot"
-_AWAY = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
-
-
-class KeyFolderError(SpecDecodeError):
-    """A folder of keys that can't be used."""
+NAME = "[A-Za-z0-9_-]{1,64}"
+"""What a robot or a balancer may be called."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +48,26 @@ class RobotKeys:
 
 @dataclass(frozen=True)
 class Robot:
-    """A robot that is let in: its name, its public key (40 characters), and whether its folder is still here."""
+    """A robot that is let in, or a balancer, which speaks for robots of its own.
+
+    Attributes:
+        name: of its keys.
+        key: its public key (40 characters).
+        to_copy: whether its folder is still here.
+        balancer: whether it is one.
+    """
 
     name: str
     key: str
     to_copy: bool
+    balancer: bool
 
 
-def make_keys(folder: str | Path, robot: str | None = None) -> list[Path]:
+def make_keys(folder: str | Path, robot: str | None = None, balancer: bool = False) -> list[Path]:
     """Complete the cloud's folder: its own keys if it has none, and those of `robot` (of a first one, if there is none).
 
-    Returns the folders that are to be copied to robots.
+    With `balancer` the new keys are marked as those of a balancer: whoever has them is believed for which robot it
+    speaks. Returns the folders that are to be copied to their owners.
 
     Raises:
         KeyFolderError: if the folder can't be written, or there are keys for `robot` already.
@@ -81,10 +78,10 @@ def make_keys(folder: str | Path, robot: str | None = None) -> list[Path]:
     try:
         (folder / ROBOTS).mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (folder / f"{CLOUD}.key_secret").exists():
-            _make_pair(folder, CLOUD)
+            make_certificate(folder, CLOUD)
         if robot is None and not any((folder / ROBOTS).glob("*.key")):
             robot = FIRST_ROBOT
-        return [_add_robot(folder, robot)] if robot else []
+        return [_add_robot(folder, robot, balancer)] if robot else []
     except OSError as error:
         raise KeyFolderError(f"Keys can't be made in {folder}: {error.strerror or error}.") from error
     except zmq.ZMQError as error:
@@ -95,16 +92,17 @@ def make_keys(folder: str | Path, robot: str | None = None) -> list[Path]:
 
 
 def robots_of(folder: str | Path) -> list[Robot]:
-    """The robots that the server with this folder lets in, by name. Raises KeyFolderError."""
+    """The robots and balancers that the server with this folder lets in, by name. Raises KeyFolderError."""
     folder = _cloud_folder(folder)
-    return [
-        Robot(path.stem, read_public_key(path), (folder / path.stem / f"{path.stem}.key_secret").exists())
-        for path in sorted((folder / ROBOTS).glob("*.key"))
-    ]
+    robots = []
+    for path in sorted((folder / ROBOTS).glob("*.key")):
+        known, own = read_certificate(path), folder / path.stem / f"{path.stem}.key_secret"
+        robots.append(Robot(path.stem, known.public.decode("ascii"), own.exists(), known.balancer))
+    return robots
 
 
 def revoke(folder: str | Path, robot: str) -> None:
-    """Shut a robot out, also from servers that run: they follow the folder.
+    """Shut a robot or a balancer out, also from servers that run: they follow the folder.
 
     Raises:
         KeyFolderError: if there is no such robot, or its key can't be deleted.
@@ -136,11 +134,11 @@ def _cloud_folder(folder: str | Path) -> Path:
 
 
 def _check_name(robot: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", robot) or robot in (CLOUD, ROBOTS):
+    if not re.fullmatch(NAME, robot) or robot in (CLOUD, ROBOTS):
         raise KeyFolderError(f"A robot's name has 1 to 64 letters, digits, - or _, and is not {robot!r}.")
 
 
-def _add_robot(folder: Path, robot: str) -> Path:
+def _add_robot(folder: Path, robot: str, balancer: bool) -> Path:
     known = folder / ROBOTS / f"{robot}.key"
     if known.exists():
         raise KeyFolderError(
@@ -149,25 +147,17 @@ def _add_robot(folder: Path, robot: str) -> Path:
         )
     own = folder / robot
     own.mkdir(mode=0o700, exist_ok=True)
-    _make_pair(own, robot)
+    make_certificate(own, robot, balancer)
     shutil.copy(folder / f"{CLOUD}.key", own / f"{CLOUD}.key")
     shutil.move(own / f"{robot}.key", known)  # last: from here on it is let in
     return own
 
 
-def _make_pair(folder: Path, name: str) -> None:
-    before = os.umask(0o077)
-    try:
-        zmq.auth.create_certificates(folder, name)
-    finally:
-        os.umask(before)
-
-
 def server_keys(folder: str | Path) -> ServerKeys:
     """The cloud's keys. Raises KeyFolderError."""
     folder = Path(folder)
-    public, secret = _load(folder / f"{CLOUD}.key_secret")
-    return ServerKeys(public, secret, folder / ROBOTS)
+    own = read_certificate(folder / f"{CLOUD}.key_secret", secret_needed=True)
+    return ServerKeys(own.public, own.secret, folder / ROBOTS)
 
 
 def robot_keys(folder: str | Path) -> RobotKeys:
@@ -179,35 +169,5 @@ def robot_keys(folder: str | Path) -> RobotKeys:
             f"{folder} is not the key folder of a robot, which holds one robot's .key_secret and {CLOUD}.key; copy it "
             "from where the server keeps its keys."
         )
-    public, secret = _load(secrets[0])
-    server, _ = _load(folder / f"{CLOUD}.key", secret_needed=False)
-    return RobotKeys(public, secret, server)
-
-
-def read_public_key(path: Path) -> str:
-    """The public key in a file, as 40 characters.
-
-    Raises:
-        KeyFolderError: if the file is not there, may not be read, or holds no key.
-        OSError: if it can't be read for now, such as with too many open files.
-    """
-    public, _ = _load(path, secret_needed=False)
-    return public.decode("ascii")
-
-
-def _load(path: Path, secret_needed: bool = True) -> tuple[bytes, bytes]:
-    try:
-        public, secret = zmq.auth.load_certificate(path)
-        if secret_needed and secret is None:
-            raise KeyFolderError(f"The key file {path} holds no secret key.")
-        if any(len(key) != 40 or len(z85.decode(key)) != 32 for key in (public, secret) if key is not None):
-            raise ValueError("a key has 40 characters of Z85")
-        if secret is not None and stat.S_IMODE(path.stat().st_mode) & 0o077:
-            _log.warning("%s can be read by other users of this machine: chmod 600 it", path)
-    except KeyFolderError:
-        raise
-    except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
-        if isinstance(error, OSError) and error.errno not in (None, *_AWAY):
-            raise
-        raise KeyFolderError(f"The key file {path} can't be read: {error}.") from error
-    return public, secret or b""
+    own = read_certificate(secrets[0], secret_needed=True)
+    return RobotKeys(own.public, own.secret, read_certificate(folder / f"{CLOUD}.key").public)

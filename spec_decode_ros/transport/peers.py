@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from spec_decode_ros.transport.crowd import Crowd
+
 
 @dataclass(frozen=True)
 class PeerLimits:
     """How many peers a server remembers, and for how long.
 
     Attributes:
-        most: peers at once. Then one of the key with the most connections gives way, so that nobody can keep the
+        most: peers at once. Then one of the robot with the most connections gives way, so that nobody can keep the
             others out; without keys a further one is told to come back.
         grace_s: so long a peer may be unreachable before it is gone.
         silence_s: so long a peer may say nothing before it is gone; a client pings once a second.
@@ -25,6 +27,7 @@ class PeerLimits:
 @dataclass
 class _Peer:
     key: str
+    robot: str
     seen: float
     unreachable_since: float | None = None
     usurped: bool = False
@@ -40,7 +43,7 @@ class Peers:
     def __init__(self, limits: PeerLimits) -> None:
         self._limits = limits
         self._peers: dict[bytes, _Peer] = {}
-        self._of_key: dict[str, list[bytes]] = {}
+        self._crowd = Crowd()
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -73,24 +76,23 @@ class Peers:
         peer = self._peers.get(client)
         return peer is None or not peer.usurped
 
-    def welcome(self, client: bytes, key: str, now: float) -> list[bytes] | None:
+    def welcome(self, client: bytes, key: str, robot: str, now: float) -> list[bytes] | None:
         """A stranger said a fitting hello, or a peer repeated it.
 
-        Returns the peers that had to give way, or None if there is no room for a stranger.
+        `robot` is the name of whom it counts as, empty without keys; many robots may share a balancer's key. Returns the
+        peers that had to give way, or None if there is no room for a stranger.
         """
         if client in self._peers:
             return []
         give_way = []
         if len(self._peers) >= self._limits.most:
-            own = self._of_key.get(key, []) if key else []
-            crowd = max(self._of_key.values(), key=len) if key else []
-            crowd = crowd if len(crowd) > len(own) + 1 else own
-            if not crowd:
+            candidates = self._crowd.gives_way_to(robot) or self._crowd.of(robot)
+            if not candidates:
                 return None
-            give_way.append(min(crowd, key=lambda each: self._peers[each].seen))
+            give_way.append(min(candidates, key=lambda each: self._peers[each].seen))
             self.forget(give_way[0])
-        self._peers[client] = _Peer(key, now)
-        self._of_key.setdefault(key, []).append(client)
+        self._peers[client] = _Peer(key, robot, now)
+        self._crowd.add(robot, client)
         return give_way
 
     def unreachable(self, client: bytes, now: float) -> None:
@@ -102,10 +104,7 @@ class Peers:
     def forget(self, client: bytes) -> None:
         peer = self._peers.pop(client, None)
         if peer is not None:
-            own = self._of_key[peer.key]
-            own.remove(client)
-            if not own:
-                del self._of_key[peer.key]
+            self._crowd.remove(peer.robot, client)
 
     def gone(self, now: float) -> list[bytes]:
         """The peers that were unreachable or silent for too long; they are forgotten."""
@@ -121,4 +120,4 @@ class Peers:
 
     def with_keys(self, keys: Collection[str]) -> list[bytes]:
         """The peers that use one of these keys."""
-        return [client for key in keys for client in self._of_key.get(key, [])]
+        return [client for client, peer in self._peers.items() if peer.key in keys] if keys else []

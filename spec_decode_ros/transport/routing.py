@@ -8,7 +8,7 @@ its next message, which goes to the replica with the fewest robots.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from spec_decode_ros.errors import SpecDecodeError
@@ -168,6 +168,10 @@ class Routing:
             if known.replica is not None:
                 self._replicas[known.replica].robots.add(robot)
         return known.replica
+
+    def longest_silent(self, robots: Iterable[bytes]) -> bytes:
+        """Which of these, all of them known, has said nothing for the longest time."""
+        return min(robots, key=lambda robot: self._robots[robot].said)
 
     def answered_to(self, robot: bytes, now: float) -> None:
         """Something was said to the robot."""

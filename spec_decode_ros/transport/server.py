@@ -148,8 +148,8 @@ class Server:
         return Traffic(self._loop.received_bytes, self._loop.sent_bytes, self._bad_messages, refused)
 
     def robot(self, client: bytes) -> str:
-        """The name of the robot whose key a client uses, empty without keys; from any thread."""
-        return self._gate.robot(self._peers.key(client)) if self._gate else ""
+        """The name of the robot that a client is, empty without keys; from any thread."""
+        return self._gate.robot(self._peers.key(client), client) if self._gate else ""
 
     def _end_context(self) -> None:
         if self._keys and self._context:
@@ -198,7 +198,8 @@ class Server:
             self._warn(f"refused a robot: {differs}", client, key)
             self.send(client, Error(0, ErrorCode.MISMATCH, f"Refused: {differs}."))
             return
-        give_way = self._peers.welcome(client, key, now)
+        assert self._gate is not None
+        give_way = self._peers.welcome(client, key, self._gate.robot(key, client), now)
         if give_way is None:
             self._refused_peers += 1
             self.send(client, Error(0, ErrorCode.BUSY, _FULL, _FULL_RETRY_MS))
@@ -209,8 +210,11 @@ class Server:
 
     def _on_tick(self) -> None:
         assert self._gate is not None
-        for client in self._peers.with_keys(self._gate.tick()):
-            self.send(client, Error(0, ErrorCode.MISMATCH, REVOKED))
+        revoked = self._gate.tick()
+        for client in self._peers.with_keys(revoked):
+            # A balancer's robots are as good as ever: it finds out by itself, and gives them to another server.
+            if not revoked[self._peers.key(client) or ""].balancer:
+                self.send(client, Error(0, ErrorCode.MISMATCH, REVOKED))
             self._forget(client)
         if self._sweeps():
             for client in self._peers.gone(time.monotonic()):
@@ -227,4 +231,4 @@ class Server:
 
     def _warn(self, what: str, client: bytes, key: str) -> None:
         if self._gate and self._speaks():
-            _log.warning("%s", what, extra={"robot": self._gate.robot(key) or client[:4].hex()})
+            _log.warning("%s", what, extra={"robot": self._gate.robot(key, client) or client[:4].hex()})

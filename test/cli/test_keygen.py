@@ -32,6 +32,28 @@ def test_from_nothing_to_a_fleet_and_one_robot_less(
     assert len(left["key"]) == 40
 
 
+def test_a_balancer_is_told_from_robots_and_revoked_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def listed() -> list[tuple[str, bool]]:
+        capsys.readouterr()
+        assert main(["keygen", str(tmp_path), "--list", "--json", "-"]) == 0
+        return [(each["name"], each["balancer"]) for each in json.loads(capsys.readouterr().out)]
+
+    assert main(["keygen", str(tmp_path), "--balancer", "front", "--balancer", "back"]) == 0
+    assert f"copy {tmp_path / 'front'} to the balancer" in capsys.readouterr().out
+    assert main(["keygen", str(tmp_path), "--robot", "go2"]) == 0
+    assert listed() == [("back", True), ("front", True), ("go2", False)]
+    assert main(["keygen", str(tmp_path), "--list"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:2] for row in rows[1:]] == [["back", "balancer"], ["front", "balancer"], ["go2", "robot"]]
+    assert main(["keygen", str(tmp_path), "--revoke", "front"]) == 0
+    assert listed() == [("back", True), ("go2", False)]
+    with pytest.raises(SystemExit):
+        main(["keygen", str(tmp_path), "--balancer", "other", "--robot", "one"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
 def test_keys_that_were_made_are_told_though_the_next_name_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from spec_decode_ros.decoding.messages import PROTOCOL, Welcome
+from spec_decode_ros.transport.certificates import KeyFolderError, read_certificate
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.handshake import HandshakeError
+from spec_decode_ros.transport.keyring import Holder, Keyring
 from spec_decode_ros.transport.keys import (
-    KeyFolderError,
     RobotKeys,
     make_keys,
     revoke,
@@ -172,3 +173,43 @@ def test_a_damaged_key_file_is_one_sentence(tmp_path: Path, damage: bytes) -> No
     (tmp_path / "cloud.key_secret").write_bytes(damage)
     with pytest.raises(KeyFolderError, match=r"can't be read|holds no secret key"):
         server_keys(tmp_path)
+
+
+def test_a_balancers_mark_is_where_the_server_keeps_its_key_and_nowhere_else(tmp_path: Path) -> None:
+    (front,) = make_keys(tmp_path, "front", balancer=True)
+    (robot,) = make_keys(tmp_path, "go2")
+    assert [(each.name, each.balancer) for each in robots_of(tmp_path)] == [("front", True), ("go2", False)]
+    keyring, key = Keyring(tmp_path / "robots"), robot_keys(robot).public.decode()
+    balancers = robot_keys(front).public.decode()
+    keyring.refresh()
+    assert keyring.holder(balancers) == Holder("front", balancer=True)
+    assert keyring.holder(key) == Holder("go2")
+    # What its owner writes into its own folder says nothing.
+    secret = robot / "go2.key_secret"
+    secret.write_text(secret.read_text().replace("metadata\n", 'metadata\n    role = "balancer"\n'))
+    keyring.refresh()
+    assert keyring.holder(key) == Holder("go2")
+    known = tmp_path / "robots" / "front.key"
+    known.write_text(known.read_text().replace("role", "rule"))
+    assert keyring.refresh() == {}
+    assert keyring.holder(balancers) == Holder("front")
+    revoke(tmp_path, "front")
+    assert keyring.refresh() == {balancers: Holder("front")}
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ('metadata\n    role = "balancer"\ncurve\n', True),
+        ("metadata\n\tname = x\n\trole = balancer\n\ncurve\n", True),
+        ("curve\n    role = balancer\n", False),
+        ("# metadata\n    role = balancer\ncurve\n", False),
+        ('metadata\n    role = "a balancer"\ncurve\n', False),
+        ("metadata\nrole = balancer\ncurve\n", False),
+        ("metadata\n    role\n    balancer\ncurve\n", False),
+    ],
+)
+def test_the_mark_is_a_line_of_the_metadata(tmp_path: Path, text: str, marked: bool) -> None:
+    file = tmp_path / "a.key"
+    file.write_text(f'{text}    public-key = "{"a" * 39}0"\n')
+    assert read_certificate(file).balancer is marked
