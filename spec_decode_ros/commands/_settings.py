@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable
 
+from spec_decode_ros.runtime.config_sources import Resolved, resolve
 from spec_decode_ros.runtime.service_config import SETTINGS, Setting
 
 
@@ -15,9 +17,16 @@ def add_settings(parser: argparse.ArgumentParser, names: Iterable[str] = SETTING
         _add(parser, SETTINGS[name])
 
 
-def given_settings(args: argparse.Namespace) -> dict[str, str | bool]:
-    """The settings that the command line has."""
-    return {name: value for name, value in vars(args).items() if name in SETTINGS}
+def resolved_settings(args: argparse.Namespace) -> Resolved:
+    """The settings of all sources. Raises SpecDecodeError.
+
+    A process that ends with its parent takes nothing from the environment and logs warnings only: whoever started it
+    says all that there is to say.
+    """
+    given: dict[str, str | bool] = {name: value for name, value in vars(args).items() if name in SETTINGS}
+    if args.with_parent:
+        return resolve({"log_level": "warning", **given}, {}, args.config)
+    return resolve(given, os.environ, args.config)
 
 
 def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:

@@ -10,19 +10,24 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from spec_decode_ros.commands._settings import add_settings, resolved_settings
 from spec_decode_ros.commands._signals import end_with_parent, listening
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.runtime import logs
+from spec_decode_ros.runtime import logs, notify
+from spec_decode_ros.runtime.front import Front
+from spec_decode_ros.runtime.service import keys_of
 from spec_decode_ros.transport.balancer import Balancer
 from spec_decode_ros.transport.connections import allow_many_connections
-from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
+from spec_decode_ros.transport.keys import robot_keys
 from spec_decode_ros.transport.process import READY
 from spec_decode_ros.transport.routing import RoutingPolicy
-from spec_decode_ros.transport.server import LOOPBACK
 
 _log = logging.getLogger(__name__)
 
 _TIDY_S = 1.0
+_STUCK_S = 10.0
+"""The balancer's thread comes round several times a second."""
+_OFFERED = ("bind", "keys", "insecure", "metrics", "log_format", "log_level")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,20 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="further verifiers, one a line; read again on SIGHUP, when those that are gone from it lose their robots",
     )
-    parser.add_argument(
-        "--bind",
-        default=LOOPBACK,
-        metavar="URL",
-        help="where robots connect, as tcp://ADDRESS:PORT; by default a free port that only this machine reaches",
-    )
-    parser.add_argument(
-        "--keys", metavar="DIR", help="let in only robots with keys, and encrypt; made on first use"
-    )
-    parser.add_argument(
-        "--insecure",
-        action="store_true",
-        help="serve other machines without keys: whoever reaches the port may use it, unencrypted",
-    )
+    add_settings(parser, _OFFERED)
     parser.add_argument(
         "--verifier-keys",
         metavar="DIR",
@@ -72,33 +64,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    logs.set_up("text", "warning" if args.with_parent else "info")
+    config = resolved_settings(args).config
     if not (args.verifiers or args.list):
         raise SpecDecodeError("Name at least one verifier, such as tcp://10.0.0.6:5555, or a --list of them.")
     listed = _read(args.list)
-    if args.keys:
-        for made in make_keys(args.keys):
-            _log.warning("new keys: copy %s to the robot, then delete it here", made)
+    logs.set_up(config.log_format, config.log_level)
+    keys = keys_of(config)
     if args.with_parent:
         end_with_parent()
     allow_many_connections()
     balancer = Balancer(
-        args.bind,
+        config.bind,
         [*args.verifiers, *listed],
-        keys=server_keys(args.keys) if args.keys else None,
-        insecure=args.insecure,
+        keys=keys,
+        insecure=config.insecure,
         replica_keys=robot_keys(args.verifier_keys) if args.verifier_keys else None,
         policy=RoutingPolicy(patience_s=args.patience_s),
     )
+    front = Front(balancer, _STUCK_S)
+    watchdog = notify.Watchdog(front.alive)
     # Not an event: a signal may come while this thread holds the lock of one.
     asked: queue.SimpleQueue[None] = queue.SimpleQueue()
-    with listening({signal.SIGHUP: lambda: asked.put(None)}), balancer:
+    with (
+        listening({signal.SIGHUP: lambda: asked.put(None)}),
+        front.watched(config.metrics_address),
+        balancer,
+        front.serving(),
+    ):
         print(f"{READY}{balancer.endpoint}", flush=True)
+        notify.tell(notify.READY)
+        extra = {"endpoint": balancer.endpoint, "keys": keys is not None}
+        _log.info("robots can connect to %s", balancer.endpoint, extra=extra)
         while True:
             with contextlib.suppress(queue.Empty):
                 asked.get(timeout=_TIDY_S)
                 _read_again(balancer, args.verifiers, args.list)
             _remove_the_empty(balancer)
+            watchdog.look()
     return 0
 
 

@@ -7,12 +7,11 @@ import http.client
 import os
 import sys
 import urllib.error
-import urllib.request
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.runtime.status_client import read_page
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-_LONGEST = 65_536
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     url = args.url
     try:
         url = url or _url_of_service(args.config)
-        ok, line = _ask(_with_path(url, "/readyz" if args.ready else "/healthz"), args.timeout_s)
+        ok, line = read_page(_with_path(url, "/readyz" if args.ready else "/healthz"), args.timeout_s)
     except (SpecDecodeError, OSError, ValueError, http.client.HTTPException) as error:
         # A container runtime knows 0 and 1 only.
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -59,14 +58,3 @@ def _with_path(url: str, path: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise SpecDecodeError(f"{url!r} is no address such as http://127.0.0.1:9464.")
     return url if url.count("/") > 2 and not url.endswith("/") else url.rstrip("/") + path
-
-
-def _ask(url: str, timeout_s: float) -> tuple[bool, str]:
-    """Whether the answer is good, and its line."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never by way of a proxy
-    try:
-        with opener.open(url, timeout=timeout_s) as answer:
-            return True, answer.read(_LONGEST).decode("utf-8", "replace").strip()
-    except urllib.error.HTTPError as error:
-        with error:
-            return False, error.read(_LONGEST).decode("utf-8", "replace").strip()

@@ -10,14 +10,14 @@ import time
 from dataclasses import replace
 from functools import partial
 
-from spec_decode_ros.commands._settings import add_settings, given_settings
+from spec_decode_ros.commands._settings import add_settings, resolved_settings
 from spec_decode_ros.commands._signals import end_with_parent, listening
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import load_pair_config
 from spec_decode_ros.replicas.cluster import ended_process, local_ray
+from spec_decode_ros.replicas.front import ReplicasFront
 from spec_decode_ros.replicas.supervisor import Supervisor
-from spec_decode_ros.runtime import logs
-from spec_decode_ros.runtime.config_sources import resolve
+from spec_decode_ros.runtime import logs, notify
 from spec_decode_ros.runtime.process import START_TIMEOUT_S
 from spec_decode_ros.runtime.service import VerifierService, keys_of
 from spec_decode_ros.runtime.service_config import ServiceConfig
@@ -38,6 +38,7 @@ _OFFERED = (
     "dtype",
     "threads",
     "max_sessions",
+    "metrics",
     "log_format",
     "log_level",
 )
@@ -66,35 +67,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = resolve(given_settings(args), {} if args.with_parent else os.environ, args.config).config
+    config = resolved_settings(args).config
     if args.replicas is not None and args.replicas < 1:
         raise SpecDecodeError("--replicas counts processes: give 1 or more.")
-    logs.set_up(config.log_format, "warning" if args.with_parent else config.log_level)
+    logs.set_up(config.log_format, config.log_level)
     keys = keys_of(config)
     if args.with_parent:
         end_with_parent()
     allow_many_connections()
     policy = RoutingPolicy(patience_s=args.patience_s)
-    serve = partial(_serve, replace(config, bind=LOOPBACK, keys="", insecure=False, metrics=""))
+    balancer = Balancer(config.bind, keys=keys, insecure=config.insecure, policy=policy)
+    front = ReplicasFront(balancer, config.stuck_s)
+    watchdog = notify.Watchdog(front.alive)
     with (
         listening(),
-        local_ray(tell=True) as ray,
-        Balancer(config.bind, keys=keys, insecure=config.insecure, policy=policy) as balancer,
+        front.watched(config.metrics_address),
+        local_ray(tell=True, prefix=config.log_format == "text") as ray,
+        balancer,
     ):
         here = int(ray.cluster_resources().get("GPU", 0)) if config.device != "cpu" else 0
         gpus = load_pair_config(config.pair).target.tensor_parallel if here else 0
         wanted = args.replicas or (max(1, here // gpus) if gpus else 1)
-        patience_s = 2 * args.patience_s
         supervisor = Supervisor(
-            ray, serve, balancer, wanted, gpus=gpus, drain_s=config.drain_s, patience_s=patience_s
+            ray,
+            partial(_serve, _config_of_replicas(config)),
+            balancer,
+            wanted,
+            gpus=gpus,
+            drain_s=config.drain_s,
+            patience_s=2 * args.patience_s,
         )
-        with supervisor:
+        front.supervisor = supervisor
+        with supervisor, front.serving():
             supervisor.wait_serving(wanted, START_TIMEOUT_S)
             print(f"{READY}{balancer.endpoint}", flush=True)
+            notify.tell(notify.READY)
             more = partial(_scale, supervisor, 1)
             with listening({signal.SIGTTIN: more, signal.SIGTTOU: partial(_scale, supervisor, -1)}):
                 while not (name := ended_process(ray)):
                     time.sleep(1.0)
+                    watchdog.look()
                 _log.error(
                     "Ray's process %s has ended, and no replica can be started any more: start this command anew",
                     name,
@@ -103,6 +115,12 @@ def run(args: argparse.Namespace) -> int:
                     1
                 )  # in order Ray would wait for it; what is left of it is cleared away by its janitor
     return 0
+
+
+def _config_of_replicas(config: ServiceConfig) -> ServiceConfig:
+    """What is in front of them guards the door and shows the metrics, which it reads from them."""
+    metrics = "127.0.0.1:0" if config.metrics else ""
+    return replace(config, bind=LOOPBACK, keys="", insecure=False, metrics=metrics)
 
 
 def _serve(config: ServiceConfig) -> VerifierService:

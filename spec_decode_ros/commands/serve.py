@@ -9,10 +9,9 @@ import signal
 import sys
 import threading
 
-from spec_decode_ros.commands._settings import add_settings, given_settings
+from spec_decode_ros.commands._settings import add_settings, resolved_settings
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.runtime import logs, notify
-from spec_decode_ros.runtime.config_sources import Resolved, resolve
 from spec_decode_ros.runtime.service import VerifierService
 from spec_decode_ros.transport.connections import allow_many_connections
 from spec_decode_ros.transport.process import READY
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    resolved = _resolved(args)
+    resolved = resolved_settings(args)
     if args.print_config:
         sys.stdout.write(resolved.as_yaml())
         return 0
@@ -66,13 +65,6 @@ def run(args: argparse.Namespace) -> int:
         service.drain(0.0 if end.orphaned else None)
         service.stop()
     return 0
-
-
-def _resolved(args: argparse.Namespace) -> Resolved:
-    given = given_settings(args)
-    if args.with_parent:  # whoever started this process says all that there is to say
-        return resolve({"log_level": "warning", **given}, {}, args.config)
-    return resolve(given, os.environ, args.config)
 
 
 class _End:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from spec_decode_ros.runtime.health import Report
 
@@ -15,6 +15,11 @@ class Service(Protocol):
 
     def start(self) -> str:
         """Load and serve; the endpoint. Raises SpecDecodeError."""
+        ...
+
+    @property
+    def status_url(self) -> str:
+        """Where metrics and health are; empty where there are none."""
         ...
 
     def drain(self, timeout_s: float | None = None) -> bool:
@@ -30,6 +35,14 @@ class Service(Protocol):
         ...
 
 
+class Started(NamedTuple):
+    """A replica that serves: its endpoint, its process, and where its metrics are (empty: nowhere)."""
+
+    endpoint: str = ""
+    pid: int = 0
+    status_url: str = ""
+
+
 class Replica:
     """One service in a process of its own; several calls may run at once.
 
@@ -42,10 +55,11 @@ class Replica:
         self._service: Service | None = None
         self._ended = threading.Event()
 
-    def start(self) -> tuple[str, int]:
-        """Load and serve; endpoint and process id. Raises SpecDecodeError."""
+    def start(self) -> Started:
+        """Load and serve. Raises SpecDecodeError."""
         self._service = self._serve()
-        return self._service.start(), os.getpid()
+        endpoint = self._service.start()
+        return Started(endpoint, os.getpid(), self._service.status_url)
 
     def last(self) -> None:
         """Returns when the service was stopped; if the process dies instead, whoever waits for this learns of it."""

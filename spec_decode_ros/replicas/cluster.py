@@ -48,11 +48,12 @@ def _imported() -> Any:
 
 
 @contextlib.contextmanager
-def local_ray(tell: bool = False) -> Iterator[Any]:
+def local_ray(tell: bool = False, prefix: bool = True) -> Iterator[Any]:
     """Start a Ray for this process and its children, and end it with the context; yields the module.
 
     Args:
         tell: print what its processes log, to standard error.
+        prefix: in front of each line say which process it is from; heeded by the first Ray of a process only.
 
     Raises:
         SpecDecodeError: if it is not installed, is running in this process already, or does not start.
@@ -60,7 +61,7 @@ def local_ray(tell: bool = False) -> Iterator[Any]:
     folder = tempfile.mkdtemp(
         prefix="spec-decode-ray-"
     )  # for this user alone, which what Ray makes in it is not
-    with janitor(folder), _environment(_CLOSED):
+    with janitor(folder), _environment({**_CLOSED, "RAY_DISABLE_WORKER_LOG_PREFIX": "01"[not prefix]}):
         ray = _imported()
         if ray.is_initialized():
             raise SpecDecodeError("This process runs a Ray already: end that one first.")

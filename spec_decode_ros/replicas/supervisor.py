@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.replicas.actor import Replica, Service
+from spec_decode_ros.replicas.actor import Replica, Service, Started
 from spec_decode_ros.replicas.plan import Phase, Row, delay_s, plan
 from spec_decode_ros.runtime.process import START_TIMEOUT_S
-from spec_decode_ros.transport.balancer import Balancer
+from spec_decode_ros.transport.balancer import Balancer, BalancerStatus
 
 _log = logging.getLogger(__name__)
 
@@ -33,11 +34,10 @@ class _Entry:
     number: int
     actor: Any
     starting: Any
-    """What will be its endpoint."""
+    """What will say where it serves."""
     since: float
     phase: Phase = Phase.STARTING
-    endpoint: str = ""
-    pid: int = 0
+    served: Started = field(default_factory=Started)
     life: Any = None
     """What ends with the process."""
     asked: Any = None
@@ -60,6 +60,8 @@ class ReplicaRow:
     endpoint: str
     pid: int
     robots: int
+    status_url: str
+    """Where its own metrics are; empty where there are none."""
 
 
 class Supervisor:
@@ -106,6 +108,7 @@ class Supervisor:
         self._deaths = 0
         self._changed = threading.Condition()
         self._stopping = False
+        self._came_round = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def start(self) -> None:
@@ -142,12 +145,17 @@ class Supervisor:
 
     @property
     def rows(self) -> tuple[ReplicaRow, ...]:
-        """Every replica."""
-        robots = self._robots()
+        """Every replica; never waits for the balancer, so that robots are those of some tenths of a second ago."""
+        robots = _robots(self._balancer.glance)
         with self._changed:
             return tuple(
                 ReplicaRow(
-                    entry.number, entry.phase, entry.endpoint, entry.pid, robots.get(entry.endpoint, 0)
+                    entry.number,
+                    entry.phase,
+                    entry.served.endpoint,
+                    entry.served.pid,
+                    robots.get(entry.served.endpoint, 0),
+                    entry.served.status_url,
                 )
                 for entry in self._entries
             )
@@ -156,6 +164,16 @@ class Supervisor:
     def deaths(self) -> int:
         """How many replicas have died or could not start."""
         return self._deaths
+
+    @property
+    def round_s(self) -> float | None:
+        """For how many seconds its thread has not come round, which it does several times a second.
+
+        None while it does not run because nobody wants it to, infinite where it has ended by itself.
+        """
+        if self._thread.ident is None or self._stopping:
+            return None
+        return time.monotonic() - self._came_round if self._thread.is_alive() else math.inf
 
     def stop(self) -> None:
         """End every replica, after its running actions or after `drain_s`. Safe to call twice."""
@@ -201,6 +219,7 @@ class Supervisor:
 
     def _run(self) -> None:
         while not self._stopping:
+            self._came_round = time.monotonic()
             try:
                 self._look()
             except Exception:
@@ -227,7 +246,7 @@ class Supervisor:
             self._died(entry, error)
             return
         if ref == entry.starting:
-            self._serves(entry, *result)
+            self._serves(entry, result)
             entry.starting = None  # last: what fails in between is tried again
         elif ref == entry.life:
             self._forget(entry)  # it was told to end, and has
@@ -236,14 +255,19 @@ class Supervisor:
             if result:
                 self._died(entry, SpecDecodeError(result))
 
-    def _serves(self, entry: _Entry, endpoint: str, pid: int) -> None:
-        self._balancer.add(endpoint)
+    def _serves(self, entry: _Entry, served: Started) -> None:
+        self._balancer.add(served.endpoint)
+        life = entry.actor.last.remote()
         with self._changed:
-            entry.endpoint, entry.pid = endpoint, pid
-            entry.life = entry.actor.last.remote()
+            entry.served, entry.life = served, life
             entry.phase, entry.since = Phase.SERVING, time.monotonic()
             self._changed.notify_all()
-        _log.info("replica %d serves at %s", entry.number, endpoint)
+        _log.info(
+            "replica %d serves at %s",
+            entry.number,
+            served.endpoint,
+            extra={"replica": entry.number, "endpoint": served.endpoint, "replica_pid": served.pid},
+        )
 
     def _ask(self) -> None:
         """Whether those that serve are alive: a process can live on while its model hangs."""
@@ -269,11 +293,13 @@ class Supervisor:
             if entry.phase is Phase.STARTING:
                 self._failure = error
             self._changed.notify_all()
-        _log.warning("replica %d has failed: %s", entry.number, self._why(error))
+        _log.warning(
+            "replica %d has failed: %s", entry.number, self._why(error), extra={"replica": entry.number}
+        )
 
     def _forget(self, entry: _Entry) -> None:
-        if entry.endpoint:
-            self._balancer.remove(entry.endpoint)
+        if entry.served.endpoint:
+            self._balancer.remove(entry.served.endpoint)
         self._ray.kill(entry.actor)
         with self._changed:
             self._entries.remove(entry)
@@ -281,10 +307,10 @@ class Supervisor:
 
     def _obey(self) -> None:
         now = time.monotonic()
-        robots = self._robots()
+        robots = _robots(self._balancer.status)
         by_number = {entry.number: entry for entry in self._entries}
         rows = [
-            Row(entry.number, entry.phase, entry.since, robots.get(entry.endpoint, 0))
+            Row(entry.number, entry.phase, entry.since, robots.get(entry.served.endpoint, 0))
             for entry in self._entries
         ]
         todo = plan(rows, self._wanted, now, self._patience_s)
@@ -304,8 +330,14 @@ class Supervisor:
         with self._changed:
             entry.phase, entry.since = phase, time.monotonic()
             self._changed.notify_all()
-        tell(entry.endpoint)
-        _log.info("replica %d at %s is %s", entry.number, entry.endpoint, phase.value)
+        tell(entry.served.endpoint)
+        _log.info(
+            "replica %d at %s is %s",
+            entry.number,
+            entry.served.endpoint,
+            phase.value,
+            extra={"replica": entry.number, "endpoint": entry.served.endpoint},
+        )
 
     def _begin(self) -> None:
         self._number += 1
@@ -313,8 +345,9 @@ class Supervisor:
             num_cpus=0, num_gpus=self._gpus, max_restarts=0, max_concurrency=_CALLS_AT_ONCE
         )
         actor = make(Replica).remote(self._serve)
+        entry = _Entry(self._number, actor, actor.start.remote(), time.monotonic())
         with self._changed:
-            self._entries.append(_Entry(self._number, actor, actor.start.remote(), time.monotonic()))
+            self._entries.append(entry)
 
     def _end(self, entry: _Entry) -> None:
         if entry.phase is Phase.STARTING:
@@ -322,13 +355,14 @@ class Supervisor:
             self._forget(entry)
         elif not entry.ending:
             entry.ending, entry.since = True, time.monotonic()
-            self._balancer.remove(entry.endpoint)
+            self._balancer.remove(entry.served.endpoint)
             entry.actor.stop.remote(self._drain_s)
         elif time.monotonic() - entry.since > self._drain_s + _LONGEST_STOP_S:
             self._forget(entry)
 
-    def _robots(self) -> dict[str, int]:
-        return {endpoint: state.robots for endpoint, state in self._balancer.status.replicas.items()}
-
     def _count(self, phase: Phase) -> int:
         return sum(entry.phase is phase for entry in self._entries)
+
+
+def _robots(status: BalancerStatus) -> dict[str, int]:
+    return {endpoint: state.robots for endpoint, state in status.replicas.items()}

@@ -63,7 +63,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, and the fields."""
+    """One JSON object a line: ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, ``pid``, and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, also for a message with line ends; a traceback is in ``exception``."""
@@ -72,6 +72,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            "pid": record.process,
         }
         entry = {**entry, **_fields(record), **entry}  # in this order, and no field takes the place of these
         if record.exc_info:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
@@ -22,7 +22,7 @@ from spec_decode_ros.decoding.messages import PROTOCOL, ErrorCode
 if TYPE_CHECKING:
     from spec_decode_ros.runtime.cloud import VerifierServer
 
-_PREFIX = "spec_decode"
+PREFIX = "spec_decode"
 _STATES = ("done", "failed", "closed")
 _CODES = sorted(code for name, code in vars(ErrorCode).items() if name.isupper())
 
@@ -30,6 +30,34 @@ _SECONDS = tuple(0.001 * 2**power for power in range(14))
 _SESSIONS = (1, 2, 4, 8, 16, 32, 64, 128)
 _TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _PASSES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+
+
+def new_registry() -> CollectorRegistry:
+    """One that has the metrics of this process."""
+    disable_created_metrics()  # a second series for each counter, which nobody reads
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def counter(name: str, meaning: str, value: float) -> Metric:
+    """What a collector yields for a count, whose name gets ``_total``."""
+    return CounterMetricFamily(f"{PREFIX}_{name}", meaning, value)
+
+
+def gauge(name: str, meaning: str, value: float) -> Metric:
+    """What a collector yields for a value that goes up and down."""
+    return GaugeMetricFamily(f"{PREFIX}_{name}", meaning, value)
+
+
+def gauges(
+    name: str, meaning: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]
+) -> Metric:
+    """What a collector yields for several values, by what their labels say."""
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", meaning, labels=labels)
+    for key, value in values:
+        family.add_metric(key, value)
+    return family
 
 
 class ServiceMetrics:
@@ -41,9 +69,7 @@ class ServiceMetrics:
     """
 
     def __init__(self, pair: str, ready: Callable[[], bool]) -> None:
-        disable_created_metrics()  # a second series for each counter, which nobody reads
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self.registry = new_registry()
         self._totals = _Totals()
         self.registry.register(self._totals)
         info = self._gauge("server_info", "What this server is; always 1.", ("version", "protocol", "pair"))
@@ -101,13 +127,13 @@ class ServiceMetrics:
     # ---- how they are made ---------------------------------------------------------------------------------
 
     def _gauge(self, name: str, meaning: str, labels: tuple[str, ...] = ()) -> Gauge:
-        return Gauge(name, meaning, labels, namespace=_PREFIX, registry=self.registry)
+        return Gauge(name, meaning, labels, namespace=PREFIX, registry=self.registry)
 
     def _counter(self, name: str, meaning: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(name, meaning, labels, namespace=_PREFIX, registry=self.registry)
+        return Counter(name, meaning, labels, namespace=PREFIX, registry=self.registry)
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, meaning, namespace=_PREFIX, registry=self.registry, buckets=buckets)
+        return Histogram(name, meaning, namespace=PREFIX, registry=self.registry, buckets=buckets)
 
 
 class _Totals:
@@ -130,10 +156,6 @@ class _Totals:
             "refused_peers": ("Connections refused: keys, pair or protocol.", traffic.refused_peers),
         }
         for name, (meaning, value) in totals.items():
-            yield CounterMetricFamily(f"{_PREFIX}_{name}", meaning, value)
-        yield _now("sessions", "Open actions that the model keeps caches for.", counts.sessions)
-        yield _now("waiting_sessions", "Open actions that wait for the model.", counts.waiting)
-
-
-def _now(name: str, meaning: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"{_PREFIX}_{name}", meaning, value)
+            yield counter(name, meaning, value)
+        yield gauge("sessions", "Open actions that the model keeps caches for.", counts.sessions)
+        yield gauge("waiting_sessions", "Open actions that wait for the model.", counts.waiting)

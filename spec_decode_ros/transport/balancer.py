@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
+import math
 import resource
 import socket
 import threading
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as CallTimeout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import zmq
@@ -53,13 +54,15 @@ class BalancerStatus:
         forwarded: messages, both ways.
         moved: how often a robot has lost its replica.
         dropped: messages for which there was nobody, or no room.
+        refused: connections that failed before a word was said (no key, a wrong key, another protocol).
     """
 
-    replicas: dict[str, ReplicaState]
-    robots: int
-    forwarded: int
-    moved: int
-    dropped: int
+    replicas: dict[str, ReplicaState] = field(default_factory=dict)
+    robots: int = 0
+    forwarded: int = 0
+    moved: int = 0
+    dropped: int = 0
+    refused: int = 0
 
 
 class Balancer:
@@ -104,6 +107,8 @@ class Balancer:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._stopping = threading.Event()
+        self._glance = BalancerStatus()
+        self._came_round = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="balancer", daemon=True)
         self.endpoint = ""
 
@@ -114,15 +119,15 @@ class Balancer:
             SpecDecodeError: if the endpoint can't be bound, or a replica's endpoint is none.
         """
         try:
-            gate = Gate(self._context, self._bind, self._limits, self._keys, self._insecure)
+            self._gate = Gate(self._context, self._bind, self._limits, self._keys, self._insecure)
         except SpecDecodeError:
             self._end()
             raise
-        self.endpoint = gate.endpoint
+        self.endpoint = self._gate.endpoint
         self._watch.add(_WAKE, self._wake_out)
         self._forwarder = Forwarder(
             self._context,
-            gate,
+            self._gate,
             self._watch,
             Routing(self._policy),
             self._limits,
@@ -173,13 +178,23 @@ class Balancer:
 
     @property
     def status(self) -> BalancerStatus:
-        """How things stand."""
+        """How things stand; waits for the thread. Raises SpecDecodeError if it does not answer."""
+        return self._call(self._read_status)
 
-        def read() -> BalancerStatus:
-            work, table = self._forwarder, self._forwarder.routing
-            return BalancerStatus(table.replicas, table.robots, work.forwarded, work.moved, work.dropped)
+    @property
+    def glance(self) -> BalancerStatus:
+        """How things stood when the thread last came round, several times a second; never waits."""
+        return self._glance
 
-        return self._call(read)
+    @property
+    def round_s(self) -> float | None:
+        """For how many seconds the thread has not come round, which it does several times a second.
+
+        None while it does not run because nobody wants it to, infinite where it has ended by itself.
+        """
+        if self._thread.ident is None or self._stopping.is_set():
+            return None
+        return time.monotonic() - self._came_round if self._thread.is_alive() else math.inf
 
     def _call(self, work: Callable[[], _T]) -> _T:
         """Do `work` in the thread, which alone touches the table and the sockets."""
@@ -215,13 +230,23 @@ class Balancer:
             while not self._stopping.is_set():
                 for key in self._watch.wait(max(0.0, next_tick - time.monotonic())):
                     self._guarded(self._read, key)
-                now = time.monotonic()
+                now = self._came_round = time.monotonic()
                 if now >= next_tick:
                     next_tick = now + _TICK_S
-                    self._guarded(self._forwarder.tick, now)
+                    self._guarded(self._tick, now)
         finally:
             self._forwarder.close()
             self._end()
+
+    def _tick(self, now: float) -> None:
+        self._forwarder.tick(now)
+        self._glance = self._read_status()
+
+    def _read_status(self) -> BalancerStatus:
+        work, table = self._forwarder, self._forwarder.routing
+        return BalancerStatus(
+            table.replicas, table.robots, work.forwarded, work.moved, work.dropped, self._gate.refused
+        )
 
     def _read(self, key: Key) -> None:
         if key != _WAKE:
