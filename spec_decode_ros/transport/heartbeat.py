@@ -125,7 +125,7 @@ class Heartbeat:
 
 
 _REFUSED = (
-    "the verifier at {} does not let the balancer in: if it wants keys, give --verifier-keys a folder that was made there, "
-    "and none if it does not"
+    "the verifier at {} does not let the balancer in: if it wants keys, give --verifier-keys a folder that was made there "
+    "with `spec-decode keygen KEYS --balancer NAME`, and none if it does not"
 )
 _NOBODY = "nobody answers at {}: start a verifier there, or check the address; it is tried again"

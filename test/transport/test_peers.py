@@ -1,4 +1,4 @@
-"""Which key owns which routing identity, who is gone, and who gives way where there is no room."""
+"""Which key owns which routing identity, who is gone, and which robot gives way where there is no room."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_who_cannot_be_reached_has_a_while_to_come_back() -> None:
     assert len(peers) == 0
 
 
-def test_without_room_one_of_the_key_with_the_most_connections_gives_way() -> None:
+def test_without_room_one_of_the_robot_with_the_most_connections_gives_way() -> None:
     peers = Peers(LIMITS)
     for second, client in enumerate((b"a", b"b", b"c")):
         peers.welcome(client, "greedy", "greedy", float(second))
@@ -87,3 +87,14 @@ def test_the_peers_of_a_key_are_found() -> None:
     assert peers.with_keys({"key 1", "key 9"}) == [b"a", b"c"]
     peers.forget(b"a")
     assert peers.with_keys(["key 1"]) == [b"c"]
+
+
+def test_robots_behind_a_balancer_share_its_key_and_not_its_fate() -> None:
+    peers = Peers(LIMITS)
+    peers.welcome(b"a", "balancer", "front/modest", 0.0)
+    peers.welcome(b"b", "balancer", "front/greedy", 1.0)
+    peers.welcome(b"c", "balancer", "front/greedy", 2.0)
+    peers.welcome(b"d", "robot", "direct", 3.0)
+    assert peers.welcome(b"e", "robot 2", "late", 4.0) == [b"b"]
+    assert peers.welcome(b"f", "robot 3", "later", 5.0) is None  # now everybody has one
+    assert peers.with_keys(["balancer"]) == [b"a", b"c"]
