@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verifier-keys",
         metavar="DIR",
-        help="what to show to verifiers that want keys: a folder that `spec-decode keygen KEYS --balancer NAME` has made there",
+        help="what to show to verifiers that want keys: a folder that `spec-decode keygen --balancer` has made there",
     )
     parser.add_argument(
         "--patience-s",
