@@ -25,18 +25,18 @@ class Front:
         self._phase = Phase.LOADING
 
     @contextlib.contextmanager
-    def watched(self, address: tuple[str, int] | None) -> Iterator[None]:
-        """Serve metrics and health while this context lasts; nothing where there is no address.
+    def watched(self, address: tuple[str, int] | None) -> Iterator[str]:
+        """Serve metrics and health while this context lasts, at the URL that it yields; nothing without an address.
 
         Raises:
             SpecDecodeError: the address can't be used.
         """
         if address is None:
-            yield
+            yield ""
             return
         status = open_status(address, self.alive, self.ready, self.metrics_page)
         try:
-            yield
+            yield status.url
         finally:
             status.stop()
 

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
+import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime.toys import ToyDrafter, ToyText, target_answer
+from runtime.acting import Robot
 
+from spec_decode_ros.cli import main
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.replicas.cluster import local_ray
+from spec_decode_ros.replicas.front import ReplicasFront
 from spec_decode_ros.replicas.janitor import users_of
 from spec_decode_ros.replicas.plan import Phase
 from spec_decode_ros.replicas.supervisor import Supervisor
-from spec_decode_ros.runtime.edge import EdgeRuntime, Progress
+from spec_decode_ros.runtime.status_client import read_page
 from spec_decode_ros.transport.balancer import Balancer
-from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.routing import RoutingPolicy
 
 from .toy_target import serve_late, serve_nothing, serve_toy
@@ -33,7 +35,6 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason=
 
 WAIT_S = 30.0
 PAIR = "tiny"
-FRAME = b"\xff\xd8 a frame " + bytes(range(256)) * 20
 
 
 @pytest.fixture(scope="module")
@@ -59,38 +60,6 @@ def service(ray: Any, replicas: int) -> Iterator[tuple[Balancer, Supervisor]]:
         yield balancer, supervisor
 
 
-class Robot:
-    """Acts again and again in a thread, every answer compared with the target's."""
-
-    def __init__(self, endpoint: str, name: str, method: str, pool: ThreadPoolExecutor) -> None:
-        self.actions = 0
-        self.mid_action = threading.Event()
-        self._stop = threading.Event()
-        self._endpoint, self._name, self._method = endpoint, name, method
-        self.done: Future[None] = pool.submit(self._act)
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def _act(self) -> None:
-        drafter = ToyDrafter(lambda position: position % 2 == 1, token_s=0.005)
-        with (
-            Client(self._endpoint, PAIR, ToyText.vocabulary) as client,
-            EdgeRuntime(drafter, client, self._method, fallback=False, deadline_s=WAIT_S) as edge,
-        ):
-            client.wait_ready(WAIT_S)
-            while not self._stop.is_set():
-                prompt = f"{self._name}, action {self.actions}"
-                result = edge.act(prompt, [FRAME], on_event=self._on_event)
-                self.mid_action.clear()
-                assert result.verified and result.tokens == target_answer(prompt, [FRAME])
-                self.actions += 1
-
-    def _on_event(self, progress: Progress) -> None:
-        if progress.committed >= 2:
-            self.mid_action.set()
-
-
 def wait_until(condition: Any) -> None:
     until = time.monotonic() + WAIT_S
     while not condition():
@@ -105,7 +74,7 @@ def serving(supervisor: Supervisor) -> dict[str, int]:
 def test_replicas_die_come_and_go_while_robots_act(ray: Any) -> None:
     with service(ray, 2) as (balancer, supervisor), ThreadPoolExecutor(4) as pool:
         methods = ("auto", "cloud", "pipelined", "sync")
-        robots = [Robot(balancer.endpoint, f"robot {n}", methods[n], pool) for n in range(4)]
+        robots = [Robot(pool, balancer.endpoint, f"robot {n}", methods[n], PAIR) for n in range(4)]
         try:
             wait_until(lambda: all(robot.actions or robot.done.done() for robot in robots))
             wait_until(lambda: sorted(serving(supervisor).values()) == [2, 2])
@@ -136,13 +105,67 @@ def test_replicas_die_come_and_go_while_robots_act(ray: Any) -> None:
 
 def test_what_runs_when_all_is_ended_is_finished(ray: Any) -> None:
     with service(ray, 1) as (balancer, supervisor), ThreadPoolExecutor(1) as pool:
-        robot = Robot(balancer.endpoint, "the last robot", "cloud", pool)
+        robot = Robot(pool, balancer.endpoint, "the last robot", pair=PAIR)
         try:
             assert robot.mid_action.wait(WAIT_S)
         finally:
             robot.stop()
         supervisor.stop()
         robot.done.result(WAIT_S)
+
+
+def test_one_page_has_what_each_replica_counts(ray: Any) -> None:
+    pytest.importorskip("prometheus_client", reason="prometheus_client is not installed: metrics need it")
+    from prometheus_client import CollectorRegistry
+    from runtime.scrape import samples, scrape
+
+    from spec_decode_ros.replicas.metrics import ReplicasCollector
+
+    with service(ray, 2) as (balancer, supervisor), ThreadPoolExecutor(3) as pool:
+        front = ReplicasFront(balancer, stuck_s=WAIT_S)
+        front.supervisor = supervisor
+        with front.serving(), front.watched(("127.0.0.1", 0)) as url:
+            robots = [Robot(pool, balancer.endpoint, f"robot {n}", pair=PAIR) for n in range(2)]
+            try:
+                wait_until(lambda: all(robot.actions or robot.done.done() for robot in robots))
+            finally:
+                for robot in robots:
+                    robot.stop()
+            for robot in robots:
+                robot.done.result(WAIT_S)
+            actions = float(sum(robot.actions for robot in robots))
+
+            def done() -> dict[str, float]:
+                return scrape(url).by("replica", "spec_decode_actions_total")
+
+            wait_until(lambda: sum(done().values()) == actions)
+            assert set(done()) == {"1", "2"}
+            page = scrape(url)
+            assert page.value("spec_decode_replicas_wanted") == 2
+            assert page.by("phase", "spec_decode_replicas") == {"starting": 0, "serving": 2, "leaving": 0}
+            assert page.by("replica", "spec_decode_ready") == {"1": 1, "2": 1}
+            assert sum(page.by("replica", "spec_decode_pass_seconds_count").values()) >= actions
+            assert page.value("process_resident_memory_bytes") > 1e6
+            assert set(page.by("replica", "process_resident_memory_bytes")) == {"1", "2"}
+            assert page.value("spec_decode_replica_failures_total") == 0
+            assert page.value("spec_decode_replica_unanswered_scrapes_total") == 0
+            verifiers = set(page.by("verifier", "spec_decode_balancer_verifier_up"))
+            assert set(page.by("verifier", "spec_decode_replica_info")) == verifiers
+
+            patient, hasty = CollectorRegistry(), CollectorRegistry()
+            patient.register(ReplicasCollector(front, WAIT_S))
+            hasty.register(ReplicasCollector(front, 0.5))
+            hanging = supervisor.rows[0].pid
+            os.kill(hanging, signal.SIGSTOP)
+            try:
+                waiting = pool.submit(samples, patient.collect)
+                wait_until(lambda: set(samples(hasty.collect).by("replica", "spec_decode_ready")) == {"2"})
+                assert samples(hasty.collect).value("spec_decode_replica_unanswered_scrapes_total") >= 2
+                assert read_page(f"{url}/healthz", WAIT_S)[0] and read_page(f"{url}/readyz", WAIT_S)[0]
+                assert not waiting.done()
+            finally:
+                os.kill(hanging, signal.SIGCONT)
+            assert set(waiting.result(WAIT_S).by("replica", "spec_decode_ready")) == {"1", "2"}
 
 
 def test_one_that_does_not_come_up_is_given_up(ray: Any) -> None:
@@ -194,19 +217,29 @@ def test_a_ray_whose_owner_is_killed_leaves_nothing(ray: Any) -> None:
 
 @pytest.mark.skipif("SPEC_DECODE_LONG" not in os.environ, reason="starts a second Ray: SPEC_DECODE_LONG=1")
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
-def test_without_ray_the_command_ends_so_that_it_is_started_anew(name: str) -> None:
+def test_the_command_is_watched_and_ends_without_ray_so_that_it_is_started_anew(name: str) -> None:
     psutil = pytest.importorskip("psutil")
+    pytest.importorskip("prometheus_client", reason="prometheus_client is not installed: metrics need it")
+    from runtime.scrape import scrape
+
     command = [sys.executable, "-m", "spec_decode_ros.cli", "replicas", "--device", "cpu", "--threads", "1"]
+    command += ["--metrics", "0", "--log-format", "json"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as service:
         try:
-            assert service.stdout is not None and service.stdout.readline().startswith("ready")
+            assert service.stdout is not None and service.stderr is not None
+            first = service.stderr.readline()
+            url = json.loads(first)["url"]
+            assert service.stdout.readline().startswith("ready")
+            wait_until(lambda: main(["health", url, "--ready"]) == 0)
+            assert scrape(url).by("replica", "spec_decode_ready") == {"1": 1}
             (victim,) = [child for child in psutil.Process(service.pid).children() if child.name() == name]
             victim.kill()
             _, said = service.communicate(timeout=WAIT_S)
         finally:
             service.kill()
     assert service.returncode == 1
+    assert all("message" in json.loads(line) for line in said.splitlines())
     assert f"Ray's process {name} has ended" in said
 
 

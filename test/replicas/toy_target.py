@@ -30,6 +30,6 @@ def load_for_ever(config: ServiceConfig) -> Target:
     return load_toy(config)
 
 
-serve_toy = partial(VerifierService, ServiceConfig(), load=load_toy)
+serve_toy = partial(VerifierService, ServiceConfig(metrics="127.0.0.1:0"), load=load_toy)
 serve_nothing = partial(VerifierService, ServiceConfig(), load=cannot_load)
 serve_late = partial(VerifierService, ServiceConfig(), load=load_for_ever)
