@@ -33,7 +33,7 @@ WORTH_EXITS = 4.0
 WORTH_DRAFTING = 0.01
 """A draft token that is reached with less than this chance is not worth its making."""
 
-WORTH_REDRAFTING = 0.3
+WORTH_REDRAFTING = 0.2
 """A draft that arrives with less than this chance of being right up to there is not worth what it takes from the robot."""
 
 SHORTEST_WINDOW = 8

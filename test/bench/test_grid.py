@@ -44,6 +44,19 @@ def test_a_server_that_drafts_is_as_fast_as_one_that_only_guesses_from_the_last_
     assert drafts <= 1.05 * min(guesses, colocated)
 
 
+def test_new_drafts_from_the_edge_help_a_server_that_drafts_by_itself_where_they_come_in_time() -> None:
+    profile = load_profile("picospec-qwen-humaneval")
+    cell = Cell(20.0, 0.53, profile.draft_ms / profile.world.step_ms)
+    now = conditions(cell, profile.world)
+    auto, own = plan(METHODS["auto"], "latency", now), own_length(now)
+    assert auto.server is ServerMode.SELF_DRAFT and auto.redrafts
+    once = replace(auto, redrafts=False)
+    redrafted, drafted_once = (
+        figures(method, cell, profile.world, 10, own).ttva_ms for method in (auto, once)
+    )
+    assert redrafted < 0.95 * drafted_once
+
+
 def test_the_same_actions_every_time() -> None:
     cell = Cell(20.0, 0.7, 0.1)
     assert figures(METHODS["auto"], cell, actions=5) == figures(METHODS["auto"], cell, actions=5)
