@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spec_decode_ros.cli import command_names
+from spec_decode_ros.cli import build_parser, command_names
 from spec_decode_ros.extras import EXTRAS
 from spec_decode_ros.runtime.config_sources import CONFIG_VARIABLE, PREFIX, resolve
 from spec_decode_ros.runtime.service_config import SETTINGS
@@ -90,28 +90,49 @@ def test_variables_name_settings() -> None:
         assert set(re.findall(r"SPEC_DECODE_[A-Z_]+", path.read_text())) <= known, path
 
 
-def test_the_settings_are_accepted_and_safe() -> None:
-    config = resolve({}, {}, DEPLOY / "service.yaml").config
+@pytest.mark.parametrize(("name", "port"), [("service", 9464), ("balancer", 9465)])
+def test_the_settings_are_accepted_and_safe(name: str, port: int) -> None:
+    config = resolve({}, {}, DEPLOY / f"{name}.yaml").config
     assert config.keys and not config.insecure
-    assert config.metrics_address == ("127.0.0.1", 9464)
+    assert config.metrics_address == ("127.0.0.1", port)
     assert config.log_format == "json"
 
 
-def unit() -> configparser.SectionProxy:
+UNITS = ("spec-decode", "spec-decode-balancer")
+
+
+def unit(name: str) -> configparser.SectionProxy:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read(DEPLOY / "spec-decode.service")
+    parser.read(DEPLOY / f"{name}.service")
     return parser["Service"]
 
 
 def test_the_unit_gives_the_service_time_to_drain() -> None:
     config = resolve({}, {}, DEPLOY / "service.yaml").config
-    service = unit()
+    service = unit("spec-decode")
     assert int(service["TimeoutStopSec"]) >= config.drain_s + 30
     assert int(service["WatchdogSec"]) > config.stuck_s
+
+
+def test_the_balancers_unit_reads_its_list_again_on_reload() -> None:
+    service = unit("spec-decode-balancer")
+    assert shlex.split(service["ExecReload"])[1:] == ["-HUP", "$MAINPID"]
+    state = f"/var/lib/{service['StateDirectory']}/"
+    assert resolve({}, {}, DEPLOY / "balancer.yaml").config.keys.startswith(state)
+    words = shlex.split(service["ExecStart"])
+    assert words[words.index("--verifier-keys") + 1].startswith(state)
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_starts_a_command_that_there_is_with_few_rights(name: str) -> None:
+    service = unit(name)
+    program, command, *arguments = shlex.split(service["ExecStart"])
+    assert program.endswith("/spec-decode") and command in command_names()
+    build_parser([command]).parse_args([command, *arguments])
+    assert service["Type"] == "notify"
     assert service["KillSignal"] == "SIGTERM"
     assert service["Restart"] == "on-failure"
-    assert shlex.split(service["ExecStart"])[1] in command_names()
     for name in ("NoNewPrivileges", "ProtectHome", "PrivateTmp"):
         assert service[name] == "yes"
     assert service["ProtectSystem"] == "strict"
@@ -121,10 +142,11 @@ def test_the_unit_gives_the_service_time_to_drain() -> None:
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed: apt install systemd"
 )
-def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_finds_nothing_wrong_with_a_unit(tmp_path: Path, name: str) -> None:
     program = shutil.which("true")
-    text = (DEPLOY / "spec-decode.service").read_text()
-    copy = tmp_path / "spec-decode.service"
+    text = (DEPLOY / f"{name}.service").read_text()
+    copy = tmp_path / f"{name}.service"
     copy.write_text(re.sub(r"(?m)^(ExecStart=)\S+", rf"\g<1>{program}", text))
     done = subprocess.run(
         ["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, timeout=60
@@ -132,4 +154,4 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
     if "Failed to initialize" in done.stderr:
         pytest.skip(f"systemd-analyze does not work here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
-    assert "spec-decode.service" not in done.stderr, done.stderr
+    assert f"{name}.service" not in done.stderr, done.stderr
