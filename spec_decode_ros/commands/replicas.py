@@ -15,6 +15,7 @@ from spec_decode_ros.commands._signals import end_with_parent, listening
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import load_pair_config
 from spec_decode_ros.replicas.cluster import ended_process, local_ray
+from spec_decode_ros.replicas.door import Door, own_door
 from spec_decode_ros.replicas.front import ReplicasFront
 from spec_decode_ros.replicas.supervisor import Supervisor
 from spec_decode_ros.runtime import logs, notify
@@ -23,6 +24,7 @@ from spec_decode_ros.runtime.service import VerifierService, keys_of
 from spec_decode_ros.runtime.service_config import ServiceConfig
 from spec_decode_ros.transport.balancer import Balancer
 from spec_decode_ros.transport.connections import allow_many_connections
+from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.process import READY
 from spec_decode_ros.transport.routing import RoutingPolicy
 from spec_decode_ros.transport.server import LOOPBACK
@@ -75,8 +77,15 @@ def run(args: argparse.Namespace) -> int:
     if args.with_parent:
         end_with_parent()
     allow_many_connections()
+    with own_door(closed=keys is not None) as door:
+        return _run(args, config, keys, door)
+
+
+def _run(args: argparse.Namespace, config: ServiceConfig, keys: ServerKeys | None, door: Door) -> int:
     policy = RoutingPolicy(patience_s=args.patience_s)
-    balancer = Balancer(config.bind, keys=keys, insecure=config.insecure, policy=policy)
+    balancer = Balancer(
+        config.bind, keys=keys, insecure=config.insecure, replica_keys=door.shows, policy=policy
+    )
     front = ReplicasFront(balancer, config.stuck_s)
     watchdog = notify.Watchdog(front.alive)
     with (
@@ -90,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         wanted = args.replicas or (max(1, here // gpus) if gpus else 1)
         supervisor = Supervisor(
             ray,
-            partial(_serve, _config_of_replicas(config)),
+            partial(_serve, _config_of_replicas(config, door)),
             balancer,
             wanted,
             gpus=gpus,
@@ -117,10 +126,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _config_of_replicas(config: ServiceConfig) -> ServiceConfig:
+def _config_of_replicas(config: ServiceConfig, door: Door) -> ServiceConfig:
     """What is in front of them guards the door and shows the metrics, which it reads from them."""
     metrics = "127.0.0.1:0" if config.metrics else ""
-    return replace(config, bind=LOOPBACK, keys="", insecure=False, metrics=metrics)
+    return replace(config, bind=LOOPBACK, keys=door.folder, insecure=False, metrics=metrics)
 
 
 def _serve(config: ServiceConfig) -> VerifierService:
