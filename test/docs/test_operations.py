@@ -15,13 +15,11 @@ TEXT = DOCUMENT.read_text()
 
 
 def table(heading: str) -> dict[str, list[str]]:
-    """The rows of the first table below a heading, by their first cell."""
+    """The rows of all tables below a heading, by their first cell."""
     below = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    rows = [
-        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
-        for line in re.findall(r"^\|.*\|$", below, re.M)
-    ]
-    return {row[0]: row[1:] for row in rows[2:]}
+    lines = re.findall(r"^\| `.*\|$", below, re.M)
+    rows = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in rows}
 
 
 def test_settings_are_those_that_there_are_with_their_defaults() -> None:
@@ -33,10 +31,13 @@ def test_settings_are_those_that_there_are_with_their_defaults() -> None:
 
 def test_metrics_are_those_that_there_are() -> None:
     pytest.importorskip("prometheus_client", reason="prometheus_client is not installed: metrics need it")
-    from prometheus_client import generate_latest
+    from prometheus_client import CollectorRegistry, generate_latest
 
+    from spec_decode_ros.replicas.front import ReplicasFront
+    from spec_decode_ros.replicas.metrics import ReplicasCollector
     from spec_decode_ros.runtime.cloud import ServerCounts
     from spec_decode_ros.runtime.metrics import ServiceMetrics
+    from spec_decode_ros.transport.balancer import Balancer
     from spec_decode_ros.transport.server import Traffic
 
     class Server:
@@ -44,9 +45,11 @@ def test_metrics_are_those_that_there_are() -> None:
 
     metrics = ServiceMetrics("tiny", lambda: True)
     metrics.watch(Server())  # type: ignore[arg-type]
-    exposed = dict(
-        re.findall(r"^# TYPE (spec_decode_\w+) (\w+)$", generate_latest(metrics.registry).decode(), re.M)
-    )
+    whole = CollectorRegistry()
+    with Balancer() as balancer:
+        whole.register(ReplicasCollector(ReplicasFront(balancer, 1.0)))
+        text = generate_latest(metrics.registry).decode() + generate_latest(whole).decode()
+    exposed = dict(re.findall(r"^# TYPE (spec_decode_\w+) (\w+)$", text, re.M))
     rows = {name: kind for name, (kind, _) in table("Watch").items()}
     assert rows == exposed
     for name, kind in exposed.items():
