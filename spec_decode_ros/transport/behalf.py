@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
+import uuid
 
 from spec_decode_ros.transport.keys import NAME
 
@@ -19,6 +21,14 @@ _MARK_BYTES = 16
 _NAME_BYTES = 255 - _MARK_BYTES
 """A routing id has at most 255 bytes."""
 _PATH = re.compile(f"{NAME}(/{NAME})*")
+
+
+def voice(endpoint: str, key: bytes = b"") -> bytes:
+    """What tells the balancer that is bound to `endpoint` from all others, and is the same after it was restarted.
+
+    Not its `key` alone: two balancers may share one, and a robot that knows both speaks through both at once.
+    """
+    return b"\0".join([endpoint.encode(), socket.gethostname().encode(), b"%x" % uuid.getnode(), key])
 
 
 def routing_id(name: str, robot: bytes, balancer: bytes) -> bytes:
@@ -29,7 +39,7 @@ def routing_id(name: str, robot: bytes, balancer: bytes) -> bytes:
     Args:
         name: of the robot, empty where it is not known.
         robot: the routing id that the balancer knows it by.
-        balancer: what tells this balancer from others, such as its public key.
+        balancer: its `voice`.
     """
     mark = bytearray(
         # What ZeroMQ has made up begins with a zero and is told from others by nobody but this balancer, in this run.

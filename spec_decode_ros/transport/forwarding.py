@@ -18,7 +18,7 @@ import zmq
 from spec_decode_ros.decoding.messages import Error, ErrorCode
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.backs import Backs, receive_now
-from spec_decode_ros.transport.behalf import routing_id
+from spec_decode_ros.transport.behalf import routing_id, voice
 from spec_decode_ros.transport.codec import Limits, encode
 from spec_decode_ros.transport.crowd import Crowd
 from spec_decode_ros.transport.gate import Gate
@@ -90,6 +90,7 @@ class Forwarder:
         self.routing = routing
         self._limits = limits
         self._replica_keys = replica_keys
+        self._voice = voice(gate.endpoint, replica_keys.public if replica_keys else b"")
         self._silence_s = silence_s
         self._backs = Backs(self._prepare, context)
         self._hearts: dict[str, Heartbeat] = {}
@@ -232,10 +233,9 @@ class Forwarder:
         return True
 
     def _connect(self, robot: bytes, replica: str, name: str) -> zmq.Socket | None:
-        keys = self._replica_keys  # without them nobody believes a name, and everybody reads it
-        told = routing_id(name, robot, keys.public) if keys else routing_id("", robot, b"")
+        told = name if self._replica_keys else ""  # which nobody would believe, and everybody read
         try:
-            back = self._backs.connect(robot, replica, told)
+            back = self._backs.connect(robot, replica, routing_id(told, robot, self._voice))
         except zmq.ZMQError as error:  # no handle left, say
             if self._speaks():
                 _log.warning("a robot can't be connected to %s: %s", replica, error.strerror)

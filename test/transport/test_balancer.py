@@ -36,7 +36,7 @@ FRAME = b"\xff\xd8 a frame " + bytes(range(256)) * 20
 
 @contextlib.contextmanager
 def balancer(*replicas: str, **options: object) -> Iterator[Balancer]:
-    with Balancer("tcp://127.0.0.1:*", replicas, **{"policy": QUICK, **options}) as front:
+    with Balancer(replicas=replicas, **{"policy": QUICK, **options}) as front:
         assert eventually(lambda: all(state.up for state in front.status.replicas.values()))
         yield front
 
@@ -327,6 +327,22 @@ def test_balancers_can_stand_behind_a_balancer() -> None:
         for edge in (a, b):
             assert edge.act("go").tokens == target_answer("go")
         assert one.counts.actions == two.counts.actions == 1
+
+
+def test_robots_that_know_two_balancers_of_the_same_verifier_do_without_one_of_them() -> None:
+    with (
+        toy_server(0.01) as served,
+        balancer(served.endpoint) as first,
+        balancer(served.endpoint) as second,
+        robot(f"{first.endpoint},{second.endpoint}", "cloud") as edge,
+    ):
+        assert eventually(lambda: first.status.robots == second.status.robots == 1)
+        for number in range(5):
+            assert edge.act(f"with both {number}").tokens == target_answer(f"with both {number}")
+        assert served.traffic.bad_messages == 0 and served.counts.actions == 5
+        first.stop()
+        for number in range(5):
+            assert edge.act(f"with one {number}").tokens == target_answer(f"with one {number}")
 
 
 def test_many_robots_at_once() -> None:

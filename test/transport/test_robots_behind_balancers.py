@@ -200,9 +200,11 @@ def test_behind_two_balancers_a_robot_is_still_itself(sites: Sites) -> None:
         assert names == ["inner/a", "inner/outer/a", "inner/outer/a", "inner/outer/b"]
 
 
-def test_a_robot_comes_over_another_balancer_while_the_first_one_still_stands(sites: Sites) -> None:
-    shows = [sites.keys("cloud", name, balancer=True) for name in ("one", "two")]
-    keys = sites.keys("front", "go2")
+@pytest.mark.parametrize("names", [("one", "two"), ("one", "one")])
+def test_a_robot_speaks_through_two_balancers_at_once(sites: Sites, names: tuple[str, str]) -> None:
+    """As one does that knows both; also where both show the same keys."""
+    made = {name: sites.keys("cloud", name, balancer=True) for name in {*names}}
+    shows, keys = [made[name] for name in names], sites.keys("front", "go2")
     with (
         guarded(sites.folder / "cloud") as served,
         sites.front(served.endpoint, shows[0]) as first,
@@ -212,8 +214,9 @@ def test_a_robot_comes_over_another_balancer_while_the_first_one_still_stands(si
     ):
         assert robot.ask(HELLO) == elsewhere.ask(HELLO) == WELCOME
         assert robot.ask(Open(1, "go")) == elsewhere.ask(Open(1, "go")) == Opened(1)
-        names = {served.server.robot(client) for client, _ in list(served.seen.queue)}
-        assert names == {"one/go2", "two/go2"}
+        heard = {served.server.robot(client) for client, _ in list(served.seen.queue)}
+        assert heard == {f"{name}/go2" for name in names}
+        assert all(answers(each) for _ in range(5) for each in (robot, elsewhere))
         assert served.server.traffic.bad_messages == 0
 
 
@@ -226,7 +229,7 @@ def test_a_balancer_that_comes_back_speaks_for_robots_that_are_known(sites: Site
         ):
             assert robot.ask(HELLO) == WELCOME
         with (
-            sites.front(served.endpoint, shows) as front,
+            sites.front(served.endpoint, shows, bind=front.endpoint) as front,
             Robot(front.endpoint, keys, b"own") as robot,
         ):
             assert robot.ask(Open(2, "go on")) == Opened(2)  # without a hello
