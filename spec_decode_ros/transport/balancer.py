@@ -141,6 +141,8 @@ class Balancer:
             self._forwarder.close()
             self._end()
             raise
+        self._glance = self._read_status()
+        self._came_round = time.monotonic()
         self._thread.start()
         return self.endpoint
 

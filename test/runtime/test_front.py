@@ -119,7 +119,8 @@ def test_a_balancer_is_watched_while_robots_act_and_verifiers_die(
         "info",
     )
     try:
-        eventually(lambda: main(["health", balance.url, "--ready"]) == 0, "readiness")
+        eventually(lambda: balance.up() == dict.fromkeys(verifiers, 1), "both verifiers")
+        assert main(["health", balance.url, "--ready"]) == 0
         with ThreadPoolExecutor(3) as pool:
             own = robot_keys(keys / "robot")
             robots = [Robot(pool, balance.endpoint, f"robot {number}", keys=own) for number in range(3)]
@@ -135,9 +136,8 @@ def test_a_balancer_is_watched_while_robots_act_and_verifiers_die(
                 assert before.value("spec_decode_balancer_robots") == 3
                 assert before.value("spec_decode_balancer_ready") == 1
                 assert before.value("spec_decode_balancer_moved_robots_total") == 0
-                assert before.value("spec_decode_balancer_forwarded_messages_total") > 6 * len(robots)
+                assert before.value("spec_decode_balancer_forwarded_messages_total") > 3 * len(robots)
                 assert before.value("process_resident_memory_bytes") > 1e6
-                assert balance.up() == dict.fromkeys(verifiers, 1)
 
                 dead, alive = verifiers
                 verifiers[dead].kill()
