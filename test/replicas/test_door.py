@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from runtime.toys import ToyVerifier
+from transport.test_balancer import balancer
 from transport.test_gate import SILENT_S, Robot
 from transport.test_robots_behind_balancers import SELDOM, TOY_HELLO, begin
 
 from spec_decode_ros.decoding.messages import ErrorCode
 from spec_decode_ros.replicas.door import Door, own_door
 from spec_decode_ros.runtime.cloud import VerifierServer
-from spec_decode_ros.transport.balancer import Balancer
 from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
 
 
@@ -23,7 +23,7 @@ def test_robots_get_to_replicas_through_the_balancer_only_and_under_their_names(
     with (
         own_door(closed=True) as door,
         VerifierServer(ToyVerifier(), "toy", keys=server_keys(door.folder), limits=SELDOM) as replica,
-        Balancer(replicas=[replica.endpoint], keys=server_keys(tmp_path), replica_keys=door.shows) as front,
+        balancer(replica.endpoint, keys=server_keys(tmp_path), replica_keys=door.shows) as front,
         Robot(front.endpoint, a) as one,
         Robot(front.endpoint, a) as again,
         Robot(front.endpoint, b) as two,
