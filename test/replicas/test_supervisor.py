@@ -116,8 +116,7 @@ def test_what_runs_when_all_is_ended_is_finished(ray: Any) -> None:
 
 def test_one_page_has_what_each_replica_counts(ray: Any) -> None:
     pytest.importorskip("prometheus_client", reason="prometheus_client is not installed: metrics need it")
-    from prometheus_client import CollectorRegistry
-    from runtime.scrape import samples, scrape
+    from runtime.scrape import Samples, samples, scrape
 
     from spec_decode_ros.replicas.metrics import ReplicasCollector
 
@@ -125,6 +124,7 @@ def test_one_page_has_what_each_replica_counts(ray: Any) -> None:
         front = ReplicasFront(balancer, stuck_s=WAIT_S)
         front.supervisor = supervisor
         with front.serving(), front.watched(("127.0.0.1", 0)) as url:
+            wait_until(lambda: sum(state.up for state in balancer.glance.replicas.values()) == 2)
             robots = [Robot(pool, balancer.endpoint, f"robot {n}", pair=PAIR) for n in range(2)]
             try:
                 wait_until(lambda: all(robot.actions or robot.done.done() for robot in robots))
@@ -135,12 +135,13 @@ def test_one_page_has_what_each_replica_counts(ray: Any) -> None:
                 robot.done.result(WAIT_S)
             actions = float(sum(robot.actions for robot in robots))
 
-            def done() -> dict[str, float]:
-                return scrape(url).by("replica", "spec_decode_actions_total")
+            def done(page: Samples) -> dict[str, float]:
+                return page.by("replica", "spec_decode_actions_total")
 
-            wait_until(lambda: sum(done().values()) == actions)
-            assert set(done()) == {"1", "2"}
-            page = scrape(url)
+            patient, hasty = ReplicasCollector(front, WAIT_S), ReplicasCollector(front, 0.5)
+            wait_until(lambda: sum(done(scrape(url)).values()) >= actions)
+            page = samples(patient.collect)
+            assert set(done(page)) == {"1", "2"}
             assert page.value("spec_decode_replicas_wanted") == 2
             assert page.by("phase", "spec_decode_replicas") == {"starting": 0, "serving": 2, "leaving": 0}
             assert page.by("replica", "spec_decode_ready") == {"1": 1, "2": 1}
@@ -152,9 +153,6 @@ def test_one_page_has_what_each_replica_counts(ray: Any) -> None:
             verifiers = set(page.by("verifier", "spec_decode_balancer_verifier_up"))
             assert set(page.by("verifier", "spec_decode_replica_info")) == verifiers
 
-            patient, hasty = CollectorRegistry(), CollectorRegistry()
-            patient.register(ReplicasCollector(front, WAIT_S))
-            hasty.register(ReplicasCollector(front, 0.5))
             hanging = supervisor.rows[0].pid
             os.kill(hanging, signal.SIGSTOP)
             try:
