@@ -92,6 +92,7 @@ def _run(args: argparse.Namespace, config: ServiceConfig, keys: ServerKeys | Non
         listening(),
         front.watched(config.metrics_address),
         local_ray(tell=True, prefix=config.log_format == "text") as ray,
+        listening(),  # again: Ray has put its own handler for SIGTERM, which aborts, in place of the first one
         balancer,
     ):
         here = int(ray.cluster_resources().get("GPU", 0)) if config.device != "cpu" else 0

@@ -241,6 +241,22 @@ def test_the_command_is_watched_and_ends_without_ray_so_that_it_is_started_anew(
     assert f"Ray's process {name} has ended" in said
 
 
+@pytest.mark.skipif("SPEC_DECODE_LONG" not in os.environ, reason="starts a second Ray: SPEC_DECODE_LONG=1")
+def test_a_signal_while_replicas_load_ends_the_command_in_order() -> None:
+    command = [sys.executable, "-m", "spec_decode_ros.cli", "replicas", "--device", "cpu", "--threads", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:
+        try:
+            assert service.stderr is not None
+            while "loading the pair" not in (line := service.stderr.readline()):
+                assert line, "it has ended by itself"
+            service.terminate()
+            _, said = service.communicate(timeout=WAIT_S)
+        finally:
+            service.kill()
+    assert service.returncode == 0
+    assert "SIGTERM" not in said
+
+
 def test_one_ray_in_a_process(ray: Any) -> None:
     with pytest.raises(SpecDecodeError, match="runs a Ray already"), local_ray():
         pass
