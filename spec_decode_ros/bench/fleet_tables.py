@@ -65,7 +65,7 @@ _FOR_PEOPLE = (
 )
 """Of the columns those that fit a terminal."""
 
-_BOUNDS_MS = (90.0, 120.0, 200.0, 300.0, 500.0)
+_BOUNDS_MS = (80.0, 90.0, 120.0, 200.0, 300.0, 500.0)
 
 LEGEND = (
     "p50, p95, p99: ms from the capture of a frame to its verified action, where one that failed took for ever; late: "
