@@ -33,6 +33,7 @@ _WALKS_S = 45.0
 _WALKING_S = 0.6
 _LOOK_S = 0.05
 _AGAIN_S = 5.0
+_OVER_S = 15.0
 _TURN_ROUND_S = 1.0
 _AHEAD_M = 0.5
 
@@ -152,19 +153,25 @@ class Rig:
         # In other words each time: to a command that is done already, the same once more is nothing new.
         return f"{next(self._words)} {'back' if ahead > _AHEAD_M else 'forward'} 4 meters"
 
-    def wait_walking(self, command: bool = True) -> None:
-        """Wait until it walks; with ``command``, tell it to, and again if it does not."""
+    def wait_walking(self, command: bool = True) -> bool:
+        """Wait until it walks, and return whether it was told to.
+
+        With ``command`` it is, and again if it does not; else only if it has stood for so long that the command that it
+        had is over, as a fault on a busy machine may outlast it.
+        """
         told: float | None = None
+        tell = time.monotonic() + (0.0 if command else _OVER_S)
 
         def walks() -> bool:
-            nonlocal told
+            nonlocal told, tell
             now = time.monotonic()
-            if command and (told is None or now - told > _AGAIN_S):
-                told = now
+            if now >= tell:
+                told, tell = now, now + _AGAIN_S
                 self.operator.say(self._command())
             return self.walks() and (told is None or now - told > _TURN_ROUND_S)
 
         self.wait(walks, "the robot to walk", _WALKS_S)
+        return told is not None
 
     def watch(self, seconds: float) -> None:
         """Let time pass and the robot write."""

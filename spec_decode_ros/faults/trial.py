@@ -30,6 +30,7 @@ class Outcome:
             not last) or had not come to rest after two seconds.
         way_m: metres that the body went after the fault; None for a stop that does not last.
         recovered_s: seconds from the end of the fault until the robot walked again.
+        resumes: whether it did so by itself; without it, it was given a command.
         max_vx, max_wz: m/s and rad/s, the largest velocities that the robot was told meanwhile.
         largest_step: m/s, the largest growth of speed from one order to the next.
     """
@@ -79,7 +80,7 @@ def try_case(rig: Rig, case: Case, chance: random.Random) -> Outcome:
     way_m = account.way(fault) if case.lasts else None
     healed = time.monotonic()
     case.heal(rig)
-    rig.wait_walking(command=not case.resumes)
+    told = rig.wait_walking(command=not case.resumes)
     recovered_s = time.monotonic() - healed
     orders = account.orders[max(0, seen - 1) :]
     return Outcome(
@@ -90,7 +91,7 @@ def try_case(rig: Rig, case: Case, chance: random.Random) -> Outcome:
         stand_s=stand_s,
         way_m=way_m,
         recovered_s=recovered_s,
-        resumes=case.resumes,
+        resumes=not told,
         max_vx=max((abs(order.vx) for order in orders), default=0.0),
         max_wz=max((abs(order.wz) for order in orders), default=0.0),
         largest_step=max((abs(b.vx) - abs(a.vx) for a, b in itertools.pairwise(orders)), default=0.0),
