@@ -140,8 +140,11 @@ def test_the_robot_reaches_the_chair_and_everything_is_recorded(domain: int, tea
 
     samples = samples_of(story, "go to the red chair", 4)
     assert len(samples) == 4
-    assert samples[0].last_action is None
-    assert samples[-1].last_action == story.verified[-2].text
+    # A frame may be lost on its way to the recorder; the actions that have theirs are sampled.
+    seen = [place for place, action in enumerate(story.verified) if story.frame_of(action.stamp) is not None]
+    before = [None, *(action.text for action in story.verified)]
+    assert samples[0].last_action == before[seen[0]]
+    assert samples[-1].last_action == before[seen[-1]]
     assert all(sample.jpeg[:2] == b"\xff\xd8" for sample in samples)
 
     check_bag(run.bag, run.counts, len(story.verified))
