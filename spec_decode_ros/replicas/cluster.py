@@ -61,7 +61,7 @@ def local_ray(tell: bool = False, prefix: bool = True) -> Iterator[Any]:
     folder = tempfile.mkdtemp(
         prefix="spec-decode-ray-"
     )  # for this user alone, which what Ray makes in it is not
-    with janitor(folder), _environment({**_CLOSED, "RAY_DISABLE_WORKER_LOG_PREFIX": "01"[not prefix]}):
+    with janitor(folder), _environment({**_CLOSED, "RAY_DISABLE_WORKER_LOG_PREFIX": "0" if prefix else "1"}):
         ray = _imported()
         if ray.is_initialized():
             raise SpecDecodeError("This process runs a Ray already: end that one first.")

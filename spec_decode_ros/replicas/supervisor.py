@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from spec_decode_ros.replicas.actor import Replica, Service, Started
 from spec_decode_ros.replicas.plan import Phase, Row, delay_s, plan
 from spec_decode_ros.runtime.process import START_TIMEOUT_S
 from spec_decode_ros.transport.balancer import Balancer, BalancerStatus
+from spec_decode_ros.transport.rounds import Rounds
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Supervisor:
         self._deaths = 0
         self._changed = threading.Condition()
         self._stopping = False
-        self._came_round = time.monotonic()
+        self._rounds = Rounds()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def start(self) -> None:
@@ -167,13 +167,8 @@ class Supervisor:
 
     @property
     def round_s(self) -> float | None:
-        """For how many seconds its thread has not come round, which it does several times a second.
-
-        None while it does not run because nobody wants it to, infinite where it has ended by itself.
-        """
-        if self._thread.ident is None or self._stopping:
-            return None
-        return time.monotonic() - self._came_round if self._thread.is_alive() else math.inf
+        """For how many seconds its thread has not come round; see :meth:`Rounds.missed_s`."""
+        return self._rounds.missed_s(self._thread, self._stopping)
 
     def stop(self) -> None:
         """End every replica, after its running actions or after `drain_s`. Safe to call twice."""
@@ -219,7 +214,7 @@ class Supervisor:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._came_round = time.monotonic()
+            self._rounds.comes_round()
             try:
                 self._look()
             except Exception:

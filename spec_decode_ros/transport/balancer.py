@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
-import math
 import resource
 import socket
 import threading
@@ -29,6 +28,7 @@ from spec_decode_ros.transport.forwarding import Forwarder, Key
 from spec_decode_ros.transport.gate import Gate
 from spec_decode_ros.transport.heartbeat import SILENCE_S
 from spec_decode_ros.transport.keys import RobotKeys, ServerKeys
+from spec_decode_ros.transport.rounds import Rounds
 from spec_decode_ros.transport.routing import ReplicaState, Routing, RoutingPolicy
 from spec_decode_ros.transport.server import LOOPBACK
 from spec_decode_ros.transport.watch import Watch
@@ -108,7 +108,7 @@ class Balancer:
         self._wake_out.setblocking(False)
         self._stopping = threading.Event()
         self._glance = BalancerStatus()
-        self._came_round = time.monotonic()
+        self._rounds = Rounds()
         self._thread = threading.Thread(target=self._run, name="balancer", daemon=True)
         self.endpoint = ""
 
@@ -142,7 +142,7 @@ class Balancer:
             self._end()
             raise
         self._glance = self._read_status()
-        self._came_round = time.monotonic()
+        self._rounds.comes_round()
         self._thread.start()
         return self.endpoint
 
@@ -190,13 +190,8 @@ class Balancer:
 
     @property
     def round_s(self) -> float | None:
-        """For how many seconds the thread has not come round, which it does several times a second.
-
-        None while it does not run because nobody wants it to, infinite where it has ended by itself.
-        """
-        if self._thread.ident is None or self._stopping.is_set():
-            return None
-        return time.monotonic() - self._came_round if self._thread.is_alive() else math.inf
+        """For how many seconds the thread has not come round; see :meth:`Rounds.missed_s`."""
+        return self._rounds.missed_s(self._thread, self._stopping.is_set())
 
     def _call(self, work: Callable[[], _T]) -> _T:
         """Do `work` in the thread, which alone touches the table and the sockets."""
@@ -232,7 +227,7 @@ class Balancer:
             while not self._stopping.is_set():
                 for key in self._watch.wait(max(0.0, next_tick - time.monotonic())):
                     self._guarded(self._read, key)
-                now = self._came_round = time.monotonic()
+                now = self._rounds.comes_round()
                 if now >= next_tick:
                     next_tick = now + _TICK_S
                     self._guarded(self._tick, now)
