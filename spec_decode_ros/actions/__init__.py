@@ -1,0 +1,1 @@
+"""What an action is: prompts, phrasings, parsing and limits."""

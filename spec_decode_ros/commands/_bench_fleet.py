@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from spec_decode_ros.bench.fleet_figures import Load
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.fleet_figures import Load
 
 METHODS = ["cloud", "colocated", "auto"]
 _RTT_MS = 20.0
@@ -43,11 +43,11 @@ def measure_fleet(args: argparse.Namespace, frames: int, console: Console) -> di
     Raises:
         SpecDecodeError: what was asked for does not go together.
     """
-    from spec_decode_ros.bench.fleet import FleetPlan, fleet_result, run_fleet, ways_of
-    from spec_decode_ros.bench.fleet_recording import record_pair
-    from spec_decode_ros.bench.fleet_rig import Pace, fleet_rig
-    from spec_decode_ros.bench.fleet_tables import print_fleet, print_load
-    from spec_decode_ros.bench.suite import links
+    from spec_decode_ros.lab.bench.fleet import FleetPlan, fleet_result, run_fleet, ways_of
+    from spec_decode_ros.lab.bench.fleet_recording import record_pair
+    from spec_decode_ros.lab.bench.fleet_rig import Pace, fleet_rig
+    from spec_decode_ros.lab.bench.fleet_tables import print_fleet, print_load
+    from spec_decode_ros.lab.bench.suite import links
 
     if args.temperature:
         raise SpecDecodeError("recorded drafts are greedy ones: leave --temperature out")

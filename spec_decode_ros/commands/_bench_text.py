@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.bench.comparison import Comparison
-from spec_decode_ros.bench.text import TOKENS_PER_S, Texts, texts
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.comparison import Comparison
+from spec_decode_ros.lab.bench.text import TOKENS_PER_S, Texts, texts
 from spec_decode_ros.models.pair import load_pair_config
 
 SHOWN = (
@@ -38,7 +38,7 @@ def measure_transformers(
     Raises:
         SpecDecodeError: it gives other tokens than the methods.
     """
-    from spec_decode_ros.bench.peers import measure_peers
+    from spec_decode_ros.lab.bench.peers import measure_peers
 
     if args.temperature:
         raise SpecDecodeError("--peers compares greedy answers: leave --temperature out")

@@ -6,8 +6,8 @@ import argparse
 import os
 from collections.abc import Iterable
 
-from spec_decode_ros.runtime.config_sources import Resolved, resolve
-from spec_decode_ros.runtime.service_config import SETTINGS, Setting
+from spec_decode_ros.server.config import SETTINGS, Setting
+from spec_decode_ros.server.config_sources import Resolved, resolve
 
 
 def add_settings(parser: argparse.ArgumentParser, names: Iterable[str] = SETTINGS) -> None:

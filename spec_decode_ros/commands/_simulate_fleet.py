@@ -13,16 +13,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.bench.grid import Cell
-from spec_decode_ros.bench.planning.library import VARIANTS, Variant
-from spec_decode_ros.bench.planning.loads import Sticky
-from spec_decode_ros.bench.planning.plan import TOTAL, Gain, Need, plan_fleet
-from spec_decode_ros.bench.planning.regions import Fleet, fleet_names, load_fleet
-from spec_decode_ros.bench.planning.server import Server
-from spec_decode_ros.bench.planning.site import Goal, Setting
-from spec_decode_ros.bench.profiles import Profile, load_profile
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.grid import Cell
+from spec_decode_ros.lab.bench.profiles import Profile, load_profile
+from spec_decode_ros.lab.planning.library import VARIANTS, Variant
+from spec_decode_ros.lab.planning.loads import Sticky
+from spec_decode_ros.lab.planning.plan import TOTAL, Gain, Need, plan_fleet
+from spec_decode_ros.lab.planning.regions import Fleet, fleet_names, load_fleet
+from spec_decode_ros.lab.planning.server import Server
+from spec_decode_ros.lab.planning.site import Goal, Setting
 
 _PROFILE, _REGIONS, _RATE = "fleet-h100", "example", 2.0
 _ROBOTS = (10, 100, 1000, 10_000, 100_000)
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     robots = sorted(set(args.robots or _ROBOTS))
     needs, gains = plan_fleet(fleet, cell, profile.world, robots, goal, setting, _track)
     if args.plot:
-        from spec_decode_ros.viz.fleet_plan import draw_plan
+        from spec_decode_ros.lab.planning.plot import draw_plan
 
         draw_plan(needs, fleet, goal, Path(args.plot))
     if args.json != "-":

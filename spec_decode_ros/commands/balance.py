@@ -13,14 +13,14 @@ from pathlib import Path
 from spec_decode_ros.commands._settings import add_settings, resolved_settings
 from spec_decode_ros.commands._signals import end_with_parent, listening
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.runtime import logs, notify
-from spec_decode_ros.runtime.front import Front
-from spec_decode_ros.runtime.service import keys_of
-from spec_decode_ros.transport.balancer import Balancer
+from spec_decode_ros.server import logs, notify
+from spec_decode_ros.server.fleet.balancer import Balancer
+from spec_decode_ros.server.fleet.balancer_service import Front
+from spec_decode_ros.server.fleet.routing import RoutingPolicy
+from spec_decode_ros.server.service import keys_of
 from spec_decode_ros.transport.connections import allow_many_connections
 from spec_decode_ros.transport.keys import robot_keys
 from spec_decode_ros.transport.process import READY
-from spec_decode_ros.transport.routing import RoutingPolicy
 
 _log = logging.getLogger(__name__)
 

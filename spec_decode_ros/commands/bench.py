@@ -12,19 +12,19 @@ from typing import Any
 
 from rich.console import Console
 
-from spec_decode_ros.bench.comparison import Comparison, compare
-from spec_decode_ros.bench.suite import NamedLink, links, over_links
-from spec_decode_ros.bench.tables import agree, print_comparison
 from spec_decode_ros.commands._bench_fleet import add_fleet_arguments, measure_fleet
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_of
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.comparison import Comparison, compare
+from spec_decode_ros.lab.bench.suite import NamedLink, links, over_links
+from spec_decode_ros.lab.bench.tables import agree, print_comparison
+from spec_decode_ros.lab.network.networks import NETWORKS
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair import DEFAULT_PAIR
 from spec_decode_ros.transport.client import Client
-from spec_decode_ros.transport.networks import NETWORKS
 
 SUITES = {"smoke": 8, "actions": 60, "text": 12, "fleet": 40}
 """Suites and how much they decode: frames from rooms that were never trained on, or prompts of the text pair."""
@@ -115,11 +115,11 @@ def run(args: argparse.Namespace) -> int:
         results, more = _measure_actions(args, frames, sampling, show), {}
     found = _document(args, sampling, results, more)
     if args.plot:
-        from spec_decode_ros.viz.methods import draw_methods
+        from spec_decode_ros.lab.bench.methods_plot import draw_methods
 
         draw_methods(found, args.plot)
     if args.timeline:
-        from spec_decode_ros.bench.timeline import draw_timeline
+        from spec_decode_ros.lab.bench.timeline import draw_timeline
 
         link, comparison = results[-1]
         draw_timeline(comparison, Path(args.timeline), f"{link.name}, pair {args.pair}")
@@ -129,14 +129,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_fleet(args: argparse.Namespace, frames: int) -> int:
-    from spec_decode_ros.bench.document import heading
+    from spec_decode_ros.lab.bench.document import heading
 
     console = Console(stderr=args.json == "-", highlight=False)
     fleet = measure_fleet(args, frames, console)
     command = _command(sys.argv[1:])
     found = {**heading(args.suite, args.pair, command), "links": [], "fleet": fleet}
     if args.plot:
-        from spec_decode_ros.viz.fleet_load import draw_fleet
+        from spec_decode_ros.lab.bench.fleet_plot import draw_fleet
 
         draw_fleet(found, args.plot)
     if args.json:
@@ -156,8 +156,8 @@ def _measure_texts(
     args: argparse.Namespace, prompts: int, sampling: Sampling, report: Any, console: Console
 ) -> tuple[Results, dict[str, Any]]:
     """Every method, and with --peers transformers' own ways on the same prompts."""
-    from spec_decode_ros.bench.text import decode_texts
     from spec_decode_ros.commands._bench_text import SHOWN, measure_transformers, texts_asked
+    from spec_decode_ros.lab.bench.text import decode_texts
 
     over = links(args.rtt_ms, args.mbit, args.network)
     asked = texts_asked(args, _methods(args, sampling), prompts, sampling)
@@ -167,7 +167,7 @@ def _measure_texts(
 
 
 def _measure_actions(args: argparse.Namespace, frames: int, sampling: Sampling, report: Any) -> Results:
-    from spec_decode_ros.bench.moments import moments
+    from spec_decode_ros.lab.bench.moments import moments
     from spec_decode_ros.models.pair import load_pair_config
 
     over = links(args.rtt_ms, args.mbit, args.network)
@@ -191,7 +191,7 @@ def _measure_actions(args: argparse.Namespace, frames: int, sampling: Sampling, 
 def _document(
     args: argparse.Namespace, sampling: Sampling, results: Results, more: dict[str, Any]
 ) -> dict[str, Any]:
-    from spec_decode_ros.bench.document import document
+    from spec_decode_ros.lab.bench.document import document
 
     sampler = {"temperature": sampling.temperature, "sampler": args.sampler}
     return document(args.suite, args.pair, _command(sys.argv[1:]), results, **sampler, **more)

@@ -60,11 +60,11 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 if every action ended as it may."""
     from rich.console import Console
 
-    from spec_decode_ros.bench.fleet import ways_of
-    from spec_decode_ros.bench.fleet_recording import record_pair
-    from spec_decode_ros.bench.machine import machine
-    from spec_decode_ros.chaos.run import ChaosPlan, chaos_rig, services_of
     from spec_decode_ros.commands._output import write_json
+    from spec_decode_ros.lab.bench.fleet import ways_of
+    from spec_decode_ros.lab.bench.fleet_recording import record_pair
+    from spec_decode_ros.lab.bench.machine import machine
+    from spec_decode_ros.lab.faults.chaos import ChaosPlan, chaos_rig, services_of
 
     if args.frames < 1:
         raise SpecDecodeError("--frames has to be at least 1")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from spec_decode_ros.bench.comparison import Comparison, Sample
-    from spec_decode_ros.demo.goal import Goal
-    from spec_decode_ros.nodes.mission import MissionRun, Story
+    from spec_decode_ros.lab.bench.comparison import Comparison, Sample
+    from spec_decode_ros.lab.demo.goal import Goal
+    from spec_decode_ros.lab.demo.mission import MissionRun, Story
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -52,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     from rich.console import Console
 
-    from spec_decode_ros.bench.timeline import draw_timeline
     from spec_decode_ros.commands._output import write_json
     from spec_decode_ros.decoding.methods import method_named
-    from spec_decode_ros.demo import report
-    from spec_decode_ros.demo.goal import Goal
     from spec_decode_ros.errors import SpecDecodeError
+    from spec_decode_ros.lab.bench.timeline import draw_timeline
+    from spec_decode_ros.lab.demo import report
+    from spec_decode_ros.lab.demo.goal import Goal
     from spec_decode_ros.models.pair import load_pair_config
     from spec_decode_ros.sim.task import make_task
 
@@ -112,10 +112,10 @@ def _run(
     """The mission, then the comparison on its frames, with one verifier behind one link."""
     from contextlib import ExitStack
 
-    from spec_decode_ros.demo.stack import free_domain, running_stack, stay_on_this_machine
-    from spec_decode_ros.nodes.mission import run_mission
-    from spec_decode_ros.runtime.process import spawn_server
-    from spec_decode_ros.transport.link import LinkProfile, link_process
+    from spec_decode_ros.lab.demo.mission import run_mission
+    from spec_decode_ros.lab.demo.stack import free_domain, running_stack, stay_on_this_machine
+    from spec_decode_ros.lab.network.link import LinkProfile, link_process
+    from spec_decode_ros.server.process import spawn_server
 
     stay_on_this_machine()
     domain = free_domain()
@@ -143,9 +143,9 @@ def _compare(
     args: argparse.Namespace, goal: Goal, story: Story, endpoint: str, console: Console
 ) -> tuple[Comparison | None, Decode]:
     """The mission's method beside the cloud alone, on frames of the mission."""
-    from spec_decode_ros.bench.comparison import compare
+    from spec_decode_ros.lab.bench.comparison import compare
     from spec_decode_ros.models.pair import load_drafter, load_pair_config
-    from spec_decode_ros.runtime.threads import be_responsive
+    from spec_decode_ros.models.threads import be_responsive
     from spec_decode_ros.transport.client import Client
 
     pair = load_pair_config(args.pair)
@@ -173,7 +173,7 @@ def _compare(
 
 def samples_of(story: Story, instruction: str, count: int) -> list[Sample]:
     """Up to `count` moments of a mission, evenly spread."""
-    from spec_decode_ros.bench.comparison import Sample
+    from spec_decode_ros.lab.bench.comparison import Sample
 
     moments = []
     last: str | None = None

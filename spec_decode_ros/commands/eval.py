@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.runtime.recording import METRICS
 
 if TYPE_CHECKING:
+    from spec_decode_ros.edge.runtime import EdgeRuntime
     from spec_decode_ros.models.pair import PairConfig
-    from spec_decode_ros.runtime.edge import EdgeRuntime
     from spec_decode_ros.sim.episode import EpisodeResult, Rules
     from spec_decode_ros.sim.task import Task
 
@@ -145,13 +145,13 @@ def _read(path: str) -> str:
 def _runtime(stack: contextlib.ExitStack, args: argparse.Namespace, config: PairConfig) -> EdgeRuntime:
     """Draft model, verifier process and network, as the robot would have them; all end with `stack`."""
     from spec_decode_ros.decoding.methods import method_named
+    from spec_decode_ros.edge.runtime import EdgeRuntime
+    from spec_decode_ros.lab.network.link import LinkProfile, link_process
     from spec_decode_ros.models.pair import load_drafter
-    from spec_decode_ros.runtime.edge import EdgeRuntime
-    from spec_decode_ros.runtime.process import spawn_server
-    from spec_decode_ros.runtime.threads import be_responsive
-    from spec_decode_ros.runtime.warmup import warm_up
+    from spec_decode_ros.models.threads import be_responsive
+    from spec_decode_ros.models.warmup import warm_up
+    from spec_decode_ros.server.process import spawn_server
     from spec_decode_ros.transport.client import Client
-    from spec_decode_ros.transport.link import LinkProfile, link_process
 
     method = method_named(args.method)
     client = None

@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from spec_decode_ros.commands._output import write_json
-    from spec_decode_ros.faults.cases import CASES, QUICK
-    from spec_decode_ros.faults.rig import RigOptions, running_rig
-    from spec_decode_ros.faults.trial import LIMIT_S, Outcome, slowest, try_cases
+    from spec_decode_ros.lab.faults.cases import CASES, QUICK
+    from spec_decode_ros.lab.faults.rig import RigOptions, running_rig
+    from spec_decode_ros.lab.faults.trial import LIMIT_S, Outcome, slowest, try_cases
     from spec_decode_ros.models.pair import load_pair_config
 
     console = Console(highlight=False, stderr=args.json == "-")

@@ -17,7 +17,9 @@ from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_of
 from spec_decode_ros.decoding.controller import OBJECTIVES
 from spec_decode_ros.decoding.methods import METHODS, method_named
+from spec_decode_ros.edge.runtime import ActionResult, EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.network.link import LinkProfile, link_process
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair import (
     DEFAULT_PAIR,
@@ -26,13 +28,11 @@ from spec_decode_ros.models.pair import (
     load_pair_config,
     resolve_location,
 )
-from spec_decode_ros.runtime.edge import ActionResult, EdgeRuntime
-from spec_decode_ros.runtime.process import spawn_server
-from spec_decode_ros.runtime.threads import be_responsive
-from spec_decode_ros.runtime.warmup import warm_up
+from spec_decode_ros.models.threads import be_responsive
+from spec_decode_ros.models.warmup import warm_up
+from spec_decode_ros.server.process import spawn_server
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.keys import robot_keys
-from spec_decode_ros.transport.link import LinkProfile, link_process
 
 _JPEG = b"\xff\xd8\xff"
 _SHOWN = ("ttfa_ms", "ttft_ms", "ttva_ms", "acceptance_rate", "round_trips", "cloud_passes", "cloud_busy_ms")

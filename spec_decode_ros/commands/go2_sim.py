@@ -15,7 +15,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.process import READY
 
 if TYPE_CHECKING:
-    from spec_decode_ros.demo.go2 import Go2Episode
+    from spec_decode_ros.lab.demo.go2 import Go2Episode
     from spec_decode_ros.sim.go2_dds_process import Eye
 
 MAX_EPISODES = 1000
@@ -116,7 +116,7 @@ def _run_episodes(args: argparse.Namespace) -> int:
 
     from spec_decode_ros.commands._output import write_json
     from spec_decode_ros.decoding.methods import method_named
-    from spec_decode_ros.demo.go2 import Go2Stack, run_episodes
+    from spec_decode_ros.lab.demo.go2 import Go2Stack, run_episodes
     from spec_decode_ros.models.pair import load_pair_config
 
     if not 1 <= args.episodes <= MAX_EPISODES:

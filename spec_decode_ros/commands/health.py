@@ -9,7 +9,7 @@ import sys
 import urllib.error
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.runtime.status_client import read_page
+from spec_decode_ros.server.status_client import read_page
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _url_of_service(file: str | None) -> str:
-    from spec_decode_ros.runtime.config_sources import resolve
+    from spec_decode_ros.server.config_sources import resolve
 
     address = resolve({}, os.environ, file).config.metrics_address
     if address is None:

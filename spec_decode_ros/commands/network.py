@@ -10,7 +10,7 @@ from rich.table import Table
 
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.transport.networks import NETWORKS, network_named
+from spec_decode_ros.lab.network.networks import NETWORKS, network_named
 
 SHOWN = ("rtt_ms", "jitter_ms", "uplink_mbps", "downlink_mbps", "loss")
 
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spec_decode_ros.transport.link import link_process
-    from spec_decode_ros.transport.probe import far_end, probe
+    from spec_decode_ros.lab.network.link import link_process
+    from spec_decode_ros.lab.network.probe import far_end, probe
 
     if args.count < 1:
         raise SpecDecodeError(f"--count is {args.count}: a probe needs at least one round trip")

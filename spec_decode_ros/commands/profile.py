@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from spec_decode_ros.bench.shapes import SHAPES, shape_named
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.shapes import SHAPES, shape_named
 
 if TYPE_CHECKING:
     import torch
 
-    from spec_decode_ros.bench.measure import Plan
+    from spec_decode_ros.lab.bench.measure import Plan
 
 _DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 
@@ -74,16 +74,16 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.out).suffix not in (".yaml", ".yml"):
         raise SpecDecodeError("--out has to end in .yaml, or simulate takes it for the name of a profile")
 
-    from spec_decode_ros.bench.measure import measure
-    from spec_decode_ros.bench.measured_profile import (
+    from spec_decode_ros.lab.bench.measure import measure
+    from spec_decode_ros.lab.bench.measured_profile import (
         Assumed,
         as_json,
         described,
         profile_document,
         profile_text,
     )
-    from spec_decode_ros.bench.profiles import load_profile
-    from spec_decode_ros.bench.random_model import require_memory
+    from spec_decode_ros.lab.bench.profiles import load_profile
+    from spec_decode_ros.lab.bench.random_model import require_memory
 
     plan = _plan(args)
     plain = Assumed()
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> Plan:
     import torch
 
-    from spec_decode_ros.bench.measure import Plan
+    from spec_decode_ros.lab.bench.measure import Plan
 
     size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", args.image)
     if not size:
@@ -171,7 +171,7 @@ def _threads(count: int) -> Iterator[None]:
 def _machine_in_words(plan: Plan) -> str:
     import torch
 
-    from spec_decode_ros.bench.machine import machine
+    from spec_decode_ros.lab.bench.machine import machine
 
     found = machine()
     if plan.device.type == "cuda":

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Record until Ctrl-C or a limit; the process ends with the node's exit code."""
     import rosbags.rosbag2  # noqa: F401  its absence is named before ROS starts
 
-    from spec_decode_ros.demo.stack import ros_arguments
+    from spec_decode_ros.lab.demo.stack import ros_arguments
     from spec_decode_ros.nodes.recorder_node import main
 
     parameters = {

@@ -14,13 +14,13 @@ from spec_decode_ros.errors import SpecDecodeError
 if TYPE_CHECKING:
     from spec_decode_ros.actions.prompt import PromptStyle
     from spec_decode_ros.decoding.messages import Sampling
+    from spec_decode_ros.edge.runtime import EdgeRuntime
     from spec_decode_ros.models.interfaces import Drafter
     from spec_decode_ros.models.pair import PairConfig
     from spec_decode_ros.replay.bag import Recording
     from spec_decode_ros.replay.compare import Comparison
     from spec_decode_ros.replay.moments import Moment
     from spec_decode_ros.replay.play import Played
-    from spec_decode_ros.runtime.edge import EdgeRuntime
 
 SPEEDS = ("full", "real")
 MEMORIES = ("recorded", "own")
@@ -159,7 +159,7 @@ def _play(
     recording: Recording,
     moments: tuple[Moment, ...],
 ) -> list[Played]:
-    from spec_decode_ros.nodes.pilot import Pilot
+    from spec_decode_ros.edge.pilot import Pilot
     from spec_decode_ros.replay.bag import read_frames
     from spec_decode_ros.replay.live import PromptKeeper, play_live
     from spec_decode_ros.replay.moments import commands_of
@@ -191,12 +191,12 @@ def _stack(
 ) -> tuple[EdgeRuntime, Drafter]:
     """Draft model, verifier process and network, as the robot would have them; all end with `stack`."""
     from spec_decode_ros.decoding.methods import method_named
-    from spec_decode_ros.runtime.edge import EdgeRuntime
-    from spec_decode_ros.runtime.process import spawn_server
-    from spec_decode_ros.runtime.threads import be_responsive
+    from spec_decode_ros.edge.runtime import EdgeRuntime
+    from spec_decode_ros.lab.network.link import LinkProfile, link_process
+    from spec_decode_ros.models.threads import be_responsive
+    from spec_decode_ros.server.process import spawn_server
     from spec_decode_ros.transport.client import Client
     from spec_decode_ros.transport.keys import robot_keys
-    from spec_decode_ros.transport.link import LinkProfile, link_process
 
     method = method_named(args.method)
     profile = LinkProfile(rtt_ms=args.rtt_ms)
@@ -226,7 +226,7 @@ def _stack(
 
 def _drafter(config: PairConfig) -> Drafter:
     from spec_decode_ros.models.pair import load_drafter
-    from spec_decode_ros.runtime.warmup import warm_up
+    from spec_decode_ros.models.warmup import warm_up
 
     drafter = load_drafter(config)
     warm_up(drafter)

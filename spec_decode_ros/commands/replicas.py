@@ -14,19 +14,19 @@ from spec_decode_ros.commands._settings import add_settings, resolved_settings
 from spec_decode_ros.commands._signals import end_with_parent, listening
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import load_pair_config
-from spec_decode_ros.replicas.cluster import ended_process, local_ray
-from spec_decode_ros.replicas.door import Door, own_door
-from spec_decode_ros.replicas.front import ReplicasFront
-from spec_decode_ros.replicas.supervisor import Supervisor
-from spec_decode_ros.runtime import logs, notify
-from spec_decode_ros.runtime.process import START_TIMEOUT_S
-from spec_decode_ros.runtime.service import VerifierService, keys_of
-from spec_decode_ros.runtime.service_config import ServiceConfig
-from spec_decode_ros.transport.balancer import Balancer
+from spec_decode_ros.server import logs, notify
+from spec_decode_ros.server.config import ServiceConfig
+from spec_decode_ros.server.fleet.balancer import Balancer
+from spec_decode_ros.server.fleet.cluster import ended_process, local_ray
+from spec_decode_ros.server.fleet.replica_keys import Door, own_door
+from spec_decode_ros.server.fleet.replica_service import ReplicasFront
+from spec_decode_ros.server.fleet.routing import RoutingPolicy
+from spec_decode_ros.server.fleet.supervisor import Supervisor
+from spec_decode_ros.server.process import START_TIMEOUT_S
+from spec_decode_ros.server.service import VerifierService, keys_of
 from spec_decode_ros.transport.connections import allow_many_connections
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.process import READY
-from spec_decode_ros.transport.routing import RoutingPolicy
 from spec_decode_ros.transport.server import LOOPBACK
 
 _log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from spec_decode_ros.bench.page import page
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.page import page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

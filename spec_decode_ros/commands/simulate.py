@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.bench.grid import Cell, Figures, World, cells, compare
-from spec_decode_ros.bench.profiles import load_profile, profile_names
 from spec_decode_ros.commands import _simulate_fleet
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.grid import Cell, Figures, World, cells, compare
+from spec_decode_ros.lab.bench.profiles import load_profile, profile_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         wanted, published = list(profile.cells(args.actions)), profile.published
     rows = _rows(wanted, world, args.actions)
     if args.plot:
-        from spec_decode_ros.viz.grid import draw_grid
+        from spec_decode_ros.lab.bench.grid_plot import draw_grid
 
         draw_grid(rows, Path(args.plot))
     if args.json != "-":

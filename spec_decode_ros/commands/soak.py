@@ -11,7 +11,7 @@ from spec_decode_ros.errors import SpecDecodeError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from spec_decode_ros.bench.fleet_log import Act
+    from spec_decode_ros.lab.bench.fleet_log import Act
 
 _MOST_SAMPLES = 600
 
@@ -49,13 +49,13 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 if nothing was wrong."""
     from rich.console import Console
 
-    from spec_decode_ros.bench.fleet import ways_of
-    from spec_decode_ros.bench.fleet_recording import record_pair
-    from spec_decode_ros.bench.fleet_rig import fleet_rig
-    from spec_decode_ros.bench.machine import machine
-    from spec_decode_ros.bench.soak import SoakPlan, soak
     from spec_decode_ros.commands._output import write_json
-    from spec_decode_ros.transport.link import LinkProfile
+    from spec_decode_ros.lab.bench.fleet import ways_of
+    from spec_decode_ros.lab.bench.fleet_recording import record_pair
+    from spec_decode_ros.lab.bench.fleet_rig import fleet_rig
+    from spec_decode_ros.lab.bench.machine import machine
+    from spec_decode_ros.lab.bench.soak import SoakPlan, soak
+    from spec_decode_ros.lab.network.link import LinkProfile
 
     if args.frames < 1:
         raise SpecDecodeError("--frames has to be at least 1")

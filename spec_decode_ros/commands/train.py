@@ -100,7 +100,7 @@ def _device(name: str) -> str:
 
 
 def _tiny(args: argparse.Namespace, device: torch.device, minutes: float, frames: int) -> int:
-    from spec_decode_ros.training.recipe import Recipe, train
+    from spec_decode_ros.lab.training.recipe import Recipe, train
 
     out, work = args.out or Path("out/train/tiny"), args.work or Path("out/train/data")
     try:
@@ -114,8 +114,8 @@ def _tiny(args: argparse.Namespace, device: torch.device, minutes: float, frames
 
 
 def _small(args: argparse.Namespace, device: torch.device, minutes: float, frames: int) -> int:
-    from spec_decode_ros.training.fit import Paused
-    from spec_decode_ros.training.small import LANGUAGE, PROGRESS, Plan, train_small, write_pair
+    from spec_decode_ros.lab.training.fit import Paused
+    from spec_decode_ros.lab.training.small import LANGUAGE, PROGRESS, Plan, train_small, write_pair
 
     out = args.resume or args.out or Path("out/train/small")
     work = args.work or out / "work"

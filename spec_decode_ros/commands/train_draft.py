@@ -60,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from spec_decode_ros.lab.training.text_draft import measure, with_draft
     from spec_decode_ros.models.pair import load_pair_config
-    from spec_decode_ros.training.text_draft import measure, with_draft
 
     console = Console(stderr=True, highlight=False)
     if not args.measure_only:
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace, console: Console) -> None:
-    from spec_decode_ros.training.text_draft import Recipe, train_draft
+    from spec_decode_ros.lab.training.text_draft import Recipe, train_draft
 
     if not math.isfinite(args.minutes):
         raise SpecDecodeError(f"--minutes cannot be {args.minutes}: training has to end")

@@ -66,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from spec_decode_ros.lab.training.exits import Plan, default_layers, in_batches, make_exits, usable_layers
     from spec_decode_ros.models.exits import save_exits
     from spec_decode_ros.models.loading import load_model
     from spec_decode_ros.models.pair import (
@@ -76,7 +77,6 @@ def run(args: argparse.Namespace) -> int:
         load_pair_config,
         resolve_location,
     )
-    from spec_decode_ros.training.exits import Plan, default_layers, in_batches, make_exits, usable_layers
 
     if args.checkpoint is not None:
         side = ModelConfig(location=str(args.checkpoint.resolve()))

@@ -1,0 +1,1 @@
+"""Loading, drafting and verifying with torch and transformers."""

@@ -7,9 +7,9 @@ from typing import NoReturn
 from rclpy.node import Node
 
 from spec_decode_ros.nodes.common import ERROR, OK, WARN, Diagnostics, Health, Parameter, Settings, run
-from spec_decode_ros.runtime import logs
-from spec_decode_ros.runtime.service import VerifierService
-from spec_decode_ros.runtime.service_config import SETTINGS, ServiceConfig
+from spec_decode_ros.server import logs
+from spec_decode_ros.server.config import SETTINGS, ServiceConfig
+from spec_decode_ros.server.service import VerifierService
 
 _DEFAULTS: dict[str, str | float] = {
     "bind": "tcp://127.0.0.1:5555",

@@ -31,8 +31,12 @@ from spec_decode_ros.actions.action import ACTION_PERIOD_S
 from spec_decode_ros.decoding.controller import OBJECTIVES
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS, method_named
+from spec_decode_ros.edge.pilot import Decision, Pilot
+from spec_decode_ros.edge.runtime import ActionFailed, EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import DEFAULT_PAIR, load_drafter, load_pair_config
+from spec_decode_ros.models.threads import be_responsive
+from spec_decode_ros.models.warmup import warm_up
 from spec_decode_ros.nodes.advances import Advance, Correction
 from spec_decode_ros.nodes.common import (
     ERROR,
@@ -52,12 +56,8 @@ from spec_decode_ros.nodes.common import (
     steady_clock,
 )
 from spec_decode_ros.nodes.link_watch import ON_LINK_LOSS, SILENCE_S, LinkWatch
-from spec_decode_ros.nodes.pilot import Decision, Pilot
 from spec_decode_ros.robots.camera_watch import CameraWatch
 from spec_decode_ros.robots.frames import to_jpeg
-from spec_decode_ros.runtime.edge import ActionFailed, EdgeRuntime
-from spec_decode_ros.runtime.threads import be_responsive
-from spec_decode_ros.runtime.warmup import warm_up
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.keys import robot_keys
 from spec_decode_ros.viz.overlay import Overlay, draw_overlay

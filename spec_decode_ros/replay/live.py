@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
+from spec_decode_ros.edge.runtime import ActionResult
 from spec_decode_ros.replay.bag import FrameMark, Said
 from spec_decode_ros.replay.play import MAX_FRAME_WIDTH, Played
 from spec_decode_ros.robots.frames import to_jpeg
-from spec_decode_ros.runtime.edge import ActionResult
 
 _WAIT_S = 0.5
 
 
 class Pilot(Protocol):
-    """What the robot decides with; see :class:`~spec_decode_ros.nodes.pilot.Pilot`."""
+    """What the robot decides with; see :class:`~spec_decode_ros.edge.pilot.Pilot`."""
 
     @property
     def resting(self) -> bool: ...
@@ -39,7 +39,7 @@ class PromptKeeper:
         self.prompt = ""
 
     def act(self, prompt: str, *args: Any, **options: Any) -> ActionResult:
-        """As of :class:`~spec_decode_ros.runtime.edge.EdgeRuntime`."""
+        """As of :class:`~spec_decode_ros.edge.runtime.EdgeRuntime`."""
         self.prompt = prompt
         return self._runtime.act(prompt, *args, **options)
 

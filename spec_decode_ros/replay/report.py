@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.replay.bag import Recording
 from spec_decode_ros.replay.compare import NOTHING_RECORDED, Comparison, Row
-from spec_decode_ros.runtime.recording import METRICS
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,0 +1,1 @@
+"""The motion guard, and the robots behind it."""

@@ -1,0 +1,1 @@
+"""ZeroMQ between robot and cloud: wire format, client, server, keys."""

@@ -12,7 +12,7 @@ import zmq
 from zmq.utils import z85
 
 from spec_decode_ros.transport.keyring import Keyring
-from spec_decode_ros.transport.seldom import Seldom
+from spec_decode_ros.transport.rate_limiter import Seldom
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from spec_decode_ros.transport.crowd import Crowd
+from spec_decode_ros.transport.connection_counts import Crowd
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import zmq
 from spec_decode_ros.decoding.messages import Error, ErrorCode, Hello, Message, Ping, Pong, Welcome
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, UP, Limits, WireError, decode, encode
-from spec_decode_ros.transport.gate import Gate
 from spec_decode_ros.transport.handshake import HELLO_FIRST, difference
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.loop import SocketLoop
 from spec_decode_ros.transport.peers import PeerLimits, Peers
-from spec_decode_ros.transport.seldom import Seldom
+from spec_decode_ros.transport.rate_limiter import Seldom
+from spec_decode_ros.transport.secured_router import Gate
 
 _log = logging.getLogger(__name__)
 

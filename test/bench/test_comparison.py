@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from spec_decode_ros.bench import comparison as module
-from spec_decode_ros.bench.comparison import Comparison, Sample, Spread, compare, foresight, speedup
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.edge.recording import METRICS
+from spec_decode_ros.edge.runtime import ActionResult
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.runtime.edge import ActionResult
-from spec_decode_ros.runtime.recording import METRICS
+from spec_decode_ros.lab.bench import comparison as module
+from spec_decode_ros.lab.bench.comparison import Comparison, Sample, Spread, compare, foresight, speedup
 
 
 def result(tokens: Sequence[int] = (1, 2), **stats: float | None) -> ActionResult:

@@ -12,18 +12,18 @@ from PIL import Image
 from rich.console import Console
 
 from spec_decode_ros import cli
-from spec_decode_ros.bench.document import heading
-from spec_decode_ros.bench.fleet import FleetPlan, Loads, fleet_result, run_fleet, ways_of
-from spec_decode_ros.bench.fleet_figures import Load, Usage
-from spec_decode_ros.bench.fleet_log import Act
-from spec_decode_ros.bench.fleet_recording import Next, RecordedFrame, Recording
-from spec_decode_ros.bench.fleet_rig import Pace
-from spec_decode_ros.bench.fleet_robots import Way
-from spec_decode_ros.bench.fleet_tables import print_fleet
-from spec_decode_ros.bench.page import page
 from spec_decode_ros.decoding.messages import PROTOCOL, Welcome
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.viz.fleet_load import draw_fleet
+from spec_decode_ros.lab.bench.document import heading
+from spec_decode_ros.lab.bench.fleet import FleetPlan, Loads, fleet_result, run_fleet, ways_of
+from spec_decode_ros.lab.bench.fleet_figures import Load, Usage
+from spec_decode_ros.lab.bench.fleet_log import Act
+from spec_decode_ros.lab.bench.fleet_plot import draw_fleet
+from spec_decode_ros.lab.bench.fleet_recording import Next, RecordedFrame, Recording
+from spec_decode_ros.lab.bench.fleet_rig import Pace
+from spec_decode_ros.lab.bench.fleet_robots import Way
+from spec_decode_ros.lab.bench.fleet_tables import print_fleet
+from spec_decode_ros.lab.bench.page import page
 
 KNEES = {"cloud": 8, "colocated": 12, "auto, latency": 30, "auto, balanced": 30, "auto, cost": 24}
 """From so many robots on nothing is in time any more."""

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec_decode_ros.bench.fleet_figures import (
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.fleet_figures import (
     Capacity,
     Load,
     Usage,
@@ -19,9 +20,8 @@ from spec_decode_ros.bench.fleet_figures import (
     percentile,
     predicted_gain,
 )
-from spec_decode_ros.bench.fleet_log import Act, FleetLog, read_log
-from spec_decode_ros.bench.fleet_robots import JITTER, Orders, Way, due_times
-from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.fleet_log import Act, FleetLog, read_log
+from spec_decode_ros.lab.bench.fleet_robots import JITTER, Orders, Way, due_times
 
 
 def test_percentiles_count_what_took_for_ever() -> None:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from spec_decode_ros.bench.grid import Cell, compare, conditions, figures
-from spec_decode_ros.bench.links import SteadyLink
-from spec_decode_ros.bench.profiles import load_profile
 from spec_decode_ros.decoding.controller import own_length, plan
 from spec_decode_ros.decoding.messages import Branches, Close, Draft, Open, ServerMode
 from spec_decode_ros.decoding.methods import METHODS
+from spec_decode_ros.decoding.testing import SteadyLink
+from spec_decode_ros.lab.bench.grid import Cell, compare, conditions, figures
+from spec_decode_ros.lab.bench.profiles import load_profile
 
 OTHERS = ("cloud", "colocated", "sync", "early_exit", "pipelined")
 

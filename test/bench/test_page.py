@@ -10,14 +10,14 @@ from PIL import Image
 from test_comparison import result
 
 from spec_decode_ros import cli
-from spec_decode_ros.bench.bound import bound_ms, overhead_ms
-from spec_decode_ros.bench.comparison import Comparison, Sample, Spread
-from spec_decode_ros.bench.document import document
-from spec_decode_ros.bench.page import page
-from spec_decode_ros.bench.suite import NamedLink, links
 from spec_decode_ros.commands.bench import _command
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.transport.link import LinkProfile
+from spec_decode_ros.lab.bench.bound import bound_ms, overhead_ms
+from spec_decode_ros.lab.bench.comparison import Comparison, Sample, Spread
+from spec_decode_ros.lab.bench.document import document
+from spec_decode_ros.lab.bench.page import page
+from spec_decode_ros.lab.bench.suite import NamedLink, links
+from spec_decode_ros.lab.network.link import LinkProfile
 
 FAST = NamedLink("RTT 20 ms, 8 Mbit/s", LinkProfile(rtt_ms=20.0, uplink_mbps=8.0, downlink_mbps=8.0))
 SAMPLES = [Sample(b"a", "go", None)] * 2
@@ -69,7 +69,7 @@ def test_the_page_says_who_won_and_who_lost(tmp_path: Path) -> None:
     assert cli.main(["report", str(file), "--out", str(out)]) == 0
     assert out.read_text() == text
     assert cli.main(["report", str(file), "--out", str(tmp_path / "nowhere" / "PAGE.md")]) == 2
-    from spec_decode_ros.viz.methods import draw_methods
+    from spec_decode_ros.lab.bench.methods_plot import draw_methods
 
     with Image.open(draw_methods(made, tmp_path / "made" / "methods.png")) as image:
         assert min(image.size) > 500

@@ -14,17 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spec_decode_ros.bench.grid import Cell, World, figures
-from spec_decode_ros.bench.planning.library import VARIANTS, Library, Pick, Variant
-from spec_decode_ros.bench.planning.loads import Sticky, loads
-from spec_decode_ros.bench.planning.messages import serve
-from spec_decode_ros.bench.planning.queue import Gpu, Round, Served
-from spec_decode_ros.bench.planning.regions import Fleet, Region, fleet_names, load_fleet
-from spec_decode_ros.bench.planning.server import Server
-from spec_decode_ros.bench.planning.site import Goal, Setting, Site
-from spec_decode_ros.bench.profiles import load_profile
-from spec_decode_ros.bench.times import Times
+from spec_decode_ros.decoding.testing import Times
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.grid import Cell, World, figures
+from spec_decode_ros.lab.bench.profiles import load_profile
+from spec_decode_ros.lab.planning.library import VARIANTS, Library, Pick, Variant
+from spec_decode_ros.lab.planning.loads import Sticky, loads
+from spec_decode_ros.lab.planning.messages import serve
+from spec_decode_ros.lab.planning.queue import Gpu, Round, Served
+from spec_decode_ros.lab.planning.regions import Fleet, Region, fleet_names, load_fleet
+from spec_decode_ros.lab.planning.server import Server
+from spec_decode_ros.lab.planning.site import Goal, Setting, Site
 
 PROFILE = load_profile("fleet-h100")
 RATIO = PROFILE.draft_ms / PROFILE.world.step_ms
@@ -240,7 +240,7 @@ def test_more_robots_wait_longer_and_a_full_server_slows_them_down() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 20)), max_size=30))
 def test_where_all_fit_into_a_pass_all_have_a_part_in_it(turns: list[tuple[int, int]]) -> None:
-    from spec_decode_ros.runtime.schedule import Turn, share_pass
+    from spec_decode_ros.server.scheduler import Turn, share_pass
 
     server = Server(Times(), 200)
     shared = share_pass([Turn(*turn) for turn in turns], server.budget)

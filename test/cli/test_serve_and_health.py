@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from spec_decode_ros.cli import main
-from spec_decode_ros.runtime.health import Phase, ready
-from spec_decode_ros.runtime.status_server import StatusServer, report_page
+from spec_decode_ros.server.health import Phase, ready
+from spec_decode_ros.server.status_server import StatusServer, report_page
 
 
 @pytest.fixture(autouse=True)

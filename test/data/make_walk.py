@@ -23,10 +23,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from spec_decode_ros.demo.stack import free_domain, running_stack, stay_on_this_machine
+from spec_decode_ros.lab.demo.stack import free_domain, running_stack, stay_on_this_machine
+from spec_decode_ros.lab.network.link import LinkProfile, link_process
 from spec_decode_ros.nodes.common import EVENTS
-from spec_decode_ros.runtime.process import spawn_server
-from spec_decode_ros.transport.link import LinkProfile, link_process
+from spec_decode_ros.server.process import spawn_server
 
 SEED = 1
 FRAMES_HZ = 6.0

@@ -8,9 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from spec_decode_ros.bench.links import Link
-from spec_decode_ros.bench.virtual import VirtualAction
 from spec_decode_ros.decoding.messages import Close, Error, ErrorCode
+from spec_decode_ros.decoding.testing import Link, VirtualAction
 
 
 @dataclass(frozen=True)

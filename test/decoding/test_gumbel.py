@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import EOS
 
-from spec_decode_ros.bench.links import SteadyLink
-from spec_decode_ros.bench.virtual import VirtualAction, decode_alone
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.sampling import choose, gumbel_noise, warp
+from spec_decode_ros.decoding.testing import SteadyLink, VirtualAction, decode_alone
 from spec_decode_ros.errors import SpecDecodeError
 
 CHI2_5_DEGREES_P_1_IN_10000 = 25.74

@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import EOS, any_link, any_times, coupled, toy_drafter, toy_exit, toy_target
 
-from spec_decode_ros.bench.links import HostileLink
-from spec_decode_ros.bench.virtual import VirtualAction, decode_alone
 from spec_decode_ros.decoding.commands import Done
 from spec_decode_ros.decoding.controller import Conditions
 from spec_decode_ros.decoding.messages import Fate, Sampling, ServerMode
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
+from spec_decode_ros.decoding.testing import HostileLink, VirtualAction, decode_alone
 
 ANY_METHOD = [
     *(method for method in METHODS.values() if method.uses_cloud),

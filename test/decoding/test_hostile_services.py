@@ -13,13 +13,11 @@ from test_hostile_networks import actions
 from test_separate import ANY_METHOD, expected, hashed_logits, sampled_drafter, sampled_target
 from toys import EOS, any_link, any_times, toy_target
 
-from spec_decode_ros.bench.links import SteadyLink
-from spec_decode_ros.bench.times import Times
-from spec_decode_ros.bench.virtual import decode_alone
 from spec_decode_ros.decoding.commands import Done, Failed
 from spec_decode_ros.decoding.messages import Draft, ErrorCode, Fate, Open, Sampler, Sampling
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
+from spec_decode_ros.decoding.testing import SteadyLink, Times, decode_alone
 
 FOREVER = Storm(full=1.0, retry_ms=100.0)
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import EOS, toy_target
 
-from spec_decode_ros.bench.virtual import decode_alone
 from spec_decode_ros.decoding import cloud, edge
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import (
@@ -41,6 +40,7 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.request import Request
+from spec_decode_ros.decoding.testing import decode_alone
 from spec_decode_ros.errors import SpecDecodeError
 
 VERIFY = Open(1, "p", mode=ServerMode.VERIFY_ONLY)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 from toys import EOS, toy_drafter, toy_target
 
-from spec_decode_ros.bench.links import SteadyLink
-from spec_decode_ros.bench.times import Times
-from spec_decode_ros.bench.virtual import Outcome, VirtualAction, decode_alone
 from spec_decode_ros.decoding.commands import Done
 from spec_decode_ros.decoding.messages import Draft, Fate, Open, ServerMode
 from spec_decode_ros.decoding.methods import METHODS, Method, method_named
 from spec_decode_ros.decoding.request import Request
+from spec_decode_ros.decoding.testing import Outcome, SteadyLink, Times, VirtualAction, decode_alone
 from spec_decode_ros.errors import SpecDecodeError
 
 LENGTH = 12

@@ -14,9 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import any_link, any_times
 
-from spec_decode_ros.bench.links import HostileLink, SteadyLink
-from spec_decode_ros.bench.times import Times
-from spec_decode_ros.bench.virtual import Outcome, VirtualAction
 from spec_decode_ros.decoding import cloud as cloud_module
 from spec_decode_ros.decoding.commands import Done, DraftFrom, Failed, RunPass, Send
 from spec_decode_ros.decoding.distribution import Distribution, warped
@@ -37,6 +34,7 @@ from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.resampling import separately
 from spec_decode_ros.decoding.separate import Separate, Trial
 from spec_decode_ros.decoding.sparse import unpack
+from spec_decode_ros.decoding.testing import HostileLink, Outcome, SteadyLink, Times, VirtualAction
 from spec_decode_ros.errors import SpecDecodeError
 
 EOS = 0

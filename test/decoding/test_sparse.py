@@ -7,7 +7,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spec_decode_ros.bench.sparse_sizes import table
 from spec_decode_ros.decoding.distribution import Distribution, draw
 from spec_decode_ros.decoding.messages import MAX_TOKEN_ID, Sampling
 from spec_decode_ros.decoding.philox import Purpose, uniform
@@ -23,6 +22,7 @@ from spec_decode_ros.decoding.sparse import (
     unpack,
 )
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.sparse_sizes import table
 
 PATIENT = settings(deadline=None)
 DOCS = Path(__file__).parents[2] / "docs"
@@ -206,7 +206,7 @@ def test_the_page_shows_what_is_measured() -> None:
     page = (DOCS / "sampling.md").read_text(encoding="utf-8")
     for line in table((49_152,)).splitlines():
         assert line in page, (
-            "run python -m spec_decode_ros.bench.sparse_sizes and put its table into the page"
+            "run python -m spec_decode_ros.lab.bench.sparse_sizes and put its table into the page"
         )
 
 

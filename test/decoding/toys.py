@@ -9,11 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from spec_decode_ros.bench.links import HostileLink
-from spec_decode_ros.bench.times import Times
-from spec_decode_ros.bench.virtual import Exit, NextToken
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.sampling import choose
+from spec_decode_ros.decoding.testing import Exit, HostileLink, NextToken, Times
 
 EOS = 0
 

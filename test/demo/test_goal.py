@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spec_decode_ros.demo.goal import Goal, GoalWatch, Outcome
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.demo.goal import Goal, GoalWatch, Outcome
 from spec_decode_ros.sim.scene import Scene, SceneObject
 
 SCENE = Scene((SceneObject("red", "chair", 2.0, 0.0), SceneObject("blue", "box", 0.0, 2.0)))

@@ -23,11 +23,11 @@ from std_msgs.msg import String
 from spec_decode_ros.actions.action import Action, format_action
 from spec_decode_ros.actions.commands import Command
 from spec_decode_ros.commands.demo import samples_of
-from spec_decode_ros.demo.goal import Goal
-from spec_decode_ros.demo.stack import free_domain, running_stack
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.demo.goal import Goal
+from spec_decode_ros.lab.demo.mission import run_mission
+from spec_decode_ros.lab.demo.stack import free_domain, running_stack
 from spec_decode_ros.nodes.common import LATEST_FRAME
-from spec_decode_ros.nodes.mission import run_mission
 from spec_decode_ros.sim.expert import decide
 from spec_decode_ros.sim.scene import bearing_and_distance
 from spec_decode_ros.sim.task import make_task

@@ -8,11 +8,11 @@ import json
 import pytest
 from rich.console import Console
 
-from spec_decode_ros.bench.comparison import Comparison, Sample
-from spec_decode_ros.demo import report
-from spec_decode_ros.demo.goal import Goal, Outcome
-from spec_decode_ros.runtime.edge import ActionResult
-from spec_decode_ros.runtime.recording import METRICS
+from spec_decode_ros.edge.recording import METRICS
+from spec_decode_ros.edge.runtime import ActionResult
+from spec_decode_ros.lab.bench.comparison import Comparison, Sample
+from spec_decode_ros.lab.demo import report
+from spec_decode_ros.lab.demo.goal import Goal, Outcome
 from spec_decode_ros.sim.scene import Scene, SceneObject
 
 GOAL = Goal(Scene((SceneObject("red", "chair", 2.0, 0.0),)), "red chair", "go to the red chair")

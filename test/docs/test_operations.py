@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spec_decode_ros.cli import build_parser, command_names
-from spec_decode_ros.runtime.service_config import SETTINGS
+from spec_decode_ros.server.config import SETTINGS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 TEXT = DOCUMENT.read_text()
@@ -33,11 +33,11 @@ def test_metrics_are_those_that_there_are() -> None:
     pytest.importorskip("prometheus_client", reason="prometheus_client is not installed: metrics need it")
     from prometheus_client import CollectorRegistry, generate_latest
 
-    from spec_decode_ros.replicas.front import ReplicasFront
-    from spec_decode_ros.replicas.metrics import ReplicasCollector
-    from spec_decode_ros.runtime.cloud import ServerCounts
-    from spec_decode_ros.runtime.metrics import ServiceMetrics
-    from spec_decode_ros.transport.balancer import Balancer
+    from spec_decode_ros.server.fleet.balancer import Balancer
+    from spec_decode_ros.server.fleet.replica_metrics import ReplicasCollector
+    from spec_decode_ros.server.fleet.replica_service import ReplicasFront
+    from spec_decode_ros.server.metrics import ServiceMetrics
+    from spec_decode_ros.server.verifier_server import ServerCounts
     from spec_decode_ros.transport.server import Traffic
 
     class Server:

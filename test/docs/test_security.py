@@ -40,8 +40,8 @@ def test_the_limits_are_those_of_the_software() -> None:
     from spec_decode_ros.models.images import MOST_PIXELS
     from spec_decode_ros.transport.codec import DEFAULT_LIMITS
     from spec_decode_ros.transport.connections import ConnectionLimits
-    from spec_decode_ros.transport.gate import _HANDSHAKE_MS, unread_bytes
     from spec_decode_ros.transport.loop import _RECEIVE_QUEUE
+    from spec_decode_ros.transport.secured_router import _HANDSHAKE_MS, unread_bytes
 
     assert f"{MOST_PIXELS / 1e6:.1f} million pixels" in TEXT
     assert (

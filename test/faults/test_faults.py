@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="torch is not installed: the models need it"
 pytest.importorskip("mujoco", reason="mujoco is not installed: the robot is simulated")
 pytest.importorskip("unitree_sdk2py", reason="unitree_sdk2py is not installed: the robot is a Go2")
 
-from spec_decode_ros.faults.cases import CASES, QUICK
+from spec_decode_ros.lab.faults.cases import CASES, QUICK
 from spec_decode_ros.robots.guard import MotionLimits
 
 BUSY_S = 0.8

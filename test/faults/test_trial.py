@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: the nodes need ROS 2")
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.faults import trial
-from spec_decode_ros.faults.cases import Case
-from spec_decode_ros.faults.trial import Outcome, slowest, try_cases
+from spec_decode_ros.lab.faults import trial
+from spec_decode_ros.lab.faults.cases import Case
+from spec_decode_ros.lab.faults.trial import Outcome, slowest, try_cases
 
 
 def case(resumes: bool = True) -> Case:

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Iterator
 
 import zmq
-from runtime.toys import ToyDrafter, ToyVerifier, target_answer
+from server.toys import ToyDrafter, ToyVerifier, target_answer
 
 from fuzz import cases
 from spec_decode_ros.decoding.messages import Committed, Open, Opened, Ping, Pong, Welcome
-from spec_decode_ros.runtime.admission import ServiceLimits
-from spec_decode_ros.runtime.cloud import VerifierServer
-from spec_decode_ros.runtime.own_drafts import OwnDrafter
+from spec_decode_ros.server.admission import ServiceLimits
+from spec_decode_ros.server.server_drafts import OwnDrafter
+from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.codec import DOWN, decode, encode
 
 _WAIT_MS = 20_000

@@ -16,7 +16,7 @@ from fuzz import cases
 from fuzz.run import blind
 from fuzz.targets import TARGETS
 from spec_decode_ros.decoding.messages import PROTOCOL, Branches, Message
-from spec_decode_ros.runtime.cloud import VerifierServer
+from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport import codec
 
 RUN = Path(__file__).with_name("run.py")

@@ -55,8 +55,8 @@ def test_adapters_without_their_other_half_are_refused() -> None:
 
 @with_smollm2
 def test_untrained_eyes_leave_the_real_language_models_words_alone(tmp_path: Path) -> None:
-    from spec_decode_ros.training import low_rank
-    from spec_decode_ros.training.smolvlm import (
+    from spec_decode_ros.lab.training import low_rank
+    from spec_decode_ros.lab.training.smolvlm import (
         CHAT_TEMPLATE,
         Language,
         TargetShape,
@@ -103,7 +103,7 @@ def test_prompts_and_answers_of_the_real_tokenizer_fit_their_arrays() -> None:
     from spec_decode_ros.actions.action import Action
     from spec_decode_ros.actions.commands import Command
     from spec_decode_ros.actions.phrasings import say
-    from spec_decode_ros.training.smolvlm import Language
+    from spec_decode_ros.lab.training.smolvlm import Language
 
     layout = Language(LANGUAGE).layout()
     tokenizer = layout.tokenizer()

@@ -15,7 +15,7 @@ from ros_session import wait_for
 from scripted_pair import make_scripted_pair
 
 from spec_decode_ros.nodes.cloud_bridge_node import PARAMETERS
-from spec_decode_ros.runtime.service_config import SETTINGS, ServiceConfig
+from spec_decode_ros.server.config import SETTINGS, ServiceConfig
 
 
 def test_its_parameters_are_the_settings_and_its_defaults_are_accepted():

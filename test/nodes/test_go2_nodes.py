@@ -158,7 +158,7 @@ def test_an_episode_from_the_camera_to_the_legs(domain: int, tmp_path: Path) -> 
     """Camera, draft, verification, motion, SDK, DDS, legs: the object is reached."""
     pytest.importorskip("torch", reason="torch is not installed: the models need it")
     pytest.importorskip("rosbags", reason="rosbags is not installed: an episode is recorded")
-    from spec_decode_ros.demo.go2 import Go2Stack, run_episodes
+    from spec_decode_ros.lab.demo.go2 import Go2Stack, run_episodes
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     (episode,) = run_episodes(Go2Stack(tmp_path, time_out_s=120.0), range(1003, 1004))

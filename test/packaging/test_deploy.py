@@ -14,8 +14,8 @@ import pytest
 
 from spec_decode_ros.cli import build_parser, command_names
 from spec_decode_ros.extras import EXTRAS
-from spec_decode_ros.runtime.config_sources import CONFIG_VARIABLE, PREFIX, resolve
-from spec_decode_ros.runtime.service_config import SETTINGS
+from spec_decode_ros.server.config import SETTINGS
+from spec_decode_ros.server.config_sources import CONFIG_VARIABLE, PREFIX, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

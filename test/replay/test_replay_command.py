@@ -16,7 +16,7 @@ from bags import WALK, S, compressed, cut, jpeg, string, write_bag
 
 from spec_decode_ros import cli
 from spec_decode_ros.replay.bag import read_frames, read_recording
-from spec_decode_ros.runtime.process import spawn_server
+from spec_decode_ros.server.process import spawn_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

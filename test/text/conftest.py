@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 import tiny_checkpoints
 from questions import LENGTH, PROMPTS
 
+from spec_decode_ros.lab.training.asking import preamble
+from spec_decode_ros.lab.training.teacher import Lesson, Task, Teacher
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import load_verifier
-from spec_decode_ros.training.asking import preamble
-from spec_decode_ros.training.teacher import Lesson, Task, Teacher
 
 
 def tie(folder: Path) -> None:

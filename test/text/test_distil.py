@@ -14,18 +14,18 @@ import torch
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.training import asking, distil, text_draft
+from spec_decode_ros.lab.training.acceptance import measured
+from spec_decode_ros.lab.training.cutting import Cut, cut, frequent_tokens, token_counts
+from spec_decode_ros.lab.training.distil import Course, acceptance, accepted_length, agreement, fit
+from spec_decode_ros.lab.training.resume import restore
+from spec_decode_ros.lab.training.teacher import Lesson
+from spec_decode_ros.lab.training.text_draft import Recipe, measure, train_draft, with_draft
 from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import load_drafter, load_pair_config, load_verifier
 from spec_decode_ros.models.reduced import ReducedLlamaForCausalLM
 from spec_decode_ros.models.verifier import HfVerifier
-from spec_decode_ros.training import asking, distil, text_draft
-from spec_decode_ros.training.acceptance import measured
-from spec_decode_ros.training.cutting import Cut, cut, frequent_tokens, token_counts
-from spec_decode_ros.training.distil import Course, acceptance, accepted_length, agreement, fit
-from spec_decode_ros.training.resume import restore
-from spec_decode_ros.training.teacher import Lesson
-from spec_decode_ros.training.text_draft import Recipe, measure, train_draft, with_draft
 
 SMALL = Cut(layers=(0, 2), inner=40, tokens=48, table_width=24)
 

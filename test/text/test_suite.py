@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from spec_decode_ros.bench.cores import Cores, divided, on
-from spec_decode_ros.bench.peers import PeerAnswer, Peers
-from spec_decode_ros.bench.text import TOKENS_PER_S, Texts, texts
 from spec_decode_ros.cli import main
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.cores import Cores, divided, on
+from spec_decode_ros.lab.bench.peers import PeerAnswer, Peers
+from spec_decode_ros.lab.bench.text import TOKENS_PER_S, Texts, texts
+from spec_decode_ros.lab.text.prompts import training_prompts
+from spec_decode_ros.lab.training.cutting import Cut, cut
+from spec_decode_ros.lab.training.teacher import Lesson
+from spec_decode_ros.lab.training.text_draft import with_draft
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import PairConfig
-from spec_decode_ros.text.prompts import training_prompts
-from spec_decode_ros.training.cutting import Cut, cut
-from spec_decode_ros.training.teacher import Lesson
-from spec_decode_ros.training.text_draft import with_draft
 
 ASKED = Texts(("go to the red chair",))
 

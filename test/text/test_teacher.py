@@ -11,11 +11,11 @@ from questions import LENGTH, PROMPTS
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.training import lessons as files
+from spec_decode_ros.lab.training.asking import Questions, ask, preamble
+from spec_decode_ros.lab.training.teacher import Lesson, Task, Teacher
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.verifier import HfVerifier
-from spec_decode_ros.training import lessons as files
-from spec_decode_ros.training.asking import Questions, ask, preamble
-from spec_decode_ros.training.teacher import Lesson, Task, Teacher
 
 
 @torch.no_grad()

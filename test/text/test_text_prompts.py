@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from spec_decode_ros.text.prompts import held_out_prompts, training_prompts
-from spec_decode_ros.text.templates import FILLINGS, HELD_OUT, HELD_OUT_FILLINGS, TRAINING
+from spec_decode_ros.lab.text.prompts import held_out_prompts, training_prompts
+from spec_decode_ros.lab.text.templates import FILLINGS, HELD_OUT, HELD_OUT_FILLINGS, TRAINING
 
 
 def test_no_template_is_on_both_sides() -> None:

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from small_data import COUNT, SEED, InThisProcess
 
-from spec_decode_ros.training import dataset
-from spec_decode_ros.training.network import build_model
-from spec_decode_ros.training.recipe import DRAFT
+from spec_decode_ros.lab.training import dataset
+from spec_decode_ros.lab.training.network import build_model
+from spec_decode_ros.lab.training.recipe import DRAFT
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from spec_decode_ros.actions.commands import vocabulary
-from spec_decode_ros.training.smolvlm import TOKENS
+from spec_decode_ros.lab.training.smolvlm import TOKENS
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *TOKENS.values()]
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from spec_decode_ros.actions.action import parse_action
-from spec_decode_ros.sim.render import ray_directions
-from spec_decode_ros.training.batches import (
+from spec_decode_ros.lab.training.batches import (
     VELOCITY_PLACES,
     VELOCITY_WEIGHT,
     Batch,
@@ -19,10 +18,11 @@ from spec_decode_ros.training.batches import (
     make_batch,
     pack,
 )
-from spec_decode_ros.training.dataset import PAD, PROMPT_TOKENS, Dataset
-from spec_decode_ros.training.frames import GRID, QUESTIONS
-from spec_decode_ros.training.network import _cell_bearings
-from spec_decode_ros.training.processor import build_tokenizer
+from spec_decode_ros.lab.training.dataset import PAD, PROMPT_TOKENS, Dataset
+from spec_decode_ros.lab.training.frames import GRID, QUESTIONS
+from spec_decode_ros.lab.training.network import _cell_bearings
+from spec_decode_ros.lab.training.processor import build_tokenizer
+from spec_decode_ros.sim.render import ray_directions
 
 
 def unpadded(row: np.ndarray) -> list[int]:

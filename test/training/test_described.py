@@ -11,14 +11,14 @@ from stand_in import make_language
 
 from spec_decode_ros.actions.action import format_action, parse_action
 from spec_decode_ros.actions.commands import Command
+from spec_decode_ros.lab.training import dataset
+from spec_decode_ros.lab.training.described import description, draw_spoken
+from spec_decode_ros.lab.training.frames import COMBINATIONS, Example, Question, examples, look
+from spec_decode_ros.lab.training.smolvlm import SETTING, Language, frequent
 from spec_decode_ros.sim.expert import decide
 from spec_decode_ros.sim.referring import is_clear
 from spec_decode_ros.sim.scene import random_scene
 from spec_decode_ros.sim.stage import Stage
-from spec_decode_ros.training import dataset
-from spec_decode_ros.training.described import description, draw_spoken
-from spec_decode_ros.training.frames import COMBINATIONS, Example, Question, examples, look
-from spec_decode_ros.training.smolvlm import SETTING, Language, frequent
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,15 @@ from transformers import Qwen2VLForConditionalGeneration
 
 from spec_decode_ros import cli
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.lab.training import recipe
+from spec_decode_ros.lab.training.dataset import Dataset
+from spec_decode_ros.lab.training.fit import Heads, Phase, accuracy, fit
+from spec_decode_ros.lab.training.frames import to_model_size
+from spec_decode_ros.lab.training.network import see, think
+from spec_decode_ros.lab.training.processor import build_tokenizer
+from spec_decode_ros.lab.training.recipe import DRAFT, Recipe, save
 from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_drafter, load_verifier
 from spec_decode_ros.sim.render import to_jpeg
-from spec_decode_ros.training import recipe
-from spec_decode_ros.training.dataset import Dataset
-from spec_decode_ros.training.fit import Heads, Phase, accuracy, fit
-from spec_decode_ros.training.frames import to_model_size
-from spec_decode_ros.training.network import see, think
-from spec_decode_ros.training.processor import build_tokenizer
-from spec_decode_ros.training.recipe import DRAFT, Recipe, save
 
 
 def silent(phase: str, fraction: float, figures: dict[str, float]) -> None:

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from transformers import Qwen2VLForConditionalGeneration
 
-from spec_decode_ros.training.batches import make_batch
-from spec_decode_ros.training.dataset import Dataset
-from spec_decode_ros.training.frames import QUESTIONS
-from spec_decode_ros.training.network import (
+from spec_decode_ros.lab.training.batches import make_batch
+from spec_decode_ros.lab.training.dataset import Dataset
+from spec_decode_ros.lab.training.frames import QUESTIONS
+from spec_decode_ros.lab.training.network import (
     FIRST_TEXT_POSITION,
     PREFIX,
     VISUAL_TOKENS,
@@ -24,8 +24,8 @@ from spec_decode_ros.training.network import (
     see,
     think,
 )
-from spec_decode_ros.training.processor import build_image_processor, build_tokenizer
-from spec_decode_ros.training.recipe import DRAFT, TARGET, Shape
+from spec_decode_ros.lab.training.processor import build_image_processor, build_tokenizer
+from spec_decode_ros.lab.training.recipe import DRAFT, TARGET, Shape
 
 GRID_THW = torch.tensor([[1, 8, 16]])
 

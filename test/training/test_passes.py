@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from spec_decode_ros.lab.training.passes import Answers, ahead
 from spec_decode_ros.models.reduced import ReducedHead, ReducedLlamaConfig
-from spec_decode_ros.training.passes import Answers, ahead
 
 
 def test_the_same_items_come_in_order() -> None:

@@ -22,16 +22,16 @@ from stand_in import make_language
 from spec_decode_ros import cli
 from spec_decode_ros.actions.prompt import build_prompt
 from spec_decode_ros.decoding.methods import METHODS
+from spec_decode_ros.edge.runtime import EdgeRuntime
+from spec_decode_ros.lab.training import dataset, low_rank, small
+from spec_decode_ros.lab.training.batches import make_batch
+from spec_decode_ros.lab.training.fit import Paused
+from spec_decode_ros.lab.training.small import PROGRESS, Plan, Progress, train_small, write_pair
+from spec_decode_ros.lab.training.smolvlm import SETTING, DraftShape, Language, SmolVLMPasses, TargetShape
 from spec_decode_ros.models import assembled
 from spec_decode_ros.models.pair import check_pair, load_drafter, load_pair_config, load_verifier
-from spec_decode_ros.runtime.cloud import VerifierServer
-from spec_decode_ros.runtime.edge import EdgeRuntime
+from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.sim.render import to_jpeg
-from spec_decode_ros.training import dataset, low_rank, small
-from spec_decode_ros.training.batches import make_batch
-from spec_decode_ros.training.fit import Paused
-from spec_decode_ros.training.small import PROGRESS, Plan, Progress, train_small, write_pair
-from spec_decode_ros.training.smolvlm import SETTING, DraftShape, Language, SmolVLMPasses, TargetShape
 from spec_decode_ros.transport.client import Client
 
 CPU = torch.device("cpu")

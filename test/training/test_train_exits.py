@@ -20,13 +20,9 @@ from spec_decode_ros.actions.action import format_action
 from spec_decode_ros.actions.prompt import build_prompt
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.answer import Answer
-from spec_decode_ros.models.exits import FILE_NAME, ExitAdapter, load_exits
-from spec_decode_ros.models.hf_model import HfModel
-from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
-from spec_decode_ros.training.batches import make_batch
-from spec_decode_ros.training.dataset import Dataset
-from spec_decode_ros.training.exits import (
+from spec_decode_ros.lab.training.batches import make_batch
+from spec_decode_ros.lab.training.dataset import Dataset
+from spec_decode_ros.lab.training.exits import (
     Rows,
     batched_rows,
     calibrate,
@@ -37,9 +33,13 @@ from spec_decode_ros.training.exits import (
     train_exits,
     usable_layers,
 )
-from spec_decode_ros.training.frames import examples
-from spec_decode_ros.training.network import build_model
-from spec_decode_ros.training.recipe import DRAFT, save
+from spec_decode_ros.lab.training.frames import examples
+from spec_decode_ros.lab.training.network import build_model
+from spec_decode_ros.lab.training.recipe import DRAFT, save
+from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.exits import FILE_NAME, ExitAdapter, load_exits
+from spec_decode_ros.models.hf_model import HfModel
+from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 

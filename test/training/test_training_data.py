@@ -16,10 +16,9 @@ from small_data import COUNT, SEED, InThisProcess
 from spec_decode_ros.actions.action import format_action, parse_action
 from spec_decode_ros.actions.commands import STRANGE_WORDS, Command, phrase, vocabulary
 from spec_decode_ros.actions.prompt import build_prompt
-from spec_decode_ros.sim.render import to_jpeg
-from spec_decode_ros.training import dataset
-from spec_decode_ros.training.dataset import ANSWER_TOKENS, PAD, PROMPT_TOKENS, Dataset, make, mirrored
-from spec_decode_ros.training.frames import (
+from spec_decode_ros.lab.training import dataset
+from spec_decode_ros.lab.training.dataset import ANSWER_TOKENS, PAD, PROMPT_TOKENS, Dataset, make, mirrored
+from spec_decode_ros.lab.training.frames import (
     COMBINATIONS,
     FRAME_SIZE,
     GRID,
@@ -28,7 +27,13 @@ from spec_decode_ros.training.frames import (
     examples,
     to_model_size,
 )
-from spec_decode_ros.training.processor import SPECIAL, build_image_processor, build_tokenizer, save_processor
+from spec_decode_ros.lab.training.processor import (
+    SPECIAL,
+    build_image_processor,
+    build_tokenizer,
+    save_processor,
+)
+from spec_decode_ros.sim.render import to_jpeg
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ import zmq
 from spec_decode_ros.decoding.messages import PROTOCOL, Hello, Open, Opened, Ping, Pong, Welcome
 from spec_decode_ros.transport.codec import Limits, decode, encode
 from spec_decode_ros.transport.connections import ConnectionLimits
-from spec_decode_ros.transport.gate import Gate
 from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
+from spec_decode_ros.transport.secured_router import Gate
 from spec_decode_ros.transport.server import Server
 
 from .test_gate import WAIT_S, Robot, eventually

@@ -23,12 +23,12 @@ from spec_decode_ros.decoding.messages import (
     Open,
     Opened,
 )
+from spec_decode_ros.lab.network.link import Link, LinkProfile
 from spec_decode_ros.transport import connection
 from spec_decode_ros.transport.client import Arrival, Client, Reconnected
 from spec_decode_ros.transport.failover import FailoverPolicy
 from spec_decode_ros.transport.handshake import HandshakeError
 from spec_decode_ros.transport.keys import make_keys, robot_keys
-from spec_decode_ros.transport.link import Link, LinkProfile
 
 from .test_keys import guarded, is_let_in
 from .test_wire import WAIT_S, Echo, echo, eventually

@@ -32,9 +32,9 @@ from spec_decode_ros.decoding.messages import (
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.client import Arrival, Client, Reconnected
 from spec_decode_ros.transport.codec import DOWN, Limits, WireError, decode, encode
-from spec_decode_ros.transport.gate import is_loopback
 from spec_decode_ros.transport.handshake import HELLO_FIRST, HandshakeError
 from spec_decode_ros.transport.peers import PeerLimits
+from spec_decode_ros.transport.secured_router import is_loopback
 from spec_decode_ros.transport.server import Server
 
 from .test_codec import EXAMPLES, images_of, mutated

@@ -1,1 +1,0 @@
-"""Comparing methods: virtual time, emulated networks, baselines, plots."""

@@ -1,0 +1,1 @@
+"""The robot's runtime: drafting, link measurements, one action after the other."""

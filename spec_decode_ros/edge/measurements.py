@@ -1,0 +1,83 @@
+"""What the controller has to know, as running averages over the actions of one robot."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spec_decode_ros.decoding.controller import Conditions
+from spec_decode_ros.decoding.messages import Welcome
+
+_NEWEST = 0.2
+"""Weight of the newest action in an average."""
+
+_FIRST_GUESS = 0.8
+"""Acceptance that is assumed before anything was verified."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one action has shown, each as often as it was seen; the names are those of `Conditions`.
+
+    Attributes:
+        draft_ms: single tokens of the draft model.
+        step_ms: single passes of the target, the first one apart.
+        upload_ms: the frame's way to the cloud beyond the round-trip time.
+        uplink_mbps: bandwidth on that way.
+    """
+
+    draft_ms: Sequence[float] = ()
+    step_ms: Sequence[float] = ()
+    upload_ms: Sequence[float] = ()
+    uplink_mbps: Sequence[float] = ()
+
+
+class Gauge:
+    """Watches a robot's actions and says under which conditions the next one will run."""
+
+    def __init__(self) -> None:
+        self._averages: dict[str, float] = {}
+
+    def observe(self, fates: Sequence[str], measured: Measured) -> None:
+        """Take one action into account.
+
+        Args:
+            fates: of its tokens, see :class:`~spec_decode_ros.edge.runtime.ActionResult`.
+            measured: times of the same action.
+        """
+        counts = Counter(fates)
+        judged = counts["accepted"] + counts["corrected"]
+        if judged:
+            self._blend("acceptance", counts["accepted"] / judged)
+        if fates:
+            self._blend("tokens", len(fates))
+        for name, values in vars(measured).items():
+            if values:
+                self._blend(name, statistics.fmean(values))
+
+    def conditions(self, rtt_ms: float | None, welcome: Welcome | None) -> Conditions | None:
+        """What is known now; None as long as too little is."""
+        known = dict(self._averages)
+        # What is measured here includes what a server drafts by itself in a pass, so its own word goes first.
+        measured_ms = known.pop("step_ms", 0.0)
+        step_ms = (welcome.step_ms if welcome else 0.0) or measured_ms
+        # A robot that had nothing to draft, as prompt lookup may, is not held up by drafting.
+        draft_ms = known.pop("draft_ms", 0.0 if "tokens" in known else None)
+        if rtt_ms is None or draft_ms is None or not step_ms:
+            return None
+        acceptance = known.pop("acceptance", _FIRST_GUESS)
+        if welcome:
+            known |= {"per_token_ms": welcome.per_token_ms, "own_prefill_ms": welcome.own_prefill_ms}
+        own_ms = (welcome.own_ms if welcome else 0.0) or None
+        return Conditions(rtt_ms, draft_ms, step_ms, acceptance, own_ms=own_ms, **known)
+
+    @property
+    def uplink_mbps(self) -> float | None:
+        """Bandwidth to the cloud, as far as it is known."""
+        return self._averages.get("uplink_mbps")
+
+    def _blend(self, name: str, value: float) -> None:
+        old = self._averages.get(name, value)
+        self._averages[name] = old + _NEWEST * (value - old)

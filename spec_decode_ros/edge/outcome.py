@@ -1,0 +1,55 @@
+"""What comes of an action on the robot, while it goes on and at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spec_decode_ros.edge.recording import Span, Stats
+from spec_decode_ros.errors import SpecDecodeError
+
+
+class ActionFailed(SpecDecodeError):
+    """The action has no answer; the message says why."""
+
+
+class ActionCancelled(ActionFailed):
+    """`EdgeRuntime.cancel` ended the action."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The answer as it stands. The first `committed` tokens are final; what follows is the draft.
+
+    `text` is all of it, `committed_text` the final part; `ended` says that nothing follows unless the draft
+    turns out wrong.
+    """
+
+    tokens: tuple[int, ...]
+    committed: int
+    text: str
+    committed_text: str
+    ended: bool
+    elapsed_ms: float
+
+
+@dataclass(frozen=True)
+class ActionResult:
+    """What :meth:`EdgeRuntime.act` returns.
+
+    Attributes:
+        tokens: answer token ids, the end token included.
+        text: the answer.
+        verified: whether all of it is what the target says.
+        complete: whether the answer came to its end; an unverified one may have been cut off by the deadline.
+        fates: for each token ``accepted``, ``corrected``, ``added`` or ``unverified``.
+        stats: the numbers of the action by name; those that do not apply are None.
+        timeline: (lane, name, start, end), lanes ``robot``, ``link``, ``cloud``, milliseconds from the capture.
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+    verified: bool
+    complete: bool
+    fates: tuple[str, ...]
+    stats: Stats
+    timeline: tuple[Span, ...]

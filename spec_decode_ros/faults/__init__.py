@@ -1,1 +1,0 @@
-"""Faults injected into the running stack, and the time until the robot stops, measured at the robot's end."""

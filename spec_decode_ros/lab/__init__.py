@@ -1,0 +1,1 @@
+"""What neither robot nor cloud runs: benchmarks, planning, training, fault injection, emulated networks, the demo."""

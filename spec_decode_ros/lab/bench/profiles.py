@@ -1,0 +1,134 @@
+"""Profiles: the times of a robot, a link and a pair, measured or published, for runs in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import yaml
+
+from spec_decode_ros.decoding.methods import METHODS, method_named
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.grid import Cell, World, figures
+from spec_decode_ros.shipped import shipped_names, yaml_path
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The row of a paper from which an acceptance is found that the paper does not state.
+
+    Attributes:
+        method: ours that does the same.
+        times_cloud: how many times as fast as the cloud alone it was.
+        draft_upload_ms: what each of its drafts takes on the uplink, where whole distributions go along.
+    """
+
+    method: str
+    times_cloud: float
+    draft_upload_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if method_named(self.method).server is None or not (
+            self.times_cloud > 0 and self.draft_upload_ms >= 0
+        ):
+            raise SpecDecodeError(
+                "a fit needs a method that verifies, times_cloud above 0 and no time below zero"
+            )
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One YAML file of `config/profiles/`.
+
+    Attributes:
+        source: where the times come from.
+        rtts_ms: round-trip times to look at.
+        draft_ms: a token of the draft model.
+        world: the other times, and the length of an answer.
+        acceptances: shares of drafted tokens that the target confirms; none where there is a `fit`.
+        fit: what tells the acceptance instead.
+        published: by method, how many times as fast as the cloud alone it was.
+    """
+
+    name: str
+    source: str
+    rtts_ms: tuple[float, ...]
+    draft_ms: float
+    world: World
+    acceptances: tuple[float, ...] = ()
+    fit: Fit | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.rtts_ms or min(*self.rtts_ms, self.draft_ms) < 0:
+            raise SpecDecodeError("a profile needs round-trip times, and no time below zero")
+        if bool(self.acceptances) == bool(self.fit):
+            raise SpecDecodeError("a profile needs either acceptances or a fit that tells one")
+        for method in self.published:
+            method_named(method)
+        if not all(0 <= share <= 1 for share in self.acceptances):
+            raise SpecDecodeError(f"acceptances are from 0 to 1, not {self.acceptances}")
+
+    def cells(self, actions: int = 40) -> Iterator[Cell]:
+        """Every combination; a fit plays so many actions for each acceptance that it tries."""
+        for rtt_ms in self.rtts_ms:
+            for acceptance in self.acceptances or (self._fitted(rtt_ms, actions),):
+                yield Cell(rtt_ms, acceptance, self.draft_ms / self.world.step_ms)
+
+    def _fitted(self, rtt_ms: float, actions: int) -> float:
+        """The acceptance at which the method of the fit is as fast as published, to a thousandth."""
+        assert self.fit is not None
+        method = method_named(self.fit.method)
+        world = replace(self.world, draft_upload_ms=self.fit.draft_upload_ms)
+        low, high = 0.0, 1.0
+        while high - low > 0.001:
+            middle = (low + high) / 2
+            cell = Cell(rtt_ms, middle, self.draft_ms / self.world.step_ms)
+            alone = figures(METHODS["cloud"], cell, self.world, 2).ttva_ms
+            if alone / figures(method, cell, world, actions).ttva_ms < self.fit.times_cloud:
+                low = middle
+            else:
+                high = middle
+        return round((low + high) / 2, 3)
+
+
+_NEEDED = {"source", "rtts_ms", "draft_ms", "world"}
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that are shipped."""
+    return shipped_names("profile")
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """Read a shipped profile by name, or any by the path of its YAML file.
+
+    Raises:
+        SpecDecodeError: if it cannot be read, or something in it is not a profile's.
+    """
+    path = yaml_path("profile", name_or_path)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _profile(path.stem, document)
+    except OSError as error:
+        raise SpecDecodeError(f"cannot read {path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, TypeError, ValueError, KeyError, UnicodeDecodeError) as error:
+        raise SpecDecodeError(f"{path} is not a profile: {' '.join(str(error).split())}") from error
+
+
+def _profile(name: str, document: Any) -> Profile:
+    if not isinstance(document, dict):
+        raise ValueError("it has to be a mapping")
+    known = {field.name for field in fields(Profile)} - {"name"}
+    strange = sorted(str(key) for key in (set(document) - known) | (_NEEDED - set(document)))
+    if strange:
+        raise ValueError(f"missing or unknown: {', '.join(strange)}")
+    values = dict(document)
+    values["world"] = World(**values["world"])
+    for key in ("rtts_ms", "acceptances"):
+        values[key] = tuple(float(value) for value in values.get(key, ()))
+    if values.get("fit"):
+        values["fit"] = Fit(**values["fit"])
+    values["published"] = {str(key): float(value) for key, value in values.get("published", {}).items()}
+    return Profile(name, str(values.pop("source")), **{**values, "draft_ms": float(values["draft_ms"])})

@@ -1,0 +1,246 @@
+"""Plays the operator of a mission: gives one command, watches what the robot does, and keeps the story."""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TwistStamped
+from nav_msgs.msg import Odometry
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import String
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.demo.goal import Goal, GoalWatch, Outcome
+from spec_decode_ros.nodes.common import EVENTS, clock_seconds, seconds
+from spec_decode_ros.nodes.recorder import BagRecorder
+
+_KEEP_ALL = QoSProfile(depth=50)
+_FRAMES = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+_SPIN_S = 0.05
+_AFTERWARDS_S = 0.5
+_GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One verified action.
+
+    Attributes:
+        stamp: of its frame, seconds.
+        text: what the model said.
+        corrected: whether the cloud changed the velocities of the draft.
+        took_ms: from the frame's stamp until its verified velocities arrived here.
+        pose: where the robot was then, x and y in metres and yaw in radians.
+    """
+
+    stamp: float
+    text: str
+    corrected: bool
+    took_ms: float
+    pose: tuple[float, float, float]
+
+
+@dataclass
+class Story:
+    """What happened. Stamps in seconds; `path` has (stamp, x, y, yaw), `frames` (stamp, JPEG bytes)."""
+
+    outcome: Outcome | None = None
+    took_s: float = 0.0
+    collisions: int = 0
+    path: list[tuple[float, float, float, float]] = field(default_factory=list)
+    verified: list[Verified] = field(default_factory=list)
+    frames: list[tuple[float, bytes]] = field(default_factory=list)
+
+    def frame_of(self, stamp: float) -> bytes | None:
+        """The frame with that stamp, or the last one before it."""
+        place = bisect_right([at for at, _ in self.frames], stamp + 1e-6) - 1
+        return self.frames[place][1] if place >= 0 else None
+
+
+class Mission(Node):
+    """One command and what follows; use :func:`run_mission`."""
+
+    def __init__(self, goal: Goal, context: rclpy.Context) -> None:
+        super().__init__("mission", context=context)
+        self._goal = goal
+        self._watch = GoalWatch(goal)
+        self._commanded_at: float | None = None
+        self._drafts: dict[float, tuple[float, float]] = {}
+        self._verdict: tuple[float, tuple[float, float], float] | None = None
+        self.story = Story()
+        self._command = self.create_publisher(String, "command", EVENTS)
+        self.create_subscription(CompressedImage, "camera/image/compressed", self._on_frame, _FRAMES)
+        self.create_subscription(Odometry, "odom", self._on_odometry, _KEEP_ALL)
+        self.create_subscription(TwistStamped, "action/draft", self._on_draft, _KEEP_ALL)
+        self.create_subscription(TwistStamped, "action/verified", self._on_verified, _KEEP_ALL)
+        self.create_subscription(String, "action/text", self._on_text, _KEEP_ALL)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, _KEEP_ALL)
+
+    def missing(self) -> list[str]:
+        """What has to be there before a command makes sense."""
+        listening = {
+            info.node_name for info in self.get_subscriptions_info_by_topic(self._command.topic_name)
+        }
+        parts = {
+            "frames from sim_node": bool(self.story.frames),
+            "odometry from sim_node": bool(self.story.path),
+            "drafter_node": "drafter_node" in listening,
+            "motion_node": "motion_node" in listening,
+        }
+        return [name for name, there in parts.items() if not there]
+
+    def begin(self) -> None:
+        """Give the command; what was seen before is forgotten."""
+        self.story.path.clear()
+        self.story.frames.clear()
+        self._commanded_at = time.monotonic()
+        self._command.publish(String(data=self._goal.instruction))
+
+    def end(self) -> None:
+        """Tell the robot to stop, whatever it does."""
+        self._command.publish(String(data="stop"))
+
+    @property
+    def over(self) -> bool:
+        return self.story.outcome is not None
+
+    def _on_frame(self, message: CompressedImage) -> None:
+        self.story.frames.append((seconds(message.header.stamp), bytes(message.data)))
+
+    def _on_odometry(self, message: Odometry) -> None:
+        position, turn = message.pose.pose.position, message.pose.pose.orientation
+        yaw = math.atan2(2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y * turn.y + turn.z * turn.z))
+        pose = (position.x, position.y, yaw)
+        self.story.path.append((seconds(message.header.stamp), *pose))
+        if self._commanded_at is None or self.over:
+            return
+        now = time.monotonic()
+        twist = message.twist.twist
+        speed = math.hypot(twist.linear.x, twist.linear.y)
+        outcome = self._watch.moved(now, pose, speed, twist.angular.z)
+        if outcome is not None:
+            self.story.outcome = outcome
+            self.story.took_s = now - self._commanded_at
+
+    def _on_draft(self, message: TwistStamped) -> None:
+        self._drafts[seconds(message.header.stamp)] = _velocities(message)
+
+    def _on_verified(self, message: TwistStamped) -> None:
+        stamp = seconds(message.header.stamp)
+        if self._verdict is None or self._verdict[0] != stamp:
+            took_ms = (clock_seconds(self) - stamp) * 1000.0
+        else:
+            took_ms = self._verdict[2]
+        self._verdict = (stamp, _velocities(message), took_ms)
+
+    def _on_text(self, message: String) -> None:
+        """A text has no stamp: it belongs to the velocities that came just before it."""
+        if self._commanded_at is None or self._verdict is None:
+            return
+        self._watch.said(message.data)
+        stamp, velocities, took_ms = self._verdict
+        draft = self._drafts.get(stamp)
+        pose = self.story.path[-1][1:] if self.story.path else (0.0, 0.0, 0.0)
+        corrected = draft is not None and draft != velocities
+        self.story.verified.append(Verified(stamp, message.data, corrected, took_ms, pose))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            for value in status.values:
+                if value.key == "collisions" and value.value.isdigit():
+                    self.story.collisions = int(value.value)
+
+
+def _velocities(message: TwistStamped) -> tuple[float, float]:
+    return message.twist.linear.x, message.twist.angular.z
+
+
+@contextmanager
+def _context(domain: int) -> Iterator[rclpy.Context]:
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    try:
+        yield context
+    finally:
+        rclpy.try_shutdown(context=context)
+
+
+@dataclass(frozen=True)
+class MissionRun:
+    """The story, and what was recorded of it."""
+
+    story: Story
+    bag: Path
+    counts: dict[str, int]
+
+
+def run_mission(
+    goal: Goal,
+    folder: Path,
+    domain: int,
+    *,
+    check: Callable[[], None] = lambda: None,
+    ready_timeout_s: float = 60.0,
+    stop_after: bool = False,
+) -> MissionRun:
+    """Wait for the other nodes, give the command, and record everything until the mission is over.
+
+    Args:
+        goal: what to do.
+        folder: where the bag goes.
+        domain: the nodes' ROS_DOMAIN_ID.
+        check: called again and again; raises if one of the processes has died.
+        ready_timeout_s: for the nodes to come up.
+        stop_after: tell the robot to stop when the mission is over, because another one follows.
+
+    Raises:
+        SpecDecodeError: if they don't.
+    """
+    with _context(domain) as context:
+        node = Mission(goal, context)
+        recorder = BagRecorder(node, folder)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        try:
+            _spin_until(executor, lambda: not node.missing(), ready_timeout_s, check)
+            if node.missing():
+                raise SpecDecodeError(
+                    f"the demo's nodes did not come up within {ready_timeout_s:.0f} s: no {', '.join(node.missing())}"
+                )
+            node.begin()
+            _spin_until(executor, lambda: node.over, goal.time_out_s + _GRACE_S, check)
+            if not node.over:
+                raise SpecDecodeError(
+                    "the simulation stopped telling where the robot is; see the logs of sim_node"
+                )
+            if stop_after:
+                node.end()
+            _spin_until(executor, lambda: False, _AFTERWARDS_S, check)
+        finally:
+            bag = recorder.close()
+            executor.shutdown(timeout_sec=5.0)
+            node.destroy_node()
+        return MissionRun(node.story, bag, recorder.counts)
+
+
+def _spin_until(
+    executor: SingleThreadedExecutor, done: Callable[[], bool], timeout_s: float, check: Callable[[], None]
+) -> None:
+    end = time.monotonic() + timeout_s
+    next_check = 0.0
+    while not done() and time.monotonic() < end:
+        executor.spin_once(timeout_sec=_SPIN_S)
+        if time.monotonic() >= next_check:
+            check()
+            next_check = time.monotonic() + 0.5

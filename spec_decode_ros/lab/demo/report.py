@@ -1,0 +1,228 @@
+"""What a demo leaves behind: a summary for programs, a table for people, and three pictures."""
+
+from __future__ import annotations
+
+import io
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spec_decode_ros import __version__
+from spec_decode_ros.actions.action import ActionError, parse_action
+from spec_decode_ros.edge.recording import METRICS
+from spec_decode_ros.lab.bench.comparison import Comparison, Spread, speedup
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from spec_decode_ros.edge.runtime import ActionResult
+    from spec_decode_ros.lab.demo.goal import Goal
+    from spec_decode_ros.lab.demo.mission import Story
+
+_SETTLE_S = 0.4
+
+_LABELS = {
+    "ttva_ms": "frame to verified action, ms",
+    "ttfa_ms": "frame to first action, ms",
+    "ttft_ms": "frame to first final token, ms",
+    "tpot_ms": "time per further token, ms",
+    "acceptance_rate": "accepted / drafted",
+    "accepted_length": "tokens per target pass",
+    "round_trips": "round trips",
+    "uplink_bytes": "bytes up, image apart",
+    "downlink_bytes": "bytes down",
+    "cloud_passes": "target passes",
+    "cloud_busy_ms": "target compute, ms",
+    "capacity": "robots per server",
+}
+
+
+def summary(
+    goal: Goal,
+    story: Story,
+    comparison: Comparison | None,
+    *,
+    method: str,
+    pair: str,
+    seed: int,
+    rtt_ms: float,
+    recorded: dict[str, int],
+    files: dict[str, str],
+) -> dict[str, Any]:
+    """The content of summary.json."""
+    outcome = story.outcome
+    waits = [action.took_ms for action in story.verified]
+    document: dict[str, Any] = {
+        "success": succeeded(story),
+        "reason": _reason(story),
+        "instruction": goal.instruction,
+        "target": goal.target,
+        "method": method,
+        "pair": pair,
+        "seed": seed,
+        "rtt_ms": rtt_ms,
+        "seconds": round(story.took_s, 2),
+        "distance_m": round(outcome.distance_m, 3) if outcome else None,
+        "collisions": story.collisions,
+        "verified_actions": len(story.verified),
+        "corrected_actions": sum(action.corrected for action in story.verified),
+        "mission_ttva_ms": Spread.of(waits).as_dict() if waits else None,
+        "methods": comparison.as_dict() if comparison else {},
+        "recorded": dict(sorted(recorded.items())),
+        "files": files,
+        "versions": {"spec_decode_ros": __version__, "python": platform.python_version()},
+    }
+    if comparison:
+        document["compared_frames"] = len(comparison.samples)
+        document["identical_answers"] = comparison.agreement(*comparison.results)
+        document["times_better"] = dict(speedup(comparison, *comparison.results))
+    return document
+
+
+def succeeded(story: Story) -> bool:
+    """Reached, and nothing touched on the way."""
+    return story.outcome is not None and story.outcome.success and not story.collisions
+
+
+def _reason(story: Story) -> str:
+    if story.outcome is None:
+        return "not finished"
+    touched = ", but touched something on the way" if story.collisions else ""
+    return story.outcome.reason + touched
+
+
+def print_summary(console: Console, document: dict[str, Any], comparison: Comparison | None) -> None:
+    """The mission in a few lines and the methods as a table."""
+    from rich.table import Table
+    from rich.text import Text
+
+    verdict = Text("SUCCESS ", "bold green") if document["success"] else Text("FAILED ", "bold red")
+    console.print(
+        verdict + Text(f"“{document['instruction']}”: {document['reason']}, {document['seconds']:.1f} s")
+    )
+    console.print(
+        f"{document['verified_actions']} verified actions, {document['corrected_actions']} of them with velocities "
+        f"corrected by the cloud; method {document['method']}, RTT {document['rtt_ms']:g} ms, pair {document['pair']}"
+    )
+    if comparison:
+        methods = list(comparison.results)
+        table = Table(
+            title=f"{' and '.join(methods)} on the same {document['compared_frames']} frames, alternating: "
+            "median (quartiles)",
+            title_justify="left",
+        )
+        table.add_column("per action")
+        for method in methods:
+            table.add_column(method, justify="right")
+        for metric in (*METRICS, "capacity"):
+            cells = [_cell(comparison.spread(method, metric)) for method in methods]
+            table.add_row(_LABELS[metric], *cells)
+        console.print(table)
+        console.print(
+            f"The same tokens from both methods on {document['identical_answers']} of "
+            f"{document['compared_frames']} frames."
+        )
+    for name, path in document["files"].items():
+        console.print(f"{name:9} {path}", soft_wrap=True)
+
+
+def _cell(spread: Spread | None) -> str:
+    if spread is None:
+        return "–"
+    return f"{_number(spread.median)} ({_number(spread.low)}–{_number(spread.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def draw_walk(goal: Goal, story: Story, out: Path, caption: str) -> Path:
+    """The bird's-eye picture."""
+    from spec_decode_ros.viz.birdseye import Decision, draw_path
+
+    return draw_path(
+        goal.scene,
+        np.array([place[1:] for place in story.path]),
+        out,
+        target=goal.target,
+        decisions=[Decision(a.pose[0], a.pose[1], a.corrected) for a in story.verified],
+        title=f"“{goal.instruction}”",
+        subtitle=caption,
+    )
+
+
+def draw_frame(
+    goal: Goal, comparison: Comparison, decode: Callable[[Sequence[int]], str], out: Path, caption: str
+) -> Path:
+    """A camera frame with the action that it led to."""
+    from PIL import Image
+
+    from spec_decode_ros.viz.legend import with_legend
+    from spec_decode_ros.viz.overlay import Overlay, draw_overlay
+
+    method = list(comparison.results)[-1]
+    place = most_telling(comparison.results[method], goal.target)
+    result = comparison.results[method][place]
+    try:
+        action = parse_action(result.text)
+        vx, wz = action.vx, action.wz
+    except ActionError:
+        vx = wz = 0.0
+    overlay = Overlay(goal.instruction, pieces(decode, result), vx, wz, result.verified, caption)
+    jpeg = draw_overlay(comparison.samples[place].jpeg, overlay, width=960, quality=95)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        with_legend(picture.convert("RGB")).save(out)
+    return out
+
+
+def draw_scene(goal: Goal, comparison: Comparison, out: Path) -> Path | None:
+    """The robot from outside at the moment of that frame; None where there is no OpenGL."""
+    from PIL import Image
+
+    from spec_decode_ros.errors import SpecDecodeError
+    from spec_decode_ros.sim.go2 import Pose
+    from spec_decode_ros.sim.pictures import picture
+    from spec_decode_ros.sim.simulation import Simulation
+
+    pose = comparison.samples[most_telling(list(comparison.results.values())[-1], goal.target)].pose
+    if pose is None:
+        return None
+    try:
+        with Simulation(goal.scene, visual=True) as simulation:
+            simulation.robot.reset(Pose(*pose), 0)
+            simulation.step(_SETTLE_S)
+            Image.fromarray(picture(simulation, "behind", trail=False)).save(out)
+    except SpecDecodeError:
+        return None
+    return out
+
+
+def most_telling(results: Sequence[ActionResult], target: str) -> int:
+    """Index of the action that shows most: it names the target, moves, and has tokens of several fates."""
+
+    def score(result: ActionResult) -> tuple[bool, bool, int, int]:
+        fates = set(result.fates)
+        names_target = target in result.text and not result.text.endswith("reached")
+        walking = not result.text.startswith("vx 0.0")
+        return names_target, walking, len(fates), sum(fate == "accepted" for fate in result.fates)
+
+    return max(
+        range(len(results)), key=lambda index: (score(results[index]), -abs(index - len(results) // 2))
+    )
+
+
+def pieces(decode: Callable[[Sequence[int]], str], result: ActionResult) -> list[Any]:
+    """The answer cut into its tokens' texts, each with its fate."""
+    from spec_decode_ros.viz.overlay import Piece
+
+    cut, before = [], ""
+    for index, fate in enumerate(result.fates):
+        text = decode(result.tokens[: index + 1])
+        if text[len(before) :].strip():
+            cut.append(Piece(text[len(before) :], fate))
+        before = text
+    return cut

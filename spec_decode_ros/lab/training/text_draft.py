@@ -1,0 +1,147 @@
+"""How a text pair gets its draft: the target answers prompts, a draft is cut out of it and learns from the answers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.text.prompts import held_out_prompts, training_prompts
+from spec_decode_ros.lab.training.acceptance import Acceptance, measured
+from spec_decode_ros.lab.training.asking import Questions, ask
+from spec_decode_ros.lab.training.cutting import Cut, cut
+from spec_decode_ros.lab.training.distil import Course, Report, fit
+from spec_decode_ros.lab.training.teacher import Lesson
+from spec_decode_ros.models.hf_model import HfModel
+from spec_decode_ros.models.interfaces import Drafter
+from spec_decode_ros.models.pair import PairConfig, load_drafter, load_pair_config, load_verifier
+
+CUT = Cut(layers=(0, 1, 2), inner=576, tokens=10240, table_width=192)
+"""For SmolLM2-135M, 30 layers of width 576 and inner width 1536; layers 0, 1 and 29 learned slower."""
+
+HELD_OUT = 48
+"""Lessons of held-out prompts that the training is watched with; what is reported in the end is decoded anew."""
+
+MEASURED = 16
+WATCHED_SEED = 11
+MEASURED_SEED = 12
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run does.
+
+    Attributes:
+        pair: name or file of a pair; its target answers, its draft need not exist yet.
+        out: the folder that the draft goes to.
+        work: a folder for the answers and for what a run that was cut off goes on from.
+        prompts: that the target answers to learn from.
+        minutes: of learning, after the target has answered.
+        workers: processes that ask the target, and threads that learn.
+        cut: what of the target the draft begins with.
+        seed: of prompts, answers and their order.
+    """
+
+    pair: str
+    out: Path
+    work: Path
+    prompts: int = 8000
+    minutes: float = 25.0
+    workers: int = 2
+    cut: Cut = CUT
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        if self.prompts < 1 or not 0 < self.minutes < 1e6 or self.workers < 1 or self.seed < 0:
+            raise SpecDecodeError("a draft needs at least one prompt, some minutes and one worker")
+
+    @property
+    def state(self) -> Path:
+        return self.work / "learning.safetensors"
+
+
+def train_draft(
+    recipe: Recipe,
+    report: Report,
+    asked: Callable[[str, int, int], None],
+) -> None:
+    """Make the draft, or go on making it.
+
+    Args:
+        report: hears how the learning goes.
+        asked: hears for `training` and `held-out` prompts how many of how many are answered.
+    """
+    import torch
+
+    lessons, held_out = answered(recipe, asked)
+    torch.set_num_threads(recipe.workers)
+    torch.manual_seed(recipe.seed)
+    target = load_verifier(recipe.pair, device="cpu", threads=recipe.workers).model
+    draft = cut(target.model, recipe.cut, lessons)
+    fit(draft, lessons, Course(recipe.minutes, seed=recipe.seed), report, held_out, recipe.state)
+    draft.half().save_pretrained(recipe.out)
+    _save_text(target, recipe.out)
+    recipe.state.unlink(missing_ok=True)
+
+
+def answered(
+    recipe: Recipe, asked: Callable[[str, int, int], None]
+) -> tuple[Sequence[Lesson], Sequence[Lesson]]:
+    """Lessons of training prompts and of held-out prompts, made where they are not there yet."""
+    training = tuple(itertools.islice(training_prompts(recipe.seed), recipe.prompts))
+    watched = tuple(held_out_prompts(HELD_OUT, WATCHED_SEED))
+    questions = Questions(recipe.pair, training, temperature=0.8, seed=recipe.seed)
+    # Another target, or longer answers, must not go on from these.
+    answers = f"{Path(recipe.pair).stem}-{questions.length}-"
+    # Every second answer is sampled; the held-out ones are all greedy.
+    held_out = ask(
+        replace(questions, prompts=watched, temperature=0.0),
+        recipe.work / f"{answers}held-out",
+        recipe.workers,
+        lambda done, total: asked("held-out", done, total),
+    )
+    lessons = ask(
+        questions,
+        recipe.work / f"{answers}training-{recipe.seed}",
+        recipe.workers,
+        lambda done, total: asked("training", done, total),
+    )
+    return lessons, held_out
+
+
+def _save_text(target: HfModel, folder: Path) -> None:
+    """The target's tokenizer and chat template, since a draft speaks its vocabulary; in as few bytes as they need."""
+    target.text.tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+
+
+def measure(
+    config: PairConfig, prompts: int = MEASURED, drafted: int = 4
+) -> dict[str, dict[str, Acceptance]]:
+    """Acceptance on held-out prompts by way of choosing tokens and by drafter: the model, and lookup before it."""
+    verifier = load_verifier(config)
+    model = load_drafter(replace(config, lookup=0))
+    drafters: dict[str, Drafter] = {"the draft model": model}
+    if config.lookup:
+        drafters["lookup, then the draft model"] = load_drafter(config)
+    asked = held_out_prompts(prompts, MEASURED_SEED)
+    ways = {"greedy": Sampling(), "temperature 0.8": Sampling(temperature=0.8, seed=1)}
+    return {
+        way: {
+            name: measured(drafter, verifier, asked, sampling, drafted=drafted)
+            for name, drafter in drafters.items()
+        }
+        for way, sampling in ways.items()
+    }
+
+
+def with_draft(pair: str, folder: Path) -> PairConfig:
+    """The pair with the draft that lies in `folder`."""
+    config = load_pair_config(pair)
+    return replace(config, draft=replace(config.draft, location=str(folder.resolve())))

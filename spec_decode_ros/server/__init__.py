@@ -1,0 +1,1 @@
+"""The cloud's runtime: one verifier service for one robot or many."""

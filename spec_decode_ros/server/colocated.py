@@ -1,0 +1,58 @@
+"""What a server drafts with when no robot's draft is there: a draft model beside the target, or the target itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spec_decode_ros.decoding.controller import Conditions, own_length, runners_up
+from spec_decode_ros.models.interfaces import Verifier
+from spec_decode_ros.models.pair import PairConfig, load_drafter
+from spec_decode_ros.models.warmup import Pace, warm_up
+from spec_decode_ros.server.server_drafts import OwnDrafter
+
+_ACCEPTANCE = 0.8
+"""What is assumed of a pair before anything was verified."""
+
+
+def own_drafter(
+    config: PairConfig,
+    verifier: Verifier,
+    pace: Pace,
+    device: str | None = None,
+    threads: int | None = None,
+) -> OwnDrafter | None:
+    """How the server of a pair drafts by itself; None where that does not pay.
+
+    With the draft side of the pair, where its file says ``colocated: true``; else with the target's own layers up to an
+    early exit, where it has one.
+
+    Args:
+        config: the pair.
+        verifier: its target.
+        pace: what passes of the target take here.
+        device: where the target runs; by default what the pair says.
+        threads: CPU threads; by default what the pair says.
+    """
+    if config.colocated:
+        drafter = load_drafter(config, device or config.target.device, threads)
+        warm = warm_up(drafter)
+        own_ms, prefill_ms = warm.token_ms, warm.prefill_ms
+        acceptance = _ACCEPTANCE
+    elif verifier.self_drafting:
+        drafter, prefill_ms = None, 0.0
+        own_ms, acceptance = verifier.self_drafting.share * pace.token_ms, verifier.self_drafting.agreement
+    else:
+        return None
+    here = Conditions(0.0, own_ms, pace.token_ms, acceptance, pace.per_token_ms, own_ms, few_ms=pace.few_ms)
+    if not own_length(here):
+        return None
+    return OwnDrafter(
+        lambda now: own_length(replace(here, acceptance=now)),
+        acceptance,
+        own_ms,
+        prefill_ms,
+        drafter,
+        lambda now, count: (
+            runners_up(replace(here, acceptance=now), count) if verifier.can_verify_trees else 0
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Several verifiers behind one address: the balancer, and Ray replicas with one process per GPU."""

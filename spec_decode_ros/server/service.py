@@ -1,0 +1,206 @@
+"""A verifier as a service: what ``spec-decode serve`` and ``cloud_bridge_node`` both build from one configuration.
+
+The status page opens first, so that an orchestrator sees a service that loads; robots are let in when it is warm.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from spec_decode_ros.models.interfaces import Verifier
+from spec_decode_ros.models.pair import PairConfig, load_pair_config, load_verifier
+from spec_decode_ros.models.threads import be_responsive
+from spec_decode_ros.models.warmup import Pace, warm_up
+from spec_decode_ros.server import health
+from spec_decode_ros.server.colocated import own_drafter
+from spec_decode_ros.server.config import ServiceConfig
+from spec_decode_ros.server.health import Phase, Report, Worker
+from spec_decode_ros.server.server_drafts import OwnDrafter
+from spec_decode_ros.server.status_server import Page, StatusServer, open_status
+from spec_decode_ros.server.verifier_server import ServerCounts, VerifierServer
+from spec_decode_ros.transport.keys import ServerKeys, make_keys, server_keys
+
+if TYPE_CHECKING:
+    from spec_decode_ros.server.metrics import ServiceMetrics
+
+_log = logging.getLogger(__name__)
+
+
+class Target(NamedTuple):
+    """A target that is loaded and warm, and what the server drafts with by itself."""
+
+    pair: PairConfig
+    verifier: Verifier
+    own: OwnDrafter | None
+    pace: Pace
+
+
+def load_target(config: ServiceConfig) -> Target:
+    """Load the target of the pair and make its first passes. Raises SpecDecodeError."""
+    pair = load_pair_config(config.pair)
+    if config.dtype:
+        pair = replace(pair, target=replace(pair.target, dtype=config.dtype))
+    device = config.device or None
+    threads = None if config.threads < 0 else config.threads
+    verifier = load_verifier(pair, device, threads)
+    pace = warm_up(verifier)
+    return Target(pair, verifier, own_drafter(pair, verifier, pace, device, threads), pace)
+
+
+def keys_of(config: ServiceConfig, new_robot: str | None = None) -> ServerKeys | None:
+    """The server's keys, made where there are none yet; None without a folder of keys. Raises SpecDecodeError."""
+    if not config.keys:
+        return None
+    for made in make_keys(config.keys, new_robot):
+        _log.warning("new keys: copy %s to the robot, then delete it here", made)
+    return server_keys(config.keys)
+
+
+class VerifierService:
+    """One verifier server, its status page, and the order in which they begin and end.
+
+    Args:
+        config: all that there is to know.
+        new_robot: with keys: make some for one more robot.
+        load: how the target is loaded.
+    """
+
+    def __init__(
+        self,
+        config: ServiceConfig,
+        new_robot: str | None = None,
+        load: Callable[[ServiceConfig], Target] = load_target,
+    ) -> None:
+        self._config = config
+        self._load = load
+        self._new_robot = new_robot
+        self._phase = Phase.LOADING
+        self._server: VerifierServer | None = None
+        self._status: StatusServer | None = None
+        self._metrics: ServiceMetrics | None = None
+        self._ended = False
+
+    def start(self) -> str:
+        """Load the target, begin to serve, and return the endpoint; takes as long as loading takes.
+
+        Raises:
+            SpecDecodeError: something can't be loaded or bound; nothing is left running then.
+        """
+        began = time.monotonic()
+        try:
+            return self._start(began)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self, began: float) -> str:
+        config = self._config
+        pair = load_pair_config(config.pair).name
+        _log.info("loading the pair %s", pair, extra={"pair": pair})
+        if config.metrics_address:  # before anything that takes long
+            page = partial(self._metrics_page, pair)
+            self._status = open_status(config.metrics_address, self.alive, self.ready, page)
+        keys = keys_of(config, self._new_robot)
+        target = self._load(config)
+        be_responsive()
+        self._server = VerifierServer(
+            target.verifier,
+            pair,
+            config.bind,
+            own=target.own,
+            pace=target.pace,
+            nodes=config.tree_nodes,
+            keys=keys,
+            limits=config.limits,
+            observer=self._metrics,
+            insecure=config.insecure,
+        )
+        endpoint = self._server.start()
+        if self._metrics:
+            self._metrics.watch(self._server)
+        self._phase = Phase.SERVING
+        _log.info(
+            "serving the pair %s at %s",
+            pair,
+            endpoint,
+            extra={
+                "pair": pair,
+                "endpoint": endpoint,
+                "keys": keys is not None,
+                "load_s": round(time.monotonic() - began, 1),
+            },
+        )
+        return endpoint
+
+    def _metrics_page(self, pair: str) -> Page:
+        from spec_decode_ros.server.metrics import ServiceMetrics
+
+        self._metrics = ServiceMetrics(pair, lambda: self.ready().ok)
+        return self._metrics.page()
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Refuse new actions and let the running ones end; whether they all did in time.
+
+        Args:
+            timeout_s: by default what the configuration says.
+        """
+        if self._server is None:
+            return True
+        self._phase = Phase.DRAINING
+        patience_s = self._config.drain_s if timeout_s is None else timeout_s
+        _log.info(
+            "draining: new actions are refused, running ones have %g s",
+            patience_s,
+            extra={"sessions": self._server.counts.sessions, "drain_s": patience_s},
+        )
+        done = self._server.drain(patience_s)
+        if not done:
+            sessions = self._server.counts.sessions
+            _log.warning("the time to drain is over: actions are cut off", extra={"sessions": sessions})
+        return done
+
+    def stop(self) -> None:
+        """End all threads; a pass that runs is waited for. Stopping twice does nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self._phase = Phase.ENDED  # from here on threads end in order
+        if self._server is not None:
+            counts = self._server.counts
+            self._server.stop()
+            _log.info(
+                "ended",
+                extra={"actions": counts.actions, "passes": counts.passes, "failures": counts.failures},
+            )
+        if self._status is not None:
+            self._status.stop()
+
+    @property
+    def counts(self) -> ServerCounts:
+        """What the server has done; zeros while it loads."""
+        return self._server.counts if self._server else ServerCounts()
+
+    @property
+    def status_url(self) -> str:
+        """Where metrics and health are; empty where there are none."""
+        return self._status.url if self._status else ""
+
+    def alive(self) -> Report:
+        """Whether it works at all."""
+        return health.alive(self._phase, self._workers(), self._config.stuck_s)
+
+    def ready(self) -> Report:
+        """Whether robots should be sent here now."""
+        return health.ready(self._phase, self._workers(), self._config.stuck_s)
+
+    def _workers(self) -> list[Worker]:
+        if self._server is None:
+            return []
+        socket_s = None if self._server.socket_alive else math.inf
+        return [Worker("model", self._server.round_s, "pass"), Worker("socket", socket_s)]

@@ -1,0 +1,168 @@
+"""A small HTTP server for those who watch a service: metrics and health, nothing that changes anything."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.extras import missing_module_sentence
+from spec_decode_ros.server.health import Report
+
+_log = logging.getLogger(__name__)
+
+Page = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+"""A WSGI application."""
+
+_PATIENCE_S = 5.0
+_CONNECTIONS = 16
+_JOIN_S = 5.0
+
+
+def report_page(report: Callable[[], Report]) -> Page:
+    """A page with one JSON line; its status is 200 where the report is good and 503 where it is not."""
+
+    def page(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        now = report()
+        status = "200 OK" if now.ok else "503 Service Unavailable"
+        start_response(status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
+        return [now.as_json().encode() + b"\n"]
+
+    return page
+
+
+def sentence_page(status: str, sentence: str) -> Page:
+    """A page that says one thing, under an HTTP status such as ``404 Not Found``."""
+
+    def page(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [sentence.encode() + b"\n"]
+
+    return page
+
+
+def open_status(
+    address: tuple[str, int],
+    alive: Callable[[], Report],
+    ready: Callable[[], Report],
+    metrics: Callable[[], Page],
+) -> StatusServer:
+    """Serve metrics and health of a service until it is stopped; the log says where.
+
+    Args:
+        address: host and port; port 0 is any free one.
+        alive: whether it works at all.
+        ready: whether robots should be sent there now.
+        metrics: makes the page of metrics; without prometheus_client that says what to install, and health is served
+            all the same.
+
+    Raises:
+        SpecDecodeError: the address can't be used.
+    """
+    try:
+        metrics_page = metrics()
+    except ModuleNotFoundError as error:
+        sentence = missing_module_sentence(error.name or "")
+        if sentence is None:
+            raise
+        _log.warning("health alone can be watched, no metrics: %s", sentence)
+        metrics_page = sentence_page("501 Not Implemented", f"No metrics: {sentence}")
+    pages = {"/metrics": metrics_page, "/healthz": report_page(alive), "/readyz": report_page(ready)}
+    server = StatusServer(address, pages)
+    server.start()
+    _log.info("metrics and health at %s", server.url, extra={"url": server.url})
+    return server
+
+
+class StatusServer:
+    """Serves `pages` by their paths, in threads of its own.
+
+    Args:
+        address: host and port to listen on; port 0 is any free one.
+        pages: WSGI applications by path.
+    """
+
+    def __init__(self, address: tuple[str, int], pages: Mapping[str, Page]) -> None:
+        try:
+            self._server = _Server(address, _Handler)
+        except (OSError, OverflowError) as error:
+            raise SpecDecodeError(
+                f"Metrics and health can't be served at {address[0]}:{address[1]} ({error}); choose a free address with "
+                "--metrics HOST:PORT."
+            ) from error
+        self._server.set_app(_by_path(pages))
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="status", daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it is, without a path."""
+        host, port = self._server.server_name, self._server.server_port
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port. Only after `start`."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(_JOIN_S)
+
+
+def _by_path(pages: Mapping[str, Page]) -> Page:
+    nothing = sentence_page("404 Not Found", f"There are {', '.join(pages)}.")
+    refusal = sentence_page("405 Method Not Allowed", "Only GET is answered here.")
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        page = pages.get(environ.get("PATH_INFO", ""), nothing)
+        return (page if environ["REQUEST_METHOD"] == "GET" else refusal)(environ, start_response)
+
+    return app
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = _PATIENCE_S  # whoever connects and says nothing is cut off
+
+    def log_message(self, format: str, *args: Any) -> None:
+        _log.debug("%s %s", self.address_string(), format % args)
+
+    def address_string(self) -> str:
+        return str(self.client_address[0])
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        self.address_family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
+        self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        # Not HTTPServer's, which asks the name service who we are and may wait for it.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        _log.debug("a connection from %s ended early", client_address, exc_info=True)

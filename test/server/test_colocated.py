@@ -1,0 +1,32 @@
+"""What a server of the shipped pair drafts with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from spec_decode_ros.decoding.controller import MOST_OWN
+from spec_decode_ros.models.pair import load_pair_config, load_verifier
+from spec_decode_ros.models.verifier import HfVerifier
+from spec_decode_ros.models.warmup import Pace
+from spec_decode_ros.server.colocated import own_drafter
+
+STEP_MS = 40.0
+PACE = Pace(STEP_MS, 1.0)
+
+
+def test_a_draft_model_beside_the_target_where_the_pair_says_so_else_the_targets_own_exit() -> None:
+    pair = load_pair_config("tiny")
+    verifier = load_verifier(pair, threads=1)
+    assert pair.colocated and verifier.self_drafting
+    beside = own_drafter(pair, verifier, PACE, threads=1)
+    assert beside is not None and beside.drafter is not None
+    assert beside.drafter.vocabulary == verifier.vocabulary
+    alone = own_drafter(replace(pair, colocated=False), verifier, PACE)
+    assert alone is not None and alone.drafter is None
+    assert alone.token_ms == verifier.self_drafting.share * STEP_MS < STEP_MS
+    assert 1 <= alone.length(0.5) < alone.length(0.95) <= MOST_OWN
+    without_exits = HfVerifier(verifier.model)
+    assert own_drafter(replace(pair, colocated=False), without_exits, PACE) is None
+    assert (
+        own_drafter(pair, verifier, Pace(0.01), threads=1) is None
+    )  # drafting would take longer than a pass
