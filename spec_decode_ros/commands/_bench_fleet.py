@@ -45,7 +45,7 @@ def measure_fleet(args: argparse.Namespace, frames: int, console: Console) -> di
     """
     from spec_decode_ros.lab.bench.fleet import FleetPlan, fleet_result, run_fleet, ways_of
     from spec_decode_ros.lab.bench.fleet_recording import record_pair
-    from spec_decode_ros.lab.bench.fleet_rig import Pace, fleet_rig
+    from spec_decode_ros.lab.bench.fleet_rig import LoadSchedule, fleet_rig
     from spec_decode_ros.lab.bench.fleet_tables import print_fleet, print_load
     from spec_decode_ros.lab.bench.suite import links
 
@@ -54,8 +54,9 @@ def measure_fleet(args: argparse.Namespace, frames: int, console: Console) -> di
     over = links(args.rtt_ms or [_RTT_MS], args.mbit, args.network)
     if len(over) != 1:
         raise SpecDecodeError("a fleet is measured over one link: give one --rtt-ms or one --network")
-    pace = Pace(
-        Pace.rate if args.rate is None else args.rate, Pace.seconds if args.seconds is None else args.seconds
+    pace = LoadSchedule(
+        LoadSchedule.rate if args.rate is None else args.rate,
+        LoadSchedule.seconds if args.seconds is None else args.seconds,
     )
     plan = FleetPlan(
         ways_of(args.methods or METHODS),

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.comparison import Comparison
+from spec_decode_ros.lab.bench.comparison import MethodComparison
 from spec_decode_ros.lab.bench.text import TOKENS_PER_S, Texts, texts
 from spec_decode_ros.models.pair import load_pair_config
 
@@ -31,7 +31,7 @@ def texts_asked(args: argparse.Namespace, methods: list[str], count: int, sampli
 
 
 def measure_transformers(
-    args: argparse.Namespace, asked: Texts, comparison: Comparison, console: Console
+    args: argparse.Namespace, asked: Texts, comparison: MethodComparison, console: Console
 ) -> dict[str, Any]:
     """transformers' own decoding of the same prompts, for the console and as JSON.
 

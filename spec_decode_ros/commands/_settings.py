@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Iterable
 
-from spec_decode_ros.server.config import SETTINGS, Setting
+from spec_decode_ros.server.config import SETTINGS, ServiceSetting
 from spec_decode_ros.server.config_sources import Resolved, resolve
 
 
@@ -29,7 +29,7 @@ def resolved_settings(args: argparse.Namespace) -> Resolved:
     return resolve(given, os.environ, args.config)
 
 
-def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
+def _add(parser: argparse.ArgumentParser, setting: ServiceSetting) -> None:
     meaning = setting.meaning if setting.default in ("", False) else f"{setting.meaning} ({setting.default})"
     if isinstance(setting.default, bool):
         parser.add_argument(

@@ -21,8 +21,8 @@ from spec_decode_ros.lab.planning.library import VARIANTS, Variant
 from spec_decode_ros.lab.planning.loads import Sticky
 from spec_decode_ros.lab.planning.plan import TOTAL, Gain, Need, plan_fleet
 from spec_decode_ros.lab.planning.regions import Fleet, fleet_names, load_fleet
-from spec_decode_ros.lab.planning.server import Server
-from spec_decode_ros.lab.planning.site import Goal, Setting
+from spec_decode_ros.lab.planning.server import PlannedServer
+from spec_decode_ros.lab.planning.site import LatencyGoal, SimulationSettings
 
 _PROFILE, _REGIONS, _RATE = "fleet-h100", "example", 2.0
 _ROBOTS = (10, 100, 1000, 10_000, 100_000)
@@ -73,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
     profile = load_profile(args.profile or _PROFILE)
     fleet = load_fleet(args.regions or _REGIONS)
     rate = _RATE if args.rate is None else args.rate
-    goal = Goal(rate, _default_goal_ms(rate) if args.goal_p95_ms is None else args.goal_p95_ms)
+    goal = LatencyGoal(rate, _default_goal_ms(rate) if args.goal_p95_ms is None else args.goal_p95_ms)
     cell = _cell(profile, args.acceptance, args.actions)
-    setting = Setting(Sticky(args.sticky or Sticky.EVEN), seed=args.seed or 0)
+    setting = SimulationSettings(Sticky(args.sticky or Sticky.EVEN), seed=args.seed or 0)
     robots = sorted(set(args.robots or _ROBOTS))
     needs, gains = plan_fleet(fleet, cell, profile.world, robots, goal, setting, _track)
     if args.plot:
@@ -110,7 +110,12 @@ def _track(variants: Iterable[Variant]) -> Iterable[Variant]:
 
 
 def _print(
-    profile: Profile, fleet: Fleet, cell: Cell, goal: Goal, needs: Sequence[Need], gains: Sequence[Gain]
+    profile: Profile,
+    fleet: Fleet,
+    cell: Cell,
+    goal: LatencyGoal,
+    needs: Sequence[Need],
+    gains: Sequence[Gain],
 ) -> None:
     console = Console(highlight=False)
     console.print(f"[bold]{profile.name}[/]: {profile.source}", markup=True)
@@ -118,7 +123,7 @@ def _print(
         f"regions {fleet.name}; {goal.rate:g} actions a second and robot, acceptance {cell.acceptance:g}; "
         f"goal: 95 of 100 actions verified within {goal.p95_ms:g} ms"
     )
-    most = Server.of(cell, profile.world).prompts_per_s / goal.rate
+    most = PlannedServer.of(cell, profile.world).prompts_per_s / goal.rate
     console.print(f"reading prompts and doing nothing else, a GPU would serve {most:.1f} robots")
     largest = max(need.fleet for need in needs)
     console.print(_table("all regions", fleet, [need for need in needs if need.region == TOTAL]))
@@ -178,8 +183,8 @@ def _document(
     profile: Profile,
     fleet: Fleet,
     cell: Cell,
-    goal: Goal,
-    setting: Setting,
+    goal: LatencyGoal,
+    setting: SimulationSettings,
     needs: Sequence[Need],
     gains: Sequence[Gain],
 ) -> dict[str, Any]:

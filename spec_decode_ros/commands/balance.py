@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         policy=RoutingPolicy(patience_s=args.patience_s),
     )
     front = Front(balancer, _STUCK_S)
-    watchdog = notify.Watchdog(front.alive)
+    watchdog = notify.SystemdWatchdog(front.alive)
     # Not an event: a signal may come while this thread holds the lock of one.
     asked: queue.SimpleQueue[None] = queue.SimpleQueue()
     with (

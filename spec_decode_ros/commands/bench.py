@@ -18,7 +18,7 @@ from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.comparison import Comparison, compare
+from spec_decode_ros.lab.bench.comparison import MethodComparison, compare
 from spec_decode_ros.lab.bench.suite import NamedLink, links, over_links
 from spec_decode_ros.lab.bench.tables import agree, print_comparison
 from spec_decode_ros.lab.network.networks import NETWORKS
@@ -32,7 +32,7 @@ SUITES = {"smoke": 8, "actions": 60, "text": 12, "fleet": 40}
 _RTTS_MS = {"text": [0.0, 20.0, 60.0]}
 _PAIRS = {"text": "smollm2"}
 
-Results = list[tuple[NamedLink, Comparison]]
+Results = list[tuple[NamedLink, MethodComparison]]
 
 _FILES = ("--json", "--plot", "--timeline")
 
@@ -174,7 +174,7 @@ def _measure_actions(args: argparse.Namespace, frames: int, sampling: Sampling, 
     config = load_pair_config(args.pair)
     samples = moments(frames, args.seed)
 
-    def decode(drafter: Drafter, client: Client) -> Comparison:
+    def decode(drafter: Drafter, client: Client) -> MethodComparison:
         return compare(
             samples,
             drafter,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from spec_decode_ros.lab.bench.comparison import Comparison, Sample
-    from spec_decode_ros.lab.demo.goal import Goal
+    from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample
+    from spec_decode_ros.lab.demo.goal import MissionGoal
     from spec_decode_ros.lab.demo.mission import MissionRun, Story
 
 Decode = Callable[[Sequence[int]], str]
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from spec_decode_ros.errors import SpecDecodeError
     from spec_decode_ros.lab.bench.timeline import draw_timeline
     from spec_decode_ros.lab.demo import report
-    from spec_decode_ros.lab.demo.goal import Goal
+    from spec_decode_ros.lab.demo.goal import MissionGoal
     from spec_decode_ros.models.pair import load_pair_config
     from spec_decode_ros.sim.task import make_task
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     if not method_named(args.method).uses_cloud:
         raise SpecDecodeError(f"the demo verifies every action: choose another method than {args.method}")
     console = Console(highlight=False, stderr=args.json == "-")
-    goal = Goal(
+    goal = MissionGoal(
         make_task(args.seed).scene,
         args.target,
         args.instruction or f"go to the {args.target}",
@@ -107,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(
-    args: argparse.Namespace, goal: Goal, console: Console
-) -> tuple[MissionRun, Comparison | None, Decode]:
+    args: argparse.Namespace, goal: MissionGoal, console: Console
+) -> tuple[MissionRun, MethodComparison | None, Decode]:
     """The mission, then the comparison on its frames, with one verifier behind one link."""
     from contextlib import ExitStack
 
@@ -140,8 +140,8 @@ def _run(
 
 
 def _compare(
-    args: argparse.Namespace, goal: Goal, story: Story, endpoint: str, console: Console
-) -> tuple[Comparison | None, Decode]:
+    args: argparse.Namespace, goal: MissionGoal, story: Story, endpoint: str, console: Console
+) -> tuple[MethodComparison | None, Decode]:
     """The mission's method beside the cloud alone, on frames of the mission."""
     from spec_decode_ros.lab.bench.comparison import compare
     from spec_decode_ros.models.pair import load_drafter, load_pair_config

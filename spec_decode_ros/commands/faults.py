@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from spec_decode_ros.commands._output import write_json
     from spec_decode_ros.lab.faults.cases import CASES, QUICK
     from spec_decode_ros.lab.faults.rig import RigOptions, running_rig
-    from spec_decode_ros.lab.faults.trial import LIMIT_S, Outcome, slowest, try_cases
+    from spec_decode_ros.lab.faults.trial import LIMIT_S, FaultResult, slowest, try_cases
     from spec_decode_ros.models.pair import load_pair_config
 
     console = Console(highlight=False, stderr=args.json == "-")
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     options = RigOptions(args.out, pair=args.pair, rtt_ms=args.rtt_ms)
     console.print("Starting the robot, its nodes, the link and the verifier …")
 
-    def show(outcome: Outcome) -> None:
+    def show(outcome: FaultResult) -> None:
         colour = "green" if outcome.passed else "red"
         console.print(f"{outcome.hazard} … [{colour}]{_seconds(outcome.stop_s)}[/]")
 

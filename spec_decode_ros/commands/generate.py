@@ -187,7 +187,7 @@ def _document(
         "action": None,
         "verified": result.verified,
         "stats": result.stats,
-        "fates": list(result.fates),
+        "outcomes": list(result.outcomes),
         "timeline": [list(span) for span in result.timeline],
         "pair": config.name,
         "method": args.method,

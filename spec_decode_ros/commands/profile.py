@@ -18,7 +18,7 @@ from spec_decode_ros.lab.bench.shapes import SHAPES, shape_named
 if TYPE_CHECKING:
     import torch
 
-    from spec_decode_ros.lab.bench.measure import Plan
+    from spec_decode_ros.lab.bench.measure import MeasurementPlan
 
 _DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 
@@ -119,10 +119,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(args: argparse.Namespace) -> Plan:
+def _plan(args: argparse.Namespace) -> MeasurementPlan:
     import torch
 
-    from spec_decode_ros.lab.bench.measure import Plan
+    from spec_decode_ros.lab.bench.measure import MeasurementPlan
 
     size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", args.image)
     if not size:
@@ -131,7 +131,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         )
     device = _device(args.device)
     dtype = args.dtype or ("bf16" if device.type == "cuda" else "fp32")
-    return Plan(
+    return MeasurementPlan(
         device,
         getattr(torch, _DTYPES[dtype]),
         prompt_tokens=args.prompt_tokens,
@@ -168,7 +168,7 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _machine_in_words(plan: Plan) -> str:
+def _machine_in_words(plan: MeasurementPlan) -> str:
     import torch
 
     from spec_decode_ros.lab.bench.machine import machine

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from spec_decode_ros.edge.runtime import EdgeRuntime
     from spec_decode_ros.models.interfaces import Drafter
     from spec_decode_ros.models.pair import PairConfig
-    from spec_decode_ros.replay.bag import Recording
-    from spec_decode_ros.replay.compare import Comparison
+    from spec_decode_ros.replay.bag import BagRecording
+    from spec_decode_ros.replay.compare import ReplayComparison
     from spec_decode_ros.replay.moments import Moment
     from spec_decode_ros.replay.play import Played
 
@@ -144,7 +144,7 @@ def _style(config: PairConfig) -> PromptStyle:
     return cast("PromptStyle", config.prompt)
 
 
-def _require_something(recording: Recording, moments: tuple[Moment, ...]) -> None:
+def _require_something(recording: BagRecording, moments: tuple[Moment, ...]) -> None:
     if moments:
         return
     raise SpecDecodeError(
@@ -156,7 +156,7 @@ def _play(
     args: argparse.Namespace,
     config: PairConfig,
     sampling: Sampling,
-    recording: Recording,
+    recording: BagRecording,
     moments: tuple[Moment, ...],
 ) -> list[Played]:
     from spec_decode_ros.edge.pilot import Pilot
@@ -247,7 +247,7 @@ def _progress(total: int) -> Iterator[Any]:
         yield lambda played: bar.update(task, advance=1, description=played.text)
 
 
-def _draw(args: argparse.Namespace, config: PairConfig, comparison: Comparison) -> None:
+def _draw(args: argparse.Namespace, config: PairConfig, comparison: ReplayComparison) -> None:
     from spec_decode_ros.replay.plot import draw_replay
 
     if not comparison.recorded:

@@ -87,7 +87,7 @@ def _run(args: argparse.Namespace, config: ServiceConfig, keys: ServerKeys | Non
         config.bind, keys=keys, insecure=config.insecure, replica_keys=door.shows, policy=policy
     )
     front = ReplicasFront(balancer, config.stuck_s)
-    watchdog = notify.Watchdog(front.alive)
+    watchdog = notify.SystemdWatchdog(front.alive)
     with (
         listening(),
         front.watched(config.metrics_address),

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         end.loaded = True
         print(f"{READY}{endpoint}", flush=True)
         notify.tell(notify.READY)
-        watchdog = notify.Watchdog(service.alive)
+        watchdog = notify.SystemdWatchdog(service.alive)
         while not end.asked_within(1.0):
             watchdog.look()
         notify.tell(notify.STOPPING)

@@ -100,11 +100,11 @@ def _device(name: str) -> str:
 
 
 def _tiny(args: argparse.Namespace, device: torch.device, minutes: float, frames: int) -> int:
-    from spec_decode_ros.lab.training.recipe import Recipe, train
+    from spec_decode_ros.lab.training.recipe import TrainingRun, train
 
     out, work = args.out or Path("out/train/tiny"), args.work or Path("out/train/data")
     try:
-        recipe = Recipe(out, work, frames, minutes, args.workers, args.seed)
+        recipe = TrainingRun(out, work, frames, minutes, args.workers, args.seed)
     except ValueError as error:
         raise SpecDecodeError(str(error)) from error
     with _run(args, out, work, frames, minutes, device) as (report, frames_made):

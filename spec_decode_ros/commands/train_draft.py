@@ -92,11 +92,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace, console: Console) -> None:
-    from spec_decode_ros.lab.training.text_draft import Recipe, train_draft
+    from spec_decode_ros.lab.training.text_draft import TextDraftRun, train_draft
 
     if not math.isfinite(args.minutes):
         raise SpecDecodeError(f"--minutes cannot be {args.minutes}: training has to end")
-    recipe = Recipe(args.pair, args.out, args.work, args.prompts, args.minutes, args.workers, seed=args.seed)
+    recipe = TextDraftRun(
+        args.pair, args.out, args.work, args.prompts, args.minutes, args.workers, seed=args.seed
+    )
     for folder in (args.out, args.work):
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -66,7 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from spec_decode_ros.lab.training.exits import Plan, default_layers, in_batches, make_exits, usable_layers
+    from spec_decode_ros.lab.training.exits import (
+        ExitTraining,
+        default_layers,
+        in_batches,
+        make_exits,
+        usable_layers,
+    )
     from spec_decode_ros.models.exits import save_exits
     from spec_decode_ros.models.loading import load_model
     from spec_decode_ros.models.pair import (
@@ -94,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(pair.target, resolve_location(pair.target, pair.folder), pair.chat_template)
     layers = usable_layers(model, layers or default_layers(model))
     batched = in_batches(model)
-    plan = Plan(
+    plan = ExitTraining(
         args.work,
         layers,
         args.frames if args.frames is not None else 3000 if batched else SPOKEN_FRAMES,

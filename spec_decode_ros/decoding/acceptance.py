@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from spec_decode_ros.decoding.messages import Fate
+from spec_decode_ros.decoding.messages import TokenOutcome
 
 _NEWEST = 0.1
-"""Weight of the newest action in a `Share`."""
+"""Weight of the newest action in a `AcceptanceAverage`."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What one target pass adds to the answer: tokens, one fate each, and whether the answer ends there."""
+class VerificationResult:
+    """What one target pass adds to the answer: tokens, one outcome each, and whether the answer ends there."""
 
     tokens: tuple[int, ...]
-    fates: tuple[Fate, ...]
+    outcomes: tuple[TokenOutcome, ...]
     done: bool
 
 
@@ -33,7 +33,9 @@ def accepted_length(draft: Sequence[int], choices: Sequence[int]) -> int:
     return min(len(draft), len(choices))
 
 
-def judge(draft: Sequence[int], choices: Sequence[int], eos: Collection[int], room: int) -> Verdict:
+def judge(
+    draft: Sequence[int], choices: Sequence[int], eos: Collection[int], room: int
+) -> VerificationResult:
     """Turn a pass over `draft` (K tokens) with its K + 1 target `choices` into a verdict.
 
     The accepted tokens count, and the target's choice after them: a correction if a draft token stood there,
@@ -44,13 +46,13 @@ def judge(draft: Sequence[int], choices: Sequence[int], eos: Collection[int], ro
             f"A pass over {len(draft)} draft tokens has {len(draft) + 1} choices, not {len(choices)}."
         )
     accepted = accepted_length(draft, choices)
-    last = Fate.CORRECTED if accepted < len(draft) else Fate.ADDED
+    last = TokenOutcome.RECOVERED if accepted < len(draft) else TokenOutcome.BONUS
     tokens = until_end(choices[: accepted + 1], eos)[:room]
-    fates = ((Fate.ACCEPTED,) * accepted + (last,))[: len(tokens)]
-    return Verdict(tokens, fates, done=len(tokens) == room or tokens[-1] in eos)
+    outcomes = ((TokenOutcome.ACCEPTED,) * accepted + (last,))[: len(tokens)]
+    return VerificationResult(tokens, outcomes, done=len(tokens) == room or tokens[-1] in eos)
 
 
-def foreseen(
+def early_exit_prediction(
     draft: Sequence[int],
     choices: Sequence[int],
     confidences: Sequence[float],
@@ -66,7 +68,7 @@ def foreseen(
     return until_end(choices[: min(sure, accepted_length(draft, choices) + 1)], eos)[:room]
 
 
-class Share:
+class AcceptanceAverage:
     """How large a share of some kind of tokens the target has accepted lately, a running average over actions.
 
     Args:
@@ -91,7 +93,7 @@ def until_end(tokens: Sequence[int], eos: Collection[int]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Hint:
+class ReceivedDraft:
     """A guess that `tokens` stand from `position` on in the answer, made in the edge's n-th `round`."""
 
     position: int
@@ -112,20 +114,20 @@ class Hint:
         return self.tokens[length - self.position :] if self.position <= length else ()
 
 
-def exact_rest(hints: Sequence[Hint], answer: Sequence[int]) -> tuple[int, ...]:
+def exact_continuation(hints: Sequence[ReceivedDraft], answer: Sequence[int]) -> tuple[int, ...]:
     """The longest continuation of `answer` by a hint that agrees with all of it."""
     rests = [hint.rest(len(answer)) for hint in hints if not hint.disagreements(answer)]
     return max(rests, key=len, default=())
 
 
-def other_rests(hints: Sequence[Hint], answer: Sequence[int]) -> list[tuple[int, ...]]:
+def alternative_continuations(hints: Sequence[ReceivedDraft], answer: Sequence[int]) -> list[tuple[int, ...]]:
     """Every continuation of `answer` by a single hint (newest last), the most promising first."""
     by_promise = sorted(reversed(hints), key=lambda hint: hint.disagreements(answer))
     rests = (hint.rest(len(answer)) for hint in by_promise if not hint.lost(answer))
     return [rest for rest in rests if rest]
 
 
-def best_rest(hints: Sequence[Hint], answer: Sequence[int]) -> tuple[int, ...]:
+def best_continuation(hints: Sequence[ReceivedDraft], answer: Sequence[int]) -> tuple[int, ...]:
     """The most promising continuation of `answer`, put together from all hints (newest last).
 
     A hint whose token was corrected is not thrown away: an action's text has a fixed shape, so what it says

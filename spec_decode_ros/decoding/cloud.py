@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from spec_decode_ros.decoding.acceptance import foreseen, until_end
-from spec_decode_ros.decoding.cloud_states import TRANSITIONS, Event, State
+from spec_decode_ros.decoding.acceptance import early_exit_prediction, until_end
+from spec_decode_ros.decoding.cloud_states import TRANSITIONS, CloudEvent, CloudState
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
-from spec_decode_ros.decoding.controller import Conditions
+from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import (
     Branches,
@@ -30,13 +30,13 @@ from spec_decode_ros.decoding.messages import (
     Early,
     Error,
     ErrorCode,
-    Fate,
     Open,
     Opened,
     Sampling,
     ServerMode,
+    TokenOutcome,
 )
-from spec_decode_ros.decoding.proposals import Proposals, Rest
+from spec_decode_ros.decoding.proposals import Continuation, ReceivedDrafts
 from spec_decode_ros.decoding.separate import Separate, Trial
 from spec_decode_ros.decoding.tree import judge_tree
 
@@ -64,9 +64,9 @@ class CloudMachine:
         own: int = 0,
         nodes: int = 0,
         wild: int = 32,
-        measured: Conditions | None = None,
+        measured: Measurements | None = None,
     ) -> None:
-        self.state = State.NEW
+        self.state = CloudState.NEW
         self.sampling = Sampling()
         self._eos = frozenset(eos)
         self._widest = widest
@@ -75,8 +75,8 @@ class CloudMachine:
         self._open: Open | None = None
         self._error: Error | None = None
         self._committed: list[int] = []
-        self._fates: list[Fate] = []
-        self._proposals = Proposals(self._eos, nodes, wild, measured)
+        self._fates: list[TokenOutcome] = []
+        self._proposals = ReceivedDrafts(self._eos, nodes, wild, measured)
         self._foretold: tuple[int, ...] = ()  # what the edge was told about the pass that runs
         self._crowded = False  # other robots wait for the target
         self._alone_at = -1  # where the edge has asked for a token without proposing one
@@ -96,7 +96,7 @@ class CloudMachine:
     @property
     def figures(self) -> tuple[int, int, int]:
         """Passes so far, draft tokens of the edge in them, and how many of these were accepted."""
-        return self._passes, self._drafted, self._fates.count(Fate.ACCEPTED)
+        return self._passes, self._drafted, self._fates.count(TokenOutcome.ACCEPTED)
 
     @property
     def own_judged(self) -> tuple[int, int]:
@@ -116,7 +116,7 @@ class CloudMachine:
     @property
     def yielding(self) -> bool:
         """Whether the action waits for a draft only because other robots wait for the target."""
-        return self.state is State.WAITING and self._yields_now
+        return self.state is CloudState.WAITING and self._yields_now
 
     @property
     def has_draft(self) -> bool:
@@ -132,7 +132,7 @@ class CloudMachine:
         """A message of this action has arrived."""
         if isinstance(message, Close):
             return self._close()
-        if self.state in (State.CLOSING, State.CLOSED):
+        if self.state in (CloudState.CLOSING, CloudState.CLOSED):
             return []
         if isinstance(message, Open):
             return self._receive_open(message)
@@ -147,8 +147,8 @@ class CloudMachine:
         """
         self._busy_ms += busy_ms
         self._context = context
-        self._move(Event.PREPARED)
-        return [Finished()] if self.state is State.CLOSED else self._next_pass()
+        self._move(CloudEvent.PREPARED)
+        return [Finished()] if self.state is CloudState.CLOSED else self._next_pass()
 
     def pass_begins(self, own: Sequence[int] = (), instead: Sequence[tuple[int, ...]] = ()) -> RunPass:
         """The pass that was asked for, with what has come since: for a driver whose passes wait in line.
@@ -159,7 +159,7 @@ class CloudMachine:
         """
         if self.sampling.separate:
             return self._trial_begins()
-        if self.state is State.PASSING:
+        if self.state is CloudState.PASSING:
             self._lay_out(until_end(own, self._eos), instead)
         return self._the_pass()
 
@@ -168,10 +168,12 @@ class CloudMachine:
 
         The edge is told as far as the confidences are at least `sure`.
         """
-        if self.state is not State.PASSING or not self.tells_early or not self._proposals.tree.is_line:
+        if self.state is not CloudState.PASSING or not self.tells_early or not self._proposals.tree.is_line:
             return []
         assert self._open is not None
-        tokens = foreseen(self._proposals.line, choices, confidences, sure, self._eos, self._room())
+        tokens = early_exit_prediction(
+            self._proposals.line, choices, confidences, sure, self._eos, self._room()
+        )
         if not tokens or tokens == self._foretold:
             return []
         self._foretold = tokens
@@ -181,31 +183,33 @@ class CloudMachine:
     def crowd(self, others_wait: bool) -> list[CloudCommand]:
         """Whether other robots wait for the target, which matters to an action that yields to them."""
         self._crowded = others_wait
-        return self._next_pass() if self.state is State.WAITING and not others_wait else []
+        return self._next_pass() if self.state is CloudState.WAITING and not others_wait else []
 
     def pass_finished(self, choices: Sequence[int], busy_ms: float = 0.0) -> list[CloudCommand]:
         """The pass has returned the target's choices, one more than it had draft tokens."""
-        if self.state is State.CLOSING:
-            self._move(Event.PASSED)
+        if self.state is CloudState.CLOSING:
+            self._move(CloudEvent.PASSED)
             return [Finished()]
         position = len(self._committed)
         verdict, _ = judge_tree(self._proposals.tree, choices, self._eos, self._room())
         self._passes += 1
         self._busy_ms += busy_ms
-        fates = self._proposals.judge(verdict.tokens)
+        outcomes = self._proposals.judge(verdict.tokens)
         self._drafted += self._proposals.guessed.height
         if self._proposals.guessed:
-            self._rounds = max(self._rounds, self._round_of(verdict.tokens[: fates.count(Fate.ACCEPTED)]))
+            self._rounds = max(
+                self._rounds, self._round_of(verdict.tokens[: outcomes.count(TokenOutcome.ACCEPTED)])
+            )
         self._committed += verdict.tokens
-        self._fates += fates
-        self._move(Event.ENDED if verdict.done else Event.PASSED)
+        self._fates += outcomes
+        self._move(CloudEvent.ENDED if verdict.done else CloudEvent.PASSED)
         news = Send(self._report(position))
         return [news, Finished()] if verdict.done else [news, *self._next_pass()]
 
     def trial_finished(self, targets: Sequence[Distribution], busy_ms: float = 0.0) -> list[CloudCommand]:
         """With separate rejection sampling: the pass has returned the target's warped distributions in those places."""
-        if self.state is State.CLOSING:
-            self._move(Event.PASSED)
+        if self.state is CloudState.CLOSING:
+            self._move(CloudEvent.PASSED)
             return [Finished()]
         position, trial = len(self._committed), self._trial
         verdict = self._separate.judge(trial, targets, position, self.sampling, self._room())
@@ -214,24 +218,24 @@ class CloudMachine:
         self._drafted += len(trial.tokens)
         self._rounds = max(self._rounds, trial.round)
         self._committed += verdict.tokens
-        self._fates += verdict.fates
-        self._move(Event.ENDED if verdict.done else Event.PASSED)
+        self._fates += verdict.outcomes
+        self._move(CloudEvent.ENDED if verdict.done else CloudEvent.PASSED)
         news = Send(self._report(position))
         return [news, Finished()] if verdict.done else [news, *self._next_pass()]
 
     def waited(self) -> list[CloudCommand]:
         """The time of a `Wait` is over."""
-        if self.state is not State.WAITING or not self._held_back:
+        if self.state is not CloudState.WAITING or not self._held_back:
             return []
         self._waited = True
         return self._run()
 
     def failed(self, sentence: str, code: str = ErrorCode.MODEL_FAILED) -> list[CloudCommand]:
         """The driver cannot do what it was told, and why."""
-        if self.state in (State.DONE, State.FAILED, State.CLOSED):
+        if self.state in (CloudState.DONE, CloudState.FAILED, CloudState.CLOSED):
             return []
-        self._move(Event.FAIL)
-        if self.state is State.CLOSED:
+        self._move(CloudEvent.FAIL)
+        if self.state is CloudState.CLOSED:
             return [Finished()]
         action_id = self._open.action_id if self._open else 0
         self._error = Error(action_id, code, sentence)
@@ -251,7 +255,7 @@ class CloudMachine:
             self._separate.opened(message)
         elif message.draft:
             self._proposals.open(0, message.draft)
-        self._move(Event.OPEN)
+        self._move(CloudEvent.OPEN)
         return [opened, Prepare()]
 
     def _receive_draft(self, message: Draft) -> list[CloudCommand]:
@@ -270,18 +274,18 @@ class CloudMachine:
             self._alone_at = message.position
         else:
             return [Send(self._report(min(message.position, len(self._committed))))]
-        return self._next_pass() if self.state is State.WAITING else []
+        return self._next_pass() if self.state is CloudState.WAITING else []
 
     def _receive_branches(self, message: Branches) -> list[CloudCommand]:
         if self._error or not self._proposals.keep_branches(message):
             return []
-        return self._next_pass() if self.state is State.WAITING else []
+        return self._next_pass() if self.state is CloudState.WAITING else []
 
     def _close(self) -> list[CloudCommand]:
-        if self.state in (State.CLOSING, State.CLOSED):
+        if self.state in (CloudState.CLOSING, CloudState.CLOSED):
             return []
-        holds_target = self.state is State.WAITING
-        self._move(Event.CLOSE)
+        holds_target = self.state is CloudState.WAITING
+        self._move(CloudEvent.CLOSE)
         return [Finished()] if holds_target else []
 
     # ---- choosing the next pass ----------------------------------------------------------------------------
@@ -307,7 +311,7 @@ class CloudMachine:
     def _yields_now(self) -> bool:
         return self._crowded and self._open is not None and self._open.yields
 
-    def _best(self) -> Rest:
+    def _best(self) -> Continuation:
         """The edge's most promising draft of what follows the committed tokens."""
         assert self._open is not None
         wildly = self._open.mode is not ServerMode.VERIFY_ONLY
@@ -318,7 +322,7 @@ class CloudMachine:
         assert self._open is not None
         return min(self._own, self._longest()) if self._open.mode is ServerMode.SELF_DRAFT else 0
 
-    def _own_instead_of(self, rest: Rest) -> int:
+    def _own_instead_of(self, rest: Continuation) -> int:
         """How many tokens the server drafts by itself because that draft of the edge is not as good; 0 where it is.
 
         The first pass does not wait for that: it takes long, as it reads the prompt, and the edge drafts meanwhile.
@@ -329,7 +333,7 @@ class CloudMachine:
         return 0 if self._proposals.pays(self._committed, rest, own) else own
 
     def _run(self) -> list[CloudCommand]:
-        self._move(Event.PASS)
+        self._move(CloudEvent.PASS)
         self._held_back = False
         self._foretold = ()
         self._lay_out()
@@ -349,37 +353,37 @@ class CloudMachine:
     # ---- separate rejection sampling -----------------------------------------------------------------------
 
     def _answer_sampled(self, message: Draft) -> list[CloudCommand]:
-        commands = self._next_pass() if self.state is State.WAITING else []
+        commands = self._next_pass() if self.state is CloudState.WAITING else []
         known = message.position + message.settled
         if known < message.position + len(message.tokens) or any(isinstance(c, Send) for c in commands):
             return commands
-        if message.settled and self.state not in (State.WAITING, State.DONE):
+        if message.settled and self.state not in (CloudState.WAITING, CloudState.DONE):
             return commands  # it is told as soon as that is committed; now it would only say it again
         return [Send(self._report(min(known, len(self._committed)))), *commands]  # it was a poll
 
     def _settle_and_try(self) -> list[CloudCommand]:
         """Commit what the edge has settled, then judge its draft, go on alone, or leave the turn to the edge."""
         position = len(self._committed)
-        fate = Fate.CORRECTED if self._separate.rejected else Fate.ADDED
+        outcome = TokenOutcome.RECOVERED if self._separate.rejected else TokenOutcome.BONUS
         settled = self._separate.settled(position, self._room())
         news: list[CloudCommand] = []
         if settled:
             self._rounds = max(self._rounds, self._separate.round_of(position))
             self._committed += settled
-            self._fates += (fate,) * len(settled)
+            self._fates += (outcome,) * len(settled)
             if settled[-1] in self._eos or not self._room():
-                self._move(Event.ENDED)
+                self._move(CloudEvent.ENDED)
                 return [Send(self._report(position)), Finished()]
             news = [Send(self._report(position))]
         trial = self._next_trial()
         if trial is None:
             return news
         self._trial = trial
-        self._move(Event.PASS)
+        self._move(CloudEvent.PASS)
         return [*news, RunPass(self.committed, trial.tokens)]
 
     def _trial_begins(self) -> RunPass:
-        if self.state is State.PASSING:
+        if self.state is CloudState.PASSING:
             self._trial = self._next_trial() or self._trial
         return RunPass(self.committed, self._trial.tokens)
 
@@ -410,7 +414,7 @@ class CloudMachine:
             position,
             tuple(self._committed[position:]),
             tuple(self._fates[position:]),
-            done=self.state is State.DONE,
+            done=self.state is CloudState.DONE,
             passes=self._passes,
             drafted=self._drafted,
             busy_ms=self._busy_ms,
@@ -418,7 +422,7 @@ class CloudMachine:
             sparse=self._separate.rejected,
         )
 
-    def _move(self, event: Event) -> None:
+    def _move(self, event: CloudEvent) -> None:
         try:
             self.state = TRANSITIONS[self.state][event]
         except KeyError:

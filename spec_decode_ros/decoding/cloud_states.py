@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 
-class State(enum.Enum):
+class CloudState(enum.Enum):
     NEW = "nothing but drafts that overtook their Open"
     PREPARING = "the driver makes the prompt ready"
     WAITING = "the target is free for a draft"
@@ -16,7 +16,7 @@ class State(enum.Enum):
     CLOSED = "over"
 
 
-class Event(enum.Enum):
+class CloudEvent(enum.Enum):
     OPEN = enum.auto()
     PREPARED = enum.auto()
     PASS = enum.auto()
@@ -26,35 +26,35 @@ class Event(enum.Enum):
     CLOSE = enum.auto()
 
 
-TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.NEW: {
-        Event.OPEN: State.PREPARING,
-        Event.FAIL: State.FAILED,
-        Event.CLOSE: State.CLOSED,
+TRANSITIONS: dict[CloudState, dict[CloudEvent, CloudState]] = {
+    CloudState.NEW: {
+        CloudEvent.OPEN: CloudState.PREPARING,
+        CloudEvent.FAIL: CloudState.FAILED,
+        CloudEvent.CLOSE: CloudState.CLOSED,
     },
-    State.PREPARING: {
-        Event.PREPARED: State.WAITING,
-        Event.FAIL: State.FAILED,
-        Event.CLOSE: State.CLOSING,
+    CloudState.PREPARING: {
+        CloudEvent.PREPARED: CloudState.WAITING,
+        CloudEvent.FAIL: CloudState.FAILED,
+        CloudEvent.CLOSE: CloudState.CLOSING,
     },
-    State.WAITING: {
-        Event.PASS: State.PASSING,
-        Event.ENDED: State.DONE,
-        Event.FAIL: State.FAILED,
-        Event.CLOSE: State.CLOSED,
+    CloudState.WAITING: {
+        CloudEvent.PASS: CloudState.PASSING,
+        CloudEvent.ENDED: CloudState.DONE,
+        CloudEvent.FAIL: CloudState.FAILED,
+        CloudEvent.CLOSE: CloudState.CLOSED,
     },
-    State.PASSING: {
-        Event.PASSED: State.WAITING,
-        Event.ENDED: State.DONE,
-        Event.FAIL: State.FAILED,
-        Event.CLOSE: State.CLOSING,
+    CloudState.PASSING: {
+        CloudEvent.PASSED: CloudState.WAITING,
+        CloudEvent.ENDED: CloudState.DONE,
+        CloudEvent.FAIL: CloudState.FAILED,
+        CloudEvent.CLOSE: CloudState.CLOSING,
     },
-    State.DONE: {Event.CLOSE: State.CLOSED},
-    State.FAILED: {Event.CLOSE: State.CLOSED},
-    State.CLOSING: {
-        Event.PREPARED: State.CLOSED,
-        Event.PASSED: State.CLOSED,
-        Event.FAIL: State.CLOSED,
+    CloudState.DONE: {CloudEvent.CLOSE: CloudState.CLOSED},
+    CloudState.FAILED: {CloudEvent.CLOSE: CloudState.CLOSED},
+    CloudState.CLOSING: {
+        CloudEvent.PREPARED: CloudState.CLOSED,
+        CloudEvent.PASSED: CloudState.CLOSED,
+        CloudEvent.FAIL: CloudState.CLOSED,
     },
-    State.CLOSED: {},
+    CloudState.CLOSED: {},
 }

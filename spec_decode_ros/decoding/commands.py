@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spec_decode_ros.decoding.messages import Down, Fate, Up
+from spec_decode_ros.decoding.messages import Down, TokenOutcome, Up
 from spec_decode_ros.decoding.tree import Tree
 
 
@@ -108,7 +108,7 @@ class Done:
     """The action has its answer. `verified`: all of it is the target's; `complete`: it is not cut off."""
 
     tokens: tuple[int, ...]
-    fates: tuple[Fate, ...]
+    outcomes: tuple[TokenOutcome, ...]
     verified: bool
     complete: bool
     counts: Counts

@@ -1,6 +1,6 @@
 """Choosing how to decode from what was measured, so that nobody has to.
 
-Everything here is arithmetic on :class:`Conditions`; who measures them is the driver's business.
+Everything here is arithmetic on :class:`Measurements`; who measures them is the driver's business.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ PATIENCE_MS = 10_000.0
 
 
 @dataclass(frozen=True)
-class Conditions:
+class Measurements:
     """What was measured of a link and a pair; times in milliseconds.
 
     Attributes:
@@ -114,19 +114,19 @@ def expected_length(acceptance: float, drafted: int) -> float:
     return (1 - acceptance ** (drafted + 1)) / (1 - acceptance)
 
 
-def pass_ms(now: Conditions, drafted: int) -> float:
+def pass_ms(now: Measurements, drafted: int) -> float:
     """What a target pass over so many drafted tokens takes."""
     few, few_ms = min(drafted, FEW), now.per_token_ms if now.few_ms is None else now.few_ms
     return now.step_ms + few * few_ms + (drafted - few) * now.per_token_ms
 
 
-def token_ms(now: Conditions, drafted: int) -> float:
+def token_ms(now: Measurements, drafted: int) -> float:
     """What a token costs a server that drafts so many tokens by itself for each pass; 0 is to go on without."""
     own = (now.own_ms or 0.0) * drafted
     return (pass_ms(now, drafted) + own) / expected_length(now.acceptance, drafted)
 
 
-def guess_ms(now: Conditions, exact: int, wild: int) -> float:
+def guess_ms(now: Measurements, exact: int, wild: int) -> float:
     """What a token costs a server that verifies a draft which is there already.
 
     Its first `exact` tokens agree with all that is committed and are taken to be as good as any draft; `wild` more are
@@ -137,19 +137,19 @@ def guess_ms(now: Conditions, exact: int, wild: int) -> float:
     return pass_ms(now, exact + wild) / length
 
 
-def resumed_ms(now: Conditions, wild: int) -> float:
+def resumed_ms(now: Measurements, wild: int) -> float:
     """The same where drafts were wrong twice running: a pass for one token, and if they have that, one over `wild` more."""
     return (now.step_ms + now.wild * pass_ms(now, wild)) / (1 + now.wild * expected_length(now.wild, wild))
 
 
-def own_length(now: Conditions) -> int:
+def own_length(now: Measurements) -> int:
     """How many tokens the server's own draft model should make for a pass; 0 where drafting there does not pay."""
     if now.own_ms is None:
         return 0
     return min(range(MOST_OWN + 1), key=lambda drafted: token_ms(now, drafted))
 
 
-def runners_up(now: Conditions, drafted: int) -> int:
+def runners_up(now: Measurements, drafted: int) -> int:
     """At how many places, from the first on, the second choice should stand in a pass beside so many drafted tokens.
 
     It is reached if all tokens before it are right, and spares a pass for one token if it is right and the first is not.
@@ -164,7 +164,7 @@ def runners_up(now: Conditions, drafted: int) -> int:
     return count
 
 
-def server_mode(now: Conditions) -> ServerMode:
+def server_mode(now: Measurements) -> ServerMode:
     """Who continues after a rejected draft: the server's own draft model, or the edge with the server streaming on.
 
     The server, if drafting there pays at all; but not where making its draft takes longer than both a pass and a round
@@ -199,7 +199,7 @@ def _power_down_to(chance: float, least: float) -> int:
     return int(min(math.log(least) / math.log(chance), WHOLE_ACTION))
 
 
-def window(now: Conditions) -> int:
+def window(now: Measurements) -> int:
     """How many tokens the edge should draft ahead of the verdicts.
 
     As far as there is a chance that one is reached, and as a pass over them is worth its time.
@@ -208,13 +208,13 @@ def window(now: Conditions) -> int:
     return max(1, min(reached, worth_verifying(now.acceptance, now.step_ms, now.per_token_ms)))
 
 
-def chunk(now: Conditions, least: int) -> int:
+def chunk(now: Measurements, least: int) -> int:
     """After how many tokens to send a draft, so that messages leave no later than the next tokens are ready."""
     message_ms = max(MESSAGE_MS, MESSAGE_BYTES * 8 / 1000 / now.uplink_mbps)
     return max(least, math.ceil(min(message_ms / now.draft_ms, WHOLE_ACTION)) if now.draft_ms else least)
 
 
-def branches_pay(now: Conditions, server: ServerMode) -> bool:
+def branches_pay(now: Measurements, server: ServerMode) -> bool:
     """Whether drafts for corrections that may come are worth their making.
 
     They are made in the wait for a verdict, so the answer's draft has to be ready before it; and a server that continues
@@ -228,12 +228,12 @@ def branches_pay(now: Conditions, server: ServerMode) -> bool:
     return idle and spared_ms > MESSAGE_MS and server is not ServerMode.SELF_DRAFT
 
 
-def sending_branches_pays(now: Conditions) -> bool:
+def sending_branches_pays(now: Measurements) -> bool:
     """Whether branches, which need some messages' bytes, arrive while they still can save a round trip."""
     return 4 * MESSAGE_BYTES * 8 / 1000 / now.uplink_mbps < now.rtt_ms
 
 
-def redrafting_pays(now: Conditions) -> bool:
+def redrafting_pays(now: Measurements) -> bool:
     """Whether a new draft after a rejection is of use to a server that drafts by itself, which goes on meanwhile.
 
     It is if it agrees with all that the server commits until it arrives.
@@ -244,12 +244,12 @@ def redrafting_pays(now: Conditions) -> bool:
     return now.acceptance ** (passes * expected_length(now.acceptance, length)) >= WORTH_REDRAFTING
 
 
-def gathering_branches_pays(now: Conditions, branches: int) -> bool:
+def gathering_branches_pays(now: Measurements, branches: int) -> bool:
     """Whether all branches are made before a message about the first of them could be of much more use."""
     return 2 * branches * LENGTH * now.draft_ms <= now.rtt_ms
 
 
-def plan(base: Method, objective: Objective, now: Conditions | None) -> Method:
+def plan(base: Method, objective: Objective, now: Measurements | None) -> Method:
     """How to decode the next action.
 
     Args:

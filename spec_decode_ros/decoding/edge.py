@@ -22,7 +22,7 @@ from dataclasses import replace
 from spec_decode_ros.decoding.branches import RunnerUp
 from spec_decode_ros.decoding.commands import Done, EdgeCommand, Failed, Send, StopDrafting
 from spec_decode_ros.decoding.edge_drafting import EdgeDrafting
-from spec_decode_ros.decoding.edge_states import TRANSITIONS, WITH_CLOUD, Event, State
+from spec_decode_ros.decoding.edge_states import TRANSITIONS, WITH_CLOUD, EdgeEvent, EdgeState
 from spec_decode_ros.decoding.messages import (
     Close,
     Committed,
@@ -30,16 +30,16 @@ from spec_decode_ros.decoding.messages import (
     Early,
     Error,
     ErrorCode,
-    Fate,
     Opened,
+    TokenOutcome,
 )
 from spec_decode_ros.decoding.methods import Method
-from spec_decode_ros.decoding.patience import Patience
+from spec_decode_ros.decoding.patience import RetryTimer
 from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.errors import SpecDecodeError
 
-__all__ = ["TRANSITIONS", "EdgeMachine", "State"]
+__all__ = ["TRANSITIONS", "EdgeMachine", "EdgeState"]
 
 TURNS_AWAY = (ErrorCode.BUSY, ErrorCode.DRAINING)
 """Asking again later may help, or asking elsewhere."""
@@ -50,7 +50,7 @@ class EdgeMachine(EdgeDrafting):
 
     def __init__(self, method: Method, request: Request, eos: Collection[int]) -> None:
         super().__init__(method, request, eos)
-        self._patience = Patience(request)
+        self._patience = RetryTimer(request)
         self._polled_at = -1
         self._turned_away: Error | None = None  # by a server that has not let the action in since
         self._was_open = False  # and whether the action was open then
@@ -58,9 +58,9 @@ class EdgeMachine(EdgeDrafting):
     @property
     def wake_at(self) -> float | None:
         """When `tick` is next due, on the clock that `start` and `tick` are told; None for never."""
-        if self.state in (State.NEW, State.DONE):
+        if self.state in (EdgeState.NEW, EdgeState.DONE):
             return None
-        return self._patience.deadline if self.state is State.ALONE else self._patience.wake_at
+        return self._patience.deadline if self.state is EdgeState.ALONE else self._patience.wake_at
 
     # ---- events --------------------------------------------------------------------------------------------
 
@@ -68,9 +68,9 @@ class EdgeMachine(EdgeDrafting):
         """Begin, at `now` seconds on any steady clock."""
         self._patience.begin(now)
         if not self.method.uses_cloud:
-            self._move(Event.GO_ALONE)
+            self._move(EdgeEvent.GO_ALONE)
             return self._draft_on()
-        self._move(Event.OPEN)
+        self._move(EdgeEvent.OPEN)
         return [self._opening(), *self._draft_on()]
 
     def drafted(
@@ -80,7 +80,7 @@ class EdgeMachine(EdgeDrafting):
 
         `runner_up` would have been its second choice.
         """
-        if run != self._run or not self._drafting or self.state is State.DONE:
+        if run != self._run or not self._drafting or self.state is EdgeState.DONE:
             return []  # of a run that was replaced
         if self._aside is not None:
             token = said.token if isinstance(said, DraftedToken) else said
@@ -90,7 +90,7 @@ class EdgeMachine(EdgeDrafting):
 
     def draft_ended(self, run: int) -> list[EdgeCommand]:
         """The drafting of that run can make no more tokens, though its budget is not used."""
-        if run != self._run or not self._drafting or self.state is State.DONE:
+        if run != self._run or not self._drafting or self.state is EdgeState.DONE:
             return []
         if self._aside is not None:
             return self._allowed(self._branch_ended())
@@ -106,10 +106,10 @@ class EdgeMachine(EdgeDrafting):
             return self._receive_error(message)
         if not isinstance(message, Opened | Committed | Early) or message.action_id != self.request.action_id:
             return []
-        if self.state is not State.OPEN:
+        if self.state is not EdgeState.OPEN:
             self._patience.heard()
             self._turned_away = None
-        self._move(Event.HEARD)
+        self._move(EdgeEvent.HEARD)
         if isinstance(message, Early):
             return self._receive_early(message)
         return self._receive_committed(message) if isinstance(message, Committed) else []
@@ -119,27 +119,27 @@ class EdgeMachine(EdgeDrafting):
         if self.state not in WITH_CLOUD:
             return []
         self._patience.heard()
-        if known and self.state is State.OPEN:
+        if known and self.state is EdgeState.OPEN:
             return self._ask()
-        if self.state is State.TURNED_AWAY:
-            self._move(Event.ASK_AGAIN)
-        self._move(Event.FORGOTTEN)
+        if self.state is EdgeState.TURNED_AWAY:
+            self._move(EdgeEvent.ASK_AGAIN)
+        self._move(EdgeEvent.FORGOTTEN)
         return self._reopen()
 
     def tick(self, now: float) -> list[EdgeCommand]:
         """Time has passed. Call it at `wake_at` or more often."""
-        if self.state in (State.NEW, State.DONE):
+        if self.state in (EdgeState.NEW, EdgeState.DONE):
             return []
         if self._patience.is_over(now):
             return self._give_up()
-        if self.state is State.ALONE:
+        if self.state is EdgeState.ALONE:
             return []
         due = self._patience.is_due(now)
-        if self.state is State.TURNED_AWAY:
+        if self.state is EdgeState.TURNED_AWAY:
             return self._return(due, now)
         if not due:
             return []
-        return [self._opening()] if self.state is State.OPENING else self._ask()
+        return [self._opening()] if self.state is EdgeState.OPENING else self._ask()
 
     def _return(self, due: bool, now: float) -> list[EdgeCommand]:
         """Ask the server that was full again when it is time for that; it may be too late for it already."""
@@ -148,14 +148,14 @@ class EdgeMachine(EdgeDrafting):
             return self._lose(self._turned_away) if self._patience.outlasts(now) else []
         self._patience.shorten()
         if self._was_open:
-            self._move(Event.HEARD)
+            self._move(EdgeEvent.HEARD)
             return self._ask()
-        self._move(Event.ASK_AGAIN)
+        self._move(EdgeEvent.ASK_AGAIN)
         return self._reopen()
 
     def _allowed(self, commands: list[EdgeCommand]) -> list[EdgeCommand]:
         """Nothing goes to a server that is full; what it missed is said when it is asked again."""
-        if self.state is not State.TURNED_AWAY:
+        if self.state is not EdgeState.TURNED_AWAY:
             return commands
         return [command for command in commands if not isinstance(command, Send)]
 
@@ -207,7 +207,7 @@ class EdgeMachine(EdgeDrafting):
             return False  # this edge has drafted nothing there
         token = self._resampler.settle(position, message.sparse)
         whole = len(draft) == len(fresh) + 1 and not self._budget
-        self._ledger.add(token, Fate.CORRECTED)
+        self._ledger.add(token, TokenOutcome.RECOVERED)
         if token == draft[-1] and whole and not self.method.ahead:
             # It stands after all, and so the whole draft does: the place after that is the cloud's.
             self._clouds_turn = len(self._committed)
@@ -246,8 +246,10 @@ class EdgeMachine(EdgeDrafting):
 
     def _receive_error(self, error: Error) -> list[EdgeCommand]:
         if error.code == ErrorCode.UNKNOWN_ACTION:
-            forgotten = self.state is State.OPEN  # else its Open is lost or on its way, and `tick` repeats it
-            self._move(Event.FORGOTTEN)
+            forgotten = (
+                self.state is EdgeState.OPEN
+            )  # else its Open is lost or on its way, and `tick` repeats it
+            self._move(EdgeEvent.FORGOTTEN)
             if not forgotten:
                 return []
             self._patience.shorten()
@@ -258,18 +260,18 @@ class EdgeMachine(EdgeDrafting):
 
     def _turn_away(self, error: Error) -> list[EdgeCommand]:
         """Leave a full server alone for a while, and draft meanwhile."""
-        if self.state is not State.TURNED_AWAY:
-            self._was_open = self.state is State.OPEN
+        if self.state is not EdgeState.TURNED_AWAY:
+            self._was_open = self.state is EdgeState.OPEN
             self._turned_away = error
             self._patience.pause(error.retry_ms)
-            self._move(Event.TURN_AWAY)
+            self._move(EdgeEvent.TURN_AWAY)
         return []
 
     def _lose(self, error: Error) -> list[EdgeCommand]:
         """The cloud will not say more of this action."""
         if not (self.request.fallback and self.method.uses_draft_model):
             return self._fail(error.code, error.sentence)
-        self._move(Event.GO_ALONE)
+        self._move(EdgeEvent.GO_ALONE)
         return self._go_on_alone()
 
     # ---- what is said --------------------------------------------------------------------------------------
@@ -290,7 +292,7 @@ class EdgeMachine(EdgeDrafting):
 
     def _drafting_moved(self) -> list[EdgeCommand]:
         """A token more, or the end of the drafting: send it, or finish, if it is time for that."""
-        if self.state is State.ALONE:
+        if self.state is EdgeState.ALONE:
             return self._go_on_alone()
         return self._send_draft() or ([self._message(final=True)] if self._has_nothing_to_propose() else [])
 
@@ -303,10 +305,10 @@ class EdgeMachine(EdgeDrafting):
 
     def _finish(self, verified: bool) -> list[EdgeCommand]:
         complete = verified or self._ended()
-        accepted = sum(fate is Fate.ACCEPTED for fate in self._ledger.fates)
-        fates = (*self._ledger.fates, *(Fate.UNVERIFIED for _ in self._guess.tokens))
+        accepted = sum(outcome is TokenOutcome.ACCEPTED for outcome in self._ledger.outcomes)
+        outcomes = (*self._ledger.outcomes, *(TokenOutcome.UNVERIFIED for _ in self._guess.tokens))
         counts = replace(self._counts, accepted=accepted)
-        return [*self._leave(), Done(self.answer, fates, verified, complete, counts)]
+        return [*self._leave(), Done(self.answer, outcomes, verified, complete, counts)]
 
     def _give_up(self) -> list[EdgeCommand]:
         """The deadline has passed."""
@@ -325,5 +327,5 @@ class EdgeMachine(EdgeDrafting):
         if self.method.uses_cloud:
             commands.append(Send(Close(self.request.action_id)))
         self._budget, self._aside = 0, None
-        self._move(Event.END)
+        self._move(EdgeEvent.END)
         return commands

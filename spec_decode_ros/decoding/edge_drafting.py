@@ -7,30 +7,30 @@ from dataclasses import replace
 
 from spec_decode_ros.decoding.branches import LENGTH, Branches, RunnerUp
 from spec_decode_ros.decoding.commands import Counts, DraftFrom, EdgeCommand, Send, Show, StopDrafting
-from spec_decode_ros.decoding.edge_states import TRANSITIONS, WITH_CLOUD, Event, State
-from spec_decode_ros.decoding.guess import Guess
-from spec_decode_ros.decoding.ledger import Ledger
+from spec_decode_ros.decoding.edge_states import TRANSITIONS, WITH_CLOUD, EdgeEvent, EdgeState
+from spec_decode_ros.decoding.guess import DraftBuffer
+from spec_decode_ros.decoding.ledger import OutputTokens
 from spec_decode_ros.decoding.messages import ServerMode
 from spec_decode_ros.decoding.methods import Method
 from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.resampling import Resampler, separately
-from spec_decode_ros.decoding.wording import Standpoint, Wording
+from spec_decode_ros.decoding.wording import DraftState, MessageBuilder
 
 
 class EdgeDrafting:
     """One action on the edge, as far as no message, loss or time is concerned."""
 
     def __init__(self, method: Method, request: Request, eos: Collection[int]) -> None:
-        self.state = State.NEW
+        self.state = EdgeState.NEW
         self.method = separately(method) if request.sampling.separate else method
         self.request = request
         self._eos = frozenset(eos)
-        self._ledger = Ledger(request.max_tokens)
-        self._guess = Guess()
+        self._ledger = OutputTokens(request.max_tokens)
+        self._guess = DraftBuffer()
         self._counts = Counts()
         self._resampler = Resampler(request.sampling)  # only asked where the sampling is separate
-        self._wording = Wording(request, self.method, self._resampler)
+        self._wording = MessageBuilder(request, self.method, self._resampler)
         # The drafting that is going on.
         self._run = 0
         self._budget = 0  # tokens still to come from it; 0 when there is none
@@ -72,11 +72,11 @@ class EdgeDrafting:
             return []
         if self._clouds_turn == len(self._committed):
             return []
-        if self._overruled and not self.method.redrafts and self.state is not State.ALONE:
+        if self._overruled and not self.method.redrafts and self.state is not EdgeState.ALONE:
             return []
         room = self.request.max_tokens - len(self.answer)
         unforeseen = self._guess.unforeseen
-        if self.state is State.ALONE:
+        if self.state is EdgeState.ALONE:
             self._budget = room
         elif unforeseen and not self.method.ahead:
             return []  # stop and wait
@@ -183,9 +183,9 @@ class EdgeDrafting:
         )
 
     @property
-    def _standpoint(self) -> Standpoint:
+    def _standpoint(self) -> DraftState:
         draft = tuple(self._guess.tokens)
-        return Standpoint(
+        return DraftState(
             tuple(self._committed), draft, bool(self._budget), self._dry, self._counts.round_trips
         )
 
@@ -193,7 +193,7 @@ class EdgeDrafting:
         """The first `length` draft tokens; a poll if there are none."""
         return Send(self._wording.draft(self._standpoint, length, final))
 
-    def _move(self, event: Event) -> None:
+    def _move(self, event: EdgeEvent) -> None:
         try:
             self.state = TRANSITIONS[self.state][event]
         except KeyError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 
-class State(enum.Enum):
+class EdgeState(enum.Enum):
     NEW = "not started"
     OPENING = "Open is sent and nothing was heard"
     TURNED_AWAY = "the cloud is full, and will be asked again"
@@ -14,7 +14,7 @@ class State(enum.Enum):
     DONE = "over"
 
 
-class Event(enum.Enum):
+class EdgeEvent(enum.Enum):
     OPEN = enum.auto()
     HEARD = enum.auto()
     FORGOTTEN = enum.auto()
@@ -24,33 +24,33 @@ class Event(enum.Enum):
     END = enum.auto()
 
 
-TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.NEW: {Event.OPEN: State.OPENING, Event.GO_ALONE: State.ALONE},
-    State.OPENING: {
-        Event.HEARD: State.OPEN,
-        Event.FORGOTTEN: State.OPENING,
-        Event.TURN_AWAY: State.TURNED_AWAY,
-        Event.GO_ALONE: State.ALONE,
-        Event.END: State.DONE,
+TRANSITIONS: dict[EdgeState, dict[EdgeEvent, EdgeState]] = {
+    EdgeState.NEW: {EdgeEvent.OPEN: EdgeState.OPENING, EdgeEvent.GO_ALONE: EdgeState.ALONE},
+    EdgeState.OPENING: {
+        EdgeEvent.HEARD: EdgeState.OPEN,
+        EdgeEvent.FORGOTTEN: EdgeState.OPENING,
+        EdgeEvent.TURN_AWAY: EdgeState.TURNED_AWAY,
+        EdgeEvent.GO_ALONE: EdgeState.ALONE,
+        EdgeEvent.END: EdgeState.DONE,
     },
-    State.TURNED_AWAY: {
-        Event.HEARD: State.OPEN,
-        Event.FORGOTTEN: State.TURNED_AWAY,
-        Event.TURN_AWAY: State.TURNED_AWAY,
-        Event.ASK_AGAIN: State.OPENING,
-        Event.GO_ALONE: State.ALONE,
-        Event.END: State.DONE,
+    EdgeState.TURNED_AWAY: {
+        EdgeEvent.HEARD: EdgeState.OPEN,
+        EdgeEvent.FORGOTTEN: EdgeState.TURNED_AWAY,
+        EdgeEvent.TURN_AWAY: EdgeState.TURNED_AWAY,
+        EdgeEvent.ASK_AGAIN: EdgeState.OPENING,
+        EdgeEvent.GO_ALONE: EdgeState.ALONE,
+        EdgeEvent.END: EdgeState.DONE,
     },
-    State.OPEN: {
-        Event.HEARD: State.OPEN,
-        Event.FORGOTTEN: State.OPENING,
-        Event.TURN_AWAY: State.TURNED_AWAY,
-        Event.GO_ALONE: State.ALONE,
-        Event.END: State.DONE,
+    EdgeState.OPEN: {
+        EdgeEvent.HEARD: EdgeState.OPEN,
+        EdgeEvent.FORGOTTEN: EdgeState.OPENING,
+        EdgeEvent.TURN_AWAY: EdgeState.TURNED_AWAY,
+        EdgeEvent.GO_ALONE: EdgeState.ALONE,
+        EdgeEvent.END: EdgeState.DONE,
     },
-    State.ALONE: {Event.END: State.DONE},
-    State.DONE: {},
+    EdgeState.ALONE: {EdgeEvent.END: EdgeState.DONE},
+    EdgeState.DONE: {},
 }
 
-WITH_CLOUD = frozenset({State.OPENING, State.TURNED_AWAY, State.OPEN})
+WITH_CLOUD = frozenset({EdgeState.OPENING, EdgeState.TURNED_AWAY, EdgeState.OPEN})
 """The states in which a server may still answer."""

@@ -9,14 +9,14 @@ from spec_decode_ros.decoding.acceptance import accepted_length
 
 
 @dataclass(frozen=True)
-class Foresight:
+class PredictionResult:
     """How a verdict was that early exits had foretold; `used` of the tokens drafted on that ground were there for it."""
 
     right: bool
     used: int
 
 
-class Guess:
+class DraftBuffer:
     """All positions count from the first token that is not committed."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Guess:
         self.tokens.clear()
         self.sent = self._foreseen = 0
 
-    def judge(self, fresh: list[int]) -> Foresight | None:
+    def judge(self, fresh: list[int]) -> PredictionResult | None:
         """Compare the verdict `fresh` with what was foretold; None while nothing is decided."""
         agreed = accepted_length(self._told, fresh)
         if not self._told or agreed == len(fresh) < len(self._told):
@@ -51,7 +51,7 @@ class Guess:
         hit = agreed == len(self._told)
         used = self._preempted if hit and self.tokens[: len(fresh)] == fresh else 0
         self._told, self._preempted = [], 0
-        return Foresight(hit, used)
+        return PredictionResult(hit, used)
 
     def settle(self, fresh: list[int]) -> bool:
         """The verdict `fresh` is committed; whether the draft had it all, else it is gone."""

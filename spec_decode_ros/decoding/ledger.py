@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from spec_decode_ros.decoding.messages import Committed, Fate
+from spec_decode_ros.decoding.messages import Committed, TokenOutcome
 from spec_decode_ros.errors import SpecDecodeError
 
 
-class Ledger:
-    """The first tokens of an answer of at most `max_tokens`, which are final, and their fates."""
+class OutputTokens:
+    """The first tokens of an answer of at most `max_tokens`, which are final, and their outcomes."""
 
     def __init__(self, max_tokens: int) -> None:
         self.tokens: list[int] = []
-        self.fates: list[Fate] = []
+        self.outcomes: list[TokenOutcome] = []
         self.end: int | None = None
         """The answer's length, once it is known."""
         self._max_tokens = max_tokens
-        self._ahead: dict[int, tuple[int, Fate]] = {}
+        self._ahead: dict[int, tuple[int, TokenOutcome]] = {}
 
     @property
     def complete(self) -> bool:
@@ -41,17 +41,17 @@ class Ledger:
             )
         if news.done:
             self.end = min(news.position + len(news.tokens), self._max_tokens)
-        for index, item in enumerate(zip(news.tokens, news.fates, strict=True), news.position):
+        for index, item in enumerate(zip(news.tokens, news.outcomes, strict=True), news.position):
             if len(self.tokens) <= index < self._max_tokens:
                 self._ahead[index] = item
         fresh: list[int] = []
         while (position := len(self.tokens)) in self._ahead:
-            token, fate = self._ahead.pop(position)
-            self.add(token, fate)
+            token, outcome = self._ahead.pop(position)
+            self.add(token, outcome)
             fresh.append(token)
         return fresh
 
-    def add(self, token: int, fate: Fate) -> None:
+    def add(self, token: int, outcome: TokenOutcome) -> None:
         """One more, and final."""
         self.tokens.append(token)
-        self.fates.append(fate)
+        self.outcomes.append(outcome)

@@ -40,14 +40,14 @@ class ServerMode(enum.Enum):
     """Draft with the server's own draft model and verify that; stream where it has none."""
 
 
-class Fate(enum.IntEnum):
-    """Where a token of the answer came from."""
+class TokenOutcome(enum.IntEnum):
+    """What became of a token of the answer."""
 
     ACCEPTED = 0
     """Drafted, and the target chose the same."""
-    CORRECTED = 1
+    RECOVERED = 1
     """The target's token in the place of a rejected draft token."""
-    ADDED = 2
+    BONUS = 2
     """The target's token where there was no draft."""
     UNVERIFIED = 3
     """The draft's token that no target has seen; never sent by a server."""
@@ -291,7 +291,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Committed:
-    """Final tokens from `position` on, with one fate each. `done` says that the answer ends with them.
+    """Final tokens from `position` on, with one outcome each. `done` says that the answer ends with them.
 
     The counts are of the whole action so far, so a lost message takes none with it: target forward
     `passes`, draft tokens verified (`drafted`), target compute in milliseconds (`busy_ms`), and `rounds`, the
@@ -304,7 +304,7 @@ class Committed:
     action_id: int
     position: int
     tokens: tuple[int, ...] = ()
-    fates: tuple[Fate, ...] = ()
+    outcomes: tuple[TokenOutcome, ...] = ()
     done: bool = False
     passes: int = 0
     drafted: int = 0
@@ -317,11 +317,15 @@ class Committed:
         _check_position(self.position)
         object.__setattr__(self, "tokens", _token_tuple(self.tokens))
         try:
-            object.__setattr__(self, "fates", tuple(Fate(fate) for fate in self.fates))
+            object.__setattr__(self, "outcomes", tuple(TokenOutcome(outcome) for outcome in self.outcomes))
         except ValueError as error:
-            raise SpecDecodeError(f"A fate must be from 0 to {len(Fate) - 1}: {error}.") from error
-        if len(self.fates) != len(self.tokens):
-            raise SpecDecodeError(f"{len(self.tokens)} tokens need as many fates, not {len(self.fates)}.")
+            raise SpecDecodeError(
+                f"An outcome must be from 0 to {len(TokenOutcome) - 1}: {error}."
+            ) from error
+        if len(self.outcomes) != len(self.tokens):
+            raise SpecDecodeError(
+                f"{len(self.tokens)} tokens need as many outcomes, not {len(self.outcomes)}."
+            )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ _LEAST_PAUSE_S = 0.02
 """A full server is asked no more often than that, whatever it says itself."""
 
 
-class Patience:
+class RetryTimer:
     """All times are seconds on the clock of the caller, which tells them by `begin` and `is_due` only."""
 
     def __init__(self, request: Request) -> None:

@@ -10,33 +10,33 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from spec_decode_ros.decoding.acceptance import (
-    Hint,
+    ReceivedDraft,
     accepted_length,
-    best_rest,
-    exact_rest,
-    other_rests,
+    alternative_continuations,
+    best_continuation,
+    exact_continuation,
     until_end,
 )
-from spec_decode_ros.decoding.controller import Conditions, guess_ms, resumed_ms, token_ms
-from spec_decode_ros.decoding.messages import Branches, Fate
-from spec_decode_ros.decoding.tree import Tree, fates_along, merge
+from spec_decode_ros.decoding.controller import Measurements, guess_ms, resumed_ms, token_ms
+from spec_decode_ros.decoding.messages import Branches, TokenOutcome
+from spec_decode_ros.decoding.tree import Tree, merge, outcomes_along
 
 _HINTS_KEPT = 8
 
 
 @dataclass(frozen=True)
-class Rest:
+class Continuation:
     """What the edge proposes; its first `exact` tokens are from a draft that agrees with all that is committed."""
 
     tokens: tuple[int, ...] = ()
     exact: int = 0
 
-    def cut(self, length: int) -> Rest:
+    def cut(self, length: int) -> Continuation:
         """The first tokens of it."""
-        return Rest(self.tokens[:length], min(self.exact, length))
+        return Continuation(self.tokens[:length], min(self.exact, length))
 
 
-class Proposals:
+class ReceivedDrafts:
     """The proposals for one action.
 
     Args:
@@ -46,14 +46,14 @@ class Proposals:
         measured: what the server has measured; without it a draft that is there is better than one that is to be made.
     """
 
-    def __init__(self, eos: Collection[int], nodes: int, wild: int, measured: Conditions | None) -> None:
+    def __init__(self, eos: Collection[int], nodes: int, wild: int, measured: Measurements | None) -> None:
         self._eos = eos
         self._nodes = nodes
         self._wild = wild
         self._measured = measured
-        self._hints: list[Hint] = []  # newest last
+        self._hints: list[ReceivedDraft] = []  # newest last
         self._branches: Branches | None = None
-        self._aside: list[Hint] = []  # these branches, one by one
+        self._aside: list[ReceivedDraft] = []  # these branches, one by one
         self.line: tuple[int, ...] = ()
         """The draft under the pass that runs."""
         self.tree = Tree()
@@ -65,17 +65,17 @@ class Proposals:
         self.wild_judged = (0, 0)
         """The same of tokens from drafts that were wrong before, whether the pass was over them or not."""
         self._own_tried: tuple[int, ...] = ()
-        self._wild_guess = Rest()  # what drafts that were wrong before say of the pass that runs
+        self._wild_guess = Continuation()  # what drafts that were wrong before say of the pass that runs
 
     # ---- what was proposed ---------------------------------------------------------------------------------
 
     def open(self, position: int, draft: Sequence[int]) -> None:
         """A guess at the answer that came with the frame; whatever has come before is newer."""
-        self._hints.insert(0, Hint(position, until_end(draft, self._eos)))
+        self._hints.insert(0, ReceivedDraft(position, until_end(draft, self._eos)))
 
     def keep(self, position: int, tokens: Sequence[int], round: int) -> None:
         """Remember a draft; of two from the same place, one the beginning of the other, only the longer."""
-        hint = Hint(position, until_end(tokens, self._eos), round)
+        hint = ReceivedDraft(position, until_end(tokens, self._eos), round)
         for index, known in enumerate(self._hints):
             shorter = min(len(known.tokens), len(hint.tokens))
             if known.position == hint.position and known.tokens[:shorter] == hint.tokens[:shorter]:
@@ -95,13 +95,14 @@ class Proposals:
             return False
         self._branches = message
         self._aside = [
-            Hint(message.position, until_end(line, self._eos), message.round) for line in message.lines
+            ReceivedDraft(message.position, until_end(line, self._eos), message.round)
+            for line in message.lines
         ]
         return True
 
     # ---- what a pass is over -------------------------------------------------------------------------------
 
-    def best(self, committed: Sequence[int], wildly: bool, own: int = 0) -> Rest:
+    def best(self, committed: Sequence[int], wildly: bool, own: int = 0) -> Continuation:
         """The edge's most promising draft of what follows.
 
         Args:
@@ -109,8 +110,8 @@ class Proposals:
             wildly: also from drafts that were wrong before, which cost nothing and may still be right about the rest.
             own: not from these where so many tokens that the server would draft by itself are better.
         """
-        exact = self._rest(exact_rest(self._hints, committed))
-        if not exact.tokens and (aside := exact_rest(self._aside, committed)):
+        exact = self._rest(exact_continuation(self._hints, committed))
+        if not exact.tokens and (aside := exact_continuation(self._aside, committed)):
             return self._rest(aside)
         if wildly:
             wild = self._wildly(committed).cut(exact.exact + self._wild)
@@ -118,7 +119,7 @@ class Proposals:
                 return wild
         return exact
 
-    def pays(self, committed: Sequence[int], rest: Rest, own: int) -> bool:
+    def pays(self, committed: Sequence[int], rest: Continuation, own: int) -> bool:
         """Whether what the edge proposes is at least as good as so many tokens that the server would draft by itself.
 
         Even where it has no `rest` for the next token, a draft that was wrong twice running may be right later. An edge
@@ -131,7 +132,7 @@ class Proposals:
         later = max(len(hint.rest(len(committed) + 1)) for hint in self._hints)
         return resumed_ms(self._measured, min(later, self._wild)) <= token_ms(self._measured, own)
 
-    def _as_good(self, rest: Rest, own: int, made: bool = False) -> bool:
+    def _as_good(self, rest: Continuation, own: int, made: bool = False) -> bool:
         """Whether a draft costs no more a token than so many that the server drafts for it, or has `made` already."""
         now = self._measured
         if now is None:
@@ -141,19 +142,19 @@ class Proposals:
         proposed_ms = guess_ms(now, rest.exact, len(rest.tokens) - rest.exact)
         return proposed_ms <= token_ms(replace(now, own_ms=0.0) if made else now, own)
 
-    def _rest(self, tokens: Sequence[int]) -> Rest:
+    def _rest(self, tokens: Sequence[int]) -> Continuation:
         until = until_end(tokens, self._eos)
-        return Rest(until, len(until))
+        return Continuation(until, len(until))
 
-    def _wildly(self, committed: Sequence[int]) -> Rest:
-        tokens = until_end(best_rest(self._hints, committed), self._eos)
-        return Rest(tokens, min(len(exact_rest(self._hints, committed)), len(tokens)))
+    def _wildly(self, committed: Sequence[int]) -> Continuation:
+        tokens = until_end(best_continuation(self._hints, committed), self._eos)
+        return Continuation(tokens, min(len(exact_continuation(self._hints, committed)), len(tokens)))
 
     def lay_out(
         self,
         committed: Sequence[int],
         longest: int,
-        rest: Rest,
+        rest: Continuation,
         own: tuple[int, ...] = (),
         instead: Sequence[tuple[int, ...]] = (),
     ) -> None:
@@ -178,18 +179,18 @@ class Proposals:
     def _others(self, committed: Sequence[int], longest: int) -> list[tuple[int, ...]]:
         if not self._nodes:
             return []
-        rests = other_rests([*self._aside, *self._hints], committed)
+        rests = alternative_continuations([*self._aside, *self._hints], committed)
         return [until_end(rest, self._eos)[:longest] for rest in rests]
 
     # ---- what has become of it -----------------------------------------------------------------------------
 
-    def judge(self, tokens: Sequence[int]) -> tuple[Fate, ...]:
-        """The pass has committed these tokens; their fates, for which the server's own drafts do not count."""
+    def judge(self, tokens: Sequence[int]) -> tuple[TokenOutcome, ...]:
+        """The pass has committed these tokens; their outcomes, for which the server's own drafts do not count."""
         self.own_judged = _more(self.own_judged, self._own_tried, tokens)
         guess, start = self._wild_guess.tokens, self._wild_guess.exact
         if tuple(tokens[:start]) == guess[:start]:
             self.wild_judged = _more(self.wild_judged, guess[start:], tokens[start:])
-        return fates_along(self.guessed, tokens)
+        return outcomes_along(self.guessed, tokens)
 
     def round_of(self, position: int, used: tuple[int, ...]) -> int:
         """The earliest of the edge's rounds whose proposals could have brought these tokens."""

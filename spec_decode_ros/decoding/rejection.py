@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spec_decode_ros.decoding.distribution import Distribution, draw, warped
-from spec_decode_ros.decoding.messages import Fate, Sampling
+from spec_decode_ros.decoding.messages import Sampling, TokenOutcome
 from spec_decode_ros.decoding.philox import Purpose, uniform
 from spec_decode_ros.decoding.sparse import Sparse, compress, head_of
 from spec_decode_ros.errors import SpecDecodeError
@@ -59,15 +59,15 @@ class DraftedToken:
 
 
 @dataclass(frozen=True)
-class SampledVerdict:
-    """What one target pass settles: tokens, one fate each, and whether the answer ends there.
+class SampledResult:
+    """What one target pass settles: tokens, one outcome each, and whether the answer ends there.
 
     With `sparse`, the draft token after these was rejected, and only the edge can say which token stands
     there instead: the cloud must neither judge that place again nor draw for it.
     """
 
     tokens: tuple[int, ...]
-    fates: tuple[Fate, ...]
+    outcomes: tuple[TokenOutcome, ...]
     done: bool
     sparse: Sparse | None = None
 
@@ -94,7 +94,7 @@ def judge_sampled(
     eos: Collection[int],
     room: int,
     k: int = DEFAULT_K,
-) -> SampledVerdict:
+) -> SampledResult:
     """Turn a pass over `draft` (n tokens from `position` on) into a verdict.
 
     `probabilities` (n,) are the draft's own, `rows` (n + 1, V) the target's logits, the last one for the place
@@ -118,7 +118,7 @@ def judge_distributions(
     room: int,
     k: int = DEFAULT_K,
     adds: bool = True,
-) -> SampledVerdict:
+) -> SampledResult:
     """As `judge_sampled`, from the target's n + 1 warped distributions.
 
     Without `adds` nothing is drawn for the place after the draft, because somebody else says what stands there.
@@ -134,28 +134,28 @@ def judge_distributions(
                 f"The probability of a drafted token must be above 0 and at most 1, not {probability}."
             )
     tokens: list[int] = []
-    fates: list[Fate] = []
+    outcomes: list[TokenOutcome] = []
     for index, p in enumerate(targets):
         here = position + index
         if index == len(draft):
             if not adds:
                 break
             tokens.append(_own_token(p, here, sampling))
-            fates.append(Fate.ADDED)
+            outcomes.append(TokenOutcome.BONUS)
         elif _stands(draft[index], probabilities[index], p, here, sampling, k):
             tokens.append(int(draft[index]))
-            fates.append(Fate.ACCEPTED)
+            outcomes.append(TokenOutcome.ACCEPTED)
         elif probabilities[index] == 1:
             others = p.tokens != draft[index]
             tokens.append(_own_token(Distribution(p.tokens[others], p.probabilities[others]), here, sampling))
-            fates.append(Fate.CORRECTED)
+            outcomes.append(TokenOutcome.RECOVERED)
         else:
             sparse = compress(p, k, uniform(sampling.seed, here, Purpose.REST))
-            return SampledVerdict(tuple(tokens), tuple(fates), False, sparse)
-        if tokens[-1] in eos or len(tokens) == room or fates[-1] is Fate.CORRECTED:
+            return SampledResult(tuple(tokens), tuple(outcomes), False, sparse)
+        if tokens[-1] in eos or len(tokens) == room or outcomes[-1] is TokenOutcome.RECOVERED:
             break
     done = len(tokens) == room or (bool(tokens) and tokens[-1] in eos)
-    return SampledVerdict(tuple(tokens), tuple(fates), done)
+    return SampledResult(tuple(tokens), tuple(outcomes), done)
 
 
 def resample(sparse: Sparse, q: Distribution, position: int, sampling: Sampling) -> int:

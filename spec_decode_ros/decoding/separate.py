@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from spec_decode_ros.decoding.acceptance import until_end
 from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import Draft, Open, Sampling, ServerMode
-from spec_decode_ros.decoding.rejection import DEFAULT_K, SampledVerdict, judge_distributions
+from spec_decode_ros.decoding.rejection import DEFAULT_K, SampledResult, judge_distributions
 from spec_decode_ros.decoding.sparse import pack
 
 _DRAFTS_KEPT = 8
@@ -113,7 +113,7 @@ class Separate:
 
     def judge(
         self, trial: Trial, targets: Sequence[Distribution], position: int, sampling: Sampling, room: int
-    ) -> SampledVerdict:
+    ) -> SampledResult:
         """What the target's warped distributions (one more than the trial has tokens) make of a trial."""
         verdict = judge_distributions(
             trial.tokens,
@@ -130,7 +130,7 @@ class Separate:
             if (
                 self._settled_at(position + index) is not None
             ):  # by word of an earlier server, while the pass ran
-                return SampledVerdict(verdict.tokens[:index], verdict.fates[:index], False)
+                return SampledResult(verdict.tokens[:index], verdict.outcomes[:index], False)
         if verdict.sparse:
             self.rejected = pack(verdict.sparse)
         return verdict

@@ -30,7 +30,7 @@ from spec_decode_ros.decoding.commands import (
     StopDrafting,
     Wait,
 )
-from spec_decode_ros.decoding.controller import Conditions
+from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.edge import EdgeMachine
 from spec_decode_ros.decoding.messages import Branches, Close, Down, Draft, Error, ErrorCode, Open
 from spec_decode_ros.decoding.methods import Method
@@ -45,7 +45,7 @@ For separate rejection sampling a target says its warped `Distribution` instead,
 """
 
 
-class Events:
+class EventQueue:
     """A queue of what is going to happen, in the order of time; `now` is in seconds."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Times:
         return max(self.step, arithmetic) + max(0, tokens - 1) * self.per_token
 
 
-class Link(Protocol):
+class VirtualLink(Protocol):
     def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
         """When this message, sent now, arrives: once, never or several times."""
         ...
@@ -144,7 +144,7 @@ class Exit:
 
 
 @dataclass
-class Outcome:
+class VirtualResult:
     """What became of one action. Times in seconds from its start."""
 
     ending: Done | Failed
@@ -188,7 +188,7 @@ class VirtualAction:
         eos: Collection[int],
         target: NextToken,
         drafter: NextToken,
-        link: Link,
+        link: VirtualLink,
         times: Times | None = None,
         forget_at: Sequence[float] = (),
         keeps_early_drafts: bool = True,
@@ -199,8 +199,8 @@ class VirtualAction:
         runner_up: NextToken | None = None,
         wild: int = 32,
         crowded: bool = False,
-        measured: Conditions | None = None,
-        events: Events | None = None,
+        measured: Measurements | None = None,
+        events: EventQueue | None = None,
     ) -> None:
         self.eos, self.target, self.drafter = eos, target, drafter
         self.link, self.times = link, times or Times()
@@ -217,14 +217,14 @@ class VirtualAction:
         self.drafting: DraftFrom | None = None
         self.draft_model_ready = False
         self.tick_at: float | None = None
-        self.events = Events() if events is None else events
+        self.events = EventQueue() if events is None else events
         self.began = self.events.now
         self.ending: Done | Failed | None = None
-        self.outcome = Outcome(Failed("none", "none"), 0.0, None)
+        self.outcome = VirtualResult(Failed("none", "none"), 0.0, None)
         for at in forget_at:
             self.at(at, self.forget)
 
-    def run(self, limit_s: float = 1e6, limit_events: int = 100_000) -> Outcome:
+    def run(self, limit_s: float = 1e6, limit_events: int = 100_000) -> VirtualResult:
         """Play the action to its end and let the messages that are still on their way arrive."""
         self.start()
         for _ in range(limit_events):

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spec_decode_ros.decoding.acceptance import Verdict, judge
-from spec_decode_ros.decoding.messages import MAX_TOKEN_ID, Fate
+from spec_decode_ros.decoding.acceptance import VerificationResult, judge
+from spec_decode_ros.decoding.messages import MAX_TOKEN_ID, TokenOutcome
 from spec_decode_ros.errors import SpecDecodeError
 
 ROOT = -1
@@ -110,11 +110,13 @@ class Tree:
         return tuple(nodes)
 
 
-def fates_along(guesses: Tree, tokens: Sequence[int]) -> tuple[Fate, ...]:
-    """The fates of `tokens` that the target has just committed, where `guesses` had been made about their places."""
+def outcomes_along(guesses: Tree, tokens: Sequence[int]) -> tuple[TokenOutcome, ...]:
+    """The outcomes of `tokens` that the target has just committed, where `guesses` had been made about their places."""
     nodes = guesses.follow(tokens)
-    missed = Fate.CORRECTED if guesses.children(nodes[-1] if nodes else ROOT) else Fate.ADDED
-    return ((Fate.ACCEPTED,) * len(nodes) + (missed,) + (Fate.ADDED,) * len(tokens))[: len(tokens)]
+    missed = TokenOutcome.RECOVERED if guesses.children(nodes[-1] if nodes else ROOT) else TokenOutcome.BONUS
+    return ((TokenOutcome.ACCEPTED,) * len(nodes) + (missed,) + (TokenOutcome.BONUS,) * len(tokens))[
+        : len(tokens)
+    ]
 
 
 def _integers(name: str, values: Sequence[int]) -> tuple[int, ...]:
@@ -184,7 +186,7 @@ def best_path(tree: Tree, choices: Sequence[int]) -> tuple[int, ...]:
 
 def judge_tree(
     tree: Tree, choices: Sequence[int], eos: Collection[int], room: int
-) -> tuple[Verdict, tuple[int, ...]]:
+) -> tuple[VerificationResult, tuple[int, ...]]:
     """Turn a pass over `tree` with its `len(tree) + 1` choices into a verdict, and say which nodes stand in it.
 
     The verdict is that of `judge` for the branch that the target follows: its nodes are accepted, and the target's
@@ -198,4 +200,4 @@ def judge_tree(
         branch.append(tree.tokens[refused[0]])
         wanted.append(choices[1 + refused[0]])
     verdict = judge(branch, wanted, eos, room)
-    return verdict, nodes[: verdict.fates.count(Fate.ACCEPTED)]
+    return verdict, nodes[: verdict.outcomes.count(TokenOutcome.ACCEPTED)]

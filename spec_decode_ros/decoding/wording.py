@@ -12,7 +12,7 @@ from spec_decode_ros.decoding.tree import Tree
 
 
 @dataclass(frozen=True)
-class Standpoint:
+class DraftState:
     """An answer as it stands.
 
     Attributes:
@@ -34,7 +34,7 @@ class Standpoint:
         return self.committed + self.draft
 
 
-class Wording:
+class MessageBuilder:
     """The messages of one action. `resampler` is only asked where the sampling is separate."""
 
     def __init__(self, request: Request, method: Method, resampler: Resampler) -> None:
@@ -42,7 +42,7 @@ class Wording:
         self._method = method
         self._resampler = resampler
 
-    def opening(self, at: Standpoint) -> Open:
+    def opening(self, at: DraftState) -> Open:
         request, method = self._request, self._method
         assert method.server is not None
         guess = request.previous if method.temporal else ()
@@ -67,7 +67,7 @@ class Wording:
             settled,
         )
 
-    def draft(self, at: Standpoint, length: int = 0, final: bool = False) -> Draft:
+    def draft(self, at: DraftState, length: int = 0, final: bool = False) -> Draft:
         """The first `length` draft tokens; a poll if there are none."""
         if self._request.sampling.separate:
             return self._sampled(at, self._resampler.unconfirmed, length, final)
@@ -80,17 +80,17 @@ class Wording:
             round=at.rounds + 1,
         )
 
-    def reminder(self, at: Standpoint, position: int) -> Draft:
+    def reminder(self, at: DraftState, position: int) -> Draft:
         """All that is known from `position` on, for a server that began anew and has no more than that."""
         if self._request.sampling.separate:
             return self._sampled(at, position, len(at.draft))
         return Draft(self._request.action_id, position, at.answer[position:], round=at.rounds + 1)
 
-    def branches(self, at: Standpoint, tree: Tree) -> Branches:
+    def branches(self, at: DraftState, tree: Tree) -> Branches:
         parents = tuple(parent if parent >= 0 else node for node, parent in enumerate(tree.parents))
         return Branches(self._request.action_id, len(at.committed), tree.tokens, parents, at.rounds + 1)
 
-    def _sampled(self, at: Standpoint, position: int | None, length: int, final: bool = False) -> Draft:
+    def _sampled(self, at: DraftState, position: int | None, length: int, final: bool = False) -> Draft:
         """What is settled from `position` on (by default nothing), and the first `length` draft tokens."""
         known = len(at.committed)
         settled = 0 if position is None else known - position

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spec_decode_ros.decoding.controller import Conditions
+from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.messages import Welcome
 
 _NEWEST = 0.2
@@ -18,8 +18,8 @@ _FIRST_GUESS = 0.8
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one action has shown, each as often as it was seen; the names are those of `Conditions`.
+class ActionTimings:
+    """What one action has shown, each as often as it was seen; the names are those of `Measurements`.
 
     Attributes:
         draft_ms: single tokens of the draft model.
@@ -34,30 +34,30 @@ class Measured:
     uplink_mbps: Sequence[float] = ()
 
 
-class Gauge:
+class LinkStatistics:
     """Watches a robot's actions and says under which conditions the next one will run."""
 
     def __init__(self) -> None:
         self._averages: dict[str, float] = {}
 
-    def observe(self, fates: Sequence[str], measured: Measured) -> None:
+    def observe(self, outcomes: Sequence[str], measured: ActionTimings) -> None:
         """Take one action into account.
 
         Args:
-            fates: of its tokens, see :class:`~spec_decode_ros.edge.runtime.ActionResult`.
+            outcomes: of its tokens, see :class:`~spec_decode_ros.edge.runtime.ActionResult`.
             measured: times of the same action.
         """
-        counts = Counter(fates)
-        judged = counts["accepted"] + counts["corrected"]
+        counts = Counter(outcomes)
+        judged = counts["accepted"] + counts["recovered"]
         if judged:
             self._blend("acceptance", counts["accepted"] / judged)
-        if fates:
-            self._blend("tokens", len(fates))
+        if outcomes:
+            self._blend("tokens", len(outcomes))
         for name, values in vars(measured).items():
             if values:
                 self._blend(name, statistics.fmean(values))
 
-    def conditions(self, rtt_ms: float | None, welcome: Welcome | None) -> Conditions | None:
+    def conditions(self, rtt_ms: float | None, welcome: Welcome | None) -> Measurements | None:
         """What is known now; None as long as too little is."""
         known = dict(self._averages)
         # What is measured here includes what a server drafts by itself in a pass, so its own word goes first.
@@ -71,7 +71,7 @@ class Gauge:
         if welcome:
             known |= {"per_token_ms": welcome.per_token_ms, "own_prefill_ms": welcome.own_prefill_ms}
         own_ms = (welcome.own_ms if welcome else 0.0) or None
-        return Conditions(rtt_ms, draft_ms, step_ms, acceptance, own_ms=own_ms, **known)
+        return Measurements(rtt_ms, draft_ms, step_ms, acceptance, own_ms=own_ms, **known)
 
     @property
     def uplink_mbps(self) -> float | None:

@@ -41,7 +41,7 @@ class ActionResult:
         text: the answer.
         verified: whether all of it is what the target says.
         complete: whether the answer came to its end; an unverified one may have been cut off by the deadline.
-        fates: for each token ``accepted``, ``corrected``, ``added`` or ``unverified``.
+        outcomes: for each token ``accepted``, ``corrected``, ``added`` or ``unverified``.
         stats: the numbers of the action by name; those that do not apply are None.
         timeline: (lane, name, start, end), lanes ``robot``, ``link``, ``cloud``, milliseconds from the capture.
     """
@@ -50,6 +50,6 @@ class ActionResult:
     text: str
     verified: bool
     complete: bool
-    fates: tuple[str, ...]
+    outcomes: tuple[str, ...]
     stats: Stats
     timeline: tuple[Span, ...]

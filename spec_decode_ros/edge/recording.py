@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from spec_decode_ros.actions.action import parse_velocity_prefix
 from spec_decode_ros.decoding.commands import Counts, Done
 from spec_decode_ros.decoding.messages import Committed, Message, Open, Opened
-from spec_decode_ros.edge.measurements import Measured
+from spec_decode_ros.edge.measurements import ActionTimings
 
 Span = tuple[str, str, float, float]
 """Lane (robot, link or cloud), name, start and end in milliseconds since the frame was captured."""
@@ -107,7 +107,7 @@ class Recorder:
         if final and self._first_final_ms is None:
             self._first_final_ms = self.ms(at)
 
-    def measured(self) -> Measured:
+    def measured(self) -> ActionTimings:
         """What this action tells about link and models; nothing about the link where its frame was sent twice."""
         uploads: list[float] = []
         bandwidths: list[float] = []
@@ -115,7 +115,7 @@ class Recorder:
             kilobits = self._opens[0][1] * 8 / 1000.0
             uploads.append(self._upload_ms)
             bandwidths.append(kilobits / max(self._upload_ms, kilobits / _FASTEST_MBPS))
-        return Measured(self.draft_token_ms, self.step_ms, uploads, bandwidths)
+        return ActionTimings(self.draft_token_ms, self.step_ms, uploads, bandwidths)
 
     def spans(self) -> tuple[Span, ...]:
         """The timeline, by lane and start."""

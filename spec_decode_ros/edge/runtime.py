@@ -20,7 +20,7 @@ from spec_decode_ros.decoding.messages import Close, Error, Open, Sampling
 from spec_decode_ros.decoding.methods import Method, method_named
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.edge.drafting import Drafted, DraftingThread, Frame
-from spec_decode_ros.edge.measurements import Gauge
+from spec_decode_ros.edge.measurements import LinkStatistics
 from spec_decode_ros.edge.outcome import ActionCancelled, ActionFailed, ActionResult, Progress
 from spec_decode_ros.edge.recording import Recorder
 from spec_decode_ros.errors import SpecDecodeError
@@ -79,7 +79,7 @@ class EdgeRuntime:
         self._deadline_s = deadline_s
         self._max_tokens = max_tokens
         self._fallback = fallback
-        self._gauge = Gauge()
+        self._gauge = LinkStatistics()
         self._own_ids = itertools.count(1)
         self._busy = threading.Lock()
         self._action: _Action | None = None
@@ -157,7 +157,7 @@ class EdgeRuntime:
             self._newest_seed = max(self._newest_seed, sampling.seed)
             self._action = _Action(self, request, tuple(images), recorder, on_event)
             result = self._action.run()
-            self._gauge.observe(result.fates, recorder.measured())
+            self._gauge.observe(result.outcomes, recorder.measured())
             return result
         finally:
             self._action = None
@@ -316,7 +316,7 @@ class _Action:
             text=self._drafter.decode(end.tokens),
             verified=end.verified,
             complete=end.complete,
-            fates=tuple(fate.label for fate in end.fates),
+            outcomes=tuple(outcome.label for outcome in end.outcomes),
             stats=self._recorder.stats(end, self._method.name, at),
             timeline=self._recorder.spans(),
         )

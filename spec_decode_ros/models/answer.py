@@ -20,7 +20,7 @@ NO_TREE = Tree()
 
 
 @dataclass(frozen=True)
-class Addition:
+class SequenceInput:
     """What one answer puts into a pass.
 
     Attributes:
@@ -31,7 +31,7 @@ class Addition:
         tokens: the answer as far as the cache holds it after the pass, and the `tree` behind it.
     """
 
-    answer: Answer
+    answer: CachedSequence
     past: int
     read: int
     ids: list[int]
@@ -51,7 +51,7 @@ class Addition:
         return torch.from_numpy(ancestors(self.tree)) if self.tree else None
 
 
-class Answer:
+class CachedSequence:
     """The cache of one prompt and one answer, kept at what the next pass has in common with the last."""
 
     def __init__(self, model: HfModel, prompt: Prompt) -> None:
@@ -86,7 +86,7 @@ class Answer:
         if self.unread:
             self._run(self.plan_reading(count), NOBODY)
 
-    def _run(self, addition: Addition, after_layer: AfterLayer) -> torch.Tensor:
+    def _run(self, addition: SequenceInput, after_layer: AfterLayer) -> torch.Tensor:
         try:
             logits = self.model.run(addition, after_layer)
         except BaseException:
@@ -95,7 +95,7 @@ class Answer:
         self.hold(addition)
         return logits
 
-    def plan(self, answer: Sequence[int], keep: int, tree: Tree = NO_TREE) -> Addition:
+    def plan(self, answer: Sequence[int], keep: int, tree: Tree = NO_TREE) -> SequenceInput:
         """What `logits` has to compute. The cache now holds what comes before it; after the pass call `hold`.
 
         Raises SpecDecodeError where prompt and answer exceed the context, or there is no memory for them.
@@ -108,14 +108,14 @@ class Answer:
         self.model.decoder.make_room(self._cache, past, length)
         return self._addition(tokens, tree, past, keep)
 
-    def plan_reading(self, count: int) -> Addition:
+    def plan_reading(self, count: int) -> SequenceInput:
         """As `plan`, for `read`."""
         past = self._settle([], 0, self._length)
         count = min(count, len(self.prompt.ids) - past)
         self.model.decoder.make_room(self._cache, past, past + count)
-        return Addition(self, past, count, [], [], 0, [])
+        return SequenceInput(self, past, count, [], [], 0, [])
 
-    def hold(self, addition: Addition) -> None:
+    def hold(self, addition: SequenceInput) -> None:
         """The pass with this addition is over."""
         self._cached, self._tree = addition.tokens, addition.tree
         self._length = addition.past + addition.new
@@ -199,11 +199,11 @@ class Answer:
         self._cached = [*self._cached, *tokens[start : start + len(nodes)]]
         self._tree, self._length = NO_TREE, first + len(nodes)
 
-    def _addition(self, tokens: list[int], tree: Tree, past: int, keep: int) -> Addition:
+    def _addition(self, tokens: list[int], tree: Tree, past: int, keep: int) -> SequenceInput:
         """Everything behind the first `past` tokens of prompt, answer and tree."""
         begin, following = len(self.prompt.ids), self.prompt.next_position
         start, end = max(past - begin, 0), following + len(tokens)
-        return Addition(
+        return SequenceInput(
             self,
             past,
             max(begin - past, 0),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
 from spec_decode_ros.decoding.sampling import runner_up
-from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.answer import CachedSequence
 from spec_decode_ros.models.hf_model import HfSide
 from spec_decode_ros.models.packed_pass import logits_after
 
@@ -22,12 +22,12 @@ class HfDrafter(HfSide):
     """A checkpoint that proposes answers; satisfies `interfaces.Drafter`."""
 
     def open(self, prompt: str, images: Sequence[bytes] = ()) -> HfDraftSession:
-        return HfDraftSession(Answer(self.model, self.model.prepare(prompt, images)))
+        return HfDraftSession(CachedSequence(self.model, self.model.prepare(prompt, images)))
 
     def open_many(self, prompts: Sequence[tuple[str, Sequence[bytes]]]) -> list[HfDraftSession | Exception]:
         """`open` for several at once; in the place of one that cannot be opened, why."""
         return [
-            made if isinstance(made, Exception) else HfDraftSession(Answer(self.model, made))
+            made if isinstance(made, Exception) else HfDraftSession(CachedSequence(self.model, made))
             for made in self.model.prepare_many(prompts)
         ]
 
@@ -78,7 +78,7 @@ class _Draft:
 class HfDraftSession:
     """One prompt on the draft model; satisfies `interfaces.DraftSession`."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: CachedSequence) -> None:
         self.answer = answer
         self._turn = 0
         self._newest: tuple[torch.Tensor, int, Sampling] | None = None

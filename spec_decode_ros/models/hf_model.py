@@ -21,7 +21,7 @@ from spec_decode_ros.models.decoder import NOBODY, AfterLayer, Decoder
 from spec_decode_ros.models.decoders import decoder_for
 from spec_decode_ros.models.packing import Segment
 from spec_decode_ros.models.prompts import Prompt, prepare, prepare_many
-from spec_decode_ros.models.small_vision import sight_of
+from spec_decode_ros.models.small_vision import vision_encoder_of
 from spec_decode_ros.models.text import CheckpointText, TextSide
 from spec_decode_ros.models.together import one_by_one
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from spec_decode_ros.decoding.messages import Sampling
-    from spec_decode_ros.models.answer import Addition
+    from spec_decode_ros.models.answer import SequenceInput
     from spec_decode_ros.models.vision import ImageFamily
 
 
@@ -58,7 +58,7 @@ class HfModel:
         self.text = text
         self.images = images
         self.decoder: Decoder = decoder_for(model.get_decoder())
-        self.see = sight_of(model)
+        self.see = vision_encoder_of(model)
         self.head: Any = model.get_output_embeddings()
         self._to_logits = product_of(self.head)
         self.embedding: Any = model.get_input_embeddings()
@@ -106,7 +106,7 @@ class HfModel:
         self.decoder.reserve(sessions, tokens)
         self.context = tokens
 
-    def inputs(self, additions: Sequence[Addition]) -> tuple[torch.Tensor, torch.Tensor]:
+    def inputs(self, additions: Sequence[SequenceInput]) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings (1, T, width) and positions of what the additions put into a pass, one after the other."""
         ids = [token for addition in additions for token in addition.ids]
         numbers = [position for addition in additions for position in addition.positions]
@@ -127,7 +127,7 @@ class HfModel:
         return torch.cat(embedded, dim=1), torch.cat(placed, dim=-1)
 
     @torch.inference_mode()
-    def run(self, addition: Addition, after_layer: AfterLayer = NOBODY) -> torch.Tensor:
+    def run(self, addition: SequenceInput, after_layer: AfterLayer = NOBODY) -> torch.Tensor:
         """One pass; logits (keep, vocabulary) of the last `keep` tokens.
 
         What `after_layer` calls gets the hidden states (keep, width) of these alone.
@@ -141,7 +141,7 @@ class HfModel:
         return self.logits(hidden[0, hidden.shape[1] - keep :])
 
     @torch.inference_mode()
-    def run_many(self, additions: Sequence[Addition], after_layer: AfterLayer = NOBODY) -> torch.Tensor:
+    def run_many(self, additions: Sequence[SequenceInput], after_layer: AfterLayer = NOBODY) -> torch.Tensor:
         """One pass over the additions of several answers; logits and hidden states of all tokens kept, in one row.
 
         Only where `packs`. If it raises, the answers' caches hold what they held.

@@ -185,7 +185,7 @@ class VerifySession(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class ForwardInput:
     """What one session has in a pass that several share.
 
     As in `VerifySession.verify`, with `tree` instead of `draft` as in `verify_tree`, and for a `sampling` that is
@@ -261,7 +261,7 @@ class Verifier(TextCodec, Protocol):
         """`prepare` for several at once; in the place of one that cannot be prepared, why."""
         ...
 
-    def verify_many(self, parts: Sequence[Part]) -> Sequence[Choices | Exception]:
+    def verify_many(self, parts: Sequence[ForwardInput]) -> Sequence[Choices | Exception]:
         """One pass over the parts of several different sessions; for each what it would get alone, or why it failed.
 
         In float32 the token ids are those of the session alone. A part that cannot be computed does not harm the others.

@@ -11,11 +11,11 @@ import torch
 
 from spec_decode_ros.decoding.distribution import warped
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.answer import Addition, Answer
+from spec_decode_ros.models.answer import CachedSequence, SequenceInput
 from spec_decode_ros.models.decoder import NOBODY, AfterLayer
 from spec_decode_ros.models.exits import Exits, Watcher
 from spec_decode_ros.models.hf_model import HfModel, Wanted
-from spec_decode_ros.models.interfaces import Choices, OnEarly, Part
+from spec_decode_ros.models.interfaces import Choices, ForwardInput, OnEarly
 from spec_decode_ros.models.together import one_by_one, verify_alone
 
 _log = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ class _Placed:
     """A part that can be computed, the `index`-th of all, with its answer's addition."""
 
     index: int
-    part: Part
-    addition: Addition
+    part: ForwardInput
+    addition: SequenceInput
 
     @property
     def positions(self) -> list[int]:
@@ -37,7 +37,9 @@ class _Placed:
         return [start, *(start + 1 + depth for depth in depths)] if self.addition.keep else []
 
 
-def verify_packed(model: HfModel, exits: Exits | None, parts: Sequence[Part]) -> list[Choices | Exception]:
+def verify_packed(
+    model: HfModel, exits: Exits | None, parts: Sequence[ForwardInput]
+) -> list[Choices | Exception]:
     """`Verifier.verify_many` for a model that `packs`.
 
     What goes wrong with one part is known before the pass (its cache cannot take it, say) or after it (its logits are
@@ -77,14 +79,14 @@ def verify_packed(model: HfModel, exits: Exits | None, parts: Sequence[Part]) ->
     return results
 
 
-def _answer(model: HfModel, part: Part) -> Answer:
+def _answer(model: HfModel, part: ForwardInput) -> CachedSequence:
     answer = getattr(part.session, "answer", None)
-    if not isinstance(answer, Answer) or answer.model is not model:
+    if not isinstance(answer, CachedSequence) or answer.model is not model:
         raise SpecDecodeError("This session is not one of this verifier's.")
     return answer
 
 
-def _plan(answer: Answer, part: Part) -> Addition:
+def _plan(answer: CachedSequence, part: ForwardInput) -> SequenceInput:
     if part.prefill:
         return answer.plan_reading(part.prefill)
     if part.tree is None:
@@ -150,14 +152,14 @@ def _deal_out(
 
 
 def logits_after(
-    model: HfModel, asked: Sequence[tuple[Answer, Sequence[int]]]
+    model: HfModel, asked: Sequence[tuple[CachedSequence, Sequence[int]]]
 ) -> list[torch.Tensor | Exception]:
     """Logits (1, vocabulary) that follow each of several answers as far as it is given, in one pass where that can be."""
     alone = partial(one_by_one, lambda each: each[0].logits(each[1], 1), asked)
     if len(asked) == 1 or not model.packs:
         return alone()
     planned = one_by_one(lambda each: each[0].plan(each[1], 1), asked)
-    additions = [each for each in planned if isinstance(each, Addition)]
+    additions = [each for each in planned if isinstance(each, SequenceInput)]
     try:
         rows = iter(model.run_many(additions).split(1) if additions else ())
     except Exception:

@@ -20,7 +20,7 @@ import torch
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, SelfDrafting, VerifySession
+from spec_decode_ros.models.interfaces import Choices, ForwardInput, OnEarly, SelfDrafting, VerifySession
 from spec_decode_ros.models.loading import check_divisible, load_whole_verifier
 from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, resolve_location
 from spec_decode_ros.models.ranks import Channel, Followers, join, settings_of_leader
@@ -137,7 +137,7 @@ class ParallelVerifier(TextSide):
                 for number, session in zip(numbers, made, strict=True)
             ]
 
-    def verify_many(self, parts: Sequence[Part]) -> Sequence[Choices | Exception]:
+    def verify_many(self, parts: Sequence[ForwardInput]) -> Sequence[Choices | Exception]:
         sessions = [part.session for part in parts]
         own = [each for each in sessions if isinstance(each, ParallelSession) and each.verifier is self]
         if len(own) < len(sessions):
@@ -192,7 +192,7 @@ class ParallelSession:
 
     def read(self, count: int) -> None:
         """Take in the next `count` of the `unread` tokens."""
-        self._alone(Part(self, prefill=count))
+        self._alone(ForwardInput(self, prefill=count))
 
     def verify(
         self,
@@ -201,15 +201,15 @@ class ParallelSession:
         sampling: Sampling,
         on_early: OnEarly | None = None,
     ) -> tuple[int, ...]:
-        return self._alone(Part(self, committed, draft, sampling, on_early=on_early))
+        return self._alone(ForwardInput(self, committed, draft, sampling, on_early=on_early))
 
     def verify_tree(self, committed: Sequence[int], tree: Tree, sampling: Sampling) -> tuple[int, ...]:
-        return self._alone(Part(self, committed, (), sampling, tree))
+        return self._alone(ForwardInput(self, committed, (), sampling, tree))
 
     def distributions(
         self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling
     ) -> tuple[Distribution, ...]:
-        return self._alone(Part(self, committed, draft, sampling))
+        return self._alone(ForwardInput(self, committed, draft, sampling))
 
     def self_draft(self, committed: Sequence[int], count: int, sampling: Sampling) -> tuple[int, ...]:
         return self.verifier.self_draft(self, committed, count, sampling)
@@ -219,7 +219,7 @@ class ParallelSession:
             self._closed = True
             self.verifier.close_session(self)
 
-    def _alone(self, part: Part) -> Any:
+    def _alone(self, part: ForwardInput) -> Any:
         result = self.verifier.verify_many([part])[0]
         if isinstance(result, Exception):
             raise result
@@ -230,7 +230,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
     return {**asdict(sampling), "sampler": sampling.sampler.value}
 
 
-def _packed(part: Part, session: ParallelSession) -> list[Any]:
+def _packed(part: ForwardInput, session: ParallelSession) -> list[Any]:
     tree = None if part.tree is None else [list(part.tree.tokens), list(part.tree.parents)]
     return [
         session.number,
@@ -243,9 +243,9 @@ def _packed(part: Part, session: ParallelSession) -> list[Any]:
     ]
 
 
-def _unpacked(packed: list[Any], sessions: dict[int, VerifySession]) -> Part:
+def _unpacked(packed: list[Any], sessions: dict[int, VerifySession]) -> ForwardInput:
     number, committed, draft, sampling, tree, early, prefill = packed
-    return Part(
+    return ForwardInput(
         sessions[number],
         committed,
         draft,

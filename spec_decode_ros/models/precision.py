@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.answer import CachedSequence
 
 if TYPE_CHECKING:
     from spec_decode_ros.models.verifier import HfVerifier
@@ -42,13 +42,13 @@ def find_flips(
     """
     model = verifier.model
     prepared = model.prepare(prompt, images)
-    alone = Answer(model, prepared)
+    alone = CachedSequence(model, prepared)
     tokens: list[int] = []
     rows = []
     while len(tokens) < count and not (tokens and tokens[-1] in verifier.eos_ids):
         rows.append(alone.logits(tokens, 1)[0])
         tokens.append(int(rows[-1].argmax()))
-    together = Answer(model, prepared).logits(tokens[:-1], len(tokens)).argmax(dim=-1).tolist()
+    together = CachedSequence(model, prepared).logits(tokens[:-1], len(tokens)).argmax(dim=-1).tolist()
     flips = [
         Flip(position, mine, theirs, float(rows[position][mine] - rows[position][theirs]))
         for position, (mine, theirs) in enumerate(zip(tokens, together, strict=True))

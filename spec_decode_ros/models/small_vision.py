@@ -20,7 +20,7 @@ _GRIDS = 32
 """Image sizes whose rotations are kept; a robot's camera has one."""
 
 
-def sight_of(model: Any) -> Sight:
+def vision_encoder_of(model: Any) -> Sight:
     """The fastest way for `model` to see here."""
     tower = getattr(getattr(model, "model", None), "visual", None)
     if tower is not None and SmallVision.fits(tower):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
-from spec_decode_ros.models.interfaces import Choices, Part, Verifier, VerifySession
+from spec_decode_ros.models.interfaces import Choices, ForwardInput, Verifier, VerifySession
 
 Asked = TypeVar("Asked")
 Made = TypeVar("Made")
@@ -38,12 +38,12 @@ def prepare_one_by_one(
     return one_by_one(lambda prompt: verifier.prepare(*prompt), prompts)
 
 
-def verify_one_by_one(parts: Sequence[Part]) -> list[Choices | Exception]:
+def verify_one_by_one(parts: Sequence[ForwardInput]) -> list[Choices | Exception]:
     """`Verifier.verify_many` by the methods of the sessions."""
     return one_by_one(verify_alone, parts)
 
 
-def verify_alone(part: Part) -> Choices:
+def verify_alone(part: ForwardInput) -> Choices:
     """What a part gets in a pass of its own; a session that cannot `read` takes its prompt in with the first choice."""
     session, committed, sampling = part.session, part.committed, part.sampling
     if part.prefill:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from spec_decode_ros.decoding.distribution import Distribution, warped
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.answer import CachedSequence
 from spec_decode_ros.models.decoders import NOBODY
 from spec_decode_ros.models.exits import ExitFigures, Exits, layer_count
 from spec_decode_ros.models.hf_model import HfModel, HfSide
-from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, SelfDrafting, VerifySession
+from spec_decode_ros.models.interfaces import Choices, ForwardInput, OnEarly, SelfDrafting, VerifySession
 from spec_decode_ros.models.packed_pass import verify_packed
 from spec_decode_ros.models.together import verify_one_by_one
 
@@ -45,17 +45,19 @@ class HfVerifier(HfSide):
         return self.model.decoder.takes_trees
 
     def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> HfVerifySession:
-        return HfVerifySession(Answer(self.model, self.model.prepare(prompt, images)), self._exits)
+        return HfVerifySession(CachedSequence(self.model, self.model.prepare(prompt, images)), self._exits)
 
     def prepare_many(
         self, prompts: Sequence[tuple[str, Sequence[bytes]]]
     ) -> Sequence[VerifySession | Exception]:
         return [
-            made if isinstance(made, Exception) else HfVerifySession(Answer(self.model, made), self._exits)
+            made
+            if isinstance(made, Exception)
+            else HfVerifySession(CachedSequence(self.model, made), self._exits)
             for made in self.model.prepare_many(prompts)
         ]
 
-    def verify_many(self, parts: Sequence[Part]) -> Sequence[Choices | Exception]:
+    def verify_many(self, parts: Sequence[ForwardInput]) -> Sequence[Choices | Exception]:
         if len(parts) > 1 and self.model.packs:
             return verify_packed(self.model, self._exits, parts)
         return verify_one_by_one(parts)
@@ -64,7 +66,7 @@ class HfVerifier(HfSide):
 class HfVerifySession:
     """One prompt on the target; satisfies `interfaces.VerifySession`."""
 
-    def __init__(self, answer: Answer, exits: Exits | None = None) -> None:
+    def __init__(self, answer: CachedSequence, exits: Exits | None = None) -> None:
         self.answer = answer
         self._exits = exits
 

@@ -30,7 +30,7 @@ def _frame() -> bytes:
         return out.getvalue()
 
 
-class Pace(NamedTuple):
+class PassTiming(NamedTuple):
     """Milliseconds; 0: unknown.
 
     Attributes:
@@ -46,10 +46,10 @@ class Pace(NamedTuple):
     few_ms: float = 0.0
 
 
-UNKNOWN = Pace()
+UNKNOWN = PassTiming()
 
 
-def warm_up(model: Drafter | Verifier) -> Pace:
+def warm_up(model: Drafter | Verifier) -> PassTiming:
     """Let `model` answer once about a grey frame, or about nothing if it takes text only; medians of what it took."""
     for images in ([_frame()], []):
         try:
@@ -59,7 +59,7 @@ def warm_up(model: Drafter | Verifier) -> Pace:
     return UNKNOWN
 
 
-def _target_pace(model: Verifier, images: list[bytes]) -> Pace:
+def _target_pace(model: Verifier, images: list[bytes]) -> PassTiming:
     session = model.prepare(_PROMPT, images)
     token = session.verify((), (), Sampling())
     session.verify(token, token * _WIDE, Sampling())
@@ -72,14 +72,14 @@ def _target_pace(model: Verifier, images: list[bytes]) -> Pace:
     session.close()
     step_ms, few_ms, wide_ms = (statistics.median(times) for times in taken.values())
     few_ms = max(step_ms, few_ms)
-    return Pace(
+    return PassTiming(
         step_ms,
         max(0.0, wide_ms - step_ms) / _WIDE,
         few_ms=(few_ms - step_ms) / FEW,
     )
 
 
-def _draft_pace(model: Drafter, images: list[bytes]) -> Pace:
+def _draft_pace(model: Drafter, images: list[bytes]) -> PassTiming:
     times: list[float] = []
     for _ in range(2):  # the second time it is warm
         at = [time.perf_counter()]
@@ -88,4 +88,4 @@ def _draft_pace(model: Drafter, images: list[bytes]) -> Pace:
         session.close()
         times = [(after - before) * 1000.0 for before, after in itertools.pairwise(at)]
     single = times[1:]  # the first has the prompt
-    return Pace(statistics.median(single) if single else 0.0, prefill_ms=times[0] if times else 0.0)
+    return PassTiming(statistics.median(single) if single else 0.0, prefill_ms=times[0] if times else 0.0)

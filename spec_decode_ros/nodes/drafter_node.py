@@ -402,7 +402,7 @@ class DrafterNode(Node):
             result = decision.result
             said = Utterance(
                 self._pilot.command,
-                tuple(pieces(self._decode, result.tokens, result.fates)),
+                tuple(pieces(self._decode, result.tokens, result.outcomes)),
                 "verified" if result.verified else "unverified",
                 decision.problem,
             )
@@ -420,7 +420,7 @@ class DrafterNode(Node):
             status = decision.problem
         overlay = Overlay(
             self._pilot.command,
-            pieces(self._decode, result.tokens, result.fates),
+            pieces(self._decode, result.tokens, result.outcomes),
             action.vx if action else 0.0,
             action.wz if action else 0.0,
             result.verified,
@@ -487,13 +487,13 @@ class DrafterNode(Node):
             self._client.close()
 
 
-def pieces(decode, tokens: Sequence[int], fates: Sequence[str]) -> list[Piece]:  # type: ignore[no-untyped-def]
-    """The answer cut into its tokens' texts, each with its fate; tokens without text are left out."""
+def pieces(decode, tokens: Sequence[int], outcomes: Sequence[str]) -> list[Piece]:  # type: ignore[no-untyped-def]
+    """The answer cut into its tokens' texts, each with its outcome; tokens without text are left out."""
     cut, before = [], ""
-    for index, fate in enumerate(fates):
+    for index, outcome in enumerate(outcomes):
         text = decode(tokens[: index + 1])
         if text[len(before) :].strip():
-            cut.append(Piece(text[len(before) :], fate))
+            cut.append(Piece(text[len(before) :], outcome))
         before = text
     return cut
 

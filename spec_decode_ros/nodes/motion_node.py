@@ -38,11 +38,11 @@ from spec_decode_ros.robots.guard import (
     OPERATOR,
     SITTING,
     START,
+    GuardReply,
     MotionGuard,
     MotionLimits,
     MotionOutput,
     MotionState,
-    Verdict,
 )
 from spec_decode_ros.robots.reflex import is_stop
 
@@ -144,7 +144,7 @@ class MotionNode(Node):
             )
         self._note(verdict)
 
-    def _note(self, verdict: Verdict) -> None:
+    def _note(self, verdict: GuardReply) -> None:
         if not verdict.accepted:
             self._refused += 1
             self._last_refusal = verdict.reason

@@ -25,7 +25,7 @@ from spec_decode_ros.robots.guard import EMERGENCY
 from spec_decode_ros.teleop.app import TeleopApp
 from spec_decode_ros.teleop.history import History, default_path
 from spec_decode_ros.teleop.palette import NIGHT, PAPER
-from spec_decode_ros.teleop.port import Notice, Report, Tell, Velocity
+from spec_decode_ros.teleop.port import Notice, PartReport, Tell, Velocity
 from spec_decode_ros.viz.utterance import Piece, Utterance
 
 _LOOK_S = 0.5
@@ -74,7 +74,7 @@ class NewsDesk:
             if part and node.startswith(self._prefix) and "/" not in node[len(self._prefix) :]:
                 values = {value.key: value.value for value in status.values}
                 level = int.from_bytes(status.level, "little")
-                self._tell(Report(part, level, status.message, values))
+                self._tell(PartReport(part, level, status.message, values))
 
     def _on_tokens(self, message: String) -> None:
         self._tokens_come = True
@@ -94,9 +94,9 @@ class NewsDesk:
             self._tell(Utterance.in_progress("", "", text))
 
 
-def _latched(said: str) -> Report:
+def _latched(said: str) -> PartReport:
     """The answer of the emergency stop, which is as good as the report that follows within a second."""
-    return Report("motion", 2, said, {"state": EMERGENCY, "emergency_stop": "True", "holds": EMERGENCY})
+    return PartReport("motion", 2, said, {"state": EMERGENCY, "emergency_stop": "True", "holds": EMERGENCY})
 
 
 def _spin(executor: SingleThreadedExecutor, going: Callable[[], bool], tell: Tell) -> None:

@@ -32,8 +32,8 @@ from spec_decode_ros.nodes.common import (
     run,
     steady_clock,
 )
-from spec_decode_ros.replay.bag import FrameMark, Recording, Said, Velocities, read_frames, read_recording
-from spec_decode_ros.replay.compare import Comparison, Tolerance, compare
+from spec_decode_ros.replay.bag import BagRecording, FrameMark, Said, Velocities, read_frames, read_recording
+from spec_decode_ros.replay.compare import ReplayComparison, Tolerance, compare
 from spec_decode_ros.replay.live import timeline
 from spec_decode_ros.replay.moments import commands_of, moments_of
 from spec_decode_ros.replay.play import Played
@@ -171,7 +171,7 @@ class ReplayNode(Node):
                 "no recorded action could be compared, because the drafter decided on none of their frames"
             )
 
-    def _compare(self) -> Comparison:
+    def _compare(self) -> ReplayComparison:
         """What was said now is a recording too, with its own stamps; put those of the bag in their place."""
         said = replace(
             self._bag,
@@ -190,7 +190,7 @@ class ReplayNode(Node):
             same_prompt=True,
         )
 
-    def _report(self, comparison: Comparison) -> None:
+    def _report(self, comparison: ReplayComparison) -> None:
         settings = self._settings
         document = as_document(self._bag, comparison, {"speed": "live", "rate": settings["rate"]})
         print_report(
@@ -223,7 +223,7 @@ def _velocities(message: TwistStamped) -> Velocities:
     )
 
 
-def _played(said: Recording, original: dict[int, int]) -> list[Played]:
+def _played(said: BagRecording, original: dict[int, int]) -> list[Played]:
     """The live actions, by the stamps of the bag. One whose prompt is not known gets none, and is left apart."""
     arrived = {mark.stamp: mark.time for mark in said.frames}
     played = []

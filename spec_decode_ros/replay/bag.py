@@ -64,7 +64,7 @@ class Velocities:
 
 
 @dataclass(frozen=True)
-class Recording:
+class BagRecording:
     """What a bag says, frames apart.
 
     Attributes:
@@ -92,7 +92,7 @@ class Recording:
         return min([mark.time for mark in self.frames[:1]] + [said.time for said in self.commands[:1]])
 
 
-def read_recording(path: str | Path, *, image_topic: str = "", command_topic: str = "") -> Recording:
+def read_recording(path: str | Path, *, image_topic: str = "", command_topic: str = "") -> BagRecording:
     """Read everything but the frames themselves.
 
     Args:
@@ -127,7 +127,7 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
         raise BagError(
             f"the topic {chosen.image} in {path} holds no frames; name another one with --image-topic"
         )
-    return Recording(
+    return BagRecording(
         path,
         chosen.image,
         tuple(frames),
@@ -141,7 +141,7 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
 
 
 def read_frames(
-    recording: Recording, stamps: Collection[int] | None = None
+    recording: BagRecording, stamps: Collection[int] | None = None
 ) -> Iterator[tuple[FrameMark, bytes]]:
     """The frames as JPEG bytes, in the order of recording: those with one of the stamps, or all of them.
 

@@ -12,7 +12,7 @@ from typing import Any
 from spec_decode_ros.actions.action import Action, ActionError, parse_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.replay.bag import Recording
+from spec_decode_ros.replay.bag import BagRecording
 from spec_decode_ros.replay.moments import NO_FRAME, Moment
 from spec_decode_ros.replay.play import Played
 
@@ -45,7 +45,7 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedAction:
     """One action: recorded, replayed, or both.
 
     Attributes:
@@ -71,10 +71,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ReplayComparison:
     """All rows in the order of their frames, and the verdict."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedAction, ...]
     tolerance: Tolerance
     stats: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
@@ -148,14 +148,14 @@ class Comparison:
 
 
 def compare(
-    recording: Recording,
+    recording: BagRecording,
     moments: Sequence[Moment],
     played: Sequence[Played],
     tolerance: Tolerance | None = None,
     *,
     style: PromptStyle = "trained",
     same_prompt: bool = True,
-) -> Comparison:
+) -> ReplayComparison:
     """Put every recorded and every replayed action beside each other, by the stamps of their frames.
 
     Args:
@@ -178,7 +178,7 @@ def compare(
         apart = _apart(moment, one, prompt if same_prompt else None)
         time = arrived.get(stamp, moment.recorded.time if moment and moment.recorded else recording.start)
         rows.append(_row(moment, one, apart, tolerance, (time - recording.start) * 1e-9, arrived.get(stamp)))
-    return Comparison(tuple(rows), tolerance, tuple(one.stats for one in played))
+    return ReplayComparison(tuple(rows), tolerance, tuple(one.stats for one in played))
 
 
 def _apart(moment: Moment | None, played: Played | None, prompt: str | None) -> str:
@@ -200,7 +200,7 @@ def _row(
     tolerance: Tolerance,
     at_s: float,
     arrived: int | None,
-) -> Row:
+) -> ComparedAction:
     recorded = moment.recorded if moment else None
     action = _action(played.text) if played else None
     was = (recorded.vx, recorded.wz) if recorded else None
@@ -214,7 +214,7 @@ def _row(
             same = _near(was, now, tolerance.velocity or 0.0)
     instruction = moment.instruction if moment else played.instruction if played else ""
     took = played.stats.get("ttva_ms") if played else None
-    return Row(
+    return ComparedAction(
         at_s,
         instruction,
         recorded.text if recorded else None,

@@ -20,8 +20,8 @@ from spec_decode_ros.robots.frames import to_jpeg
 _WAIT_S = 0.5
 
 
-class Pilot(Protocol):
-    """What the robot decides with; see :class:`~spec_decode_ros.edge.pilot.Pilot`."""
+class FrameDecider(Protocol):
+    """What the robot decides with; see :class:`~spec_decode_ros.edge.pilot.FrameDecider`."""
 
     @property
     def resting(self) -> bool: ...
@@ -60,7 +60,7 @@ class _Box:
 def play_live(
     commands: Sequence[Said],
     frames: Iterable[tuple[FrameMark, bytes]],
-    pilot: Pilot,
+    pilot: FrameDecider,
     asked: PromptKeeper,
     *,
     period_s: float = ACTION_PERIOD_S,

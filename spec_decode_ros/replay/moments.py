@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.replay.bag import Recording, Said
+from spec_decode_ros.replay.bag import BagRecording, Said
 from spec_decode_ros.replay.pairing import RecordedAction, recorded_actions, unverified_times
 
 _HEARD_NS = 10_000_000
@@ -58,7 +58,7 @@ class _Span:
 
 
 def moments_of(
-    recording: Recording, instruction: str = "", period_s: float = ACTION_PERIOD_S
+    recording: BagRecording, instruction: str = "", period_s: float = ACTION_PERIOD_S
 ) -> tuple[Moment, ...]:
     """The moments of a bag: those of its actions, or one every `period_s` seconds where it has no actions.
 
@@ -75,7 +75,7 @@ def moments_of(
     return _recorded(recording, spans, actions) if actions else _regular(recording, spans, period_s)
 
 
-def commands_of(recording: Recording, instruction: str = "") -> tuple[Said, ...]:
+def commands_of(recording: BagRecording, instruction: str = "") -> tuple[Said, ...]:
     """What the robot is told and when; `instruction` in the place of every command, if it is given.
 
     Raises:
@@ -91,7 +91,7 @@ def commands_of(recording: Recording, instruction: str = "") -> tuple[Said, ...]
     )
 
 
-def _spans(recording: Recording, instruction: str) -> tuple[_Span, ...]:
+def _spans(recording: BagRecording, instruction: str) -> tuple[_Span, ...]:
     """Which instruction holds from when on; at least one."""
     spans: list[_Span] = []
     for command in commands_of(recording, instruction):
@@ -101,7 +101,7 @@ def _spans(recording: Recording, instruction: str) -> tuple[_Span, ...]:
 
 
 def _recorded(
-    recording: Recording, spans: tuple[_Span, ...], actions: tuple[RecordedAction, ...]
+    recording: BagRecording, spans: tuple[_Span, ...], actions: tuple[RecordedAction, ...]
 ) -> tuple[Moment, ...]:
     there = {mark.stamp for mark in recording.frames}
     lost = unverified_times(recording)
@@ -132,7 +132,7 @@ def _recorded(
     return tuple(moments)
 
 
-def _regular(recording: Recording, spans: tuple[_Span, ...], period_s: float) -> tuple[Moment, ...]:
+def _regular(recording: BagRecording, spans: tuple[_Span, ...], period_s: float) -> tuple[Moment, ...]:
     begins = [span.time for span in spans]
     moments: list[Moment] = []
     due = begins[0]

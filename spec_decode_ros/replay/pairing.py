@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spec_decode_ros.actions.action import parse_velocity_prefix
-from spec_decode_ros.replay.bag import Recording, Said, Velocities
+from spec_decode_ros.replay.bag import BagRecording, Said, Velocities
 
 _BEFORE_NS = 5 * 10**9
 """The velocities of a text came at most so much before it: longer than any deadline for an action."""
@@ -43,7 +43,7 @@ class RecordedAction:
     text: str | None = None
 
 
-def recorded_actions(recording: Recording) -> tuple[RecordedAction, ...]:
+def recorded_actions(recording: BagRecording) -> tuple[RecordedAction, ...]:
     """The verified actions, in the order of their frames."""
     last = _last_of_each_frame(recording.verified)
     texts = _texts(last, recording.texts)
@@ -59,13 +59,13 @@ def recorded_actions(recording: Recording) -> tuple[RecordedAction, ...]:
     )
 
 
-def unverified_times(recording: Recording) -> list[int]:
+def unverified_times(recording: BagRecording) -> list[int]:
     """When (nanoseconds) drafts were recorded of which no verdict came: the cloud was gone, or it was no action."""
     verified = {said.stamp for said in recording.verified}
     return sorted(said.time for said in recording.drafts if said.stamp not in verified)
 
 
-def texts_without_frame(recording: Recording) -> int:
+def texts_without_frame(recording: BagRecording) -> int:
     """How many texts belong to no recorded velocities, so that nobody knows what they were made from."""
     found = _texts(_last_of_each_frame(recording.verified), recording.texts)
     return len(recording.texts) - sum(text is not None for text in found)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spec_decode_ros.replay.compare import Comparison, Row
+from spec_decode_ros.replay.compare import ComparedAction, ReplayComparison
 from spec_decode_ros.viz import style
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _LETTER = 0.0075
 """Width of a letter of a label, as a share of the panel's."""
 
 
-def draw_replay(comparison: Comparison, out: str | Path, title: str, subtitle: str = "") -> Path:
+def draw_replay(comparison: ReplayComparison, out: str | Path, title: str, subtitle: str = "") -> Path:
     """Write the picture and return its path."""
     figure = style.new_figure(9.6, 6.0)
     panels = figure.subplots(3, 1, sharex=True, height_ratios=(1.0, 1.0, 0.9))
@@ -51,12 +51,12 @@ def draw_replay(comparison: Comparison, out: str | Path, title: str, subtitle: s
     return style.save(figure, out)
 
 
-def _draw_velocity(panel: Axes, rows: tuple[Row, ...], axis: int) -> None:
+def _draw_velocity(panel: Axes, rows: tuple[ComparedAction, ...], axis: int) -> None:
     recorded = [(row.at_s, row.recorded_velocities[axis]) for row in rows if row.recorded_velocities]
     if recorded:
         panel.step(*zip(*recorded, strict=True), where="post", color=style.GREY, lw=2.4, label="recorded")
 
-    def replayed(keep: Callable[[Row], bool]) -> list[tuple[float, float]]:
+    def replayed(keep: Callable[[ComparedAction], bool]) -> list[tuple[float, float]]:
         return [
             (row.at_s, row.replayed_velocities[axis]) for row in rows if row.replayed_velocities and keep(row)
         ]
@@ -71,7 +71,7 @@ def _draw_velocity(panel: Axes, rows: tuple[Row, ...], axis: int) -> None:
             panel.scatter(times, values, s=size, color=color, label=label, zorder=3, lw=0)
 
 
-def _draw_latency(panel: Axes, rows: tuple[Row, ...]) -> None:
+def _draw_latency(panel: Axes, rows: tuple[ComparedAction, ...]) -> None:
     recorded = [(row.at_s, row.recorded_ms) for row in rows if row.recorded_ms is not None]
     replayed = [(row.at_s, row.replayed_ms) for row in rows if row.replayed_ms is not None]
     if recorded:
@@ -81,7 +81,7 @@ def _draw_latency(panel: Axes, rows: tuple[Row, ...]) -> None:
     panel.set_ylim(bottom=0)
 
 
-def _draw_instructions(top: Axes, panels: tuple[Axes, ...], rows: tuple[Row, ...]) -> None:
+def _draw_instructions(top: Axes, panels: tuple[Axes, ...], rows: tuple[ComparedAction, ...]) -> None:
     """A line where each instruction begins, and above it the instruction, where there is room."""
     left, right = top.get_xlim()
     told, free = None, left

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spec_decode_ros.edge.recording import METRICS
-from spec_decode_ros.replay.bag import Recording
-from spec_decode_ros.replay.compare import NOTHING_RECORDED, Comparison, Row
+from spec_decode_ros.replay.bag import BagRecording
+from spec_decode_ros.replay.compare import NOTHING_RECORDED, ComparedAction, ReplayComparison
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +17,9 @@ SHOWN_ROWS = 60
 """A longer replay shows only what differs."""
 
 
-def as_document(recording: Recording, comparison: Comparison, settings: Mapping[str, Any]) -> dict[str, Any]:
+def as_document(
+    recording: BagRecording, comparison: ReplayComparison, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """Plain values for JSON; `settings` come first."""
     recorded_ms, replayed_ms = comparison.latency_ms
     vx, wz = comparison.largest
@@ -47,7 +49,7 @@ def as_document(recording: Recording, comparison: Comparison, settings: Mapping[
     }
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: ComparedAction) -> dict[str, Any]:
     return {
         "at_s": round(row.at_s, 3),
         "instruction": row.instruction,
@@ -66,7 +68,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def print_report(console: Console, recording: Recording, comparison: Comparison, title: str) -> None:
+def print_report(console: Console, recording: BagRecording, comparison: ReplayComparison, title: str) -> None:
     """The table and what follows from it."""
     rows = list(comparison.rows)
     short = len(rows) > SHOWN_ROWS
@@ -88,7 +90,7 @@ def print_report(console: Console, recording: Recording, comparison: Comparison,
     console.print(_verdict(comparison))
 
 
-def _table(rows: list[Row], title: str, compared: bool) -> Any:
+def _table(rows: list[ComparedAction], title: str, compared: bool) -> Any:
     from rich.table import Table
     from rich.text import Text
 
@@ -125,7 +127,7 @@ def _said(text: str | None, velocities: tuple[float, float] | None) -> str:
     return f"vx {velocities[0]:g} wz {velocities[1]:g}" if velocities else ""
 
 
-def _verdict(comparison: Comparison) -> str:
+def _verdict(comparison: ReplayComparison) -> str:
     if not comparison.recorded:
         return f"{comparison.replayed} actions; the bag has none to compare them with"
     if not comparison.passed:

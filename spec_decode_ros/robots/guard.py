@@ -128,7 +128,7 @@ class MotionState(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GuardReply:
     """Whether an action was taken, and if not, why. ``stopped``: it made the robot stop, so step at once."""
 
     accepted: bool
@@ -206,7 +206,7 @@ class MotionGuard:
         awaited: bool = False,
         duration_s: float | None = None,
         clock: float | None = None,
-    ) -> Verdict:
+    ) -> GuardReply:
         """Offer an action.
 
         Args:
@@ -229,15 +229,15 @@ class MotionGuard:
                     f"{name} is {value!r}, which is no finite number; the robot stops"
                 )
         if not self._keep_time(now, clock):
-            return Verdict(False, self._reason, stopped=True)
+            return GuardReply(False, self._reason, stopped=True)
         if vx == 0.0 and wz == 0.0:
             return self._take_zero(stamp, now, clock, verified)
         if self._holds:
-            return Verdict(False, f"the robot is held: {self._hold_reason()}")
+            return GuardReply(False, f"the robot is held: {self._hold_reason()}")
         if refusal := self._why_not_fresh(stamp, clock, verified):
-            return Verdict(False, refusal)
+            return GuardReply(False, refusal)
         if not verified and self._limits.unverified_factor == 0.0:
-            return Verdict(False, "unverified actions are switched off (unverified_factor is 0)")
+            return GuardReply(False, "unverified actions are switched off (unverified_factor is 0)")
         lasts = self._limits.watchdog_s if duration_s is None else min(duration_s, self._limits.watchdog_s)
         if lasts <= 0.0:
             return self._refuse_and_stop(f"the action lasts {duration_s!r} s, which is no time at all")
@@ -249,7 +249,7 @@ class MotionGuard:
         elif awaited:
             if now >= self._advance_until:
                 if not self._may_begin:
-                    return Verdict(False, "the verdict on the last draft is still awaited")
+                    return GuardReply(False, "the verdict on the last draft is still awaited")
                 self._advance_until = until
             self._may_begin = False
             until = min(until, self._advance_until)
@@ -260,7 +260,7 @@ class MotionGuard:
         else:
             self._draft = active
         self._newest, self._newest_until = (stamp, verified), until
-        return Verdict(True, "verified action" if verified else "unverified action")
+        return GuardReply(True, "verified action" if verified else "unverified action")
 
     def new_command(self) -> None:
         """The operator wants something new: the next draft may set the robot in motion before its verdict."""
@@ -269,7 +269,7 @@ class MotionGuard:
 
     def command_text(
         self, text: str, *, stamp: float, now: float, verified: bool, clock: float | None = None
-    ) -> tuple[Verdict, Action | None]:
+    ) -> tuple[GuardReply, Action | None]:
         """Offer an action as the model wrote it; text that is not an action stops the robot."""
         try:
             action = parse_action(text)
@@ -278,7 +278,7 @@ class MotionGuard:
         verdict = self.command(action.vx, action.wz, stamp=stamp, now=now, verified=verified, clock=clock)
         return verdict, action
 
-    def reject(self, reason: str) -> Verdict:
+    def reject(self, reason: str) -> GuardReply:
         """The input was unusable before it became numbers: stop and say why."""
         return self._refuse_and_stop(reason)
 
@@ -365,14 +365,14 @@ class MotionGuard:
 
     # -- rules ----------------------------------------------------------------------------------------------
 
-    def _take_zero(self, stamp: float, now: float, clock: float, verified: bool) -> Verdict:
+    def _take_zero(self, stamp: float, now: float, clock: float, verified: bool) -> GuardReply:
         kind = "a verified" if verified else "an unverified"
         late = self._why_not_fresh(stamp, clock, verified)
         if not self._holds:
             self._stop(f"{kind} action says stop")
         if not late:
             self._newest, self._newest_until = (stamp, verified), now + self._limits.watchdog_s
-        return Verdict(True, f"{kind} action says stop", stopped=True)
+        return GuardReply(True, f"{kind} action says stop", stopped=True)
 
     def _why_not_fresh(self, stamp: float, clock: float, verified: bool) -> str | None:
         age = clock - stamp
@@ -407,9 +407,9 @@ class MotionGuard:
         self._stop(f"the clock {jump}; waiting for a new action")
         return False
 
-    def _refuse_and_stop(self, reason: str) -> Verdict:
+    def _refuse_and_stop(self, reason: str) -> GuardReply:
         self._stop(reason)
-        return Verdict(False, reason, stopped=True)
+        return GuardReply(False, reason, stopped=True)
 
     def _stop(self, reason: str) -> None:
         self._verified = self._draft = None

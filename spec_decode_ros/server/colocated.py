@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spec_decode_ros.decoding.controller import Conditions, own_length, runners_up
+from spec_decode_ros.decoding.controller import Measurements, own_length, runners_up
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import PairConfig, load_drafter
-from spec_decode_ros.models.warmup import Pace, warm_up
-from spec_decode_ros.server.server_drafts import OwnDrafter
+from spec_decode_ros.models.warmup import PassTiming, warm_up
+from spec_decode_ros.server.server_drafts import ServerDrafter
 
 _ACCEPTANCE = 0.8
 """What is assumed of a pair before anything was verified."""
 
 
-def own_drafter(
+def server_drafter(
     config: PairConfig,
     verifier: Verifier,
-    pace: Pace,
+    pace: PassTiming,
     device: str | None = None,
     threads: int | None = None,
-) -> OwnDrafter | None:
+) -> ServerDrafter | None:
     """How the server of a pair drafts by itself; None where that does not pay.
 
     With the draft side of the pair, where its file says ``colocated: true``; else with the target's own layers up to an
@@ -43,10 +43,10 @@ def own_drafter(
         own_ms, acceptance = verifier.self_drafting.share * pace.token_ms, verifier.self_drafting.agreement
     else:
         return None
-    here = Conditions(0.0, own_ms, pace.token_ms, acceptance, pace.per_token_ms, own_ms, few_ms=pace.few_ms)
+    here = Measurements(0.0, own_ms, pace.token_ms, acceptance, pace.per_token_ms, own_ms, few_ms=pace.few_ms)
     if not own_length(here):
         return None
-    return OwnDrafter(
+    return ServerDrafter(
         lambda now: own_length(replace(here, acceptance=now)),
         acceptance,
         own_ms,

@@ -27,7 +27,7 @@ Value = bool | int | float | str
 
 
 @dataclass(frozen=True)
-class Setting:
+class ServiceSetting:
     """One setting: what it means, and which values it takes; its type is that of the default.
 
     `shape` is how help shows a value.
@@ -209,8 +209,8 @@ class ServiceConfig:
         return (found["host"] or _THIS_MACHINE).strip("[]"), int(found["port"])
 
 
-SETTINGS: dict[str, Setting] = {
-    entry.name: Setting(entry.name, entry.default, **entry.metadata)  # type: ignore[arg-type]
+SETTINGS: dict[str, ServiceSetting] = {
+    entry.name: ServiceSetting(entry.name, entry.default, **entry.metadata)  # type: ignore[arg-type]
     for entry in fields(ServiceConfig)
 }
 """All settings by name, in the order in which people are told of them."""

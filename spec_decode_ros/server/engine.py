@@ -16,12 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from spec_decode_ros.decoding.cloud_states import State
+from spec_decode_ros.decoding.cloud_states import CloudState
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Wait
-from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, Verifier
+from spec_decode_ros.models.interfaces import Choices, ForwardInput, OnEarly, Verifier
 from spec_decode_ros.server.observer import ServerObserver
-from spec_decode_ros.server.scheduler import NEWEST_PASS, Seat, Turn, share_pass
-from spec_decode_ros.server.server_drafts import OwnDraft, OwnDrafter, OwnDrafts
+from spec_decode_ros.server.scheduler import NEWEST_PASS, BatchSlot, VerifyRequest, schedule_step
+from spec_decode_ros.server.server_drafts import ServerDraft, ServerDrafter, ServerDrafts
 from spec_decode_ros.server.session import Session
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Engine:
     def __init__(
         self,
         verifier: Verifier,
-        own: OwnDrafter | None,
+        own: ServerDrafter | None,
         budget: int,
         lock: threading.Condition,
         obey: Callable[[Session, list[CloudCommand]], None],
@@ -78,7 +78,7 @@ class Engine:
         self._stopping = False
         self._round_began: float | None = None
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self.drafts = OwnDrafts(own, lock)
+        self.drafts = ServerDrafts(own, lock)
         self.busy_ms = 0.0
         self.passes = 0
         self.sharing = 1.0
@@ -193,8 +193,8 @@ class Engine:
     def _pass(self) -> None:
         with self._changed:
             self._ready = [entry for entry in self._ready if not self._has_left(entry[0])]
-            turns = [Turn(_unread(session), len(run.draft)) for session, run in self._ready]
-            seats = share_pass(turns, self._budget)
+            turns = [VerifyRequest(_unread(session), len(run.draft)) for session, run in self._ready]
+            seats = schedule_step(turns, self._budget)
             seated = [self._ready[seat.index] for seat in seats]
             taken = {seat.index for seat in seats}
             self._ready = [entry for index, entry in enumerate(self._ready) if index not in taken]
@@ -210,8 +210,8 @@ class Engine:
         made = self.drafts.make(wanted)
         with self._changed:
             self._observer.queue(self.waiting, len(seated))
-            parts: list[Part] = []
-            sharing: list[tuple[Session, RunPass, Seat]] = []
+            parts: list[ForwardInput] = []
+            sharing: list[tuple[Session, RunPass, BatchSlot]] = []
             for (session, run), seat, own in zip(seated, seats, made, strict=True):
                 try:
                     parts.append(self._part(session, seat, own))
@@ -227,19 +227,19 @@ class Engine:
         self._report(sharing, results, [busy_ms * width / sum(widths) for width in widths])
         self._observer.pass_done(len(parts), sum(widths), busy_ms)
 
-    def _part(self, session: Session, seat: Seat, own: OwnDraft) -> Part:
+    def _part(self, session: Session, seat: BatchSlot, own: ServerDraft) -> ForwardInput:
         """Under the lock: what the session has in the pass, with what came while it stood in line."""
         assert session.model is not None
         if seat.prefill:
-            return Part(session.model, prefill=seat.prefill)
+            return ForwardInput(session.model, prefill=seat.prefill)
         machine = session.machine
         run = machine.pass_begins(*own)
         on_early = self._foretell(session) if self._thresholds and machine.tells_early else None
-        return Part(session.model, run.committed, run.draft, machine.sampling, run.tree, on_early)
+        return ForwardInput(session.model, run.committed, run.draft, machine.sampling, run.tree, on_early)
 
     def _report(
         self,
-        sharing: Sequence[tuple[Session, RunPass, Seat]],
+        sharing: Sequence[tuple[Session, RunPass, BatchSlot]],
         results: Sequence[Choices | Exception],
         busy_ms: Sequence[float],
     ) -> None:
@@ -287,7 +287,7 @@ class Engine:
 
     def _has_left(self, session: Session) -> bool:
         """Whether it was closed while it stood in line, which spares the model the work."""
-        if session.machine.state is not State.CLOSING:
+        if session.machine.state is not CloudState.CLOSING:
             return False
         self._obey(session, session.machine.failed("closed"))
         return True

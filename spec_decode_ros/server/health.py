@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class Phase(enum.Enum):
+class ServicePhase(enum.Enum):
     """Where a service is in its life."""
 
     LOADING = "loading"
@@ -32,7 +32,7 @@ class Worker(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
+class HealthReport:
     """An answer to a question about health; `status` is one word, `sentence` says the same to people."""
 
     ok: bool
@@ -54,7 +54,7 @@ class Report:
         )
 
 
-def alive(phase: Phase, workers: Sequence[Worker], stuck_s: float) -> Report:
+def alive(phase: ServicePhase, workers: Sequence[Worker], stuck_s: float) -> HealthReport:
     """Whether the process works at all; if not, only a new start helps.
 
     Args:
@@ -64,27 +64,31 @@ def alive(phase: Phase, workers: Sequence[Worker], stuck_s: float) -> Report:
     working = [worker for worker in workers if worker.round_s is not None and worker not in ended]
     slowest = max(working, key=lambda worker: worker.round_s or 0.0, default=Worker("service"))
     round_s = slowest.round_s or 0.0
-    if phase in (Phase.SERVING, Phase.DRAINING):
+    if phase in (ServicePhase.SERVING, ServicePhase.DRAINING):
         if ended:
             sentence = f"The {ended[0].name} thread has ended; restart the service."
-            return Report(False, "dead", sentence, phase.value)
+            return HealthReport(False, "dead", sentence, phase.value)
         if round_s > stuck_s:
             sentence = f"The {slowest.name} has been at one {slowest.round} for {round_s:.0f} s; restart the service."
-            return Report(False, "stuck", sentence, phase.value, round_s)
-    return Report(True, "ok", f"The service is {phase.value}.", phase.value, round_s)
+            return HealthReport(False, "stuck", sentence, phase.value, round_s)
+    return HealthReport(True, "ok", f"The service is {phase.value}.", phase.value, round_s)
 
 
-def ready(phase: Phase, workers: Sequence[Worker], stuck_s: float, behind: int | None = None) -> Report:
+def ready(
+    phase: ServicePhase, workers: Sequence[Worker], stuck_s: float, behind: int | None = None
+) -> HealthReport:
     """Whether robots should be sent here now: loaded, not about to end, and alive.
 
     Args:
         behind: how many verifiers behind this service answer; None where it verifies by itself.
     """
     health = alive(phase, workers, stuck_s)
-    if health.ok and phase is not Phase.SERVING:
-        return Report(False, phase.value, f"The service is {phase.value}; ask another one.", phase.value)
+    if health.ok and phase is not ServicePhase.SERVING:
+        return HealthReport(
+            False, phase.value, f"The service is {phase.value}; ask another one.", phase.value
+        )
     if health.ok and behind == 0:
-        return Report(
+        return HealthReport(
             False, "alone", "No verifier behind this service answers; its log says why.", phase.value
         )
     return health

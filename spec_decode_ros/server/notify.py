@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 
-from spec_decode_ros.server.health import Report
+from spec_decode_ros.server.health import HealthReport
 
 _log = logging.getLogger(__name__)
 
@@ -32,14 +32,14 @@ def tell(state: str, environment: Mapping[str, str] = os.environ) -> None:
         sock.sendto(state.encode(), address)
 
 
-class Watchdog:
+class SystemdWatchdog:
     """Tells again and again that a service is alive; when it no longer is, its log says so, once.
 
     Args:
         alive: whether it is.
     """
 
-    def __init__(self, alive: Callable[[], Report]) -> None:
+    def __init__(self, alive: Callable[[], HealthReport]) -> None:
         self._alive = alive
         self._well = True
 

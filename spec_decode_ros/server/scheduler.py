@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spec_decode_ros.models.warmup import Pace
+from spec_decode_ros.models.warmup import PassTiming
 
 _FEWEST, _MOST, _UNKNOWN = 64, 2048, 256
 _STEPS, _STALL_MS = 8.0, 40.0
@@ -24,7 +24,7 @@ NEWEST_PASS = 0.1
 
 
 @dataclass(frozen=True)
-class Turn:
+class VerifyRequest:
     """What a waiting session brings to a pass: `unread` tokens of its prompt first, then `draft` ones to verify."""
 
     unread: int
@@ -37,14 +37,14 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Seat:
+class BatchSlot:
     """Turn number `index` has a part in the pass: all of it, or only `prefill` tokens of its prompt."""
 
     index: int
     prefill: int = 0
 
 
-def pass_budget(pace: Pace) -> int:
+def pass_budget(pace: PassTiming) -> int:
     """How many tokens a shared pass may have, from what passes take: so many that nobody waits for it for long."""
     if not (pace.token_ms and pace.per_token_ms):
         return _UNKNOWN
@@ -52,7 +52,7 @@ def pass_budget(pace: Pace) -> int:
     return round(min(max(longest_ms / pace.per_token_ms, _FEWEST), _MOST))
 
 
-def share_pass(turns: Sequence[Turn], budget: int) -> list[Seat]:
+def schedule_step(turns: Sequence[VerifyRequest], budget: int) -> list[BatchSlot]:
     """Who shares the next pass of about `budget` tokens, of `turns` in the order of their arrival.
 
     The first one always has a part, so every session's turn comes. A whole part may exceed the budget where it is
@@ -61,13 +61,13 @@ def share_pass(turns: Sequence[Turn], budget: int) -> list[Seat]:
     left = budget
     verifying = sum(turn.width for turn in turns if not turn.unread)
     reading = max(budget - verifying, budget // _LEAST_PREFILL, 1)
-    seats: list[Seat] = []
+    seats: list[BatchSlot] = []
     for index, turn in enumerate(turns):
         room = min(left, reading) if turn.unread else left
         if turn.width <= room or (not seats and turn.unread <= 1):
-            seats.append(Seat(index))
+            seats.append(BatchSlot(index))
         elif turn.unread > 1 and room > 0:
-            seats.append(Seat(index, min(room, turn.unread - 1)))
+            seats.append(BatchSlot(index, min(room, turn.unread - 1)))
         else:
             continue
         taken = seats[-1].prefill or turn.width

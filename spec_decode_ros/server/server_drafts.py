@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from spec_decode_ros.decoding.acceptance import Share
+from spec_decode_ros.decoding.acceptance import AcceptanceAverage
 from spec_decode_ros.models.interfaces import Drafter, DraftSession, SharedDrafter
 from spec_decode_ros.server.session import Session
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class OwnDrafter:
+class ServerDrafter:
     """How a server drafts by itself.
 
     Attributes:
@@ -38,17 +38,17 @@ class OwnDrafter:
     seconds: Callable[[float, int], int] = lambda acceptance, count: 0
 
 
-class OwnDraft(NamedTuple):
+class ServerDraft(NamedTuple):
     """What a server has drafted by itself, and beginnings of it `instead`, each with a second choice behind."""
 
     tokens: Sequence[int] = ()
     instead: Sequence[tuple[int, ...]] = ()
 
 
-_NOTHING = OwnDraft()
+_NOTHING = ServerDraft()
 
 
-class OwnDrafts:
+class ServerDrafts:
     """Makes the drafts in the thread of the models; a draft that fails leaves the action to the target.
 
     Args:
@@ -56,10 +56,10 @@ class OwnDrafts:
         lock: guards the machines.
     """
 
-    def __init__(self, own: OwnDrafter | None, lock: threading.Condition) -> None:
+    def __init__(self, own: ServerDrafter | None, lock: threading.Condition) -> None:
         self._own = own
         self._changed = lock
-        self._share = Share(own.acceptance if own else 0.0)
+        self._share = AcceptanceAverage(own.acceptance if own else 0.0)
 
     @property
     def acceptance(self) -> float:
@@ -74,7 +74,7 @@ class OwnDrafts:
         """An action is over: learn from how its drafts were judged."""
         self._share.observe(*session.machine.own_judged)
 
-    def make(self, wanted: Sequence[tuple[Session, int]]) -> list[OwnDraft]:
+    def make(self, wanted: Sequence[tuple[Session, int]]) -> list[ServerDraft]:
         """For each session so many tokens after what it has committed; fewer, or none, where they can't be had."""
         drafter = self._own.drafter if self._own else None
         asking = [session for session, count in wanted if count and not session.own_failed]
@@ -93,7 +93,7 @@ class OwnDrafts:
             session.owed_ms += (time.perf_counter() - start) * 1000.0 / len(asking)
         return made
 
-    def _together(self, drafter: SharedDrafter, wanted: Sequence[tuple[Session, int]]) -> list[OwnDraft]:
+    def _together(self, drafter: SharedDrafter, wanted: Sequence[tuple[Session, int]]) -> list[ServerDraft]:
         asking = [(session, count) for session, count in wanted if count and not session.own_failed]
         unopened = [session for session, _ in asking if session.own is None]
         opened = drafter.open_many([(session.prompt, session.images) for session in unopened])
@@ -108,22 +108,22 @@ class OwnDrafts:
                 (session.own, session.machine.committed, session.machine.sampling) for session, _ in asking
             ]
         drafts = drafter.draft_many(parts, max((count for _, count in asking), default=0))
-        made: dict[int, OwnDraft] = {}
+        made: dict[int, ServerDraft] = {}
         for (session, count), draft in zip(asking, drafts, strict=True):
             if isinstance(draft, Exception):
                 self._failed(session, draft)
             else:
-                made[id(session)] = OwnDraft(draft[:count])
+                made[id(session)] = ServerDraft(draft[:count])
         return [made.get(id(session), _NOTHING) for session, _ in wanted]
 
-    def _alone(self, session: Session, count: int, seconds: int) -> OwnDraft:
+    def _alone(self, session: Session, count: int, seconds: int) -> ServerDraft:
         own = self._own
         if own is None or session.own_failed:
             return _NOTHING
         try:
             if own.drafter is None:
                 assert session.model is not None
-                return OwnDraft(
+                return ServerDraft(
                     session.model.self_draft(session.machine.committed, count, session.machine.sampling)
                 )
             if session.own is None:
@@ -133,7 +133,7 @@ class OwnDrafts:
             self._failed(session, error)
             return _NOTHING
 
-    def _until_heard(self, session: Session, model: DraftSession, count: int, seconds: int) -> OwnDraft:
+    def _until_heard(self, session: Session, model: DraftSession, count: int, seconds: int) -> ServerDraft:
         """Draft tokens, fewer if a draft from the robot arrives before they are ready."""
         made: list[int] = []
         instead: list[tuple[int, ...]] = []
@@ -145,7 +145,7 @@ class OwnDrafts:
             with self._changed:
                 if len(made) == count or session.machine.has_draft:
                     break
-        return OwnDraft(made, instead)
+        return ServerDraft(made, instead)
 
     def _failed(self, session: Session, error: Exception) -> None:
         _log.error(

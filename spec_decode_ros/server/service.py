@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import PairConfig, load_pair_config, load_verifier
 from spec_decode_ros.models.threads import be_responsive
-from spec_decode_ros.models.warmup import Pace, warm_up
+from spec_decode_ros.models.warmup import PassTiming, warm_up
 from spec_decode_ros.server import health
-from spec_decode_ros.server.colocated import own_drafter
+from spec_decode_ros.server.colocated import server_drafter
 from spec_decode_ros.server.config import ServiceConfig
-from spec_decode_ros.server.health import Phase, Report, Worker
-from spec_decode_ros.server.server_drafts import OwnDrafter
+from spec_decode_ros.server.health import HealthReport, ServicePhase, Worker
+from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.status_server import Page, StatusServer, open_status
 from spec_decode_ros.server.verifier_server import ServerCounts, VerifierServer
 from spec_decode_ros.transport.keys import ServerKeys, make_keys, server_keys
@@ -37,8 +37,8 @@ class Target(NamedTuple):
 
     pair: PairConfig
     verifier: Verifier
-    own: OwnDrafter | None
-    pace: Pace
+    own: ServerDrafter | None
+    pace: PassTiming
 
 
 def load_target(config: ServiceConfig) -> Target:
@@ -50,7 +50,7 @@ def load_target(config: ServiceConfig) -> Target:
     threads = None if config.threads < 0 else config.threads
     verifier = load_verifier(pair, device, threads)
     pace = warm_up(verifier)
-    return Target(pair, verifier, own_drafter(pair, verifier, pace, device, threads), pace)
+    return Target(pair, verifier, server_drafter(pair, verifier, pace, device, threads), pace)
 
 
 def keys_of(config: ServiceConfig, new_robot: str | None = None) -> ServerKeys | None:
@@ -80,7 +80,7 @@ class VerifierService:
         self._config = config
         self._load = load
         self._new_robot = new_robot
-        self._phase = Phase.LOADING
+        self._phase = ServicePhase.LOADING
         self._server: VerifierServer | None = None
         self._status: StatusServer | None = None
         self._metrics: ServiceMetrics | None = None
@@ -124,7 +124,7 @@ class VerifierService:
         endpoint = self._server.start()
         if self._metrics:
             self._metrics.watch(self._server)
-        self._phase = Phase.SERVING
+        self._phase = ServicePhase.SERVING
         _log.info(
             "serving the pair %s at %s",
             pair,
@@ -152,7 +152,7 @@ class VerifierService:
         """
         if self._server is None:
             return True
-        self._phase = Phase.DRAINING
+        self._phase = ServicePhase.DRAINING
         patience_s = self._config.drain_s if timeout_s is None else timeout_s
         _log.info(
             "draining: new actions are refused, running ones have %g s",
@@ -170,7 +170,7 @@ class VerifierService:
         if self._ended:
             return
         self._ended = True
-        self._phase = Phase.ENDED  # from here on threads end in order
+        self._phase = ServicePhase.ENDED  # from here on threads end in order
         if self._server is not None:
             counts = self._server.counts
             self._server.stop()
@@ -191,11 +191,11 @@ class VerifierService:
         """Where metrics and health are; empty where there are none."""
         return self._status.url if self._status else ""
 
-    def alive(self) -> Report:
+    def alive(self) -> HealthReport:
         """Whether it works at all."""
         return health.alive(self._phase, self._workers(), self._config.stuck_s)
 
-    def ready(self) -> Report:
+    def ready(self) -> HealthReport:
         """Whether robots should be sent here now."""
         return health.ready(self._phase, self._workers(), self._config.stuck_s)
 

@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.extras import missing_module_sentence
-from spec_decode_ros.server.health import Report
+from spec_decode_ros.server.health import HealthReport
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _CONNECTIONS = 16
 _JOIN_S = 5.0
 
 
-def report_page(report: Callable[[], Report]) -> Page:
+def report_page(report: Callable[[], HealthReport]) -> Page:
     """A page with one JSON line; its status is 200 where the report is good and 503 where it is not."""
 
     def page(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -48,8 +48,8 @@ def sentence_page(status: str, sentence: str) -> Page:
 
 def open_status(
     address: tuple[str, int],
-    alive: Callable[[], Report],
-    ready: Callable[[], Report],
+    alive: Callable[[], HealthReport],
+    ready: Callable[[], HealthReport],
     metrics: Callable[[], Page],
 ) -> StatusServer:
     """Serve metrics and health of a service until it is stopped; the log says where.

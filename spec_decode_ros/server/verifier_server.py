@@ -13,11 +13,11 @@ import threading
 import time
 from dataclasses import dataclass
 
-from spec_decode_ros.decoding.acceptance import Share
+from spec_decode_ros.decoding.acceptance import AcceptanceAverage
 from spec_decode_ros.decoding.cloud import CloudMachine
-from spec_decode_ros.decoding.cloud_states import State
+from spec_decode_ros.decoding.cloud_states import CloudState
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Send
-from spec_decode_ros.decoding.controller import Conditions, worth_verifying
+from spec_decode_ros.decoding.controller import Measurements, worth_verifying
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
     Branches,
@@ -31,12 +31,12 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import SharedDrafter, Verifier
-from spec_decode_ros.models.warmup import UNKNOWN, Pace
+from spec_decode_ros.models.warmup import UNKNOWN, PassTiming
 from spec_decode_ros.server.admission import Admission, ServiceLimits
 from spec_decode_ros.server.engine import Engine
 from spec_decode_ros.server.observer import NoObserver, ServerObserver
 from spec_decode_ros.server.scheduler import pass_budget
-from spec_decode_ros.server.server_drafts import OwnDrafter
+from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.session import Session
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
 from spec_decode_ros.transport.keys import ServerKeys
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 _WILD_ACCEPTANCE = 0.5
 """What is assumed of drafts that were wrong before, as guesses at what follows."""
 
-_OVER = (State.DONE, State.FAILED, State.CLOSED)
+_OVER = (CloudState.DONE, CloudState.FAILED, CloudState.CLOSED)
 
 
 @dataclass
@@ -91,11 +91,11 @@ class VerifierServer:
         pair: str,
         bind: str = LOOPBACK,
         *,
-        own: OwnDrafter | None = None,
+        own: ServerDrafter | None = None,
         wire: Limits = DEFAULT_LIMITS,
         keys: ServerKeys | None = None,
         limits: ServiceLimits | None = None,
-        pace: Pace = UNKNOWN,
+        pace: PassTiming = UNKNOWN,
         nodes: int = 0,
         insecure: bool = False,
         pass_tokens: int | None = None,
@@ -105,7 +105,7 @@ class VerifierServer:
         self._verifier = verifier
         self._pace = pace
         self._own_ms = own.token_ms if own else 0.0
-        self._wild_share = Share(_WILD_ACCEPTANCE)
+        self._wild_share = AcceptanceAverage(_WILD_ACCEPTANCE)
         self._nodes = nodes if verifier.can_verify_trees else 0
         self._eos = frozenset(verifier.eos_ids)
         own_prefill_ms = own.prefill_ms if own else 0.0
@@ -140,7 +140,7 @@ class VerifierServer:
             observer=self._observer,
         )
 
-    def _reserve(self, own: OwnDrafter | None) -> int:
+    def _reserve(self, own: ServerDrafter | None) -> int:
         """Memory for as many actions as are let in at once; how many that are."""
         models: list[Verifier | SharedDrafter] = [self._verifier]
         if own and isinstance(own.drafter, SharedDrafter):
@@ -227,7 +227,7 @@ class VerifierServer:
             if session is None:
                 return
             session.used = time.monotonic()
-            if isinstance(message, Open) and session.machine.state is State.NEW:
+            if isinstance(message, Open) and session.machine.state is CloudState.NEW:
                 session.prompt, session.images, session.began = message.prompt, images, session.used
                 self._counts.actions += 1
             try:
@@ -254,7 +254,7 @@ class VerifierServer:
         self._sessions[key] = session
         return session
 
-    def _measured(self) -> Conditions | None:
+    def _measured(self) -> Measurements | None:
         """What is known of drafts and passes here; nothing of any robot.
 
         All who share a pass wait until the server's own draft for one of them is made.
@@ -262,7 +262,7 @@ class VerifierServer:
         pace = self._pace
         if not pace.token_ms:
             return None
-        return Conditions(
+        return Measurements(
             0.0,
             self._own_ms,
             pace.token_ms,
@@ -296,7 +296,7 @@ class VerifierServer:
         return sum(session.machine.state not in _OVER for session in self._sessions.values())
 
     def _at_work(self) -> bool:
-        waits = (*_OVER, State.NEW)  # a new one has not been opened, and may never be
+        waits = (*_OVER, CloudState.NEW)  # a new one has not been opened, and may never be
         return any(session.machine.state not in waits for session in self._sessions.values())
 
     def _on_gone(self, client: bytes) -> None:
@@ -325,7 +325,7 @@ class VerifierServer:
     def _over(self, session: Session) -> None:
         machine = session.machine
         passes, drafted, accepted = machine.figures
-        if machine.state is State.DONE:
+        if machine.state is CloudState.DONE:
             self._admission.lasted((time.monotonic() - session.began) * 1000.0)
         self._wild_share.observe(*machine.wild_judged)
         self._observer.action_done(accepted, drafted, passes, machine.state.name.lower())

@@ -1,7 +1,7 @@
 """The simulated Go2: a walking policy and postures on a MuJoCo model, driven by velocity commands.
 
 The class stands where the real robot's sport mode stands: it takes a forward speed and a turn rate, walks by
-itself, stands still when told to, and stands up or sits down. Time is simulated; :meth:`Go2.step` advances it
+itself, stands still when told to, and stands up or sits down. Time is simulated; :meth:`MujocoGo2.step` advances it
 by one control period.
 """
 
@@ -61,7 +61,7 @@ class Pose:
     yaw: float
 
 
-class Go2:
+class MujocoGo2:
     """One Go2 in a compiled scene (see :func:`~spec_decode_ros.sim.robot_model.attach_go2`).
 
     Args:

@@ -36,7 +36,7 @@ Report = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class Orders:
+class LegOrders:
     """What the legs shall do now. ``posture`` is one to take on now, and comes once."""
 
     vx: float
@@ -179,14 +179,14 @@ class SportService:
 
     # -- what follows ---------------------------------------------------------------------------------------
 
-    def orders(self) -> Orders:
+    def orders(self) -> LegOrders:
         """What the legs shall do now."""
         with self._lock:
             if self._until != -math.inf and self._clock() >= self._until:
                 self._report("expired")
                 self._halt()
             posture, self._posture = self._posture, None
-            return Orders(*self._velocity, posture)
+            return LegOrders(*self._velocity, posture)
 
     @property
     def avoids_obstacles(self) -> bool:

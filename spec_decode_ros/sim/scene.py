@@ -69,7 +69,7 @@ class SceneObject:
 
 
 @dataclass(frozen=True)
-class Part:
+class Primitive:
     """A primitive of an object, in the object's own frame.
 
     ``shape`` is box (half sizes), cylinder (radius, half height), sphere (radius) or cone (radius, half
@@ -102,21 +102,21 @@ class Scene:
         return next((i for i, thing in enumerate(self.objects) if thing.name == name), -1)
 
 
-def parts(kind: str) -> tuple[Part, ...]:
+def parts(kind: str) -> tuple[Primitive, ...]:
     """The primitives that a kind of object is made of; the floor is at height 0."""
     if kind == "chair":
         legs = tuple(
-            Part("box", (0.025, 0.025, 0.2), (x, y, 0.2)) for x in (-0.19, 0.19) for y in (-0.19, 0.19)
+            Primitive("box", (0.025, 0.025, 0.2), (x, y, 0.2)) for x in (-0.19, 0.19) for y in (-0.19, 0.19)
         )
-        seat = Part("box", (0.22, 0.22, 0.03), (0.0, 0.0, 0.43))
-        back = Part("box", (0.03, 0.22, 0.24), (-0.19, 0.0, 0.7))
+        seat = Primitive("box", (0.22, 0.22, 0.03), (0.0, 0.0, 0.43))
+        back = Primitive("box", (0.03, 0.22, 0.24), (-0.19, 0.0, 0.7))
         return (seat, back, *legs)
     return {
-        "box": (Part("box", (0.24, 0.24, 0.24), (0.0, 0.0, 0.24)),),
-        "ball": (Part("sphere", (0.28,), (0.0, 0.0, 0.28)),),
+        "box": (Primitive("box", (0.24, 0.24, 0.24), (0.0, 0.0, 0.24)),),
+        "ball": (Primitive("sphere", (0.28,), (0.0, 0.0, 0.28)),),
         # Its base is 17.5 cm above the floor. The shipped pair has learned cones so, and stops too early before one on it.
-        "cone": (Part("cone", (0.28, 0.35), (0.0, 0.0, 0.525)),),
-        "cylinder": (Part("cylinder", (0.22, 0.4), (0.0, 0.0, 0.4)),),
+        "cone": (Primitive("cone", (0.28, 0.35), (0.0, 0.0, 0.525)),),
+        "cylinder": (Primitive("cylinder", (0.22, 0.4), (0.0, 0.0, 0.4)),),
     }[kind]
 
 
@@ -196,7 +196,7 @@ def _distinct_names(rng: np.random.Generator, count: int, must_have: str | None)
     return (names + [tuple(n) for n in rest])[:count]
 
 
-def geom_xml(part: Part, name: str, rgb: tuple[float, ...]) -> str:
+def geom_xml(part: Primitive, name: str, rgb: tuple[float, ...]) -> str:
     """The MJCF element of one part; cones are meshes named ``cone``."""
     position = " ".join(f"{v:.4f}" for v in part.position)
     rgba = " ".join(f"{v:.3f}" for v in rgb)

@@ -18,7 +18,7 @@ from spec_decode_ros.sim.scene import (
     HEIGHT,
     SKY_RGB,
     WIDTH,
-    Part,
+    Primitive,
     Scene,
     SceneObject,
     parts,
@@ -183,7 +183,7 @@ def _shape(
     visual.append(_material(rgb, light))
 
 
-def _geometry(part: Part) -> ET.Element:
+def _geometry(part: Primitive) -> ET.Element:
     geometry = ET.Element("geometry")
     if part.shape == "box":
         return _box([2 * half for half in part.size])

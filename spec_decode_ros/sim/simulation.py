@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S, Go2, Pose
+from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S, MujocoGo2, Pose
 from spec_decode_ros.sim.render import Camera
 from spec_decode_ros.sim.robot_model import attach_go2
 from spec_decode_ros.sim.scene import Scene, SceneObject, bearing_and_distance, to_mjcf
@@ -41,7 +41,7 @@ class Simulation:
 
     Args:
         scene: the room.
-        seed: of the robot's small differences (see :class:`~spec_decode_ros.sim.go2.Go2`).
+        seed: of the robot's small differences (see :class:`~spec_decode_ros.sim.go2.MujocoGo2`).
         backend: of the camera, see :class:`~spec_decode_ros.sim.render.Camera`.
         visual: draw the robot with its meshes, for pictures of it.
     """
@@ -49,7 +49,7 @@ class Simulation:
     def __init__(self, scene: Scene, seed: int = 0, backend: str = "auto", visual: bool = False) -> None:
         self.scene = scene
         self.model = attach_go2(to_mjcf(scene), visual=visual)
-        self.robot = Go2(self.model, self._start(), seed)
+        self.robot = MujocoGo2(self.model, self._start(), seed)
         self._backend = backend
         self._camera: Camera | None = None
         self._begin(seed)

@@ -29,7 +29,7 @@ from spec_decode_ros.teleop.command_line import CommandLine
 from spec_decode_ros.teleop.completion import completions, next_words
 from spec_decode_ros.teleop.history import History
 from spec_decode_ros.teleop.palette import NIGHT, PAPER, Palette
-from spec_decode_ros.teleop.port import Event, Robot
+from spec_decode_ros.teleop.port import Event, RobotPort
 from spec_decode_ros.teleop.situation import Situation
 
 REFRESH_S = 0.1
@@ -93,7 +93,7 @@ class TeleopApp(App[int]):
 
     def __init__(
         self,
-        robot: Robot,
+        robot: RobotPort,
         history: History | None = None,
         *,
         palette: Palette = PAPER,

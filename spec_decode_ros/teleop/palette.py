@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spec_decode_ros.teleop.situation import Mood
-from spec_decode_ros.viz.style import FATE_COLORS, GREEN, GREY, INK, MUTED, ORANGE, RED
+from spec_decode_ros.viz.style import GREEN, GREY, INK, MUTED, ORANGE, OUTCOME_COLORS, RED
 
 
 @dataclass(frozen=True)
@@ -36,5 +36,5 @@ BANNER = {
     Mood.ALARM: RED,
 }
 
-TOKEN = {**FATE_COLORS, "committed": GREEN, "draft": GREY}
-"""Ground of a token by its fate; the two of an utterance in progress are those that they will most often become."""
+TOKEN = {**OUTCOME_COLORS, "committed": GREEN, "draft": GREY}
+"""Ground of a token by its outcome; the two of an utterance in progress are those that they will most often become."""

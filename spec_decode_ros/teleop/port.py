@@ -9,7 +9,7 @@ from typing import Protocol
 from spec_decode_ros.viz.utterance import Utterance
 
 
-class Robot(Protocol):
+class RobotPort(Protocol):
     """What the operator can do to the robot. Every call returns at once; what comes of it arrives as an event."""
 
     def say(self, command: str) -> None:
@@ -34,7 +34,7 @@ class Velocity:
 
 
 @dataclass(frozen=True)
-class Report:
+class PartReport:
     """What one part of the robot (``motion``, ``drafter``) says of itself; level as in diagnostic_msgs, 0 is well."""
 
     part: str
@@ -51,6 +51,6 @@ class Notice:
     urgent: bool = False
 
 
-Event = Utterance | Velocity | Report | Notice
+Event = Utterance | Velocity | PartReport | Notice
 Tell = Callable[[Event], None]
 """Takes an event from any thread and returns at once."""

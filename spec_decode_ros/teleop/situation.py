@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from spec_decode_ros.robots.guard import EMERGENCY, OPERATOR, START, MotionState
-from spec_decode_ros.teleop.port import Event, Notice, Report, Velocity
+from spec_decode_ros.teleop.port import Event, Notice, PartReport, Velocity
 from spec_decode_ros.viz.utterance import Piece, Utterance
 
 REPORT_S = 3.0
@@ -58,7 +58,7 @@ class Banner:
 
 
 @dataclass(frozen=True)
-class Link:
+class LinkBars:
     """The way to the cloud: ``bars`` 0 to 4, 0 is down; None where nobody knows."""
 
     bars: int | None
@@ -67,7 +67,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Line:
+class LogLine:
     """One line of the log. ``kind``: ``you``, ``robot``, ``note``, ``alarm``."""
 
     when: float
@@ -79,10 +79,10 @@ class Line:
 class Situation:
     """All news so far. ``now`` is in seconds of one monotonic clock throughout."""
 
-    reports: dict[str, tuple[float, Report]] = field(default_factory=dict)
+    reports: dict[str, tuple[float, PartReport]] = field(default_factory=dict)
     draft: Utterance | None = None
     answers: deque[Utterance] = field(default_factory=lambda: deque(maxlen=_ANSWERS))
-    log: deque[Line] = field(default_factory=lambda: deque(maxlen=_LOG))
+    log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=_LOG))
     _velocity: tuple[float, Velocity] | None = None
     _answered: float = float("-inf")
     _stop_asked: float | None = None
@@ -96,7 +96,7 @@ class Situation:
         """Note one piece of news."""
         if isinstance(event, Velocity):
             self._velocity = (now, event)
-        elif isinstance(event, Report):
+        elif isinstance(event, PartReport):
             self._take_report(event, now)
         elif isinstance(event, Notice):
             if not (self.log and self.log[-1].text == event.text):
@@ -106,7 +106,7 @@ class Situation:
         else:
             self._take_answer(event, now)
 
-    def _take_report(self, report: Report, now: float) -> None:
+    def _take_report(self, report: PartReport, now: float) -> None:
         self.reports[report.part] = (now, report)
         if report.part == "motion":
             self._confirm(report)  # the banner says the rest
@@ -118,7 +118,7 @@ class Situation:
             kind = "alarm" if report.level > 1 else "note"
             self.note(now, kind, f"{report.part}: {report.message or 'well again'}")
 
-    def _confirm(self, report: Report) -> None:
+    def _confirm(self, report: PartReport) -> None:
         if {OPERATOR, EMERGENCY} & _holds(report):
             self._stop_asked = None
         if report.values.get("emergency_stop") == "True":
@@ -134,7 +134,7 @@ class Situation:
 
     def note(self, now: float, kind: str, text: str) -> None:
         """Add a line to the log."""
-        self.log.append(Line(now, kind, text))
+        self.log.append(LogLine(now, kind, text))
 
     def said(self, command: str, now: float) -> None:
         """The operator has said something."""
@@ -169,7 +169,7 @@ class Situation:
 
     # -- out ------------------------------------------------------------------------------------------------
 
-    def report(self, part: str, now: float) -> Report | None:
+    def report(self, part: str, now: float) -> PartReport | None:
         """The newest report of a part; None if it is silent."""
         when, report = self.reports.get(part, (float("-inf"), None))
         return report if now - when <= REPORT_S else None
@@ -210,20 +210,20 @@ class Situation:
         """The same as a number."""
         return _number(self.value(part, name, now))
 
-    def link(self, now: float) -> Link:
+    def link(self, now: float) -> LinkBars:
         """How the cloud is reached."""
         drafter = self.report("drafter", now)
         if drafter is None:
-            return Link(None, "no drafter")
+            return LinkBars(None, "no drafter")
         if "connected" not in drafter.values:
-            return Link(None, "no cloud used")
+            return LinkBars(None, "no cloud used")
         if drafter.values["connected"] != "True":
-            return Link(0, "cloud gone")
+            return LinkBars(0, "cloud gone")
         rtt = _number(drafter.values.get("rtt_ms", ""))
         if rtt is None:
-            return Link(1, "connecting")
+            return LinkBars(1, "connecting")
         bars = 4 - sum(rtt > limit for limit in _GOOD_RTT_MS)
-        return Link(bars, ("", "poor", "slow", "fair", "good")[bars], rtt)
+        return LinkBars(bars, ("", "poor", "slow", "fair", "good")[bars], rtt)
 
     def banner(self, now: float) -> Banner:
         """What the legs may do, from the motion node's own reports and velocities."""
@@ -247,7 +247,7 @@ class Situation:
         velocity = self.velocity(now)
         return velocity is not None and (velocity.vx != 0.0 or velocity.wz != 0.0)
 
-    def _banner_of(self, motion: Report, now: float) -> Banner:
+    def _banner_of(self, motion: PartReport, now: float) -> Banner:
         state = motion.values.get("state", "")
         if motion.values.get("emergency_stop") == "True":
             return Banner(Mood.EMERGENCY, "EMERGENCY STOP", "latched until you release it: F6, F6")
@@ -270,7 +270,7 @@ class Situation:
         return Banner(Mood.RESTING, "STANDING", motion.message)
 
 
-def _holds(motion: Report) -> set[str]:
+def _holds(motion: PartReport) -> set[str]:
     """What keeps the robot where it is, by the guard's own names."""
     return {name.strip() for name in motion.values.get("holds", "").split(",")} - {""}
 
@@ -293,5 +293,5 @@ def _number(text: str) -> float | None:
 
 def words_of(answer: Utterance) -> tuple[Piece, ...]:
     """The pieces without empty ones, their texts without space around."""
-    stripped = (Piece(piece.text.strip(), piece.fate) for piece in answer.pieces)
+    stripped = (Piece(piece.text.strip(), piece.outcome) for piece in answer.pieces)
     return tuple(piece for piece in stripped if piece.text)

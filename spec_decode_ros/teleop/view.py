@@ -15,7 +15,7 @@ from spec_decode_ros.viz.utterance import Piece, Utterance
 
 _BARS = "▂▄▆█"
 _FULL_VX, _FULL_WZ = 0.8, 1.0
-_STYLE_OF_FATE = {"corrected": " underline", "unverified": " italic", "draft": " italic"}
+_STYLE_OF_OUTCOME = {"recovered": " underline", "unverified": " italic", "draft": " italic"}
 """Not by colour alone: what was corrected is underlined, what nobody has verified is slanted."""
 
 
@@ -115,7 +115,7 @@ def _battery(percent: float | None, palette: Palette) -> Text:
 
 
 def answers(situation: Situation, palette: Palette, now: float, width: int, height: int) -> Text:
-    """The draft in the making, below it the answers, newest first, each token on the colour of its fate.
+    """The draft in the making, below it the answers, newest first, each token on the colour of its outcome.
 
     An answer that no longer counts is shown like the older ones.
     """
@@ -146,7 +146,7 @@ def _draft(situation: Situation, palette: Palette) -> Text:
     if draft is None or not draft.pieces:
         return _nothing(palette)
     return Text(" ").join(
-        Text(piece.text, palette.ink if piece.fate == "committed" else f"italic {palette.muted}")
+        Text(piece.text, palette.ink if piece.outcome == "committed" else f"italic {palette.muted}")
         for piece in words_of(draft)
     )
 
@@ -162,8 +162,8 @@ def _answer(answer: Utterance, palette: Palette, *, new: bool) -> Text:
 
 def _token(piece: Piece, palette: Palette, *, new: bool) -> Text:
     """The newest answer's tokens stand on their colour, older ones are written in it as far as it is readable."""
-    ground = TOKEN.get(piece.fate)
-    style = _STYLE_OF_FATE.get(piece.fate, "")
+    ground = TOKEN.get(piece.outcome)
+    style = _STYLE_OF_OUTCOME.get(piece.outcome, "")
     if ground is None:
         return Text(piece.text, (palette.ink if new else palette.muted) + style)
     if new:
@@ -175,16 +175,16 @@ def legend(palette: Palette, width: int) -> Text:
     """What the colours of the tokens mean."""
     meanings = (
         ("accepted", "drafted here, accepted by the cloud"),
-        ("corrected", "corrected"),
-        ("added", "written by the cloud"),
+        ("recovered", "recovered"),
+        ("bonus", "written by the cloud"),
         ("unverified", "unverified"),
     )
-    short = sum(len(fate) + 3 for fate, _ in meanings) + 11 + sum(len(m) for _, m in meanings) > width
+    short = sum(len(outcome) + 3 for outcome, _ in meanings) + 11 + sum(len(m) for _, m in meanings) > width
     line = Text(" " * 11)
-    for fate, meaning in meanings:
-        color = TOKEN[fate]
+    for outcome, meaning in meanings:
+        color = TOKEN[outcome]
         line.append(" ", f"on {color}")
-        line.append(f" {fate if short else meaning}  ", palette.muted)
+        line.append(f" {outcome if short else meaning}  ", palette.muted)
     line.truncate(width, overflow="ellipsis")
     return line
 

@@ -12,7 +12,7 @@ import zmq
 from zmq.utils import z85
 
 from spec_decode_ros.transport.keyring import Keyring
-from spec_decode_ros.transport.rate_limiter import Seldom
+from spec_decode_ros.transport.rate_limiter import RateLimiter
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Authority:
 
     def __init__(self, context: zmq.Context, keyring: Keyring) -> None:
         self._keyring = keyring
-        self._speaks = Seldom()
+        self._speaks = RateLimiter()
         self.socket: zmq.Socket = context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.bind(_ENDPOINT)

@@ -42,7 +42,7 @@ _PINGS_KEPT = 5
 _FIRST_PINGS = 3
 
 
-class Phase(enum.Enum):
+class ConnectionPhase(enum.Enum):
     GREETING = "connected or about to be; hello is said until it is answered"
     READY = "welcomed"
     RESTING = "lost; connects again when it is time for that"
@@ -98,7 +98,7 @@ class Connection:
         self._limits = limits
         self._owner = owner
         self._chance = chance
-        self._phase = Phase.GREETING
+        self._phase = ConnectionPhase.GREETING
         self._knows_us = False
         self._greets_again = False
         self._failures = 0
@@ -152,7 +152,7 @@ class Connection:
     @property
     def ready(self) -> bool:
         """Whether the server has welcomed this robot over the connection that stands."""
-        return self._phase is Phase.READY
+        return self._phase is ConnectionPhase.READY
 
     @property
     def rtt_ms(self) -> float | None:
@@ -181,9 +181,9 @@ class Connection:
         self._owner.on_tick()
 
     def _act(self, now: float) -> None:
-        if self._phase is Phase.RESTING:
+        if self._phase is ConnectionPhase.RESTING:
             self._connect(now)
-        elif self._phase is Phase.GREETING:
+        elif self._phase is ConnectionPhase.GREETING:
             self._due = now + (_HELLO_AFTER_REFUSAL_S if self.refusal else _HELLO_EVERY_S)
             self._loop.send(encode(self._hello))
         else:
@@ -193,13 +193,13 @@ class Connection:
 
     def _is_dead(self, now: float) -> bool:
         """Whether a connection that seems to stand has been silent for too long."""
-        if self._phase is Phase.READY:
+        if self._phase is ConnectionPhase.READY:
             return self.silence_s > _SILENT_S
         patience_s = min(_LONGEST_ANSWER_S, _ANSWER_S * 2.0 ** min(self._failures, 8))
-        return self._phase is Phase.GREETING and not self.refusal and now - self._began > patience_s
+        return self._phase is ConnectionPhase.GREETING and not self.refusal and now - self._began > patience_s
 
     def _connect(self, now: float) -> None:
-        self._phase, self._began, self._due = Phase.GREETING, now, now
+        self._phase, self._began, self._due = ConnectionPhase.GREETING, now, now
         try:
             self._sock.connect(self.endpoint)
         except zmq.ZMQError as error:
@@ -207,10 +207,10 @@ class Connection:
             self._lose(now)
 
     def _lose(self, now: float, pause_s: float = 0.0) -> None:
-        if self._phase is Phase.RESTING:
+        if self._phase is ConnectionPhase.RESTING:
             return
         self._loop.take_in()  # what came before the end counts
-        self._phase, self._greets_again = Phase.RESTING, False
+        self._phase, self._greets_again = ConnectionPhase.RESTING, False
         self._failures += 1
         self._due = now + max(pause_s, backoff_s(self._failures, self._chance()))
         with contextlib.suppress(zmq.ZMQError):  # ZeroMQ has dropped it already
@@ -220,7 +220,7 @@ class Connection:
     def _on_signs(self) -> None:
         now = time.perf_counter()
         for sign in self._monitor.read():
-            if self._phase is Phase.RESTING:
+            if self._phase is ConnectionPhase.RESTING:
                 continue  # about the connection that was given up
             if sign is Sign.UP:
                 self._due = now  # what was said before that is lost
@@ -236,7 +236,7 @@ class Connection:
             message, _ = decode(frames, DOWN, self._limits)
         except WireError as error:
             _log.warning("dropped a message from %s: %s", self.endpoint, error)
-            if self._phase is Phase.GREETING:
+            if self._phase is ConnectionPhase.GREETING:
                 self._refuse(f"The verifier at {self.endpoint} does not fit: {error}")
             return
         self._last_arrival = now
@@ -252,25 +252,25 @@ class Connection:
     def _is_of_an_action(self, error: Error) -> bool:
         if error.code in (HELLO_FIRST, ErrorCode.MISMATCH):
             return False
-        return bool(error.action_id) or self._phase is Phase.READY
+        return bool(error.action_id) or self._phase is ConnectionPhase.READY
 
     def _on_welcome(self, welcome: Welcome, now: float) -> None:
         differs = difference(self._hello, welcome)
         if differs:
             self._refuse(f"Refused: {differs}.")
             return
-        if self._phase is Phase.READY:
+        if self._phase is ConnectionPhase.READY:
             return  # the answer to a second hello
         known, self._knows_us, self._greets_again = self._knows_us, True, False
         self.welcome, self.refusal, self.refused_for_good = welcome, "", False
-        self._phase, self._failures, self._pings, self._due = Phase.READY, 0, 0, now
+        self._phase, self._failures, self._pings, self._due = ConnectionPhase.READY, 0, 0, now
         self._owner.on_welcome(self, known)
 
     def _on_error(self, error: Error, now: float) -> None:
         """An error that is about the connection."""
         if error.code == HELLO_FIRST:
-            if self._phase is Phase.READY:
-                self._phase, self._began, self._due = Phase.GREETING, now, now
+            if self._phase is ConnectionPhase.READY:
+                self._phase, self._began, self._due = ConnectionPhase.GREETING, now, now
                 self._knows_us, self._greets_again = False, True
         elif error.code in (ErrorCode.BUSY, ErrorCode.DRAINING):
             self._refuse(error.sentence, for_good=False)
@@ -279,8 +279,8 @@ class Connection:
             self._refuse(error.sentence)
 
     def _refuse(self, sentence: str, for_good: bool = True) -> None:
-        if self._phase is Phase.READY:
-            self._phase, self._due = Phase.GREETING, time.perf_counter() + _HELLO_AFTER_REFUSAL_S
+        if self._phase is ConnectionPhase.READY:
+            self._phase, self._due = ConnectionPhase.GREETING, time.perf_counter() + _HELLO_AFTER_REFUSAL_S
         self._greets_again = False
         self.refusal, self.refused_for_good = sentence, for_good
         self._owner.on_change(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-class Crowd:
+class ConnectionCounts:
     """Connections by the name of their robot; those without a name do not count against each other."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ _NAME_BYTES = 255 - _MARK_BYTES
 _PATH = re.compile(f"{NAME}(/{NAME})*")
 
 
-def voice(endpoint: str, key: bytes = b"") -> bytes:
+def identity_prefix(endpoint: str, key: bytes = b"") -> bytes:
     """What tells the balancer that is bound to `endpoint` from all others, and is the same after it was restarted.
 
     Not its `key` alone: two balancers may share one, and a robot that knows both speaks through both at once.
@@ -39,7 +39,7 @@ def routing_id(name: str, robot: bytes, balancer: bytes) -> bytes:
     Args:
         name: of the robot, empty where it is not known.
         robot: the routing id that the balancer knows it by.
-        balancer: its `voice`.
+        balancer: its `identity_prefix`.
     """
     mark = bytearray(
         # What ZeroMQ has made up begins with a zero and is told from others by nobody but this balancer, in this run.

@@ -47,7 +47,7 @@ class RobotKeys:
 
 
 @dataclass(frozen=True)
-class Robot:
+class KnownRobot:
     """A robot that is let in, or a balancer, which speaks for robots of its own.
 
     Attributes:
@@ -91,13 +91,13 @@ def make_keys(folder: str | Path, robot: str | None = None, balancer: bool = Fal
         ) from error
 
 
-def robots_of(folder: str | Path) -> list[Robot]:
+def robots_of(folder: str | Path) -> list[KnownRobot]:
     """The robots and balancers that the server with this folder lets in, by name. Raises KeyFolderError."""
     folder = _cloud_folder(folder)
     robots = []
     for path in sorted((folder / ROBOTS).glob("*.key")):
         known, own = read_certificate(path), folder / path.stem / f"{path.stem}.key_secret"
-        robots.append(Robot(path.stem, known.public.decode("ascii"), own.exists(), known.balancer))
+        robots.append(KnownRobot(path.stem, known.public.decode("ascii"), own.exists(), known.balancer))
     return robots
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from spec_decode_ros.transport.connection_counts import Crowd
+from spec_decode_ros.transport.connection_counts import ConnectionCounts
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Peers:
     def __init__(self, limits: PeerLimits) -> None:
         self._limits = limits
         self._peers: dict[bytes, _Peer] = {}
-        self._crowd = Crowd()
+        self._crowd = ConnectionCounts()
 
     def __len__(self) -> int:
         return len(self._peers)

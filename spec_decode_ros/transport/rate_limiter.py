@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 
-class Seldom:
+class RateLimiter:
     """True at most once in `every_s` seconds."""
 
     def __init__(self, every_s: float = 1.0) -> None:

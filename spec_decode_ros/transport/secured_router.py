@@ -21,7 +21,7 @@ from spec_decode_ros.transport.forwarded_identity import robot_of
 from spec_decode_ros.transport.keyring import Holder, Keyring
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.loop import common_options
-from spec_decode_ros.transport.rate_limiter import Seldom
+from spec_decode_ros.transport.rate_limiter import RateLimiter
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _HANDSHAKE_MS = 10_000
 """A connection that says nothing sensible for so long is ended."""
 
 
-class Gate:
+class SecuredRouter:
     """A bound ROUTER socket and all that guards it; one thread, the one that polls, uses it.
 
     Args:
@@ -68,7 +68,7 @@ class Gate:
         self.beside: dict[zmq.Socket, Callable[[], None]] = {}
         self._keyring = Keyring(keys.robots) if keys else None
         self._insecure = insecure
-        self._looks, self._checks = Seldom(_LOOK_S), Seldom(_CHECK_S)
+        self._looks, self._checks = RateLimiter(_LOOK_S), RateLimiter(_CHECK_S)
         self._refuse_strangers(bind)
         self.sock: zmq.Socket = context.socket(zmq.ROUTER)
         common_options(self.sock, limits)

@@ -17,8 +17,8 @@ from spec_decode_ros.transport.handshake import HELLO_FIRST, difference
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.loop import SocketLoop
 from spec_decode_ros.transport.peers import PeerLimits, Peers
-from spec_decode_ros.transport.rate_limiter import Seldom
-from spec_decode_ros.transport.secured_router import Gate
+from spec_decode_ros.transport.rate_limiter import RateLimiter
+from spec_decode_ros.transport.secured_router import SecuredRouter
 
 _log = logging.getLogger(__name__)
 
@@ -83,11 +83,11 @@ class Server:
         self._keys = keys
         self._insecure = insecure
         self._peers = Peers(peers)
-        self._speaks, self._sweeps = Seldom(), Seldom(_SWEEP_S)
+        self._speaks, self._sweeps = RateLimiter(), RateLimiter(_SWEEP_S)
         self._bad_messages = 0
         self._refused_peers = 0
         self._context: zmq.Context | None = None
-        self._gate: Gate | None = None
+        self._gate: SecuredRouter | None = None
         self._loop: SocketLoop | None = None
         self.endpoint = ""
 
@@ -100,7 +100,9 @@ class Server:
         # Authentication is a matter of a whole context, so it gets one of its own.
         self._context = zmq.Context() if self._keys else zmq.Context.instance()
         try:
-            self._gate = gate = Gate(self._context, self._bind, self._limits, self._keys, self._insecure)
+            self._gate = gate = SecuredRouter(
+                self._context, self._bind, self._limits, self._keys, self._insecure
+            )
         except SpecDecodeError:
             self._end_context()
             raise

@@ -7,7 +7,7 @@ import threading
 import time
 
 
-class Rounds:
+class Watchdog:
     """Of one thread, which calls :meth:`comes_round`; everybody else may ask."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ _ROBOT = (0.70, 0.31)
 
 
 @dataclass(frozen=True)
-class Decision:
+class VerifiedAction:
     """Where the robot was (metres) when an action was verified, and how much of its draft had been right."""
 
     x: float
@@ -36,7 +36,7 @@ def draw_path(
     out: str | Path,
     *,
     target: str | None = None,
-    decisions: Sequence[Decision] = (),
+    decisions: Sequence[VerifiedAction] = (),
     title: str = "",
     subtitle: str = "",
 ) -> Path:
@@ -144,14 +144,14 @@ def _draw_object(axes: Axes, thing: SceneObject, wanted: bool, label_above: bool
     )
 
 
-def _draw_walk(axes: Axes, path: np.ndarray, decisions: Sequence[Decision]) -> None:
+def _draw_walk(axes: Axes, path: np.ndarray, decisions: Sequence[VerifiedAction]) -> None:
     axes.plot(path[:, 0], path[:, 1], color="white", lw=5.5, solid_capstyle="round", zorder=4)
     axes.plot(
         path[:, 0], path[:, 1], color=style.INK, lw=2, solid_capstyle="round", zorder=4.1, label="walked path"
     )
     for corrected, color, label in (
-        (False, style.FATE_COLORS["accepted"], "draft was right"),
-        (True, style.FATE_COLORS["corrected"], "cloud changed the draft"),
+        (False, style.OUTCOME_COLORS["accepted"], "draft was right"),
+        (True, style.OUTCOME_COLORS["recovered"], "cloud changed the draft"),
     ):
         marks = [d for d in decisions if d.corrected == corrected]
         if marks:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-from spec_decode_ros.viz.style import FATE_COLORS, INK
+from spec_decode_ros.viz.style import INK, OUTCOME_COLORS
 
 _MEANING = {
     "accepted": "drafted on the robot, accepted by the cloud",
-    "corrected": "draft corrected by the cloud",
-    "added": "written by the cloud",
+    "recovered": "draft corrected by the cloud",
+    "bonus": "written by the cloud",
 }
 _HEIGHT = 34
 _SQUARE = 14
@@ -22,8 +22,8 @@ def with_legend(picture: Image.Image) -> Image.Image:
     draw = ImageDraw.Draw(whole)
     font = _font(13)
     x, y = 12, picture.height + 4
-    for fate, meaning in _MEANING.items():
-        draw.rectangle((x, y + 2, x + _SQUARE, y + 2 + _SQUARE), fill=FATE_COLORS[fate])
+    for outcome, meaning in _MEANING.items():
+        draw.rectangle((x, y + 2, x + _SQUARE, y + 2 + _SQUARE), fill=OUTCOME_COLORS[outcome])
         draw.text((x + _SQUARE + 7, y), meaning, fill=INK, font=font)
         x += _SQUARE + 7 + round(draw.textlength(meaning, font=font)) + 24
     return whole

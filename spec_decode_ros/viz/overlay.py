@@ -1,4 +1,4 @@
-"""What the operator sees: the frame, the command, the action's tokens coloured by fate, and where the robot goes."""
+"""What the operator sees: the frame, the command, the action's tokens coloured by outcome, and where the robot goes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from spec_decode_ros.viz.contrast import contrast
-from spec_decode_ros.viz.style import FATE_COLORS, INK, MUTED, ORANGE, RED
+from spec_decode_ros.viz.style import INK, MUTED, ORANGE, OUTCOME_COLORS, RED
 from spec_decode_ros.viz.utterance import Piece
 
 __all__ = ["WIDTH", "Overlay", "Piece", "draw_overlay", "unicycle_path"]
@@ -69,7 +69,7 @@ def unicycle_path(vx: float, wz: float, seconds: float, points: int = 24) -> lis
 def _draw_motion(frame: Image.Image, vx: float, wz: float, verified: bool) -> None:
     draw = ImageDraw.Draw(frame)
     origin = (frame.width / 2, frame.height - 14.0)
-    color = FATE_COLORS["accepted"] if verified else ORANGE
+    color = OUTCOME_COLORS["accepted"] if verified else ORANGE
     if vx == 0.0 and wz == 0.0:
         x, y = origin
         draw.rectangle((x - 9, y - 9, x + 9, y + 9), fill=RED, outline="white", width=2)
@@ -149,7 +149,7 @@ def _draw_pieces(draw: ImageDraw.ImageDraw, pieces: Sequence[Piece], y: float, w
             x, y = float(_MARGIN), y + 26
         if y > 3 * _LEAST_PANEL:
             break
-        ground = FATE_COLORS.get(piece.fate, MUTED)
+        ground = OUTCOME_COLORS.get(piece.outcome, MUTED)
         ink = "white" if contrast("#ffffff", ground) > 3.0 else INK
         draw.rectangle((x, y, x + wide + 8, y + 22), fill=ground)
         draw.text((x + 4, y + 2), text, fill=ink, font=font)

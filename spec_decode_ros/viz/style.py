@@ -21,8 +21,8 @@ RED = "#c8432b"
 PURPLE = "#a5538a"
 GREY = "#a9afb6"
 
-FATE_COLORS = {"accepted": GREEN, "corrected": RED, "added": BLUE, "unverified": GREY}
-"""What became of a token: see `decoding.messages.Fate`."""
+OUTCOME_COLORS = {"accepted": GREEN, "recovered": RED, "bonus": BLUE, "unverified": GREY}
+"""What became of a token: see `decoding.messages.TokenOutcome`."""
 
 DPI = 160
 

@@ -25,14 +25,14 @@ class UtteranceError(SpecDecodeError):
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of the action's text, usually one token, and what became of it (a key of ``FATE_COLORS``).
+    """A piece of the action's text, usually one token, and what became of it (a key of ``OUTCOME_COLORS``).
 
-    Where an utterance is still a draft, the fates are ``committed`` for what the target has said already and
+    Where an utterance is still a draft, the outcomes are ``committed`` for what the target has said already and
     ``draft`` for the rest.
     """
 
     text: str
-    fate: str
+    outcome: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Utterance:
             {
                 "command": self.command,
                 "state": self.state,
-                "pieces": [[piece.text, piece.fate] for piece in self.pieces],
+                "pieces": [[piece.text, piece.outcome] for piece in self.pieces],
                 "problem": self.problem,
             },
             ensure_ascii=False,
@@ -101,5 +101,5 @@ def _pieces(values: object) -> Iterable[Piece]:
         raise UtteranceError("the pieces of an utterance are a list")
     for value in values:
         if not (isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)):
-            raise UtteranceError(f"a piece of an utterance is a text and its fate, not {value!r:.40}")
+            raise UtteranceError(f"a piece of an utterance is a text and its outcome, not {value!r:.40}")
         yield Piece(*value)

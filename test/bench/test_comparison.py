@@ -11,7 +11,7 @@ from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.edge.runtime import ActionResult
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench import comparison as module
-from spec_decode_ros.lab.bench.comparison import Comparison, Sample, Spread, compare, foresight, speedup
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample, Spread, compare, foresight, speedup
 
 
 def result(tokens: Sequence[int] = (1, 2), **stats: float | None) -> ActionResult:
@@ -89,16 +89,16 @@ def test_median_and_quartiles():
 
 
 @pytest.fixture
-def compared() -> Comparison:
+def compared() -> MethodComparison:
     slow = [result((1, 2), ttva_ms=t, cloud_passes=10, cloud_busy_ms=20.0) for t in (90.0, 100.0, 300.0)]
     fast = [
         result((1, n), ttva_ms=t, cloud_passes=1, cloud_busy_ms=5.0)
         for n, t in ((2, 55.0), (2, 50.0), (3, 45.0))
     ]
-    return Comparison(SAMPLES, {"cloud": slow, "auto": fast})
+    return MethodComparison(SAMPLES, {"cloud": slow, "auto": fast})
 
 
-def test_numbers_that_do_not_apply_stay_empty(compared: Comparison):
+def test_numbers_that_do_not_apply_stay_empty(compared: MethodComparison):
     assert compared.spread("cloud", "acceptance_rate") is None
     table = compared.as_dict()
     assert table["cloud"]["acceptance_rate"] is None
@@ -106,14 +106,14 @@ def test_numbers_that_do_not_apply_stay_empty(compared: Comparison):
     assert set(table["auto"]) == {*METRICS, "capacity"}
 
 
-def test_capacity_is_one_period_of_compute_shared(compared: Comparison):
+def test_capacity_is_one_period_of_compute_shared(compared: MethodComparison):
     capacity = compared.spread("auto", "capacity")
     assert capacity is not None
     assert capacity.median == pytest.approx(1000 / 3 / 5.0)
     assert compared.spread("cloud", "capacity").median == pytest.approx(1000 / 3 / 20.0)
 
 
-def test_agreement_typical_frame_and_ratios(compared: Comparison):
+def test_agreement_typical_frame_and_ratios(compared: MethodComparison):
     assert compared.agreement("cloud", "auto") == 2
     assert compared.typical() == 1
     assert speedup(compared, "cloud", "auto") == {"ttva": 2.0, "cloud_passes": 10.0, "cloud_busy": 4.0}
@@ -124,7 +124,7 @@ def test_what_foresight_was_worth_is_told_of_methods_that_had_any():
         result(foresights=n, foresights_right=1, preempted_saved_ms=4.0, preempted_wasted_ms=n)
         for n in (1, 3)
     ]
-    compared = Comparison(SAMPLES[:2], {"sync": [result(foresights=0), result()], "early_exit": told})
+    compared = MethodComparison(SAMPLES[:2], {"sync": [result(foresights=0), result()], "early_exit": told})
     assert foresight(compared) == {
         "early_exit": {"foresights": 4.0, "hit_rate": 0.5, "saved_ms": 8.0, "wasted_ms": 4.0}
     }

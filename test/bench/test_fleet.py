@@ -19,8 +19,8 @@ from spec_decode_ros.lab.bench.fleet import FleetPlan, Loads, fleet_result, run_
 from spec_decode_ros.lab.bench.fleet_figures import Load, Usage
 from spec_decode_ros.lab.bench.fleet_log import Act
 from spec_decode_ros.lab.bench.fleet_plot import draw_fleet
-from spec_decode_ros.lab.bench.fleet_recording import Next, RecordedFrame, Recording
-from spec_decode_ros.lab.bench.fleet_rig import Pace
+from spec_decode_ros.lab.bench.fleet_recording import DraftRecording, Next, RecordedFrame
+from spec_decode_ros.lab.bench.fleet_rig import LoadSchedule
 from spec_decode_ros.lab.bench.fleet_robots import Way
 from spec_decode_ros.lab.bench.fleet_tables import print_fleet
 from spec_decode_ros.lab.bench.page import page
@@ -28,7 +28,7 @@ from spec_decode_ros.lab.bench.page import page
 KNEES = {"cloud": 8, "colocated": 12, "auto, latency": 30, "auto, balanced": 30, "auto, cost": 24}
 """From so many robots on nothing is in time any more."""
 
-RECORDING = Recording(
+RECORDING = DraftRecording(
     "toy",
     "v",
     frozenset({0}),
@@ -47,7 +47,7 @@ class Rig:
         self.asked: list[tuple[str, int]] = []
         self.wrong = wrong
 
-    def load(self, way: Way, robots: int, pace: Pace, seed: int) -> Load:
+    def load(self, way: Way, robots: int, pace: LoadSchedule, seed: int) -> Load:
         self.asked.append((way.name, robots))
         ms = 50.0 if robots <= KNEES[way.name] else 2000.0
         figures: dict[str, float | None] = {"ttva_ms": ms, "cloud_passes": 2.0, "cloud_busy_ms": 20.0}
@@ -60,7 +60,7 @@ class Rig:
 
 @pytest.fixture
 def plan() -> FleetPlan:
-    return FleetPlan(ways_of(["cloud", "colocated", "auto"]), (1, 4, 16), Pace(seconds=1.0), refine=6)
+    return FleetPlan(ways_of(["cloud", "colocated", "auto"]), (1, 4, 16), LoadSchedule(seconds=1.0), refine=6)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_ways_alternate_and_the_knees_are_looked_for(plan: FleetPlan) -> None:
 
 
 def test_few_robots_are_looked_at_for_longer() -> None:
-    plan = FleetPlan(ways_of(["cloud"]), pace=Pace(rate=2.0, seconds=8.0))
+    plan = FleetPlan(ways_of(["cloud"]), pace=LoadSchedule(rate=2.0, seconds=8.0))
     assert [plan.pace_of(robots).seconds for robots in (1, 2, 64)] == [24.0, 15.0, 8.0]
 
 

@@ -21,7 +21,7 @@ from spec_decode_ros.lab.bench.fleet_figures import (
     predicted_gain,
 )
 from spec_decode_ros.lab.bench.fleet_log import Act, FleetLog, read_log
-from spec_decode_ros.lab.bench.fleet_robots import JITTER, Orders, Way, due_times
+from spec_decode_ros.lab.bench.fleet_robots import JITTER, FleetOrders, Way, due_times
 
 
 def test_percentiles_count_what_took_for_ever() -> None:
@@ -111,11 +111,11 @@ def test_frames_come_once_a_period_with_jitter(rate: float, seconds: float, robo
 
 
 def test_orders_cross_the_command_line_and_are_checked() -> None:
-    orders = Orders("r", "tcp://a", "l", (Way("cloud"), Way("auto", "cost")), robots=3)
-    assert Orders.of_json(orders.as_json()) == orders
+    orders = FleetOrders("r", "tcp://a", "l", (Way("cloud"), Way("auto", "cost")), robots=3)
+    assert FleetOrders.of_json(orders.as_json()) == orders
     assert [way.name for way in orders.ways] == ["cloud", "auto, cost"]
     for wrong in ({"ways": ()}, {"robots": 0}, {"rate": 0.0}, {"seconds": float("nan")}):
         with pytest.raises(SpecDecodeError):
-            Orders(**{"recording": "r", "endpoint": "e", "log": "l", "ways": (Way("auto"),), **wrong})
+            FleetOrders(**{"recording": "r", "endpoint": "e", "log": "l", "ways": (Way("auto"),), **wrong})
     with pytest.raises(SpecDecodeError, match="objective"):
         Way("auto", "haste")  # type: ignore[arg-type]

@@ -11,17 +11,17 @@ import pytest
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.fleet_drafter import RecordedDrafter
-from spec_decode_ros.lab.bench.fleet_recording import Recording, load_recording, record_pair
+from spec_decode_ros.lab.bench.fleet_recording import DraftRecording, load_recording, record_pair
 from spec_decode_ros.models.interfaces import GREEDY, Drafter
 from spec_decode_ros.models.pair import load_drafter, load_pair_config
 
 
 @pytest.fixture(scope="module")
-def recording() -> Recording:
+def recording() -> DraftRecording:
     return record_pair("tiny", 3, 7000)
 
 
-def test_it_says_what_the_draft_model_says(recording: Recording) -> None:
+def test_it_says_what_the_draft_model_says(recording: DraftRecording) -> None:
     model, played = load_drafter(load_pair_config("tiny")), RecordedDrafter(recording)
     assert isinstance(played, Drafter)
     assert (played.eos_ids, played.vocabulary) == (model.eos_ids, model.vocabulary)
@@ -39,7 +39,7 @@ def test_it_says_what_the_draft_model_says(recording: Recording) -> None:
     assert played.decode(played.encode(model.decode(frame.answer))) == model.decode(frame.answer)
 
 
-def test_what_was_not_recorded_yields_nothing(recording: Recording) -> None:
+def test_what_was_not_recorded_yields_nothing(recording: DraftRecording) -> None:
     drafter = RecordedDrafter(recording)
     frame = recording.frames[0]
     session = drafter.open(frame.prompt, [frame.jpeg])
@@ -54,7 +54,7 @@ def test_what_was_not_recorded_yields_nothing(recording: Recording) -> None:
         session.draft_sampled((), GREEDY)
 
 
-def test_time_passes_as_with_the_model_but_not_the_processors(recording: Recording) -> None:
+def test_time_passes_as_with_the_model_but_not_the_processors(recording: DraftRecording) -> None:
     frame = recording.frames[0]
     session = RecordedDrafter(recording).open(frame.prompt, [frame.jpeg])
     start, used = time.perf_counter(), time.thread_time()
@@ -68,7 +68,7 @@ def test_time_passes_as_with_the_model_but_not_the_processors(recording: Recordi
     assert list(newer) == [], "a new draft ends the one before"
 
 
-def test_a_recording_survives_its_file(recording: Recording, tmp_path: Path) -> None:
+def test_a_recording_survives_its_file(recording: DraftRecording, tmp_path: Path) -> None:
     recording.save(tmp_path / "r.json")
     assert load_recording(tmp_path / "r.json") == recording
     assert 0.5 < recording.acceptance <= 1.0

@@ -13,7 +13,7 @@ from spec_decode_ros import cli
 from spec_decode_ros.commands.bench import _command
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.bound import bound_ms, overhead_ms
-from spec_decode_ros.lab.bench.comparison import Comparison, Sample, Spread
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample, Spread
 from spec_decode_ros.lab.bench.document import document
 from spec_decode_ros.lab.bench.page import page
 from spec_decode_ros.lab.bench.suite import NamedLink, links
@@ -23,24 +23,24 @@ FAST = NamedLink("RTT 20 ms, 8 Mbit/s", LinkProfile(rtt_ms=20.0, uplink_mbps=8.0
 SAMPLES = [Sample(b"a", "go", None)] * 2
 
 
-def compared(auto_ms: float, tokens: tuple[int, ...] = (1, 2)) -> Comparison:
+def compared(auto_ms: float, tokens: tuple[int, ...] = (1, 2)) -> MethodComparison:
     figures = {"image_bytes": 9000, "uplink_bytes": 100, "prefill_ms": 15.0, "cloud_busy_ms": 40.0}
     cloud = [result(ttva_ms=t, cloud_passes=10, **figures) for t in (71.1, 73.1)]
     auto = [result(tokens, ttva_ms=auto_ms, cloud_passes=2, **figures) for _ in range(2)]
-    return Comparison(SAMPLES, {"cloud": cloud, "auto": auto})
+    return MethodComparison(SAMPLES, {"cloud": cloud, "auto": auto})
 
 
 def test_the_bound_is_upload_round_trip_and_prefill() -> None:
     assert bound_ms(compared(50.0), FAST.profile) == Spread(44.0, 44.0, 44.0)  # 9 ms + 20 ms + 15 ms
     assert bound_ms(compared(50.0), LinkProfile()) == Spread(15.0, 15.0, 15.0)
-    assert bound_ms(Comparison(SAMPLES, {"auto": []}), FAST.profile) is None
+    assert bound_ms(MethodComparison(SAMPLES, {"auto": []}), FAST.profile) is None
 
 
 def test_the_overhead_is_what_neither_models_nor_link_took() -> None:
     rest = overhead_ms(compared(75.0), FAST.profile)
     assert rest is not None and rest.median == pytest.approx(75.0 - 20.0 - 9.0 - 40.0)
     assert overhead_ms(compared(50.0), LinkProfile(jitter_ms=3.0)) is None
-    assert overhead_ms(Comparison(SAMPLES, {"cloud": []}), FAST.profile) is None
+    assert overhead_ms(MethodComparison(SAMPLES, {"cloud": []}), FAST.profile) is None
 
 
 def test_links_have_names() -> None:

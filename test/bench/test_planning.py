@@ -21,10 +21,10 @@ from spec_decode_ros.lab.bench.profiles import load_profile
 from spec_decode_ros.lab.planning.library import VARIANTS, Library, Pick, Variant
 from spec_decode_ros.lab.planning.loads import Sticky, loads
 from spec_decode_ros.lab.planning.messages import serve
-from spec_decode_ros.lab.planning.queue import Gpu, Round, Served
+from spec_decode_ros.lab.planning.queue import Gpu, PassRound, Served
 from spec_decode_ros.lab.planning.regions import Fleet, Region, fleet_names, load_fleet
-from spec_decode_ros.lab.planning.server import Server
-from spec_decode_ros.lab.planning.site import Goal, Setting, Site
+from spec_decode_ros.lab.planning.server import PlannedServer
+from spec_decode_ros.lab.planning.site import LatencyGoal, SimulationSettings, Site
 
 PROFILE = load_profile("fleet-h100")
 RATIO = PROFILE.draft_ms / PROFILE.world.step_ms
@@ -74,7 +74,7 @@ def test_the_cloud_alone_says_token_by_token_and_never_waits() -> None:
 def test_a_robot_alone_is_as_fast_as_its_actions_are_without_a_queue(variant: Variant) -> None:
     library = Library(variant, CELL, PROFILE.world, size=24)
     alone = figures(library.method, CELL, PROFILE.world, 24, library.own).ttva_ms
-    served = Gpu(Server.of(CELL, PROFILE.world), library, 1, 0.1).run(400)
+    served = Gpu(PlannedServer.of(CELL, PROFILE.world), library, 1, 0.1).run(400)
     assert served.ttva_s.mean() * 1e3 == pytest.approx(alone, rel=0.03)
     assert served.kept == pytest.approx(1.0, abs=0.03)
 
@@ -133,7 +133,7 @@ def test_the_queue_agrees_with_the_state_machines_message_by_message(variant: Va
     Many runs where prompts do not fit into one pass: there much depends on whose frames come at the same time.
     """
     cell = replace(CELL, ratio=PROFILE.draft_ms / WORLDS[world].step_ms)
-    library, server = Library(variant, cell, WORLDS[world]), Server.of(cell, WORLDS[world])
+    library, server = Library(variant, cell, WORLDS[world]), PlannedServer.of(cell, WORLDS[world])
     seeds = 20 if WORLDS[world] is CROWDED else 5
     machines = [serve(server, library, 8, 2.0, 120, seed) for seed in range(seeds)]
     queue = [Gpu(server, library, 8, 2.0, seed).run(400) for seed in range(20)]
@@ -175,8 +175,8 @@ def test_a_server_is_never_idle_and_never_unfair(
     variant: Variant, robots: int, rate: float, seed: int
 ) -> None:
     library = LIBRARIES[variant]
-    rounds: list[Round] = []
-    gpu = Gpu(Server.of(library.cell, CROWDED), library, robots, rate, seed, rounds)
+    rounds: list[PassRound] = []
+    gpu = Gpu(PlannedServer.of(library.cell, CROWDED), library, robots, rate, seed, rounds)
     served = gpu.run(60)
     # Every action that was begun in the time that is measured has ended in it or after it, once.
     assert 1 <= len(served.ttva_s) <= 1.2 * max(60, 4 * robots)
@@ -194,7 +194,7 @@ def test_a_server_is_never_idle_and_never_unfair(
     _nobody_is_overtaken_twice(rounds)
 
 
-def _nobody_is_overtaken_twice(rounds: Sequence[Round]) -> None:
+def _nobody_is_overtaken_twice(rounds: Sequence[PassRound]) -> None:
     """Who waits for a token has it before anybody who stood behind has a second one.
 
     Prompts are read in pieces, in the order in which they came.
@@ -217,21 +217,23 @@ def _nobody_is_overtaken_twice(rounds: Sequence[Round]) -> None:
 @pytest.mark.parametrize(("robots", "rate"), [(40, 20.0), (3, 500.0), (1, 1000.0)])
 def test_robots_that_want_too_much_are_served_all_the_same(robots: int, rate: float) -> None:
     library = LIBRARIES[Variant("cloud")]
-    served = Gpu(Server.of(library.cell, CROWDED), library, robots, rate).run(60)
+    served = Gpu(PlannedServer.of(library.cell, CROWDED), library, robots, rate).run(60)
     assert len(served.ttva_s) and np.isfinite(served.ttva_s).all()
     assert 0 < served.kept < 0.95 and served.utilisation <= 1 + 1e-9
 
 
 def test_the_same_seed_is_the_same_queue() -> None:
     library = LIBRARIES[Variant("auto", "balanced")]
-    runs = [Gpu(Server.of(library.cell, CROWDED), library, 9, 3.0, seed).run(200) for seed in (4, 4, 5)]
+    runs = [
+        Gpu(PlannedServer.of(library.cell, CROWDED), library, 9, 3.0, seed).run(200) for seed in (4, 4, 5)
+    ]
     assert np.array_equal(runs[0].ttva_s, runs[1].ttva_s)
     assert not np.array_equal(runs[0].ttva_s, runs[2].ttva_s)
 
 
 def test_more_robots_wait_longer_and_a_full_server_slows_them_down() -> None:
     library = LIBRARIES[Variant("cloud")]
-    server = Server.of(library.cell, CROWDED)
+    server = PlannedServer.of(library.cell, CROWDED)
     few, many, far_too_many = (Gpu(server, library, n, 2.0).run(400) for n in (1, 8, 60))
     assert few.ttva_s.mean() < many.ttva_s.mean() < far_too_many.ttva_s.mean()
     assert few.utilisation < many.utilisation <= far_too_many.utilisation
@@ -240,10 +242,10 @@ def test_more_robots_wait_longer_and_a_full_server_slows_them_down() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 20)), max_size=30))
 def test_where_all_fit_into_a_pass_all_have_a_part_in_it(turns: list[tuple[int, int]]) -> None:
-    from spec_decode_ros.server.scheduler import Turn, share_pass
+    from spec_decode_ros.server.scheduler import VerifyRequest, schedule_step
 
-    server = Server(Times(), 200)
-    shared = share_pass([Turn(*turn) for turn in turns], server.budget)
+    server = PlannedServer(Times(), 200)
+    shared = schedule_step([VerifyRequest(*turn) for turn in turns], server.budget)
     assert server.seats(turns) == [(seat.index, seat.prefill) for seat in shared]
 
 
@@ -271,7 +273,12 @@ def test_robots_are_shared_out_to_regions(parts: list[int], total: int) -> None:
 @pytest.fixture(scope="module")
 def site() -> Site:
     library = Library(Variant("cloud"), CELL, PROFILE.world)
-    return Site(library, Server.of(CELL, PROFILE.world), Goal(2.0, 450.0), Setting(actions=400))
+    return Site(
+        library,
+        PlannedServer.of(CELL, PROFILE.world),
+        LatencyGoal(2.0, 450.0),
+        SimulationSettings(actions=400),
+    )
 
 
 def test_the_fewest_gpus_keep_the_goal_and_one_less_does_not(site: Site) -> None:
@@ -288,13 +295,13 @@ def test_no_server_takes_more_robots_than_their_prompts_allow(site: Site) -> Non
 
 
 def test_servers_drawn_at_random_are_needed_more_than_even_ones(site: Site) -> None:
-    at_random = Site(site.library, site.server, site.goal, Setting(Sticky.RANDOM, actions=400))
+    at_random = Site(site.library, site.server, site.goal, SimulationSettings(Sticky.RANDOM, actions=400))
     even, random = site.gpus_needed(1000), at_random.gpus_needed(1000)
     assert even is not None and random is not None and random > even
 
 
 def test_a_goal_below_the_time_of_one_robot_is_out_of_reach(site: Site) -> None:
-    hasty = Site(site.library, site.server, Goal(2.0, 200.0), Setting(actions=400))
+    hasty = Site(site.library, site.server, LatencyGoal(2.0, 200.0), SimulationSettings(actions=400))
     assert hasty.gpus_needed(100) is None
     assert hasty.robots_per_gpu == 0
 

@@ -15,11 +15,18 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench import measure as measuring
 from spec_decode_ros.lab.bench import random_model
 from spec_decode_ros.lab.bench.comparison import Spread
-from spec_decode_ros.lab.bench.measure import WIDTHS, Line, Plan, SideTimes, extrapolated, measure
+from spec_decode_ros.lab.bench.measure import (
+    WIDTHS,
+    MeasurementPlan,
+    PassCost,
+    SideTimes,
+    extrapolated,
+    measure,
+)
 from spec_decode_ros.lab.bench.measured_profile import Assumed, profile_text
 from spec_decode_ros.lab.bench.profiles import load_profile
 from spec_decode_ros.lab.bench.random_model import make_model, parameter_count
-from spec_decode_ros.lab.bench.shapes import SHAPES, Shape
+from spec_decode_ros.lab.bench.shapes import SHAPES, PublishedShape
 from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder
 
 CPU = torch.device("cpu")
@@ -72,7 +79,7 @@ def test_a_pass_is_over_as_many_tokens_as_is_said(monkeypatch: pytest.MonkeyPatc
         return honest(self, embeddings, positions, cache, past, *more, **also)
 
     monkeypatch.setattr(SmallDecoder, "run", run)
-    times = measure(SHAPES["tiny-llama"], Plan(CPU, torch.float32, prompt_tokens=30, repeats=1))
+    times = measure(SHAPES["tiny-llama"], MeasurementPlan(CPU, torch.float32, prompt_tokens=30, repeats=1))
     assert times.prompt_tokens == 30
     assert set(lengths) == {(0, 30), *((30, width) for width in WIDTHS)}
     assert not times.extrapolated
@@ -88,7 +95,8 @@ def test_half_precision_takes_the_way_that_a_gpu_takes(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(PackedDecoder, "run", run)
     times = measure(
-        SHAPES["tiny-qwen2-vl"], Plan(CPU, torch.float16, prompt_tokens=9, image=(84, 56), repeats=1)
+        SHAPES["tiny-qwen2-vl"],
+        MeasurementPlan(CPU, torch.float16, prompt_tokens=9, image=(84, 56), repeats=1),
     )
     assert times.prompt_tokens == 9 + 3 * 2
     assert [1] in ways  # the exit after the second of four layers
@@ -128,7 +136,9 @@ def test_where_layers_are_left_out_the_head_is_timed_apart(monkeypatch: pytest.M
     honest = SmallDecoder.run
     for layers in (None, 2):
         monkeypatch.setattr(SmallDecoder, "run", honest)
-        times = measure(shape, Plan(CPU, torch.float32, prompt_tokens=30, layers=layers, repeats=2))
+        times = measure(
+            shape, MeasurementPlan(CPU, torch.float32, prompt_tokens=30, layers=layers, repeats=2)
+        )
         assert times.extrapolated == (layers is not None)
         assert times.prefill.median == pytest.approx(4 * 30 + 10)
         for width, spread in times.passes.items():
@@ -137,10 +147,10 @@ def test_where_layers_are_left_out_the_head_is_timed_apart(monkeypatch: pytest.M
 
 
 def test_a_line_through_passes_is_exact_for_one_token_and_never_falls() -> None:
-    line = Line.through({1: 10.0, 2: 10.5, 16: 17.5})
+    line = PassCost.through({1: 10.0, 2: 10.5, 16: 17.5})
     assert (line.step_ms, line.per_token_ms, line.off) == pytest.approx((10.0, 0.5, 0.0), abs=1e-9)
-    assert Line.through({1: 12.0, 16: 8.0}) == Line(12.0, 0.0, 0.5)
-    bent = Line.through({1: 10.0, 2: 30.0, 4: 30.0})
+    assert PassCost.through({1: 12.0, 16: 8.0}) == PassCost(12.0, 0.0, 0.5)
+    bent = PassCost.through({1: 10.0, 2: 30.0, 4: 30.0})
     assert bent.step_ms == 10 and 0.3 < bent.off < 0.6
 
 
@@ -271,7 +281,7 @@ def test_a_vision_tower_is_cut_only_with_its_decoder() -> None:
 
 
 def test_sizes_that_do_not_fit_each_other_are_refused() -> None:
-    plain = Shape("s", "llama", 2, 64, 128, 4, 2, 256, True)
+    plain = PublishedShape("s", "llama", 2, 64, 128, 4, 2, 256, True)
     for change in ({"heads": 5}, {"shared": 3}, {"layers": 0}, {"family": "gpt"}, {"family": "qwen2_vl"}):
         with pytest.raises(SpecDecodeError):
             replace(plain, **change)  # type: ignore[arg-type]
@@ -281,7 +291,7 @@ def test_sizes_that_do_not_fit_each_other_are_refused() -> None:
 
 def test_times_know_whether_they_are_of_all_layers() -> None:
     times = measure(
-        SHAPES["tiny-llama"], Plan(CPU, torch.float32, prompt_tokens=4, layers=8, repeats=1), False
+        SHAPES["tiny-llama"], MeasurementPlan(CPU, torch.float32, prompt_tokens=4, layers=8, repeats=1), False
     )
     assert isinstance(times, SideTimes)
     assert times.layers == 4 and not times.extrapolated and not times.exits

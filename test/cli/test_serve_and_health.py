@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from spec_decode_ros.cli import main
-from spec_decode_ros.server.health import Phase, ready
+from spec_decode_ros.server.health import ServicePhase, ready
 from spec_decode_ros.server.status_server import StatusServer, report_page
 
 
@@ -78,10 +78,10 @@ def test_a_slip_is_one_sentence_and_exit_code_2(arguments: list[str], words: str
 def test_health_finds_the_service_through_its_settings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    phase = Phase.SERVING
+    phase = ServicePhase.SERVING
     pages = {
         "/healthz": report_page(lambda: ready(phase, [], 1.0)),
-        "/readyz": report_page(lambda: ready(Phase.DRAINING, [], 1.0)),
+        "/readyz": report_page(lambda: ready(ServicePhase.DRAINING, [], 1.0)),
     }
     server = StatusServer(("127.0.0.1", 0), pages)
     server.start()
@@ -94,7 +94,7 @@ def test_health_finds_the_service_through_its_settings(
         assert main(["health", "--ready"]) == 1
         assert '"status": "draining"' in capsys.readouterr().out
         assert main(["health", server.url + "/readyz"]) == 1
-        phase = Phase.LOADING
+        phase = ServicePhase.LOADING
         assert main(["health", server.url + "/"]) == 1
     finally:
         server.stop()

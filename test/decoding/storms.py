@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from spec_decode_ros.decoding.messages import Close, Error, ErrorCode
-from spec_decode_ros.decoding.testing import Link, VirtualAction
+from spec_decode_ros.decoding.testing import VirtualAction, VirtualLink
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Storm:
 class StormyLink:
     """A link with outages."""
 
-    def __init__(self, link: Link, storm: Storm) -> None:
+    def __init__(self, link: VirtualLink, storm: Storm) -> None:
         self._link = link
         self._out = [(at, at + storm.gap_s) for at in (*storm.restarts, *storm.outages)]
 

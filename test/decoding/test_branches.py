@@ -12,17 +12,17 @@ from spec_decode_ros.decoding.branches import LENGTH
 from spec_decode_ros.decoding.branches import Branches as Prepared
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import DraftFrom, RunPass, Send
-from spec_decode_ros.decoding.controller import Conditions
+from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.edge import EdgeMachine
 from spec_decode_ros.decoding.messages import (
     MOST_BRANCH_NODES,
     Branches,
     Committed,
     Draft,
-    Fate,
     Open,
     Sampling,
     ServerMode,
+    TokenOutcome,
 )
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.request import Request
@@ -30,7 +30,7 @@ from spec_decode_ros.decoding.sampling import choose, runner_up
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
 
-NEVER_RIGHT_AGAIN = Conditions(0.0, 1.0, 10.0, 0.8, own_ms=1.0, wild=0.0)
+NEVER_RIGHT_AGAIN = Measurements(0.0, 1.0, 10.0, 0.8, own_ms=1.0, wild=0.0)
 """A server to which drafts that were wrong before are worth less than its own."""
 
 
@@ -52,7 +52,12 @@ def test_drafts_that_disagree_stand_in_one_pass() -> None:
     assert machine.prepared() == [RunPass((), (5, 6, 9), tree=tree)]
     told = report(machine.pass_finished((5, 7, 4, 4, 8, 9)))
     assert told.tokens == (5, 7, 8, 9)
-    assert told.fates == (Fate.ACCEPTED, Fate.ACCEPTED, Fate.ACCEPTED, Fate.ADDED)
+    assert told.outcomes == (
+        TokenOutcome.ACCEPTED,
+        TokenOutcome.ACCEPTED,
+        TokenOutcome.ACCEPTED,
+        TokenOutcome.BONUS,
+    )
     assert (told.passes, told.drafted) == (1, 3)
 
 
@@ -61,7 +66,7 @@ def test_what_no_branch_foresaw_is_a_correction() -> None:
     machine.receive(Draft(1, 0, (5, 6, 9)))
     machine.prepared()
     told = report(machine.pass_finished((5, 4, 9, 9, 8, 9)))
-    assert (told.tokens, told.fates) == ((5, 4), (Fate.ACCEPTED, Fate.CORRECTED))
+    assert (told.tokens, told.outcomes) == ((5, 4), (TokenOutcome.ACCEPTED, TokenOutcome.RECOVERED))
 
 
 def test_the_tree_holds_no_more_than_it_may_beside_the_best_draft() -> None:
@@ -87,13 +92,13 @@ def test_the_servers_own_draft_and_the_edges_are_counted_apart() -> None:
     assert machine.pass_begins((8, 7)) == RunPass((4,), (8, 7), tree=tree)
     told = report(machine.pass_finished((6, 9, 9, 7, 3)))
     assert told.tokens == (6, 7, 3)
-    assert told.fates == (Fate.ACCEPTED, Fate.ACCEPTED, Fate.ADDED)
+    assert told.outcomes == (TokenOutcome.ACCEPTED, TokenOutcome.ACCEPTED, TokenOutcome.BONUS)
     assert told.drafted == 3 + 2
     assert machine.own_judged == (1, 0)
     assert machine.pass_begins((1, 2)).tree is None
     told = report(machine.pass_finished((1, 2, 3)))
     assert machine.own_judged == (3, 2)
-    assert set(told.fates) == {Fate.ADDED} and told.drafted == 5
+    assert set(told.outcomes) == {TokenOutcome.BONUS} and told.drafted == 5
 
 
 # ---- prepared on the edge ----------------------------------------------------------------------------------
@@ -167,7 +172,7 @@ def test_a_rejection_that_lands_on_a_branch_is_a_look_up() -> None:
     machine, _ = edge(sends_branches=False)
     for token in (4, 5, 6, 7):
         machine.drafted(2, token)
-    commands = machine.receive(Committed(1, 0, (11,), (Fate.CORRECTED,), passes=1))
+    commands = machine.receive(Committed(1, 0, (11,), (TokenOutcome.RECOVERED,), passes=1))
     assert machine.answer == (11, 4, 5, 6, 7)
     (draft,) = (command.message for command in commands if isinstance(command, Send))
     assert (draft.position, draft.tokens) == (1, (4, 5, 6, 7))
@@ -178,7 +183,7 @@ def test_a_rejection_that_lands_on_a_branch_is_a_look_up() -> None:
 def test_a_branch_that_is_half_made_is_gone_on_with() -> None:
     machine, _ = edge()
     machine.drafted(2, 4)
-    machine.receive(Committed(1, 0, (11,), (Fate.CORRECTED,), passes=1))
+    machine.receive(Committed(1, 0, (11,), (TokenOutcome.RECOVERED,), passes=1))
     assert machine.drafted(2, 5) == []
     machine.drafted(3, 8)
     assert machine.answer == (11, 4, 8)

@@ -12,7 +12,7 @@ from spec_decode_ros.decoding.controller import (
     MOST_OWN,
     OBJECTIVES,
     SECOND,
-    Conditions,
+    Measurements,
     chunk,
     expected_length,
     guess_ms,
@@ -30,10 +30,10 @@ from spec_decode_ros.decoding.messages import ServerMode
 from spec_decode_ros.decoding.methods import METHODS, WHOLE_ACTION
 from spec_decode_ros.errors import SpecDecodeError
 
-HERE = Conditions(rtt_ms=60.0, draft_ms=4.0, step_ms=40.0, acceptance=0.8, own_ms=4.0)
+HERE = Measurements(rtt_ms=60.0, draft_ms=4.0, step_ms=40.0, acceptance=0.8, own_ms=4.0)
 MILLISECONDS = st.floats(0, 1e4)
 ANY = st.builds(
-    Conditions,
+    Measurements,
     MILLISECONDS,
     MILLISECONDS,
     st.floats(0.01, 1e4),
@@ -55,7 +55,7 @@ def test_expected_length_is_the_sum_over_the_places_of_the_first_rejection() -> 
 
 
 @given(ANY)
-def test_the_length_of_own_drafts_is_the_best_one(now: Conditions) -> None:
+def test_the_length_of_own_drafts_is_the_best_one(now: Measurements) -> None:
     best = own_length(now)
     assert 0 <= best <= MOST_OWN
     if now.own_ms is None:
@@ -66,7 +66,7 @@ def test_the_length_of_own_drafts_is_the_best_one(now: Conditions) -> None:
 
 @given(ANY, st.integers(0, 30), st.integers(0, 30))
 def test_a_draft_that_is_there_costs_what_one_costs_that_is_made_in_no_time(
-    now: Conditions, exact: int, wild: int
+    now: Measurements, exact: int, wild: int
 ) -> None:
     free = replace(now, own_ms=0.0)
     assert guess_ms(now, exact, 0) == pytest.approx(token_ms(free, exact))
@@ -214,7 +214,7 @@ def test_an_exit_of_a_pass_that_is_over_at_once_is_not_asked_for() -> None:
 
 
 @given(ANY, st.sampled_from(OBJECTIVES))
-def test_every_plan_is_a_valid_method(now: Conditions, objective: str) -> None:
+def test_every_plan_is_a_valid_method(now: Measurements, objective: str) -> None:
     method = plan(METHODS["auto"], objective, now)  # type: ignore[arg-type]
     assert method.uses_cloud and method.uses_draft_model and method.temporal
 
@@ -236,7 +236,7 @@ def test_conditions_refuse_nonsense(wrong: dict[str, float]) -> None:
 
 
 @given(ANY, st.integers(0, MOST_OWN))
-def test_second_choices_stand_at_the_first_places_as_far_as_they_pay(now: Conditions, drafted: int) -> None:
+def test_second_choices_stand_at_the_first_places_as_far_as_they_pay(now: Measurements, drafted: int) -> None:
     count = runners_up(now, drafted)
     assert 0 <= count <= drafted
     spared = SECOND * (1 - now.acceptance) * token_ms(now, drafted)

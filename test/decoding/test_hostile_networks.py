@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from toys import EOS, any_link, any_times, coupled, toy_drafter, toy_exit, toy_target
 
 from spec_decode_ros.decoding.commands import Done
-from spec_decode_ros.decoding.controller import Conditions
-from spec_decode_ros.decoding.messages import Fate, Sampling, ServerMode
+from spec_decode_ros.decoding.controller import Measurements
+from spec_decode_ros.decoding.messages import Sampling, ServerMode, TokenOutcome
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.testing import HostileLink, VirtualAction, decode_alone
@@ -27,7 +27,7 @@ ANY_METHOD = [
 ]
 
 MEASURED = st.builds(
-    Conditions,
+    Measurements,
     st.just(0.0),
     st.just(1.0),
     st.sampled_from([0.0, 10.0]),
@@ -103,7 +103,7 @@ def test_the_answer_is_the_targets_own(action: dict) -> None:
     assert isinstance(done, Done)
     assert done.tokens == decode_alone(action["target"], {EOS}, request.max_tokens)
     assert done.verified and done.complete
-    assert len(done.fates) == len(done.tokens) and Fate.UNVERIFIED not in done.fates
+    assert len(done.outcomes) == len(done.tokens) and TokenOutcome.UNVERIFIED not in done.outcomes
     assert done.counts.round_trips >= 1
 
 
@@ -120,7 +120,7 @@ def test_the_counts_fit_together_where_the_server_lives_on(action: dict) -> None
         assert counts.drafted == sum(outcome.widths)
     assert counts.foresights_right <= counts.foresights
     assert counts.preempted_used <= counts.preempted <= counts.drafted_on_edge
-    assert counts.accepted == done.fates.count(Fate.ACCEPTED) <= counts.drafted
+    assert counts.accepted == done.outcomes.count(TokenOutcome.ACCEPTED) <= counts.drafted
     # Every pass commits at least one token, so no draft can make the server run more often than alone.
     assert counts.passes <= len(done.tokens)
     assert outcome.finished == 1
@@ -137,9 +137,11 @@ def test_the_deadline_ends_every_action(action: dict, deadline_s: float, fallbac
         assert not fallback
         return
     answer = decode_alone(action["target"], {EOS}, request.max_tokens)
-    known = sum(fate is not Fate.UNVERIFIED for fate in outcome.ending.fates)
+    known = sum(outcome is not TokenOutcome.UNVERIFIED for outcome in outcome.ending.outcomes)
     assert outcome.ending.tokens[:known] == answer[:known]
-    assert outcome.ending.verified == (known == len(outcome.ending.fates) and outcome.ending.tokens == answer)
+    assert outcome.ending.verified == (
+        known == len(outcome.ending.outcomes) and outcome.ending.tokens == answer
+    )
 
 
 def test_the_edge_alone_says_what_the_draft_model_says() -> None:
@@ -152,7 +154,7 @@ def test_the_edge_alone_says_what_the_draft_model_says() -> None:
         assert isinstance(outcome.ending, Done)
         assert outcome.ending.tokens == decode_alone(drafter, {EOS}, max_tokens)
         assert not outcome.ending.verified and outcome.ending.complete
-        assert set(outcome.ending.fates) == {Fate.UNVERIFIED}
+        assert set(outcome.ending.outcomes) == {TokenOutcome.UNVERIFIED}
         assert outcome.up == []
 
 

@@ -14,7 +14,7 @@ from test_separate import ANY_METHOD, expected, hashed_logits, sampled_drafter, 
 from toys import EOS, any_link, any_times, toy_target
 
 from spec_decode_ros.decoding.commands import Done, Failed
-from spec_decode_ros.decoding.messages import Draft, ErrorCode, Fate, Open, Sampler, Sampling
+from spec_decode_ros.decoding.messages import Draft, ErrorCode, Open, Sampler, Sampling, TokenOutcome
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.testing import SteadyLink, Times, decode_alone
@@ -30,7 +30,7 @@ def test_the_answer_is_the_targets_own(action: dict, storm: Storm, spread: float
     assert isinstance(done, Done)
     assert done.tokens == decode_alone(action["target"], {EOS}, request.max_tokens)
     assert done.verified and done.complete
-    assert len(done.fates) == len(done.tokens) and Fate.UNVERIFIED not in done.fates
+    assert len(done.outcomes) == len(done.tokens) and TokenOutcome.UNVERIFIED not in done.outcomes
 
 
 @settings(max_examples=400, deadline=None)
@@ -69,7 +69,7 @@ def test_the_deadline_ends_every_action(
     assert outcome.at <= deadline_s + 1e-9
     if isinstance(outcome.ending, Done):
         answer = decode_alone(action["target"], {EOS}, request.max_tokens)
-        known = sum(fate is not Fate.UNVERIFIED for fate in outcome.ending.fates)
+        known = sum(outcome is not TokenOutcome.UNVERIFIED for outcome in outcome.ending.outcomes)
         assert outcome.ending.tokens[:known] == answer[:known]
     else:
         assert not fallback or outcome.ending.code in (ErrorCode.BUSY, ErrorCode.DRAINING)

@@ -32,11 +32,11 @@ from spec_decode_ros.decoding.messages import (
     Early,
     Error,
     ErrorCode,
-    Fate,
     Open,
     Opened,
     Pong,
     ServerMode,
+    TokenOutcome,
 )
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.request import Request
@@ -64,7 +64,7 @@ def edge_started(name: str, **request) -> EdgeMachine:
 
 
 def committed(position: int, *tokens: int, done: bool = False, passes: int = 1) -> Committed:
-    return Committed(1, position, tokens, (Fate.ADDED,) * len(tokens), done=done, passes=passes)
+    return Committed(1, position, tokens, (TokenOutcome.BONUS,) * len(tokens), done=done, passes=passes)
 
 
 def drafted(machine: EdgeMachine, run: int, *tokens: int) -> list:
@@ -127,7 +127,7 @@ def test_a_late_draft_gives_what_is_still_valid_of_it() -> None:
 def test_a_streaming_server_goes_on_by_itself_and_says_each_token() -> None:
     machine = passing()
     report, more = machine.pass_finished((5,), 3.0)
-    assert report == Send(Committed(1, 0, (5,), (Fate.ADDED,), passes=1, busy_ms=3.0))
+    assert report == Send(Committed(1, 0, (5,), (TokenOutcome.BONUS,), passes=1, busy_ms=3.0))
     assert more == RunPass((5,), ())
 
 
@@ -182,7 +182,7 @@ def test_a_poll_is_told_everything_from_its_position() -> None:
 def test_the_end_is_told_again_after_the_target_was_set_free() -> None:
     machine = passing()
     assert machine.pass_finished((EOS,)) == [
-        Send(Committed(1, 0, (EOS,), (Fate.ADDED,), done=True, passes=1)),
+        Send(Committed(1, 0, (EOS,), (TokenOutcome.BONUS,), done=True, passes=1)),
         Finished(),
     ]
     assert sent(machine.receive(Draft(1, 0)))[0].done
@@ -404,7 +404,7 @@ def test_without_the_cloud_the_draft_goes_on_alone(action_id: int) -> None:
     machine.drafted(2, 9)
     assert machine.drafted(2, EOS)[1:] == [
         Send(Close(1)),
-        Done((5, 6, 7, 8, 9, EOS), (Fate.UNVERIFIED,) * 6, False, True, machine._counts),
+        Done((5, 6, 7, 8, 9, EOS), (TokenOutcome.UNVERIFIED,) * 6, False, True, machine._counts),
     ]
 
 
@@ -442,7 +442,7 @@ def test_the_deadline_takes_what_there_is() -> None:
     assert machine.wake_at == 2.0
     done = machine.tick(2.0)[-1]
     assert (done.tokens, done.verified, done.complete) == ((5, 6), False, False)
-    assert done.fates == (Fate.ADDED, Fate.UNVERIFIED)
+    assert done.outcomes == (TokenOutcome.BONUS, TokenOutcome.UNVERIFIED)
     failed = edge_started("auto", deadline_s=2.0, fallback=False).tick(2.5)[-1]
     assert isinstance(failed, Failed) and "2 s" in failed.sentence
 
@@ -453,7 +453,7 @@ def test_the_deadline_takes_what_there_is() -> None:
         Pong(3),
         Opened(2),
         committed(0),
-        Committed(2, 0, (5,), (Fate.ADDED,)),
+        Committed(2, 0, (5,), (TokenOutcome.BONUS,)),
         Error(2, ErrorCode.BUSY, "busy"),
     ],
 )
@@ -526,14 +526,14 @@ def test_foresight_is_judged_by_what_was_told_and_nothing_else() -> None:
         return edge._counts.foresights, edge._counts.foresights_right
 
     edge.receive(Early(1, 0, (5, 6), 0.99))
-    edge.receive(Committed(1, 0, (5,), (Fate.ACCEPTED,), passes=1))
+    edge.receive(Committed(1, 0, (5,), (TokenOutcome.ACCEPTED,), passes=1))
     assert counts() == (0, 0), "half of what was told has come"
-    edge.receive(Committed(1, 1, (6, 4), (Fate.ACCEPTED, Fate.CORRECTED), passes=2))
+    edge.receive(Committed(1, 1, (6, 4), (TokenOutcome.ACCEPTED, TokenOutcome.RECOVERED), passes=2))
     assert counts() == (1, 1), "no exit had said 7"
-    edge.receive(Committed(1, 3, (3,), (Fate.ADDED,), passes=3))
+    edge.receive(Committed(1, 3, (3,), (TokenOutcome.BONUS,), passes=3))
     assert counts() == (1, 1)
     edge.receive(Early(1, 4, (8,), 0.99))
-    edge.receive(Committed(1, 4, (9,), (Fate.ADDED,), passes=4))
+    edge.receive(Committed(1, 4, (9,), (TokenOutcome.BONUS,), passes=4))
     assert counts() == (2, 1)
 
 

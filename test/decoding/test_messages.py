@@ -3,7 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spec_decode_ros.decoding.messages import Close, Committed, Draft, Fate, Open, Opened, Sampling, Welcome
+from spec_decode_ros.decoding.messages import (
+    Close,
+    Committed,
+    Draft,
+    Open,
+    Opened,
+    Sampling,
+    TokenOutcome,
+    Welcome,
+)
 from spec_decode_ros.errors import SpecDecodeError
 
 
@@ -52,8 +61,8 @@ def test_numbers_of_any_integer_type_become_plain_ones() -> None:
     message = Draft(1, 0, np.array([3, 4]))
     assert message == Draft(1, 0, (3, 4))
     assert all(type(token) is int for token in message.tokens)
-    assert Committed(1, 0, (5,), (1,)).fates == (Fate.CORRECTED,)
+    assert Committed(1, 0, (5,), (1,)).outcomes == (TokenOutcome.RECOVERED,)
 
 
 def test_fates_have_the_names_that_are_reported() -> None:
-    assert [fate.label for fate in Fate] == ["accepted", "corrected", "added", "unverified"]
+    assert [outcome.label for outcome in TokenOutcome] == ["accepted", "recovered", "bonus", "unverified"]

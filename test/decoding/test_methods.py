@@ -6,10 +6,10 @@ import pytest
 from toys import EOS, toy_drafter, toy_target
 
 from spec_decode_ros.decoding.commands import Done
-from spec_decode_ros.decoding.messages import Draft, Fate, Open, ServerMode
+from spec_decode_ros.decoding.messages import Draft, Open, ServerMode, TokenOutcome
 from spec_decode_ros.decoding.methods import METHODS, Method, method_named
 from spec_decode_ros.decoding.request import Request
-from spec_decode_ros.decoding.testing import Outcome, SteadyLink, Times, VirtualAction, decode_alone
+from spec_decode_ros.decoding.testing import SteadyLink, Times, VirtualAction, VirtualResult, decode_alone
 from spec_decode_ros.errors import SpecDecodeError
 
 LENGTH = 12
@@ -26,7 +26,9 @@ ANSWER = decode_alone(target, {EOS}, 64)
 SILENT = -1.0
 
 
-def act(method: str, agreement: float = 1.0, rtt: float = 0.04, upload: float = 0.02, **request) -> Outcome:
+def act(
+    method: str, agreement: float = 1.0, rtt: float = 0.04, upload: float = 0.02, **request
+) -> VirtualResult:
     drafter = toy_drafter(target, 1, agreement, gives_up=float(agreement == SILENT))
     link = SteadyLink(rtt, upload)
     outcome = VirtualAction(
@@ -42,7 +44,7 @@ def test_the_cloud_alone_takes_a_pass_a_token() -> None:
     counts = outcome.ending.counts
     assert (counts.passes, counts.drafted, counts.round_trips) == (LENGTH, 0, 1)
     assert counts.cloud_busy_ms == pytest.approx(10 + 11 * 3)
-    assert set(outcome.ending.fates) == {Fate.ADDED}
+    assert set(outcome.ending.outcomes) == {TokenOutcome.BONUS}
     assert [type(message).__name__ for message in outcome.up] == ["Open", "Close"]
 
 
@@ -67,7 +69,11 @@ def test_one_wrong_token_costs_one_more_pass_and_no_round_trip() -> None:
     assert outcome.at == pytest.approx(0.02 + 0.04 + 0.002 + 0.010 + 0.003)
     counts = outcome.ending.counts
     assert (counts.passes, counts.round_trips) == (2, 1)
-    assert outcome.ending.fates == (*[Fate.ACCEPTED] * 5, Fate.CORRECTED, *[Fate.ACCEPTED] * 6)
+    assert outcome.ending.outcomes == (
+        *[TokenOutcome.ACCEPTED] * 5,
+        TokenOutcome.RECOVERED,
+        *[TokenOutcome.ACCEPTED] * 6,
+    )
 
 
 def test_a_wrong_draft_steps_back_behind_a_right_temporal_one() -> None:

@@ -9,18 +9,18 @@ from toys import EOS
 
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import RunPass
-from spec_decode_ros.decoding.controller import Conditions
+from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.messages import Draft, Open, ServerMode
 
 OWN = 4
-MEASURED = Conditions(
+MEASURED = Measurements(
     rtt_ms=0.0, draft_ms=1.0, step_ms=10.0, acceptance=0.8, per_token_ms=0.1, own_ms=1.0, wild=0.2
 )
 """Four of its own tokens cost the server 4.3 ms a token."""
 
 
 def server(
-    measured: Conditions | None = MEASURED,
+    measured: Measurements | None = MEASURED,
     last: tuple[int, ...] = (),
     mode: ServerMode = ServerMode.SELF_DRAFT,
     **options: int,

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from spec_decode_ros.decoding import rejection
 from spec_decode_ros.decoding.distribution import Distribution, draw, warped
-from spec_decode_ros.decoding.messages import Fate, Sampling
+from spec_decode_ros.decoding.messages import Sampling, TokenOutcome
 from spec_decode_ros.decoding.philox import Purpose, uniform
 from spec_decode_ros.decoding.rejection import (
     DRAFT_UNIT,
-    SampledVerdict,
+    SampledResult,
     accepts,
     draft_token,
     judge_sampled,
@@ -277,7 +277,7 @@ def test_acceptance_is_the_best_that_the_head_allows(k: int) -> None:
         verdict = judge_sampled(
             [drafted.token], [drafted.probability], [target] * 2, position, Sampling(1.0, seed=5), (), 1, k
         )
-        accepted += verdict.fates == (Fate.ACCEPTED,)
+        accepted += verdict.outcomes == (TokenOutcome.ACCEPTED,)
     allowed = np.minimum(head_of(p, k), drafted.distribution.of(p.tokens)).sum()
     assert accepted / n == pytest.approx(allowed, abs=4 * np.sqrt(allowed * (1 - allowed) / n))
 
@@ -292,7 +292,7 @@ def test_with_temperature_0_the_answer_is_the_greedy_one() -> None:
     verdict = judge_sampled(
         [greedy[0], 99], [1.0, 1.0], [target(greedy[:i]) for i in range(3)], 0, Sampling(), (), 9
     )
-    assert verdict == SampledVerdict(greedy[:2], (Fate.ACCEPTED, Fate.CORRECTED), False)
+    assert verdict == SampledResult(greedy[:2], (TokenOutcome.ACCEPTED, TokenOutcome.RECOVERED), False)
 
 
 def test_a_verdict_ends_at_the_end_token_and_at_the_room() -> None:
@@ -301,16 +301,16 @@ def test_a_verdict_ends_at_the_end_token_and_at_the_room() -> None:
     hot = Sampling(1.0)
     assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (), 9).tokens == (1, 2, 3, 4)
     assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (), 9).done is False
-    assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (2,), 9) == SampledVerdict(
-        (1, 2), (Fate.ACCEPTED,) * 2, True
+    assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (2,), 9) == SampledResult(
+        (1, 2), (TokenOutcome.ACCEPTED,) * 2, True
     )
     assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (4,), 9).done
-    assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (), 3) == SampledVerdict(
-        (1, 2, 3), (Fate.ACCEPTED,) * 3, True
+    assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (), 3) == SampledResult(
+        (1, 2, 3), (TokenOutcome.ACCEPTED,) * 3, True
     )
     rejected = judge_sampled([1, 0, 3], [0.5] * 3, sure, 0, hot, (), 9)
-    assert rejected == SampledVerdict((1,), (Fate.ACCEPTED,), False, Sparse((2,), (2**20,)))
-    assert judge_sampled([], [], sure[:1], 0, hot, (), 9) == SampledVerdict((1,), (Fate.ADDED,), False)
+    assert rejected == SampledResult((1,), (TokenOutcome.ACCEPTED,), False, Sparse((2,), (2**20,)))
+    assert judge_sampled([], [], sure[:1], 0, hot, (), 9) == SampledResult((1,), (TokenOutcome.BONUS,), False)
 
 
 def test_a_token_that_the_target_has_never_heard_of_is_rejected() -> None:

@@ -21,12 +21,12 @@ from spec_decode_ros.decoding.edge import EdgeMachine
 from spec_decode_ros.decoding.messages import (
     Committed,
     Draft,
-    Fate,
     Open,
     Opened,
     Sampler,
     Sampling,
     ServerMode,
+    TokenOutcome,
 )
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.rejection import DraftedToken, draft_token, judge_distributions, resample
@@ -34,7 +34,7 @@ from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.resampling import separately
 from spec_decode_ros.decoding.separate import Separate, Trial
 from spec_decode_ros.decoding.sparse import unpack
-from spec_decode_ros.decoding.testing import HostileLink, Outcome, SteadyLink, Times, VirtualAction
+from spec_decode_ros.decoding.testing import HostileLink, SteadyLink, Times, VirtualAction, VirtualResult
 from spec_decode_ros.errors import SpecDecodeError
 
 EOS = 0
@@ -114,7 +114,7 @@ def expected(method: Method, request: Request, target, drafter, k: int) -> tuple
     return text
 
 
-def run(method: Method, request: Request, target, drafter, k: int = 64, **options) -> Outcome:
+def run(method: Method, request: Request, target, drafter, k: int = 64, **options) -> VirtualResult:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cloud_module, "Separate", functools.partial(Separate, k=k))
         return VirtualAction(method, request, {EOS}, target, drafter, **options).run()
@@ -154,7 +154,7 @@ def test_the_answer_for_a_seed_does_not_depend_on_the_network(data: st.DataObjec
     done = outcome.ending
     assert isinstance(done, Done) and done.verified and done.complete
     assert done.tokens == expected(method, request, target, drafter, k)
-    assert len(done.fates) == len(done.tokens) and Fate.UNVERIFIED not in done.fates
+    assert len(done.outcomes) == len(done.tokens) and TokenOutcome.UNVERIFIED not in done.outcomes
 
 
 # ---- the tokens follow the target --------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def test_a_rejection_is_told_again_until_the_edge_has_settled_it() -> None:
     assert cloud.receive(Draft(1, 0, (2, 3), probabilities=(0.25, 0.25))) == []  # not judged again
     settled = Draft(1, 0, (1, 3), probabilities=(1.0, 0.25), settled=1)
     committed, again = cloud.receive(settled)
-    assert committed == Send(Committed(1, 0, (1,), (Fate.CORRECTED,), passes=1, drafted=1))
+    assert committed == Send(Committed(1, 0, (1,), (TokenOutcome.RECOVERED,), passes=1, drafted=1))
     assert again == RunPass((1,), (3,))
     assert cloud.receive(settled) == []
 
@@ -282,7 +282,7 @@ def test_the_edge_settles_a_rejection_once_and_says_so_until_it_is_heard() -> No
     assert onward == [DraftFrom(2, (token,), 4)]
     reminder = Send(Draft(1, 0, (token,), probabilities=(1.0,), settled=1, round=2))
     assert edge.receive(rejection) == [reminder]  # it is drawn once, and told again
-    assert edge.receive(Committed(1, 0, (token,), (Fate.CORRECTED,), passes=1)) == []
+    assert edge.receive(Committed(1, 0, (token,), (TokenOutcome.RECOVERED,), passes=1)) == []
     assert edge._message() == Send(Draft(1, 1, round=2))
 
 

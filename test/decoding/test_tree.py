@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec_decode_ros.decoding.acceptance import judge
-from spec_decode_ros.decoding.messages import MAX_TOKEN_ID, Fate
+from spec_decode_ros.decoding.messages import MAX_TOKEN_ID, TokenOutcome
 from spec_decode_ros.decoding.tree import (
     MOST_NODES,
     ROOT,
@@ -87,7 +87,7 @@ def test_a_line_is_judged_like_a_draft(draft, other, agreeing, room) -> None:
     choices = [*draft[:agreeing], *other][: len(draft) + 1]
     verdict, kept = judge_tree(Tree.line(draft), choices, EOS, room)
     assert verdict == judge(draft, choices, EOS, room)
-    assert kept == tuple(range(verdict.fates.count(Fate.ACCEPTED)))
+    assert kept == tuple(range(verdict.outcomes.count(TokenOutcome.ACCEPTED)))
 
 
 @given(trees, st.integers(0, 10**6), st.integers(1, 9))
@@ -101,10 +101,10 @@ def test_a_verdict_is_what_the_target_would_have_said_alone(tree, seed, room) ->
     assert verdict.done == (len(alone) == room or alone[-1] in EOS)
     assert tuple(tree.tokens[node] for node in kept) == verdict.tokens[: len(kept)]
     assert not kept or kept == path(tree, kept[-1])
-    assert verdict.fates[: len(kept)] == (Fate.ACCEPTED,) * len(kept)
+    assert verdict.outcomes[: len(kept)] == (TokenOutcome.ACCEPTED,) * len(kept)
     if len(kept) < len(verdict.tokens):
         guesses = tree.children(kept[-1] if kept else ROOT)
-        assert verdict.fates[len(kept) :] == (Fate.CORRECTED if guesses else Fate.ADDED,)
+        assert verdict.outcomes[len(kept) :] == (TokenOutcome.RECOVERED if guesses else TokenOutcome.BONUS,)
         assert verdict.tokens[-1] not in {tree.tokens[node] for node in guesses}
 
 
@@ -115,7 +115,7 @@ def test_a_tree_accepts_as_much_as_the_best_of_its_branches(drafts, seed) -> Non
     lengths = []
     for draft in drafts:
         choices = [target(seed, tuple(draft[:end])) for end in range(len(draft) + 1)]
-        lengths.append(judge(draft, choices, (), 99).fates.count(Fate.ACCEPTED))
+        lengths.append(judge(draft, choices, (), 99).outcomes.count(TokenOutcome.ACCEPTED))
     assert len(kept) == max(lengths, default=0)
 
 
@@ -124,9 +124,13 @@ def test_another_branch_is_taken_where_the_first_is_wrong() -> None:
     assert tree.tokens == (1, 2, 3, 4, 5)
     verdict, kept = judge_tree(tree, (1, 4, 0, 0, 5, 6), EOS, 9)
     assert (verdict.tokens, kept) == ((1, 4, 5, 6), (0, 3, 4))
-    assert verdict.fates == (Fate.ACCEPTED,) * 3 + (Fate.ADDED,)
+    assert verdict.outcomes == (TokenOutcome.ACCEPTED,) * 3 + (TokenOutcome.BONUS,)
     verdict, kept = judge_tree(tree, (1, 9, 0, 0, 5, 6), EOS, 9)
-    assert (verdict.tokens, verdict.fates, kept) == ((1, 9), (Fate.ACCEPTED, Fate.CORRECTED), (0,))
+    assert (verdict.tokens, verdict.outcomes, kept) == (
+        (1, 9),
+        (TokenOutcome.ACCEPTED, TokenOutcome.RECOVERED),
+        (0,),
+    )
 
 
 def test_what_stands_behind_the_end_or_beyond_the_room_is_not_kept() -> None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.demo.goal import Goal, GoalWatch, Outcome
+from spec_decode_ros.lab.demo.goal import GoalWatch, MissionGoal, MissionResult
 from spec_decode_ros.sim.scene import Scene, SceneObject
 
 SCENE = Scene((SceneObject("red", "chair", 2.0, 0.0), SceneObject("blue", "box", 0.0, 2.0)))
-GOAL = Goal(SCENE, "red chair", "go to the red chair", time_out_s=20.0)
+GOAL = MissionGoal(SCENE, "red chair", "go to the red chair", time_out_s=20.0)
 AT_CHAIR = (1.1, 0.0, 0.0)
 AT_BOX = (0.0, 1.1, 1.5708)
 REACHED = "vx 0.0 wz 0.0 | red chair reached"
 
 
 def watch(
-    *events: tuple[float, tuple[float, float, float], float, str | None], goal: Goal = GOAL
-) -> Outcome | None:
+    *events: tuple[float, tuple[float, float, float], float, str | None], goal: MissionGoal = GOAL
+) -> MissionResult | None:
     """Feed (time, pose, speed, text said just before)."""
     watching = GoalWatch(goal)
     for now, pose, speed, text in events:
@@ -82,6 +82,6 @@ def test_time_out_counts_from_the_first_news():
 
 def test_a_goal_that_is_not_in_the_room_is_refused():
     with pytest.raises(SpecDecodeError, match="red chair, blue box"):
-        Goal(SCENE, "green ball", "go to the green ball")
+        MissionGoal(SCENE, "green ball", "go to the green ball")
     with pytest.raises(SpecDecodeError, match="time-out"):
-        Goal(SCENE, "red chair", "go to the red chair", time_out_s=0.0)
+        MissionGoal(SCENE, "red chair", "go to the red chair", time_out_s=0.0)

@@ -24,7 +24,7 @@ from spec_decode_ros.actions.action import Action, format_action
 from spec_decode_ros.actions.commands import Command
 from spec_decode_ros.commands.demo import samples_of
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.demo.goal import Goal
+from spec_decode_ros.lab.demo.goal import MissionGoal
 from spec_decode_ros.lab.demo.mission import run_mission
 from spec_decode_ros.lab.demo.stack import free_domain, running_stack
 from spec_decode_ros.nodes.common import LATEST_FRAME
@@ -113,8 +113,8 @@ def teacher(domain: int) -> Iterator[None]:
     rclpy.try_shutdown(context=context)
 
 
-def goal(**changes: float) -> Goal:
-    return Goal(make_task(SEED).scene, "red chair", "go to the red chair", **changes)
+def goal(**changes: float) -> MissionGoal:
+    return MissionGoal(make_task(SEED).scene, "red chair", "go to the red chair", **changes)
 
 
 @pytest.mark.timeout(300)

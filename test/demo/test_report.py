@@ -10,17 +10,17 @@ from rich.console import Console
 
 from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.edge.runtime import ActionResult
-from spec_decode_ros.lab.bench.comparison import Comparison, Sample
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample
 from spec_decode_ros.lab.demo import report
-from spec_decode_ros.lab.demo.goal import Goal, Outcome
+from spec_decode_ros.lab.demo.goal import MissionGoal, MissionResult
 from spec_decode_ros.sim.scene import Scene, SceneObject
 
-GOAL = Goal(Scene((SceneObject("red", "chair", 2.0, 0.0),)), "red chair", "go to the red chair")
+GOAL = MissionGoal(Scene((SceneObject("red", "chair", 2.0, 0.0),)), "red chair", "go to the red chair")
 
 
-def result(text: str, *fates: str) -> ActionResult:
+def result(text: str, *outcomes: str) -> ActionResult:
     stats = dict.fromkeys(METRICS) | {"ttva_ms": 80.0, "cloud_busy_ms": 10.0, "cloud_passes": 1.0}
-    return ActionResult(tuple(range(len(fates))), text, True, True, fates, stats, ())
+    return ActionResult(tuple(range(len(outcomes))), text, True, True, outcomes, stats, ())
 
 
 class Action:
@@ -32,12 +32,12 @@ class Story:
     """What the report reads of a mission's story."""
 
     def __init__(self, success: bool = True, collisions: int = 0, finished: bool = True) -> None:
-        self.outcome = Outcome(success, "reached the red chair", 0.45, 3.0) if finished else None
+        self.outcome = MissionResult(success, "reached the red chair", 0.45, 3.0) if finished else None
         self.took_s, self.collisions = 14.25, collisions
         self.verified = [Action(False), Action(True), Action(False)]
 
 
-def summary(story: Story, comparison: Comparison | None = None) -> dict:
+def summary(story: Story, comparison: MethodComparison | None = None) -> dict:
     return report.summary(
         GOAL,
         story,
@@ -61,9 +61,9 @@ def test_a_success_is_reached_without_touching_anything():
 
 
 def test_the_summary_is_json_with_the_promised_names():
-    results = {"cloud": [result("a", "added")], "auto": [result("a", "accepted")]}
+    results = {"cloud": [result("a", "bonus")], "auto": [result("a", "accepted")]}
     document = json.loads(
-        json.dumps(summary(Story(), Comparison([Sample(b"", "go", None)], results)), allow_nan=False)
+        json.dumps(summary(Story(), MethodComparison([Sample(b"", "go", None)], results)), allow_nan=False)
     )
     assert {"success", "method", "rtt_ms", "verified_actions"} <= set(document)
     assert document["method"] == "auto"
@@ -79,8 +79,8 @@ def test_the_summary_is_json_with_the_promised_names():
 
 @pytest.mark.parametrize("success", [True, False])
 def test_the_printed_table_has_every_number_and_every_file(success: bool):
-    results = {"cloud": [result("a", "added")], "auto": [result("a", "accepted")]}
-    comparison = Comparison([Sample(b"", "go", None)], results)
+    results = {"cloud": [result("a", "bonus")], "auto": [result("a", "accepted")]}
+    comparison = MethodComparison([Sample(b"", "go", None)], results)
     out = io.StringIO()
     report.print_summary(Console(file=out, width=120), summary(Story(success), comparison), comparison)
     printed = out.getvalue()
@@ -104,10 +104,10 @@ def test_without_a_single_action_there_is_still_a_summary():
 
 def test_the_telling_frame_walks_to_the_target_with_mixed_fates():
     results = [
-        result("vx 0.0 wz 0.8 | searching 40", "accepted", "added", "corrected"),
+        result("vx 0.0 wz 0.8 | searching 40", "accepted", "bonus", "recovered"),
         result("vx 0.4 wz 0.0 | red chair ahead 2.0", "accepted", "accepted"),
-        result("vx 0.4 wz 0.2 | red chair left 1.5", "accepted", "corrected"),
-        result("vx 0.0 wz 0.0 | red chair reached", "accepted", "corrected", "added"),
+        result("vx 0.4 wz 0.2 | red chair left 1.5", "accepted", "recovered"),
+        result("vx 0.0 wz 0.0 | red chair reached", "accepted", "recovered", "bonus"),
     ]
     assert report.most_telling(results, "red chair") == 2
 
@@ -116,10 +116,10 @@ def test_the_answer_is_cut_into_its_tokens():
     words = ["vx", " 0.4", "", " |"]
     pieces = report.pieces(
         lambda tokens: "".join(words[token] for token in tokens),
-        result("vx 0.4 |", "accepted", "corrected", "added", "added"),
+        result("vx 0.4 |", "accepted", "recovered", "bonus", "bonus"),
     )
-    assert [(piece.text, piece.fate) for piece in pieces] == [
+    assert [(piece.text, piece.outcome) for piece in pieces] == [
         ("vx", "accepted"),
-        (" 0.4", "corrected"),
-        (" |", "added"),
+        (" 0.4", "recovered"),
+        (" |", "bonus"),
     ]

@@ -10,11 +10,11 @@ import pytest
 from spec_decode_ros import cli
 from spec_decode_ros.lab.bench.comparison import Sample
 from spec_decode_ros.lab.bench.fleet import ways_of
-from spec_decode_ros.lab.bench.fleet_recording import Recording, record
+from spec_decode_ros.lab.bench.fleet_recording import DraftRecording, record
 from spec_decode_ros.lab.bench.processes import free_port
 from spec_decode_ros.lab.faults.chaos import ChaosPlan, chaos_rig
 from spec_decode_ros.lab.faults.fault_plan import KINDS
-from spec_decode_ros.lab.faults.services import Service
+from spec_decode_ros.lab.faults.services import ServedAddress
 from spec_decode_ros.transport.process import ReadyChild
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -23,15 +23,15 @@ from server.toys import ToyDrafter, ToyVerifier
 SERVER = Path(__file__).parent / "careful_server.py"
 
 
-def toy_recording() -> Recording:
+def toy_recording() -> DraftRecording:
     samples = [Sample(b"frame %d\xff\xd9" % number, f"wish {number}", None) for number in range(6)]
     drafter = ToyDrafter(wrong=lambda place: place % 5 == 3)
     return record(samples, drafter, ToyVerifier(), "toy", lambda sample: sample.instruction, 24)
 
 
-def toy_service() -> Service:
+def toy_service() -> ServedAddress:
     command = [sys.executable, str(SERVER), f"tcp://127.0.0.1:{free_port()}"]
-    return Service(ReadyChild(command, "the toy server", 60.0), tuple(range(1024)))
+    return ServedAddress(ReadyChild(command, "the toy server", 60.0), tuple(range(1024)))
 
 
 def test_twenty_faults_and_every_action_is_accounted_for() -> None:
@@ -47,7 +47,7 @@ def test_twenty_faults_and_every_action_is_accounted_for() -> None:
     assert [line for service in chaos.services for line in service.complaints] == []
 
 
-class Unbreakable(Service):
+class Unbreakable(ServedAddress):
     """What is to be done to it goes wrong, in a way that nobody has thought of."""
 
     def freeze(self, seconds: float) -> None:

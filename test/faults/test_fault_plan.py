@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.fleet_log import Act
-from spec_decode_ros.lab.faults.action_account import SLACK_S, Account, Happened, verdict
+from spec_decode_ros.lab.faults.action_account import SLACK_S, ActionAccount, Happened, verdict
 from spec_decode_ros.lab.faults.fault_plan import KINDS, planned
 from spec_decode_ros.lab.faults.standstill import overlap_s
 
@@ -66,12 +66,12 @@ def test_a_standstill_of_the_machine_is_nobodys_time() -> None:
     assert overlap_s(10.0, 20.0, [(0.0, 11.0), (12.0, 13.0), (19.0, 40.0)]) == 3.0
 
 
-def account(acts: Sequence[Act], recovered: frozenset[int] = frozenset({0, 1})) -> Account:
+def account(acts: Sequence[Act], recovered: frozenset[int] = frozenset({0, 1})) -> ActionAccount:
     faults = [
         Happened("link cut", 10.05, 12.0, frozenset({0})),
         Happened("garbage", 30.0, 30.0, frozenset({0, 1})),
     ]
-    return Account([(0, act) for act in acts], faults, 4.0, {}, recovered, 2)
+    return ActionAccount([(0, act) for act in acts], faults, 4.0, {}, recovered, 2)
 
 
 def test_actions_are_counted_by_the_faults_that_they_may_have_met() -> None:
@@ -81,7 +81,7 @@ def test_actions_are_counted_by_the_faults_that_they_may_have_met() -> None:
     assert found.during("garbage") == {}
     plain = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert plain["passed"] and plain["faults"] == 2 and plain["actions_by_verdict"]["unverified"] == 1
-    assert Account([(1, GOOD)], found.faults, 4.0, {}, frozenset(), 2).during("link cut") == {}
+    assert ActionAccount([(1, GOOD)], found.faults, 4.0, {}, frozenset(), 2).during("link cut") == {}
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from spec_decode_ros.lab.faults.motion_account import Account
-from spec_decode_ros.lab.faults.trial import LIMIT_S, Outcome, slowest
+from spec_decode_ros.lab.faults.motion_account import MotionAccount
+from spec_decode_ros.lab.faults.trial import LIMIT_S, FaultResult, slowest
 
 
-def account(path: Path, *lines: tuple[float, str, float]) -> Account:
+def account(path: Path, *lines: tuple[float, str, float]) -> MotionAccount:
     """An account of (time, event, vx)."""
     with path.open("a") as file:
         for t, event, vx in lines:
             file.write(
                 json.dumps({"t": t, "event": event, "vx": vx, "vy": 0.0, "wz": 0.0, "x": vx, "y": 0.0}) + "\n"
             )
-    read = Account(path)
+    read = MotionAccount(path)
     read.read()
     return read
 
@@ -60,7 +60,7 @@ def test_the_body_comes_to_rest_after_the_order_and_its_sway_is_no_walk(tmp_path
 
 def test_an_account_is_read_while_it_is_being_written(tmp_path):
     path = tmp_path / "robot.jsonl"
-    robot = Account(path)
+    robot = MotionAccount(path)
     robot.read()
     with path.open("w") as file:
         file.write('{"t": 1.0, "event": "stop"}\n{"t": 1.5, "ev')
@@ -74,7 +74,9 @@ def test_an_account_is_read_while_it_is_being_written(tmp_path):
 
 
 def test_too_late_and_never_are_failures_and_the_slowest_try_counts():
-    quick = Outcome("link-lost", "the link is lost", "the watchdog", 0.3, 0.5, 0.2, 1.0, True, 0.6, 0.0, 0.1)
+    quick = FaultResult(
+        "link-lost", "the link is lost", "the watchdog", 0.3, 0.5, 0.2, 1.0, True, 0.6, 0.0, 0.1
+    )
     late, never = replace(quick, stop_s=LIMIT_S + 0.01), replace(quick, stop_s=None)
     assert quick.passed
     assert not late.passed

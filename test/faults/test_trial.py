@@ -11,7 +11,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: the nodes need ROS 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.faults import trial
 from spec_decode_ros.lab.faults.cases import Case
-from spec_decode_ros.lab.faults.trial import Outcome, slowest, try_cases
+from spec_decode_ros.lab.faults.trial import FaultResult, slowest, try_cases
 
 
 def case(resumes: bool = True) -> Case:
@@ -22,9 +22,11 @@ def went_on(monkeypatch: pytest.MonkeyPatch, *tries: tuple[bool, float]) -> None
     """Whether the robot went on by itself in each try, and after how many seconds it had been stopped."""
     left: Iterator[tuple[bool, float]] = iter(tries)
 
-    def try_case(rig: object, case: Case, chance: object) -> Outcome:
+    def try_case(rig: object, case: Case, chance: object) -> FaultResult:
         resumes, stop_s = next(left)
-        return Outcome(case.name, case.hazard, case.guard, stop_s, None, None, 1.0, resumes, 0.0, 0.0, 0.0)
+        return FaultResult(
+            case.name, case.hazard, case.guard, stop_s, None, None, 1.0, resumes, 0.0, 0.0, 0.0
+        )
 
     monkeypatch.setattr(trial, "try_case", try_case)
 

@@ -25,7 +25,7 @@ from spec_decode_ros.server.fleet.cluster import local_ray
 from spec_decode_ros.server.fleet.janitor import users_of
 from spec_decode_ros.server.fleet.replica_service import ReplicasFront
 from spec_decode_ros.server.fleet.routing import RoutingPolicy
-from spec_decode_ros.server.fleet.scaling import Phase
+from spec_decode_ros.server.fleet.scaling import ReplicaPhase
 from spec_decode_ros.server.fleet.supervisor import Supervisor
 from spec_decode_ros.server.status_client import read_page
 
@@ -68,7 +68,7 @@ def wait_until(condition: Any) -> None:
 
 
 def serving(supervisor: Supervisor) -> dict[str, int]:
-    return {row.endpoint: row.robots for row in supervisor.rows if row.phase is Phase.SERVING}
+    return {row.endpoint: row.robots for row in supervisor.rows if row.phase is ReplicaPhase.SERVING}
 
 
 def test_replicas_die_come_and_go_while_robots_act(ray: Any) -> None:

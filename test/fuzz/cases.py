@@ -16,7 +16,6 @@ from spec_decode_ros.decoding.messages import (
     Early,
     Error,
     ErrorCode,
-    Fate,
     Hello,
     Message,
     Open,
@@ -26,6 +25,7 @@ from spec_decode_ros.decoding.messages import (
     Sampler,
     Sampling,
     ServerMode,
+    TokenOutcome,
     Welcome,
 )
 from spec_decode_ros.decoding.sparse import Sparse, pack
@@ -55,8 +55,8 @@ UP: tuple[Message, ...] = (
 DOWN: tuple[Message, ...] = (
     Welcome(PROTOCOL, PAIR, VOCABULARY, (0,), 3.0, 1.0, 0.5, 2.0),
     Opened(7),
-    Committed(7, 3, (4, 5), (Fate.ACCEPTED, Fate.CORRECTED), True, 2, 3, 12.5, 2),
-    Committed(7, 3, (4,), (Fate.ADDED,), sparse=pack(Sparse((3, 9), (5, 2**19), 4))),
+    Committed(7, 3, (4, 5), (TokenOutcome.ACCEPTED, TokenOutcome.RECOVERED), True, 2, 3, 12.5, 2),
+    Committed(7, 3, (4,), (TokenOutcome.BONUS,), sparse=pack(Sparse((3, 9), (5, 2**19), 4))),
     Early(7, 3, (4, 5), 0.75),
     Error(0, ErrorCode.BUSY, "The verifier is full.", 500.0),
     Pong(2**62),

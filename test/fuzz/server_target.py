@@ -12,7 +12,7 @@ from server.toys import ToyDrafter, ToyVerifier, target_answer
 from fuzz import cases
 from spec_decode_ros.decoding.messages import Committed, Open, Opened, Ping, Pong, Welcome
 from spec_decode_ros.server.admission import ServiceLimits
-from spec_decode_ros.server.server_drafts import OwnDrafter
+from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.codec import DOWN, decode, encode
 
@@ -86,7 +86,7 @@ def whole_server() -> Iterator:
     server = VerifierServer(
         verifier,
         cases.PAIR,
-        own=OwnDrafter(lambda _: 2, drafter=ToyDrafter()),
+        own=ServerDrafter(lambda _: 2, drafter=ToyDrafter()),
         nodes=4,
         limits=ServiceLimits(max_sessions=8, actions_per_second=1e6, expire_s=5.0),
     )

@@ -18,12 +18,12 @@ from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import Sampler, Sampling
 from spec_decode_ros.decoding.tree import ROOT, Tree, merge
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.answer import CachedSequence
 from spec_decode_ros.models.decoders import PackedDecoder
 from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits
 from spec_decode_ros.models.images import ImageError
-from spec_decode_ros.models.interfaces import Choices, Part
+from spec_decode_ros.models.interfaces import Choices, ForwardInput
 from spec_decode_ros.models.packed_pass import logits_after
 from spec_decode_ros.models.pair import load_drafter, load_verifier
 from spec_decode_ros.models.together import verify_one_by_one
@@ -55,31 +55,33 @@ class Robot:
         self.early: Early = []
         self.twins_early: Early = []
 
-    def part(self, rng: random.Random) -> Part:
+    def part(self, rng: random.Random) -> ForwardInput:
         """What a robot may ask for."""
         if self.session.unread and rng.random() < 0.4:
-            return Part(self.session, prefill=rng.randrange(1, self.session.unread + 3))
+            return ForwardInput(self.session, prefill=rng.randrange(1, self.session.unread + 3))
         if rng.random() < 0.1:  # the answer begins again
             self.committed = self.committed[: rng.randrange(len(self.committed) + 1)]
         sampling = rng.choice((GREEDY, GREEDY, GUMBEL, REJECTION))
         draft = [rng.randrange(80) for _ in range(rng.choice((0, 0, 1, 3, 3, 7)))]
         if rng.random() < 0.3 and not sampling.separate:
             branches = [draft, [*draft[:1], 5, 6], [rng.randrange(80)]]
-            return Part(self.session, list(self.committed), sampling=sampling, tree=merge(branches, 9))
+            return ForwardInput(
+                self.session, list(self.committed), sampling=sampling, tree=merge(branches, 9)
+            )
 
         def on_early(choices: tuple[int, ...], sure: tuple[float, ...]) -> None:
             self.early.append((choices, sure))
 
         told = on_early if rng.random() < 0.5 else None
-        return Part(self.session, list(self.committed), draft, sampling, on_early=told)
+        return ForwardInput(self.session, list(self.committed), draft, sampling, on_early=told)
 
-    def twins(self, part: Part) -> Part:
+    def twins(self, part: ForwardInput) -> ForwardInput:
         def on_early(choices: tuple[int, ...], sure: tuple[float, ...]) -> None:
             self.twins_early.append((choices, sure))
 
         return replace(part, session=self.twin, on_early=part.on_early and on_early)
 
-    def go_on(self, part: Part, choices: Choices | Exception) -> None:
+    def go_on(self, part: ForwardInput, choices: Choices | Exception) -> None:
         if part.prefill or part.sampling.separate:
             return
         tokens = ids(choices)
@@ -147,18 +149,18 @@ def test_each_session_gets_what_it_gets_alone(everyone: Family, slots: int) -> N
 def test_one_part_that_fails_harms_no_other(family: Family) -> None:
     verifier = family.verifier
     robots = [Robot(verifier, prompt, family.images(number)) for number, prompt in enumerate(PROMPTS)]
-    first = [Part(robot.session, [], [5, 6]) for robot in robots[:3]]
+    first = [ForwardInput(robot.session, [], [5, 6]) for robot in robots[:3]]
     for robot, part, choices in zip(robots, first, verifier.verify_many(first), strict=False):
         robot.go_on(part, choices)
         robot.twin.verify([], [5, 6], GREEDY)
     room = robots[0].session.answer_room
     parts = [
-        Part(robots[0].session, [5] * (room + 1)),
-        Part(robots[1].session, robots[1].committed, [7, 8]),
-        Part(robots[1].session, [], [9]),
-        Part(robots[2].session, robots[2].committed, [10**9, -1]),
-        Part(object()),  # type: ignore[arg-type]
-        Part(robots[3].session, prefill=5),
+        ForwardInput(robots[0].session, [5] * (room + 1)),
+        ForwardInput(robots[1].session, robots[1].committed, [7, 8]),
+        ForwardInput(robots[1].session, [], [9]),
+        ForwardInput(robots[2].session, robots[2].committed, [10**9, -1]),
+        ForwardInput(object()),  # type: ignore[arg-type]
+        ForwardInput(robots[3].session, prefill=5),
     ]
     got = verifier.verify_many(parts)
     assert isinstance(got[0], SpecDecodeError) and "longer than the model's context" in str(got[0])
@@ -168,7 +170,7 @@ def test_one_part_that_fails_harms_no_other(family: Family) -> None:
     assert got[5] == ()
     if verifier.model.packs:
         assert isinstance(got[2], SpecDecodeError) and "only one part" in str(got[2])
-    again = [Part(robot.session, robot.committed, [3, 4]) for robot in robots]
+    again = [ForwardInput(robot.session, robot.committed, [3, 4]) for robot in robots]
     for robot, choices in zip(robots, verifier.verify_many(again), strict=True):
         same(choices, robot.twin.verify(robot.committed, [3, 4], GREEDY))
 
@@ -187,7 +189,7 @@ def test_a_pass_that_breaks_off_is_made_up_for(family: Family, monkeypatch: pyte
             raise MemoryError("no memory")
         return logits(hidden)
 
-    parts = [Part(robot.session, [], [5, 6, 7]) for robot in robots]
+    parts = [ForwardInput(robot.session, [], [5, 6, 7]) for robot in robots]
     with monkeypatch.context() as patch:
         patch.setattr(verifier.model, "logits", broken)
         got = verifier.verify_many(parts)
@@ -209,7 +211,9 @@ def test_who_listens_to_an_exit_fails_alone(qwen: Family) -> None:
 
     heard: Early = []
     told = (deaf, lambda *early: heard.append(early), None, deaf)
-    parts = [Part(robot.session, [], [5], on_early=each) for robot, each in zip(robots, told, strict=True)]
+    parts = [
+        ForwardInput(robot.session, [], [5], on_early=each) for robot, each in zip(robots, told, strict=True)
+    ]
     got = verifier.verify_many(parts)
     assert isinstance(got[0], ValueError) and isinstance(got[3], ValueError)
     same(got[1], robots[1].twin.verify([], [5], GREEDY))
@@ -223,9 +227,14 @@ def test_nothing_to_do(qwen: Family) -> None:
     assert list(qwen.verifier.verify_many([])) == []
     sessions = [qwen.verifier.prepare(prompt) for prompt in PROMPTS[:2]]
     count = sessions[0].unread
-    assert list(qwen.verifier.verify_many([Part(session, prefill=10**6) for session in sessions])) == [(), ()]
+    assert list(
+        qwen.verifier.verify_many([ForwardInput(session, prefill=10**6) for session in sessions])
+    ) == [(), ()]
     assert [session.unread for session in sessions] == [0, 0]
-    assert list(qwen.verifier.verify_many([Part(session, prefill=1) for session in sessions])) == [(), ()]
+    assert list(qwen.verifier.verify_many([ForwardInput(session, prefill=1) for session in sessions])) == [
+        (),
+        (),
+    ]
     assert count > 0
 
 
@@ -280,12 +289,12 @@ def test_half_precision_rounds_and_no_more(qwen: Family, dtype: str, slots: int)
     tree = merge([(5, 6, 7), (5, 8), (9,)], 9)
     with reserved(HfVerifier(model), slots, 128):
         prompts = [model.prepare(words, qwen.images(number)) for number, words in enumerate(PROMPTS)]
-        answers = [Answer(model, prompt) for prompt in prompts]
+        answers = [CachedSequence(model, prompt) for prompt in prompts]
         logits_after(model, [(answer, []) for answer in answers])
         additions = [answer.plan([20, 30][:number], 5, tree) for number, answer in enumerate(answers)]
         together = model.run_many(additions).split(5)
     for number, (prompt, rows) in enumerate(zip(prompts, together, strict=True)):
-        alone = Answer(model, prompt).logits([20, 30][:number], 5, tree)
+        alone = CachedSequence(model, prompt).logits([20, 30][:number], 5, tree)
         assert torch.allclose(rows.float(), alone.float(), atol=0.03 * float(alone.float().abs().max()))
 
 
@@ -314,10 +323,10 @@ def test_a_fleet_on_the_shipped_pair_says_what_each_robot_says_alone(slots: int)
                 session = sessions[n]
                 assert isinstance(session, HfVerifySession) and isinstance(guess, list)
                 if session.unread and rng.random() < 0.5:
-                    parts.append(Part(session, prefill=16))
+                    parts.append(ForwardInput(session, prefill=16))
                 else:
                     tell = lambda *early: foretold.append(early)  # noqa: E731
-                    parts.append(Part(session, list(committed[n]), guess, on_early=tell))
+                    parts.append(ForwardInput(session, list(committed[n]), guess, on_early=tell))
             for n, part, choices in zip(asking, parts, verifier.verify_many(parts), strict=True):
                 if not part.prefill:
                     verdict = judge(part.draft, ids(choices), verifier.eos_ids, 99)

@@ -16,7 +16,7 @@ import yaml
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.interfaces import GREEDY, Part, Verifier
+from spec_decode_ros.models.interfaces import GREEDY, ForwardInput, Verifier
 from spec_decode_ros.models.loading import CheckpointError
 from spec_decode_ros.models.pair import PairError, load_pair_config, load_verifier
 from spec_decode_ros.models.parallel import ParallelVerifier
@@ -65,12 +65,14 @@ def answers(verifier: Verifier) -> list[object]:
         tokens += one.verify(tokens, (), GREEDY)
     said.append(tuple(tokens))
     together = [
-        Part(one, tokens[:4], tokens[4:7], GREEDY),
-        Part(two, (), (5, 6, 7), SAMPLED),
+        ForwardInput(one, tokens[:4], tokens[4:7], GREEDY),
+        ForwardInput(two, (), (5, 6, 7), SAMPLED),
     ]
     said += verifier.verify_many(together)
     said.append(one.verify_tree(tokens[:2], Tree((tokens[2], 9, tokens[3]), (-1, -1, 0)), GREEDY))
-    said += verifier.verify_many([Part(two, (), (), SAMPLED), Part(one, tokens[:2], tokens[2:5])])
+    said += verifier.verify_many(
+        [ForwardInput(two, (), (), SAMPLED), ForwardInput(one, tokens[:2], tokens[2:5])]
+    )
     one.close()
     two.close()
     two.close()
@@ -91,7 +93,7 @@ def test_what_fails_fails_for_one_session_only(both: tuple[Verifier, ParallelVer
     with pytest.raises(SpecDecodeError):
         divided.prepare(PROMPTS[0], [b"no image"])
     with pytest.raises(SpecDecodeError, match="another verifier"):
-        divided.verify_many([Part(whole.prepare(PROMPTS[0]))])
+        divided.verify_many([ForwardInput(whole.prepare(PROMPTS[0]))])
     assert good.verify((), (), GREEDY) == whole.prepare(PROMPTS[0]).verify((), (), GREEDY)
     good.close()
     assert answers(divided) == answers(whole)

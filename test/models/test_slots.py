@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.tree import merge
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.interfaces import Part
+from spec_decode_ros.models.interfaces import ForwardInput
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.row_decoder import RowDecoder
 from spec_decode_ros.models.slots import CacheShape, SlotPool
@@ -57,7 +57,7 @@ def test_a_thousand_sessions_leave_every_slot_free(qwen: Family) -> None:
             if number % 3 == 0:
                 sessions[0].verify((), (), GREEDY)
             elif number % 3 == 1:
-                verifier.verify_many([Part(session, prefill=2) for session in sessions])
+                verifier.verify_many([ForwardInput(session, prefill=2) for session in sessions])
             if number % 2:
                 for session in sessions:
                     session.close()
@@ -80,7 +80,7 @@ def test_without_a_slot_left_a_session_hears_so_and_the_others_go_on(everyone: F
     sessions = [verifier.prepare(prompt) for prompt in ("stop", "find the blue box", "turn left")]
     expected = [verifier.prepare(prompt).verify((), (5,), GREEDY) for prompt in ("stop", "find the blue box")]
     with reserved(verifier, 2, 64):
-        got = verifier.verify_many([Part(session, draft=(5,)) for session in sessions])
+        got = verifier.verify_many([ForwardInput(session, draft=(5,)) for session in sessions])
         assert got[:2] == expected
         assert isinstance(got[2], SpecDecodeError) and "All 2 sessions" in str(got[2])
         with pytest.raises(SpecDecodeError, match="All 2 sessions"):
@@ -100,7 +100,7 @@ def test_a_session_ends_where_its_slot_does(qwen: Family) -> None:
     room = session.answer_room
     assert room == 40 - session.prompt_tokens < whole
     assert len(session.verify([5] * room, (), GREEDY)) == 1
-    parts = [Part(session, [5] * (room + 1)), Part(other, draft=(6,))]
+    parts = [ForwardInput(session, [5] * (room + 1)), ForwardInput(other, draft=(6,))]
     too_long, fine = verifier.verify_many(parts)
     assert isinstance(too_long, SpecDecodeError) and "context of 40 tokens" in str(too_long)
     assert fine == qwen.verifier.prepare("turn left").verify((), (6,), GREEDY)
@@ -108,7 +108,7 @@ def test_a_session_ends_where_its_slot_does(qwen: Family) -> None:
         [(1, 2), (3, 4), (5, 6)], 9
     )  # as high as the room, but with more nodes than slots have tokens
     wide_part, fine = verifier.verify_many(
-        [Part(session, [5] * (room - 2), tree=wide), Part(other, draft=(6,))]
+        [ForwardInput(session, [5] * (room - 2), tree=wide), ForwardInput(other, draft=(6,))]
     )
     assert isinstance(wide_part, SpecDecodeError) and "reserve more" in str(wide_part)
     assert fine == qwen.verifier.prepare("turn left").verify((), (6,), GREEDY)
@@ -122,16 +122,19 @@ def test_a_session_ends_where_its_slot_does(qwen: Family) -> None:
 def test_what_an_earlier_session_left_reaches_nobody(qwen: Family) -> None:
     verifier = qwen.verifier
     sessions = [verifier.prepare(prompt) for prompt in ("stop", "turn left 90 degrees " * 25)]
-    expected = [verify_one_by_one([Part(session, draft=(5, 6))])[0] for session in sessions]
+    expected = [verify_one_by_one([ForwardInput(session, draft=(5, 6))])[0] for session in sessions]
     for session in sessions:
         session.close()
     with reserved(verifier, 2, 200):
         pool = pool_of(verifier)
         pool.keys.fill_(float("nan"))
         pool.values.fill_(float("inf"))
-        parts = [Part(session, draft=(5, 6)) for session in sessions]
+        parts = [ForwardInput(session, draft=(5, 6)) for session in sessions]
         for _ in range(3):
-            assert verifier.verify_many([Part(session, prefill=999) for session in sessions]) == [(), ()]
+            assert verifier.verify_many([ForwardInput(session, prefill=999) for session in sessions]) == [
+                (),
+                (),
+            ]
             assert verifier.verify_many(parts) == expected
             for session in sessions:
                 session.close()
@@ -198,15 +201,15 @@ class Comings(RuleBasedStateMachine):
                 assert choices == verify_alone(replace(part, session=twin))
                 committed[:] = [*part.committed, choices[0]][:20]
 
-    def part(self, data: st.DataObject, session: HfVerifySession, committed: list[int]) -> Part:
+    def part(self, data: st.DataObject, session: HfVerifySession, committed: list[int]) -> ForwardInput:
         kind = data.draw(st.sampled_from(("read", "verify", "verify", "tree", "begin again")))
         if kind == "read":
-            return Part(session, prefill=data.draw(st.integers(1, 50)))
+            return ForwardInput(session, prefill=data.draw(st.integers(1, 50)))
         kept = data.draw(st.integers(0, len(committed))) if kind == "begin again" else len(committed)
         if kind == "tree":
             branches = data.draw(st.lists(st.lists(st.integers(0, 80), max_size=4), max_size=4))
-            return Part(session, committed[:kept], tree=merge(branches, 9))
-        return Part(session, committed[:kept], data.draw(st.lists(st.integers(-1, 90), max_size=9)))
+            return ForwardInput(session, committed[:kept], tree=merge(branches, 9))
+        return ForwardInput(session, committed[:kept], data.draw(st.lists(st.integers(-1, 90), max_size=9)))
 
     @invariant()
     def no_slot_is_lost(self) -> None:

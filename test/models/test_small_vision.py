@@ -13,7 +13,7 @@ from PIL import Image
 
 from spec_decode_ros.models.images import read_images
 from spec_decode_ros.models.pair import load_verifier
-from spec_decode_ros.models.small_vision import SmallVision, sight_of
+from spec_decode_ros.models.small_vision import SmallVision, vision_encoder_of
 
 
 def frame(width: int, height: int, seed: int) -> bytes:
@@ -49,6 +49,6 @@ def test_other_towers_see_as_they_are(
     smolvlm = load_verifier(pair_of(checkpoints("smolvlm")))
     assert not isinstance(smolvlm.model.see, SmallVision)
     model = qwen.verifier.model.model
-    assert isinstance(sight_of(model), SmallVision)
+    assert isinstance(vision_encoder_of(model), SmallVision)
     monkeypatch.setattr(model.model.visual.config, "_attn_implementation", "eager")
-    assert not isinstance(sight_of(model), SmallVision)
+    assert not isinstance(vision_encoder_of(model), SmallVision)

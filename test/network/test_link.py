@@ -15,8 +15,8 @@ import pytest
 
 from spec_decode_ros.decoding.messages import Draft
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.network.link import Link, LinkProfile, link_process
-from spec_decode_ros.lab.network.message_faults import Mischief
+from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile, link_process
+from spec_decode_ros.lab.network.message_faults import MessageFaults
 from spec_decode_ros.transport.client import Arrival, Client
 from spec_decode_ros.transport.process import ChildError, ReadyChild, ready_child
 
@@ -25,11 +25,11 @@ from .test_wire import WAIT_S, connected, echo
 
 @contextlib.contextmanager
 def linked(
-    profile: LinkProfile, mischief: Mischief | None = None
-) -> Iterator[tuple[Link, Client, queue.Queue[Arrival]]]:
+    profile: LinkProfile, mischief: MessageFaults | None = None
+) -> Iterator[tuple[EmulatedLink, Client, queue.Queue[Arrival]]]:
     with (
         echo() as served,
-        Link(served.endpoint, profile, mischief=mischief) as link,
+        EmulatedLink(served.endpoint, profile, mischief=mischief) as link,
         connected(link.endpoint) as (client, arrivals),
     ):
         client.wait_ready(WAIT_S)
@@ -77,7 +77,7 @@ def test_what_was_sent_first_arrives_first_without_jitter() -> None:
 def test_two_robots_behind_one_link_stay_two() -> None:
     with (
         echo() as served,
-        Link(served.endpoint, LinkProfile(5.0)) as link,
+        EmulatedLink(served.endpoint, LinkProfile(5.0)) as link,
         connected(link.endpoint) as (one, one_hears),
         connected(link.endpoint) as (two, two_hears),
     ):
@@ -170,7 +170,11 @@ def test_more_robots_than_select_can_wait_for() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if most < 1200:
         pytest.skip(f"only {most} files may be open here")
-    with echo() as served, Link(served.endpoint, LinkProfile()) as link, contextlib.ExitStack() as stack:
+    with (
+        echo() as served,
+        EmulatedLink(served.endpoint, LinkProfile()) as link,
+        contextlib.ExitStack() as stack,
+    ):
         for _ in range(1024):  # as many robots would
             stack.enter_context(open(os.devnull))
         client, _ = stack.enter_context(connected(link.endpoint))

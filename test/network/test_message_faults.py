@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spec_decode_ros.decoding.messages import Draft
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.network.link_profile import LinkProfile
-from spec_decode_ros.lab.network.message_faults import Mischief, Prank, garbage, truncated
+from spec_decode_ros.lab.network.message_faults import MessageFault, MessageFaults, garbage, truncated
 
 from .test_link import WAIT_S, linked
 
@@ -20,8 +20,8 @@ FRAMES = [b"head and body", b"picture"]
 
 
 def test_a_prank_meets_the_next_message_in_its_direction_and_no_other() -> None:
-    mischief = Mischief()
-    played = mischief.order(Prank("delayed", up=True, seconds=2.0))
+    mischief = MessageFaults()
+    played = mischief.order(MessageFault("delayed", up=True, seconds=2.0))
     assert mischief.done_to(False, b"a", FRAMES) == [(0.0, FRAMES)] and not played.is_set()
     assert mischief.done_to(True, b"a", FRAMES) == [(2.0, FRAMES)]
     assert mischief.done_to(True, b"a", FRAMES) == [(0.0, FRAMES)]
@@ -29,8 +29,8 @@ def test_a_prank_meets_the_next_message_in_its_direction_and_no_other() -> None:
 
 
 def test_a_reordered_message_comes_after_the_next_of_its_robot() -> None:
-    mischief = Mischief()
-    mischief.order(Prank("reordered", up=True))
+    mischief = MessageFaults()
+    mischief.order(MessageFault("reordered", up=True))
     assert mischief.done_to(True, b"a", [b"1"]) == []
     assert mischief.done_to(True, b"b", [b"x"]) == [(0.0, [b"x"])]
     assert mischief.done_to(True, b"a", [b"2"]) == [(0.0, [b"2"]), (0.0, [b"1"])]
@@ -38,9 +38,9 @@ def test_a_reordered_message_comes_after_the_next_of_its_robot() -> None:
 
 
 def test_repeats_and_garbage_come_beside_the_message_itself() -> None:
-    mischief = Mischief()
-    mischief.order(Prank("repeated", up=False, seconds=3.0, seed=1))
-    mischief.order(Prank("garbage", up=False, seed=2))
+    mischief = MessageFaults()
+    mischief.order(MessageFault("repeated", up=False, seconds=3.0, seed=1))
+    mischief.order(MessageFault("garbage", up=False, seed=2))
     first, *again = mischief.done_to(False, b"a", FRAMES)
     assert first == (0.0, FRAMES) and again
     assert all(0 <= later <= 3.0 and frames == FRAMES for later, frames in again)
@@ -59,15 +59,15 @@ def test_what_is_truncated_has_lost_something_and_gained_nothing(frames: list[by
 @pytest.mark.parametrize("wrong", [{"kind": "nudged"}, {"seconds": -1.0}, {"seconds": float("nan")}])
 def test_what_is_no_prank_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(SpecDecodeError, match="prank"):
-        Prank(**{"kind": "delayed", "up": True, **wrong})  # type: ignore[arg-type]
+        MessageFault(**{"kind": "delayed", "up": True, **wrong})  # type: ignore[arg-type]
 
 
 def test_both_ends_live_on_after_every_prank() -> None:
-    mischief, played = Mischief(), []
+    mischief, played = MessageFaults(), []
     with linked(LinkProfile(), mischief) as (_, client, arrivals):
         for number, kind in enumerate(("garbage", "truncated", "repeated", "reordered")):
             for up in (True, False):
-                played.append(mischief.order(Prank(kind, up, 0.01, seed=number)))  # type: ignore[arg-type]
+                played.append(mischief.order(MessageFault(kind, up, 0.01, seed=number)))  # type: ignore[arg-type]
                 for place in range(3):
                     client.send(Draft(1, place, (1, 2, 3)))
         client.send(Draft(1, 99, (1,)))

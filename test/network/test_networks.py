@@ -9,7 +9,7 @@ import pytest
 
 from spec_decode_ros import cli
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.network.link import Link
+from spec_decode_ros.lab.network.link import EmulatedLink
 from spec_decode_ros.lab.network.link_profile import LinkProfile, load_trace
 from spec_decode_ros.lab.network.networks import NETWORKS, network_named
 from spec_decode_ros.lab.network.probe import BURST, far_end, places_in_line, probe, seconds_a_message
@@ -45,7 +45,7 @@ def test_a_trace_changes_with_time_and_begins_anew(trace: str) -> None:
 def test_messages_are_delayed_as_the_trace_says(tmp_path: Path) -> None:
     path = tmp_path / "constant.csv"
     path.write_text("t_s,rtt_ms\n0,40\n1,40\n")
-    with far_end() as target, Link(target, network_named(str(path))) as link:
+    with far_end() as target, EmulatedLink(target, network_named(str(path))) as link:
         assert probe(link.endpoint, count=5, burst_s=0.01).rtt_ms >= 39.7
 
 
@@ -84,14 +84,14 @@ def test_an_outage_is_the_end_of_every_period() -> None:
 
 def test_an_outage_loses_what_is_sent_in_it() -> None:
     profile = LinkProfile(outage_every_s=0.05, outage_s=0.005)
-    with far_end() as target, Link(target, profile) as link:
+    with far_end() as target, EmulatedLink(target, profile) as link:
         assert 0.01 < probe(link.endpoint, count=60, burst_s=0.01).loss < 0.98
 
 
 def test_a_probe_never_sees_a_better_network_than_was_asked_for() -> None:
     """How much worse it is depends on how busy the machine is: `spec-decode network --probe` measures that."""
     profile = LinkProfile(rtt_ms=10.0, uplink_mbps=20.0, downlink_mbps=40.0)
-    with far_end() as target, Link(target, profile) as link:
+    with far_end() as target, EmulatedLink(target, profile) as link:
         found = probe(link.endpoint, count=20, burst_s=0.2)
     assert found.rtt_ms >= 9.7
     assert found.uplink_mbps < 30.0 and found.downlink_mbps < 60.0

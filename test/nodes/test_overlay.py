@@ -28,8 +28,8 @@ def differ(one: Image.Image, other: Image.Image) -> bool:
 
 PIECES = [
     Piece("vx", "accepted"),
-    Piece("0.4", "corrected"),
-    Piece("wz", "added"),
+    Piece("0.4", "recovered"),
+    Piece("wz", "bonus"),
     Piece("0.2", "unverified"),
 ]
 
@@ -45,7 +45,7 @@ def test_the_picture_has_the_frame_and_a_panel(frame):
     "other",
     [
         Overlay("go to the blue ball", PIECES, 0.4, 0.2, True, "96 ms"),
-        Overlay("go to the red chair", [Piece(p.text, "corrected") for p in PIECES], 0.4, 0.2, True, "96 ms"),
+        Overlay("go to the red chair", [Piece(p.text, "recovered") for p in PIECES], 0.4, 0.2, True, "96 ms"),
         Overlay("go to the red chair", PIECES, 0.4, -0.2, True, "96 ms"),
         Overlay("go to the red chair", PIECES, 0.0, 0.8, True, "96 ms"),
         Overlay("go to the red chair", PIECES, 0.0, 0.0, True, "96 ms"),
@@ -63,7 +63,7 @@ def test_everything_told_is_drawn(frame, other):
     "text", ["", "иди к красному стулу", "去红色的椅子", "🤖 " * 50, "long " * 500, "\x00\n\r\t"]
 )
 def test_any_text_can_be_drawn(frame, text):
-    pieces = [Piece(text, "accepted"), Piece(text, "no such fate")] * 40
+    pieces = [Piece(text, "accepted"), Piece(text, "no such outcome")] * 40
     assert opened(draw_overlay(frame, Overlay(text, pieces, 0.1, 0.1, False, text))).width == WIDTH
 
 

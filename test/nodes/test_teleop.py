@@ -157,7 +157,7 @@ def test_an_operator_talks_walks_stops_and_leaves(desk):
 def test_draft_and_verdict_are_seen_as_they_come(desk):
     tokens = desk.ros.publisher(String, "action/tokens", 10)
     draft = Utterance.in_progress("go", "vx 0.4 ", "vx 0.4 wz 0.1 | red")
-    verdict = (Piece("vx 0.4 ", "accepted"), Piece("wz 0.2 ", "corrected"), Piece("| red ball", "added"))
+    verdict = (Piece("vx 0.4 ", "accepted"), Piece("wz 0.2 ", "recovered"), Piece("| red ball", "bonus"))
     for utterance in (draft, Utterance("go", verdict, "verified")):
         tokens.publish(String(data=utterance.to_json()))
     shown = desk.terminal.wait_for("vx 0.4 wz 0.2 | red ball")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from spec_decode_ros.replay.bag import FrameMark, Recording, Said, Velocities
+from spec_decode_ros.replay.bag import BagRecording, FrameMark, Said, Velocities
 
 WALK = Path(__file__).parents[1] / "data" / "walk"
 """The bag that ships with the tests; see test/data/make_walk.py."""
@@ -105,13 +105,13 @@ def recording(
     texts: Iterable[tuple[float, str]] = (),
     verified: Iterable[tuple[float, float, float, float]] = (),
     drafts: Iterable[tuple[float, float, float, float]] = (),
-) -> Recording:
+) -> BagRecording:
     """A recording in seconds: frames by stamp, which arrive 10 ms later; velocities as (time, stamp, vx, wz)."""
 
     def ns(seconds: float) -> int:
         return round(seconds * S)
 
-    return Recording(
+    return BagRecording(
         Path("some.mcap"),
         "/camera/image/compressed",
         tuple(FrameMark(ns(stamp), ns(stamp + 0.01)) for stamp in frames),

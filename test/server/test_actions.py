@@ -30,9 +30,9 @@ from spec_decode_ros.decoding.messages import (
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.edge.runtime import ActionCancelled, ActionFailed, EdgeRuntime, Progress
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.network.link import Link, LinkProfile
+from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
 from spec_decode_ros.server.admission import ServiceLimits
-from spec_decode_ros.server.server_drafts import OwnDrafter
+from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.client import Arrival, Client
 
@@ -56,13 +56,13 @@ def system(
     drafter: ToyDrafter | None = None,
     verifier: ToyVerifier | None = None,
     profile: LinkProfile | None = None,
-    own_drafter: ToyDrafter | OwnDrafter | None = None,
+    own_drafter: ToyDrafter | ServerDrafter | None = None,
     nodes: int = 0,
     **options: object,
 ) -> Iterator[EdgeRuntime]:
     with contextlib.ExitStack() as stack:
         own = (
-            OwnDrafter(lambda _: 3, drafter=own_drafter)
+            ServerDrafter(lambda _: 3, drafter=own_drafter)
             if isinstance(own_drafter, ToyDrafter)
             else own_drafter
         )
@@ -70,7 +70,7 @@ def system(
             VerifierServer(verifier or ToyVerifier(), "toy", own=own, nodes=nodes)
         ).endpoint
         if profile:
-            endpoint = stack.enter_context(Link(endpoint, profile)).endpoint
+            endpoint = stack.enter_context(EmulatedLink(endpoint, profile)).endpoint
         client = stack.enter_context(client_of(endpoint))
         yield stack.enter_context(EdgeRuntime(drafter or ToyDrafter(), client, method, **options))  # type: ignore[arg-type]
 
@@ -97,7 +97,7 @@ def test_the_answer_is_the_targets(method: str, every: int, rtt_ms: float) -> No
             result = runtime.act(prompt, [FRAME], last, sampling=sampling)
             assert result.tokens == target_answer(prompt, [FRAME], sampling)
             assert result.verified and result.complete
-            assert len(result.fates) == len(result.tokens)
+            assert len(result.outcomes) == len(result.tokens)
             assert result.text == ToyText().decode(result.tokens)
             last = result.tokens
 
@@ -106,7 +106,7 @@ def test_the_answer_is_the_targets(method: str, every: int, rtt_ms: float) -> No
 def test_the_answer_is_the_targets_where_the_target_drafts_for_itself(method: str) -> None:
     verifier = ToyVerifier(0.002, lambda position: position % 3 > 0)
     drafter = ToyDrafter(lambda position: position % 4 == 2, token_s=0.001)
-    with system(method, drafter, verifier, LinkProfile(10.0), OwnDrafter(lambda _: 3)) as runtime:
+    with system(method, drafter, verifier, LinkProfile(10.0), ServerDrafter(lambda _: 3)) as runtime:
         for index in range(4):
             result = runtime.act(f"go to box {index}", [FRAME])
             assert result.tokens == target_answer(f"go to box {index}", [FRAME])
@@ -116,7 +116,7 @@ def test_the_answer_is_the_targets_where_the_target_drafts_for_itself(method: st
 
 def test_an_own_draft_that_fails_once_is_tried_again_for_the_next_action() -> None:
     verifier = ToyVerifier(0.0, lambda position: True)
-    with system("colocated", None, verifier, own_drafter=OwnDrafter(lambda _: 3)) as runtime:
+    with system("colocated", None, verifier, own_drafter=ServerDrafter(lambda _: 3)) as runtime:
         runtime.act("falter", [FRAME])
         tried = verifier.self_drafted
         assert runtime.act("go to the box", [FRAME]).tokens == target_answer("go to the box", [FRAME])
@@ -130,7 +130,7 @@ def test_how_much_a_server_drafts_by_itself_follows_from_what_was_accepted() -> 
         asked.append(acceptance)
         return 0
 
-    own = OwnDrafter(length, 0.6, drafter=ToyDrafter(lambda position: True))
+    own = ServerDrafter(length, 0.6, drafter=ToyDrafter(lambda position: True))
     with system("colocated", own_drafter=own) as runtime:
         for index in range(4):
             result = runtime.act(f"go to box {index}", [FRAME])
@@ -144,7 +144,7 @@ def test_a_second_choice_of_the_servers_own_draft_saves_a_pass() -> None:
     passes = {}
     for seconds in (0, 1, 3):
         drafter = ToyDrafter(lambda position: position % 3 == 1)
-        own = OwnDrafter(
+        own = ServerDrafter(
             lambda _: 3, drafter=drafter, seconds=lambda _, count, most=seconds: min(count, most)
         )
         verifier = ToyVerifier()
@@ -160,7 +160,7 @@ def test_a_second_choice_of_the_servers_own_draft_saves_a_pass() -> None:
 
 def test_a_target_whose_own_draft_fails_goes_on_without_it() -> None:
     verifier = ToyVerifier(0.0, lambda position: True)
-    with system("colocated", None, verifier, own_drafter=OwnDrafter(lambda _: 3)) as runtime:
+    with system("colocated", None, verifier, own_drafter=ServerDrafter(lambda _: 3)) as runtime:
         prompt = "falter"
         result = runtime.act(prompt, [FRAME])
         assert result.verified and result.tokens == target_answer(prompt, [FRAME])
@@ -254,7 +254,7 @@ def test_a_server_with_its_own_draft_model_needs_fewer_passes() -> None:
         result = runtime.act("go far", [FRAME])
     assert result.tokens == target_answer("go far", [FRAME])
     assert result.stats["cloud_passes"] <= len(result.tokens) / 4 + 1
-    assert set(result.fates) == {"added"}
+    assert set(result.outcomes) == {"bonus"}
     assert result.stats["drafted"] == 0
 
 
@@ -276,7 +276,7 @@ def test_a_perfect_draft_costs_one_round_trip_and_few_passes() -> None:
         assert result.stats["round_trips"] == 1
         assert result.stats["cloud_passes"] == 1
         assert result.stats["acceptance_rate"] == 1.0
-        assert set(result.fates) == {"accepted"}
+        assert set(result.outcomes) == {"accepted"}
 
 
 def test_stats_and_timeline_tell_what_happened() -> None:
@@ -296,7 +296,7 @@ def test_stats_and_timeline_tell_what_happened() -> None:
     assert stats["image_bytes"] == len(FRAME)
     assert 0 < stats["uplink_bytes"] < 1000
     assert 0 < stats["downlink_bytes"] < 2000
-    assert result.fates.count("corrected") + result.fates.count("added") >= 1
+    assert result.outcomes.count("recovered") + result.outcomes.count("bonus") >= 1
     lanes = {lane for lane, *_ in result.timeline}
     assert lanes == {"robot", "link", "cloud"}
     for _, _, start, end in result.timeline:
@@ -330,7 +330,7 @@ def test_the_edge_method_needs_no_server() -> None:
         result = runtime.act("go", [FRAME])
     assert result.tokens == target_answer("go", [FRAME])  # the toy draft is a good one
     assert not result.verified and result.complete
-    assert set(result.fates) == {"unverified"}
+    assert set(result.outcomes) == {"unverified"}
     assert result.stats["ttva_ms"] is None and result.stats["cloud_passes"] == 0
     assert result.stats["ttfa_ms"] > 0
 
@@ -377,7 +377,7 @@ def test_when_the_cloud_fails_the_draft_is_what_remains() -> None:
         result = runtime.act("explode please", [FRAME])
     assert not result.verified and result.complete
     assert result.tokens[-1] == EOS
-    assert set(result.fates) == {"unverified"}
+    assert set(result.outcomes) == {"unverified"}
 
 
 def test_a_failing_draft_model_only_costs_time() -> None:
@@ -590,7 +590,7 @@ def test_a_verifier_that_is_gone_is_not_waited_for() -> None:
 def test_a_link_that_breaks_and_mends() -> None:
     with (
         VerifierServer(ToyVerifier(0.02), "toy") as server,
-        Link(server.endpoint, LinkProfile(5.0)) as link,
+        EmulatedLink(server.endpoint, LinkProfile(5.0)) as link,
         client_of(link.endpoint) as client,
         EdgeRuntime(ToyDrafter(), client, "cloud", deadline_s=30.0) as runtime,
     ):

@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.edge.runtime import EdgeRuntime
-from spec_decode_ros.lab.network.link import Link, LinkProfile
+from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
 from spec_decode_ros.models.exits import FILE_NAME, ExitAdapter, ExitFigures, save_exits
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import load_drafter, load_verifier
-from spec_decode_ros.server.server_drafts import OwnDrafter
+from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.client import Client
 
@@ -56,8 +56,8 @@ def pair_in(folder: Path, family: str) -> Path:
 @contextlib.contextmanager
 def connected(verifier: Verifier, vocabulary: str) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
-        server = VerifierServer(verifier, "random", own=OwnDrafter(lambda _: 2), nodes=4)
-        link = Link(stack.enter_context(server).endpoint, LinkProfile(4.0))
+        server = VerifierServer(verifier, "random", own=ServerDrafter(lambda _: 2), nodes=4)
+        link = EmulatedLink(stack.enter_context(server).endpoint, LinkProfile(4.0))
         client = Client(stack.enter_context(link).endpoint, "random", vocabulary)
         stack.enter_context(client).wait_ready(WAIT_S)
         yield client
@@ -82,7 +82,7 @@ def test_every_method_says_what_the_target_says_alone(family: str, tmp_path: Pat
                         result = runtime.act(prompt, frames, last, sampling=sampling)
                         assert result.verified
                         assert result.tokens == tokens, (method, prompt, sampling)
-                        accepted += result.fates.count("accepted")
+                        accepted += result.outcomes.count("accepted")
                         foreseen += int(result.stats["foresights"] or 0)
                         last = result.tokens
     assert accepted and foreseen

@@ -13,7 +13,7 @@ import pytest
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.runtime import EdgeRuntime
-from spec_decode_ros.lab.network.link import Link, LinkProfile
+from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
 from spec_decode_ros.models.interfaces import Drafter, Verifier
 from spec_decode_ros.models.pair import load_drafter, load_pair_config, load_verifier
 from spec_decode_ros.models.warmup import warm_up
@@ -61,7 +61,7 @@ def connected(verifier: Verifier, drafter: Drafter, rtt_ms: float) -> Iterator[C
     with contextlib.ExitStack() as stack:
         endpoint = stack.enter_context(VerifierServer(verifier, "random")).endpoint
         if rtt_ms:
-            endpoint = stack.enter_context(Link(endpoint, LinkProfile(rtt_ms))).endpoint
+            endpoint = stack.enter_context(EmulatedLink(endpoint, LinkProfile(rtt_ms))).endpoint
         client = stack.enter_context(Client(endpoint, "random", drafter.vocabulary))
         client.wait_ready(WAIT_S)
         yield client
@@ -97,7 +97,7 @@ def test_every_method_says_what_the_target_says_by_itself(
                 result = runtime.act(prompt, seen, last, sampling=sampling)
                 assert result.verified
                 assert result.tokens == tokens, (method, prompt, sampling)
-                accepted += result.fates.count("accepted")
+                accepted += result.outcomes.count("accepted")
                 last = result.tokens
     assert accepted > 0
 

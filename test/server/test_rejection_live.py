@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spec_decode_ros.decoding.messages import Committed, Draft, Sampling
-from spec_decode_ros.decoding.wording import Wording
+from spec_decode_ros.decoding.wording import MessageBuilder
 from spec_decode_ros.edge import runtime as edge_module
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.network.link import LinkProfile
@@ -42,7 +42,7 @@ def test_the_answer_for_a_seed_is_the_same_over_every_link(method: str) -> None:
 def test_a_rejection_is_settled_on_the_edge_with_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     down: list[int] = []
     settled: list[int] = []
-    receive, draft = edge_module.EdgeMachine.receive, Wording.draft
+    receive, draft = edge_module.EdgeMachine.receive, MessageBuilder.draft
 
     def listen(machine, news):
         if isinstance(news, Committed) and news.sparse:
@@ -56,7 +56,7 @@ def test_a_rejection_is_settled_on_the_edge_with_few_bytes(monkeypatch: pytest.M
         return sent
 
     monkeypatch.setattr(edge_module.EdgeMachine, "receive", listen)
-    monkeypatch.setattr(Wording, "draft", watch)
+    monkeypatch.setattr(MessageBuilder, "draft", watch)
     assert len(answers("auto", None, 8)) == 8
     assert down and max(down) < 400
     assert any(settled)

@@ -8,39 +8,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec_decode_ros.models.warmup import Pace
-from spec_decode_ros.server.scheduler import Seat, Turn, pass_budget, share_pass
+from spec_decode_ros.models.warmup import PassTiming
+from spec_decode_ros.server.scheduler import BatchSlot, VerifyRequest, pass_budget, schedule_step
 
-turns_lists = st.lists(st.builds(Turn, st.integers(0, 300), st.integers(0, 32)), min_size=1, max_size=40)
+turns_lists = st.lists(
+    st.builds(VerifyRequest, st.integers(0, 300), st.integers(0, 32)), min_size=1, max_size=40
+)
 
 
 def test_those_that_fit_share_the_pass_in_their_order() -> None:
-    assert share_pass([Turn(0, 4), Turn(0, 0), Turn(20, 5)], 64) == [Seat(0), Seat(1), Seat(2)]
+    assert schedule_step([VerifyRequest(0, 4), VerifyRequest(0, 0), VerifyRequest(20, 5)], 64) == [
+        BatchSlot(0),
+        BatchSlot(1),
+        BatchSlot(2),
+    ]
 
 
 def test_a_long_prompt_gets_what_the_others_leave() -> None:
-    turns = [Turn(200, 8), Turn(0, 7), Turn(0, 7)]
-    assert share_pass(turns, 64) == [Seat(0, 48), Seat(1), Seat(2)]
+    turns = [VerifyRequest(200, 8), VerifyRequest(0, 7), VerifyRequest(0, 7)]
+    assert schedule_step(turns, 64) == [BatchSlot(0, 48), BatchSlot(1), BatchSlot(2)]
 
 
 def test_prompts_get_a_quarter_also_in_a_crowd() -> None:
-    crowd = [Turn(0, 0)] * 100
-    assert share_pass([Turn(200, 8), *crowd], 64)[0] == Seat(0, 16)
+    crowd = [VerifyRequest(0, 0)] * 100
+    assert schedule_step([VerifyRequest(200, 8), *crowd], 64)[0] == BatchSlot(0, 16)
 
 
 def test_the_end_of_a_prompt_stays_with_its_draft() -> None:
     # The first choice follows from the last token of the prompt: that goes through with the draft.
-    assert share_pass([Turn(10, 20)], 15) == [Seat(0, 9)]
-    assert share_pass([Turn(1, 20)], 15) == [Seat(0)]
+    assert schedule_step([VerifyRequest(10, 20)], 15) == [BatchSlot(0, 9)]
+    assert schedule_step([VerifyRequest(1, 20)], 15) == [BatchSlot(0)]
 
 
 def test_the_smallest_budget_reads_a_token_of_the_first_prompt() -> None:
-    assert share_pass([Turn(2, 0), Turn(0, 0)], 1) == [Seat(0, 1)]
+    assert schedule_step([VerifyRequest(2, 0), VerifyRequest(0, 0)], 1) == [BatchSlot(0, 1)]
 
 
 @given(turns_lists, st.integers(1, 256))
-def test_the_first_always_has_a_part_and_nobody_more_than_one(turns: list[Turn], budget: int) -> None:
-    seats = share_pass(turns, budget)
+def test_the_first_always_has_a_part_and_nobody_more_than_one(
+    turns: list[VerifyRequest], budget: int
+) -> None:
+    seats = schedule_step(turns, budget)
     assert seats[0].index == 0
     indices = [seat.index for seat in seats]
     assert indices == sorted(set(indices))
@@ -51,14 +59,16 @@ def test_the_first_always_has_a_part_and_nobody_more_than_one(turns: list[Turn],
 
 
 @given(turns_lists, st.integers(8, 256))
-def test_nobody_waits_for_more_passes_than_there_are_turns_before_it(turns: list[Turn], budget: int) -> None:
+def test_nobody_waits_for_more_passes_than_there_are_turns_before_it(
+    turns: list[VerifyRequest], budget: int
+) -> None:
     """Everybody is done in the end, and between two parts of one session no other gets a second one more."""
     line = collections.deque(enumerate(turns))
     waited = dict.fromkeys(range(len(turns)), 0)
     ahead = {name: place for place, name in enumerate(range(len(turns)))}
     while line:
-        seats = {seat.index: seat for seat in share_pass([turn for _, turn in line], budget)}
-        staying: collections.deque[tuple[int, Turn]] = collections.deque()
+        seats = {seat.index: seat for seat in schedule_step([turn for _, turn in line], budget)}
+        staying: collections.deque[tuple[int, VerifyRequest]] = collections.deque()
         again = []
         for index, (name, turn) in enumerate(line):
             seat = seats.get(index)
@@ -67,7 +77,7 @@ def test_nobody_waits_for_more_passes_than_there_are_turns_before_it(turns: list
                 assert waited[name] <= ahead[name]
                 staying.append((name, turn))
             elif seat.prefill:
-                again.append((name, Turn(turn.unread - seat.prefill, turn.draft)))
+                again.append((name, VerifyRequest(turn.unread - seat.prefill, turn.draft)))
         line = staying
         for name, turn in again:  # its next part is a turn of its own, behind those that wait
             waited[name], ahead[name] = 0, len(line)
@@ -75,13 +85,13 @@ def test_nobody_waits_for_more_passes_than_there_are_turns_before_it(turns: list
 
 
 def test_the_budget_follows_from_what_passes_take() -> None:
-    assert pass_budget(Pace()) == 256
-    assert pass_budget(Pace(54.0, 4.0)) == 108
-    assert pass_budget(Pace(2.0, 0.2)) == 200
-    assert pass_budget(Pace(2.0, 2.0)) == 64
-    assert pass_budget(Pace(30.0, 0.01)) == 2048
+    assert pass_budget(PassTiming()) == 256
+    assert pass_budget(PassTiming(54.0, 4.0)) == 108
+    assert pass_budget(PassTiming(2.0, 0.2)) == 200
+    assert pass_budget(PassTiming(2.0, 2.0)) == 64
+    assert pass_budget(PassTiming(30.0, 0.01)) == 2048
 
 
-@pytest.mark.parametrize("turn", [Turn(0, 100), Turn(1, 100)])
-def test_a_part_that_is_wider_than_the_budget_goes_alone(turn: Turn) -> None:
-    assert share_pass([turn, Turn(0, 0)], 64) == [Seat(0)]
+@pytest.mark.parametrize("turn", [VerifyRequest(0, 100), VerifyRequest(1, 100)])
+def test_a_part_that_is_wider_than_the_budget_goes_alone(turn: VerifyRequest) -> None:
+    assert schedule_step([turn, VerifyRequest(0, 0)], 64) == [BatchSlot(0)]

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from spec_decode_ros.cli import main
-from spec_decode_ros.decoding.messages import Error, ErrorCode, Fate, Open
+from spec_decode_ros.decoding.messages import Error, ErrorCode, Open, TokenOutcome
 from spec_decode_ros.edge.runtime import EdgeRuntime, Progress
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.client import Arrival, Client
@@ -186,7 +186,7 @@ def test_metrics_follow_what_robots_do(service: Service) -> None:
 def test_drafts_and_bytes_are_counted(service: Service) -> None:
     bytes_before = service.metric("spec_decode_received_bytes_total")
     with connect(service) as client, EdgeRuntime(ToyDrafter(), client, "sync") as runtime:
-        accepted = runtime.act("walk", [FRAME]).fates.count(Fate.ACCEPTED.label)
+        accepted = runtime.act("walk", [FRAME]).outcomes.count(TokenOutcome.ACCEPTED.label)
     assert accepted > 0
     eventually(lambda: service.metric("spec_decode_accepted_tokens_total") >= accepted, "accepted tokens")
     assert service.metric("spec_decode_drafted_tokens_total") >= accepted

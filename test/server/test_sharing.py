@@ -13,7 +13,7 @@ import pytest
 from spec_decode_ros.decoding.messages import Error, ErrorCode, Open, ServerMode
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.server.admission import ServiceLimits
-from spec_decode_ros.server.server_drafts import OwnDrafter
+from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.client import Arrival, Client
 
@@ -60,7 +60,7 @@ def test_robots_that_share_passes_get_what_each_gets_alone(method: str) -> None:
     verifier, watch = ToyVerifier(0.001), Watch()
     verifier.prompt_tokens = 80
     verifier.gate = threading.Event()
-    own = OwnDrafter(lambda _: 3, drafter=ToyDrafter(lambda position: position % 3 == 0))
+    own = ServerDrafter(lambda _: 3, drafter=ToyDrafter(lambda position: position % 3 == 0))
     with VerifierServer(verifier, "toy", own=own, pass_tokens=64, observer=watch) as server:
 
         def robot(number: int) -> None:
@@ -204,7 +204,7 @@ def test_a_robot_that_begins_too_many_actions_is_told_when_to_come_back() -> Non
 def test_the_servers_own_drafts_are_made_together() -> None:
     verifier = ToyVerifier(0.002)
     drafter = ToySharedDrafter(lambda position: position % 3 == 0)
-    with VerifierServer(verifier, "toy", own=OwnDrafter(lambda _: 3, drafter=drafter)) as server:
+    with VerifierServer(verifier, "toy", own=ServerDrafter(lambda _: 3, drafter=drafter)) as server:
 
         def robot(number: int) -> None:
             prompt = f"no draft {number}" if number == 3 else f"robot {number}"

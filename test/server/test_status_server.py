@@ -13,19 +13,19 @@ import pytest
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server import status_server
-from spec_decode_ros.server.health import Phase, Report, ready
+from spec_decode_ros.server.health import HealthReport, ServicePhase, ready
 from spec_decode_ros.server.status_server import StatusServer, open_status, report_page
 
 WAIT_S = 10.0
 LOOPBACK = ("127.0.0.1", 0)
 
 
-def well() -> Report:
-    return ready(Phase.SERVING, [], 1.0)
+def well() -> HealthReport:
+    return ready(ServicePhase.SERVING, [], 1.0)
 
 
-def unwell() -> Report:
-    return ready(Phase.LOADING, [], 1.0)
+def unwell() -> HealthReport:
+    return ready(ServicePhase.LOADING, [], 1.0)
 
 
 @pytest.fixture

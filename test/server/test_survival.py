@@ -12,7 +12,7 @@ import zmq
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.runtime import ActionFailed, ActionResult, EdgeRuntime, Progress
-from spec_decode_ros.lab.network.link import Link, LinkProfile
+from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
 from spec_decode_ros.server.admission import ServiceLimits
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.client import Client
@@ -39,9 +39,9 @@ def robot(endpoint: str, method: str = "auto", **options: object) -> Iterator[Ed
 
 
 @contextlib.contextmanager
-def again(link: Link, target: str, profile: LinkProfile) -> Iterator[Link]:
+def again(link: EmulatedLink, target: str, profile: LinkProfile) -> Iterator[EmulatedLink]:
     """Another link in the place of one that was stopped, as soon as its address is free."""
-    other = Link(target, profile, bind=link.endpoint)
+    other = EmulatedLink(target, profile, bind=link.endpoint)
 
     def starts() -> bool:
         with contextlib.suppress(zmq.ZMQError):
@@ -58,7 +58,7 @@ def again(link: Link, target: str, profile: LinkProfile) -> Iterator[Link]:
 def assert_right(result: ActionResult, prompt: str, sampling: Sampling | None = None) -> None:
     assert result.verified and result.complete
     assert result.tokens == target_answer(prompt, [FRAME], sampling)
-    assert len(result.fates) == len(result.tokens) and "unverified" not in result.fates
+    assert len(result.outcomes) == len(result.tokens) and "unverified" not in result.outcomes
 
 
 @pytest.mark.parametrize("method", CLOUD_METHODS)
@@ -90,7 +90,7 @@ def test_a_server_that_is_killed_in_mid_action_costs_no_action_where_there_is_an
 def test_a_session_is_resumed_over_a_new_connection(method: str) -> None:
     verifier = ToyVerifier(0.02)
     with VerifierServer(verifier, "toy") as server, contextlib.ExitStack() as links:
-        link = links.enter_context(Link(server.endpoint, LinkProfile(2.0)))
+        link = links.enter_context(EmulatedLink(server.endpoint, LinkProfile(2.0)))
         cut: list[int] = []
 
         def change_the_network(progress: Progress) -> None:
@@ -112,7 +112,7 @@ def test_a_session_is_resumed_over_a_new_connection(method: str) -> None:
 def test_a_silent_time_in_mid_action_is_survived(method: str, at: int) -> None:
     with (
         VerifierServer(ToyVerifier(0.01), "toy") as server,
-        Link(server.endpoint, LinkProfile(2.0)) as link,
+        EmulatedLink(server.endpoint, LinkProfile(2.0)) as link,
         robot(link.endpoint, method, fallback=False) as runtime,
     ):
         cut: list[int] = []
@@ -136,7 +136,7 @@ def test_an_outage_in_which_the_connection_dies_is_followed_by_another_attempt()
     verifier.gate = threading.Event()
     with (
         VerifierServer(verifier, "toy") as server,
-        Link(server.endpoint, LinkProfile()) as link,
+        EmulatedLink(server.endpoint, LinkProfile()) as link,
         robot(link.endpoint, fallback=False) as runtime,
         ThreadPoolExecutor(1) as pool,
     ):

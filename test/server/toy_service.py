@@ -15,7 +15,7 @@ if __name__ == "__main__":
     from spec_decode_ros.cli import main
     from spec_decode_ros.commands import serve
     from spec_decode_ros.models.pair import load_pair_config
-    from spec_decode_ros.models.warmup import Pace
+    from spec_decode_ros.models.warmup import PassTiming
     from spec_decode_ros.server.service import Target, VerifierService
 
     pass_s, folder = float(sys.argv[1]), Path(sys.argv[2])
@@ -34,7 +34,7 @@ if __name__ == "__main__":
             time.sleep(0.02)
         verifier = ToyVerifier(pass_s)
         verifier.gate = Hold()
-        return Target(load_pair_config(config.pair), verifier, None, Pace(pass_s * 1000.0))
+        return Target(load_pair_config(config.pair), verifier, None, PassTiming(pass_s * 1000.0))
 
     serve.VerifierService = lambda config, new_robot: VerifierService(config, new_robot, load)
     sys.exit(main(["serve", *sys.argv[3:]]))

@@ -15,7 +15,7 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
 from spec_decode_ros.decoding.tree import Tree, path
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.interfaces import Choices, OnEarly, Part, SelfDrafting, VerifySession
+from spec_decode_ros.models.interfaces import Choices, ForwardInput, OnEarly, SelfDrafting, VerifySession
 from spec_decode_ros.models.together import prepare_one_by_one, verify_one_by_one
 
 EOS = 0
@@ -110,7 +110,7 @@ class ToyVerifier(ToyText):
     ) -> Sequence[VerifySession | Exception]:
         return prepare_one_by_one(self, prompts)
 
-    def verify_many(self, parts: Sequence[Part]) -> Sequence[Choices | Exception]:
+    def verify_many(self, parts: Sequence[ForwardInput]) -> Sequence[Choices | Exception]:
         sessions = [part.session for part in parts]
         assert len(set(map(id, sessions))) == len(sessions)
         self.shared.append(

@@ -8,7 +8,7 @@ import pytest
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.sim import robot_model
-from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S, Go2, Pose
+from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S, MujocoGo2, Pose
 from spec_decode_ros.sim.robot_model import attach_go2, find_go2_files
 from spec_decode_ros.sim.walking import VelocityTrim, calibrated
 
@@ -25,19 +25,19 @@ def model() -> mujoco.MjModel:
 
 
 @pytest.fixture
-def robot(model: mujoco.MjModel) -> Go2:
+def robot(model: mujoco.MjModel) -> MujocoGo2:
     # Far away from the box, with its back to it.
-    return Go2(model, Pose(4.0, 0.0, 0.0))
+    return MujocoGo2(model, Pose(4.0, 0.0, 0.0))
 
 
-def drive(robot: Go2, seconds: float, vx: float | None = None, wz: float | None = None) -> None:
+def drive(robot: MujocoGo2, seconds: float, vx: float | None = None, wz: float | None = None) -> None:
     if vx is not None and wz is not None:
         robot.set_velocity(vx, wz)
     for _ in range(round(seconds / CONTROL_PERIOD_S)):
         robot.step()
 
 
-def test_walks_ten_seconds_without_a_fall(robot: Go2) -> None:
+def test_walks_ten_seconds_without_a_fall(robot: MujocoGo2) -> None:
     rng = np.random.default_rng(3)
     lowest = math.inf
     for _ in range(30):
@@ -50,7 +50,7 @@ def test_walks_ten_seconds_without_a_fall(robot: Go2) -> None:
 @pytest.mark.parametrize(
     ("vx", "wz"), [(0.2, 0.0), (0.0, 0.2), (0.0, -0.2), (0.6, 0.0), (0.4, 0.6), (0.0, -0.8), (0.2, -0.4)]
 )
-def test_follows_commanded_velocity(robot: Go2, vx: float, wz: float) -> None:
+def test_follows_commanded_velocity(robot: MujocoGo2, vx: float, wz: float) -> None:
     drive(robot, 2.0, vx, wz)
     seen = []
     for _ in range(150):
@@ -62,12 +62,12 @@ def test_follows_commanded_velocity(robot: Go2, vx: float, wz: float) -> None:
     assert turn == pytest.approx(wz, abs=0.1)
 
 
-def test_positive_turn_is_left(robot: Go2) -> None:
+def test_positive_turn_is_left(robot: MujocoGo2) -> None:
     drive(robot, 1.0, 0.0, 0.8)
     assert 0.3 < robot.pose.yaw < 1.2
 
 
-def test_stops_and_stands_still(robot: Go2) -> None:
+def test_stops_and_stands_still(robot: MujocoGo2) -> None:
     drive(robot, 2.0, 0.6, 0.4)
     assert robot.walking
     drive(robot, 2.5, 0.0, 0.0)
@@ -80,14 +80,14 @@ def test_stops_and_stands_still(robot: Go2) -> None:
     assert np.abs(robot.velocity).max() < 0.02
 
 
-def test_stopping_distance_is_short(robot: Go2) -> None:
+def test_stopping_distance_is_short(robot: MujocoGo2) -> None:
     drive(robot, 3.0, 0.6, 0.0)
     at_command = robot.pose
     drive(robot, 2.0, 0.0, 0.0)
     assert abs(robot.pose.x - at_command.x) < 0.35
 
 
-def test_stands_still_from_the_beginning(robot: Go2) -> None:
+def test_stands_still_from_the_beginning(robot: MujocoGo2) -> None:
     drive(robot, 1.0)
     assert not robot.walking
     assert not robot.fallen
@@ -95,7 +95,7 @@ def test_stands_still_from_the_beginning(robot: Go2) -> None:
 
 
 def test_collision_names_what_was_touched(model: mujoco.MjModel) -> None:
-    robot = Go2(model)
+    robot = MujocoGo2(model)
     robot.set_velocity(0.6, 0.0)
     touched: set[str] = set()
     for _ in range(200):
@@ -110,7 +110,7 @@ def test_collision_names_what_was_touched(model: mujoco.MjModel) -> None:
 
 
 def test_walls_are_touched_too(model: mujoco.MjModel) -> None:
-    robot = Go2(model, Pose(-3.2, 0.0, math.pi))
+    robot = MujocoGo2(model, Pose(-3.2, 0.0, math.pi))
     touched: set[str] = set()
     robot.set_velocity(0.4, 0.0)
     for _ in range(150):
@@ -119,7 +119,7 @@ def test_walls_are_touched_too(model: mujoco.MjModel) -> None:
     assert touched == {"wall_0"}
 
 
-def test_sits_down_refuses_to_walk_and_stands_up(robot: Go2) -> None:
+def test_sits_down_refuses_to_walk_and_stands_up(robot: MujocoGo2) -> None:
     drive(robot, 0.5)
     standing = robot.height
     robot.sit_down()
@@ -140,7 +140,7 @@ def test_sits_down_refuses_to_walk_and_stands_up(robot: Go2) -> None:
     assert robot.pose.x - before.x > 0.4
 
 
-def test_sits_down_while_walking_without_a_fall(robot: Go2) -> None:
+def test_sits_down_while_walking_without_a_fall(robot: MujocoGo2) -> None:
     drive(robot, 2.0, 0.6, 0.4)
     robot.sit_down()
     drive(robot, 4.0)
@@ -150,7 +150,7 @@ def test_sits_down_while_walking_without_a_fall(robot: Go2) -> None:
 
 def test_hasty_orders_never_make_it_fall(model: mujoco.MjModel) -> None:
     """Postures in mid-step, reversals and orders that contradict each other, each after a random short while."""
-    robot = Go2(model, Pose(8.0, 0.0, 0.0), seed=2)
+    robot = MujocoGo2(model, Pose(8.0, 0.0, 0.0), seed=2)
     rng = np.random.default_rng(2)
     for _ in range(60):
         order = rng.random()
@@ -169,7 +169,7 @@ def test_hasty_orders_never_make_it_fall(model: mujoco.MjModel) -> None:
 
 def test_same_seed_same_motion_other_seed_another(model: mujoco.MjModel) -> None:
     def final(seed: int) -> np.ndarray:
-        robot = Go2(model, Pose(4.0, 1.0, 0.3), seed=seed)
+        robot = MujocoGo2(model, Pose(4.0, 1.0, 0.3), seed=seed)
         drive(robot, 1.5, 0.4, -0.4)
         return robot.data.qpos.copy()
 
@@ -178,7 +178,7 @@ def test_same_seed_same_motion_other_seed_another(model: mujoco.MjModel) -> None
 
 
 def test_reset_is_a_fresh_start(model: mujoco.MjModel) -> None:
-    robot = Go2(model, Pose(4.0, 0.0, 0.0), seed=5)
+    robot = MujocoGo2(model, Pose(4.0, 0.0, 0.0), seed=5)
     drive(robot, 1.0, 0.6, 0.8)
     robot.sit_down()
     drive(robot, 0.5)
@@ -186,12 +186,12 @@ def test_reset_is_a_fresh_start(model: mujoco.MjModel) -> None:
     assert robot.time == 0.0
     assert (robot.pose.x, robot.pose.y) == pytest.approx((3.0, 1.0))
     drive(robot, 1.0, 0.4, 0.0)
-    fresh = Go2(model, Pose(3.0, 1.0, 1.0), seed=5)
+    fresh = MujocoGo2(model, Pose(3.0, 1.0, 1.0), seed=5)
     drive(fresh, 1.0, 0.4, 0.0)
     assert np.array_equal(robot.data.qpos, fresh.data.qpos)
 
 
-def test_fallen_is_seen(robot: Go2) -> None:
+def test_fallen_is_seen(robot: MujocoGo2) -> None:
     address = robot.model.jnt_qposadr[robot.model.body_jntadr[robot.model.body("go2_base").id]]
     robot.data.qpos[address + 3 : address + 7] = (math.cos(0.6), math.sin(0.6), 0.0, 0.0)
     mujoco.mj_forward(robot.model, robot.data)
@@ -199,7 +199,7 @@ def test_fallen_is_seen(robot: Go2) -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_velocity_must_be_finite(robot: Go2, bad: float) -> None:
+def test_velocity_must_be_finite(robot: MujocoGo2, bad: float) -> None:
     with pytest.raises(SpecDecodeError, match="finite"):
         robot.set_velocity(bad, 0.0)
     with pytest.raises(SpecDecodeError, match="finite"):
@@ -207,7 +207,7 @@ def test_velocity_must_be_finite(robot: Go2, bad: float) -> None:
 
 
 def test_head_camera_looks_ahead_from_the_head(model: mujoco.MjModel) -> None:
-    robot = Go2(model, Pose(4.0, 2.0, math.pi / 2))
+    robot = MujocoGo2(model, Pose(4.0, 2.0, math.pi / 2))
     position, rotation = robot.head_camera
     assert position[:2] == pytest.approx((4.0, 2.33), abs=0.01)
     assert rotation[:, 2] == pytest.approx((0.0, -1.0, 0.0), abs=0.02)

@@ -31,11 +31,11 @@ from spec_decode_ros.sim.go2_dds_sport import (
     LIE_DOWN,
     LOCOMOTION,
     MOVE_LASTS_S,
-    Orders,
+    LegOrders,
     SportService,
 )
 
-STILL = Orders(0.0, 0.0, None)
+STILL = LegOrders(0.0, 0.0, None)
 
 
 class Service(SportService):
@@ -53,7 +53,7 @@ class Service(SportService):
 def test_a_move_lasts_for_a_while_and_no_longer() -> None:
     sport = Service()
     assert sport.move() == (0, "")
-    assert sport.orders() == Orders(0.4, 0.1, None)
+    assert sport.orders() == LegOrders(0.4, 0.1, None)
     assert sport.mode(moves=True, fallen=False) == LOCOMOTION
     sport.now += MOVE_LASTS_S - 0.01
     assert sport.orders().vx == 0.4
@@ -84,7 +84,7 @@ def test_a_posture_ends_a_walk_and_is_taken_once(call: int, posture: str, mode: 
     sport = Service()
     sport.move()
     assert sport.call(call, "{}") == (0, "")
-    assert sport.orders() == Orders(0.0, 0.0, posture)
+    assert sport.orders() == LegOrders(0.0, 0.0, posture)
     assert sport.orders() == STILL
     sport.move()
     assert sport.orders() == STILL, "it does not walk from there"
@@ -136,7 +136,7 @@ def test_obstacle_avoidance_listens_to_the_api_only_when_told_to() -> None:
     remote = json.dumps({"is_remote_commands_from_api": True})
     sport.call_avoid(avoid_api.OBSTACLES_AVOID_API_ID_USE_REMOTE_COMMAND_FROM_API, remote)
     sport.call_avoid(avoid_api.OBSTACLES_AVOID_API_ID_MOVE, move)
-    assert sport.orders() == Orders(0.2, 0.1, None)
+    assert sport.orders() == LegOrders(0.2, 0.1, None)
 
 
 def jpeg() -> bytes:

@@ -16,7 +16,7 @@ import pytest
 from spec_decode_ros.actions.action import format_action, parse_action
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, Command, phrase
 from spec_decode_ros.decoding.messages import Sampling
-from spec_decode_ros.lab.bench.comparison import Comparison, Sample, compare
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample, compare
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
 from spec_decode_ros.models.pair import load_drafter, load_pair_config
 from spec_decode_ros.server.process import spawn_server
@@ -55,12 +55,12 @@ def samples(count: int) -> Iterator[Sample]:
 
 
 @pytest.fixture(scope="module")
-def comparisons() -> dict[Sampling, list[Comparison]]:
+def comparisons() -> dict[Sampling, list[MethodComparison]]:
     """The scenes, shared out evenly among the round-trip times, greedily and sampled with a seed."""
     pair = load_pair_config("tiny")
     drafter = load_drafter(pair)
     moments = list(samples(SCENES))
-    results: dict[Sampling, list[Comparison]] = {Sampling(): [], SEEDED: []}
+    results: dict[Sampling, list[MethodComparison]] = {Sampling(): [], SEEDED: []}
     with ExitStack() as stack:
         endpoint = stack.enter_context(spawn_server("tiny", timeout_s=WAIT_S))
         for index, rtt_ms in enumerate(ROUND_TRIPS_MS):
@@ -87,7 +87,7 @@ def comparisons() -> dict[Sampling, list[Comparison]]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_method_gives_the_targets_tokens_at_every_round_trip_time(
-    comparisons: dict[Sampling, list[Comparison]],
+    comparisons: dict[Sampling, list[MethodComparison]],
 ) -> None:
     for sampling, found in comparisons.items():
         for comparison in found:
@@ -100,7 +100,7 @@ def test_every_method_gives_the_targets_tokens_at_every_round_trip_time(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_answer_is_verified_and_an_action(comparisons: dict[Sampling, list[Comparison]]) -> None:
+def test_every_answer_is_verified_and_an_action(comparisons: dict[Sampling, list[MethodComparison]]) -> None:
     for comparison in comparisons[Sampling()]:
         for result in comparison.results["auto"]:
             assert result.verified
@@ -111,7 +111,7 @@ def test_every_answer_is_verified_and_an_action(comparisons: dict[Sampling, list
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_auto_needs_fewer_passes_and_sync_more_round_trips(
-    comparisons: dict[Sampling, list[Comparison]],
+    comparisons: dict[Sampling, list[MethodComparison]],
 ) -> None:
     for comparison in comparisons[Sampling()]:
         passes = {m: comparison.spread(m, "cloud_passes") for m in METHODS}

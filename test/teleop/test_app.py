@@ -18,18 +18,18 @@ from textual.widgets import Static
 from spec_decode_ros.teleop.app import RELEASE_WINDOW_S, STOP_AGAIN_S, TeleopApp
 from spec_decode_ros.teleop.history import History
 from spec_decode_ros.teleop.palette import NIGHT, PAPER
-from spec_decode_ros.teleop.port import Notice, Report, Velocity
+from spec_decode_ros.teleop.port import Notice, PartReport, Velocity
 from spec_decode_ros.teleop.situation import CONFIRM_S, OBEY_S, REPORT_S
 from spec_decode_ros.viz.utterance import Piece, Utterance
 
-WALKING = Report("motion", 0, "verified action", {"state": "verified action", "emergency_stop": "False"})
-HELD = Report(
+WALKING = PartReport("motion", 0, "verified action", {"state": "verified action", "emergency_stop": "False"})
+HELD = PartReport(
     "motion", 1, "operator: told to stop", {"state": "held", "emergency_stop": "False", "holds": "operator"}
 )
-LATCHED = Report(
+LATCHED = PartReport(
     "motion", 2, "asked for", {"state": "emergency stop", "emergency_stop": "True", "holds": "emergency stop"}
 )
-DRAFTER = Report(
+DRAFTER = PartReport(
     "drafter",
     0,
     "deciding",
@@ -37,7 +37,7 @@ DRAFTER = Report(
 )
 ANSWER = Utterance(
     "go to the red chair",
-    (Piece("vx 0.4 ", "accepted"), Piece("wz -0.2 ", "corrected"), Piece("| red chair right 1.5", "added")),
+    (Piece("vx 0.4 ", "accepted"), Piece("wz -0.2 ", "recovered"), Piece("| red chair right 1.5", "bonus")),
     "verified",
 )
 
@@ -291,7 +291,7 @@ def test_a_stop_is_asked_for_until_the_motion_node_holds():
 def test_a_hold_for_another_reason_confirms_no_stop():
     async def story(desk: Desk) -> None:
         await desk.type(" ")
-        await desk.hear(Report("motion", 1, "", {"state": "held", "holds": "sitting, start"}))
+        await desk.hear(PartReport("motion", 1, "", {"state": "held", "holds": "sitting, start"}))
         await desk.draw(STOP_AGAIN_S + 0.1)
 
     assert drive(story).asked == ["STOP", "STOP"]
@@ -336,7 +336,7 @@ def test_an_emergency_stop_is_confirmed_by_nothing_less():
 
 def test_all_that_is_known_is_on_the_screen():
     async def story(desk: Desk) -> None:
-        battery = Report("motion", 0, "", {**WALKING.values, "battery_percent": "17"})
+        battery = PartReport("motion", 0, "", {**WALKING.values, "battery_percent": "17"})
         draft = Utterance.in_progress("go to the red chair", "vx 0.4 ", "vx 0.4 wz -0.3")
         await desk.hear(battery, DRAFTER, Velocity(0.4, -0.2), ANSWER, draft, Notice("said", urgent=True))
         screen = "\n".join(desk.screen)
@@ -359,8 +359,8 @@ def test_all_that_is_known_is_on_the_screen():
 
 def test_unverified_motion_is_marked_as_such():
     async def story(desk: Desk) -> None:
-        unverified = Report("motion", 0, "", {"state": "unverified action", "emergency_stop": "False"})
-        gone = Report("drafter", 1, "", {"connected": "False", "rtt_ms": ""})
+        unverified = PartReport("motion", 0, "", {"state": "unverified action", "emergency_stop": "False"})
+        gone = PartReport("drafter", 1, "", {"connected": "False", "rtt_ms": ""})
         await desk.hear(unverified, gone, Velocity(0.2, 0.0), Utterance("", ANSWER.pieces, "unverified"))
         assert "UNVERIFIED" in desk.shows("banner")
         assert "cloud gone" in desk.shows("header")

@@ -14,7 +14,7 @@ TEXTS = st.text(max_size=20)
 UTTERANCES = st.builds(
     Utterance,
     TEXTS,
-    st.lists(st.builds(Piece, TEXTS, st.sampled_from(["accepted", "corrected", "added"])), max_size=4).map(
+    st.lists(st.builds(Piece, TEXTS, st.sampled_from(["accepted", "recovered", "bonus"])), max_size=4).map(
         tuple
     ),
     st.sampled_from(["draft", "verified", "unverified"]),
@@ -55,7 +55,7 @@ def test_a_draft_that_was_refuted_leaves_only_what_is_final():
         '{"state": "verified", "pieces": [], "command": 7}',
         '{"state": "verified", "pieces": [], "problem": null}',
         "[" * 50_000,
-        json.dumps({"state": "verified", "pieces": [["x" * MAX_BYTES, "added"]]}),
+        json.dumps({"state": "verified", "pieces": [["x" * MAX_BYTES, "bonus"]]}),
     ],
 )
 def test_anything_else_is_an_error_in_one_sentence(message):

@@ -8,7 +8,7 @@ pytest.importorskip("rich", reason="rich is not installed")
 
 from spec_decode_ros.teleop import view
 from spec_decode_ros.teleop.palette import BANNER, NIGHT, PAPER, TOKEN
-from spec_decode_ros.teleop.port import Report, Velocity
+from spec_decode_ros.teleop.port import PartReport, Velocity
 from spec_decode_ros.teleop.situation import ANSWER_S, Mood, Situation
 from spec_decode_ros.viz.contrast import contrast, text_on
 from spec_decode_ros.viz.utterance import Piece, Utterance
@@ -32,13 +32,13 @@ def test_ink_of_every_strength_meets_it_too(palette):
 
 def test_fates_differ_without_colour():
     answer = Utterance(
-        "", tuple(Piece(fate, fate) for fate in ("accepted", "corrected", "unverified")), "verified"
+        "", tuple(Piece(outcome, outcome) for outcome in ("accepted", "recovered", "unverified")), "verified"
     )
     situation = Situation()
     situation.take(answer, 0.0)
     text = view.answers(situation, PAPER, 0.0, 80, 4)
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
-    assert "underline" in styles["corrected"]
+    assert "underline" in styles["recovered"]
     assert "italic" in styles["unverified"]
     assert "underline" not in styles["accepted"]
 
@@ -56,7 +56,7 @@ def test_fates_differ_without_colour():
 )
 def test_the_link_in_words_and_bars(rtt, connected, word, bars):
     situation = Situation()
-    situation.take(Report("drafter", 0, "", {"connected": connected, "rtt_ms": rtt}), 0.0)
+    situation.take(PartReport("drafter", 0, "", {"connected": connected, "rtt_ms": rtt}), 0.0)
     link = situation.link(0.0)
     assert (link.word, link.bars) == (word, bars)
 
@@ -78,7 +78,7 @@ def test_the_link_in_words_and_bars(rtt, connected, word, bars):
 )
 def test_the_banner_for_every_state_of_the_guard(values, velocity, mood):
     situation = Situation()
-    situation.take(Report("motion", 0, "because", values), 0.0)
+    situation.take(PartReport("motion", 0, "because", values), 0.0)
     if velocity:
         situation.take(velocity, 0.0)
     assert situation.banner(0.0).mood is mood
@@ -118,7 +118,7 @@ def test_the_troubles_of_a_part_are_logged_once_and_their_end_too():
         (2, "gone"),
         (0, "deciding"),
     ):
-        situation.take(Report("drafter", level, message, {}), 0.0)
+        situation.take(PartReport("drafter", level, message, {}), 0.0)
     assert [(line.kind, line.text) for line in situation.log] == [
         ("note", "drafter: frame 0.6 s old"),
         ("alarm", "drafter: gone"),
@@ -132,19 +132,21 @@ def test_the_troubles_of_a_part_are_logged_once_and_their_end_too():
 )
 def test_the_battery_is_shown_if_it_makes_sense(value, shown):
     situation = Situation()
-    situation.take(Report("motion", 0, "", {"battery_percent": value}), 0.0)
+    situation.take(PartReport("motion", 0, "", {"battery_percent": value}), 0.0)
     assert situation.battery(1.0) == shown
 
 
 @pytest.mark.parametrize("width", [1, 5, 20, 60, 200])
 def test_every_part_fits_every_width(width):
     situation = Situation()
-    situation.take(Report("motion", 0, "x" * 300, {"state": "verified action", "battery_percent": "50"}), 0.0)
     situation.take(
-        Report("drafter", 0, "", {"connected": "True", "rtt_ms": "62", "acceptance_rate": "1"}), 0.0
+        PartReport("motion", 0, "x" * 300, {"state": "verified action", "battery_percent": "50"}), 0.0
+    )
+    situation.take(
+        PartReport("drafter", 0, "", {"connected": "True", "rtt_ms": "62", "acceptance_rate": "1"}), 0.0
     )
     situation.take(Velocity(-9.0, 9.0), 0.0)
-    situation.take(Utterance("", (Piece("界" * 200, "added"),), "verified", "a problem " * 30), 0.0)
+    situation.take(Utterance("", (Piece("界" * 200, "bonus"),), "verified", "a problem " * 30), 0.0)
     for part in (
         view.answers(situation, PAPER, 0.0, width, 3),
         view.banner(situation, PAPER, 0.0, width, high=True),

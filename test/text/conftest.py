@@ -16,7 +16,7 @@ import tiny_checkpoints
 from questions import LENGTH, PROMPTS
 
 from spec_decode_ros.lab.training.asking import preamble
-from spec_decode_ros.lab.training.teacher import Lesson, Task, Teacher
+from spec_decode_ros.lab.training.teacher import Lesson, Teacher, TeacherPrompt
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import load_verifier
 
@@ -47,12 +47,12 @@ def target(pair_file: Path) -> HfModel:
 
 
 @pytest.fixture(scope="session")
-def tasks(target: HfModel) -> list[Task]:
+def tasks(target: HfModel) -> list[TeacherPrompt]:
     ids = [tuple(target.text.encode_prompt(target.text.render(prompt, 0))) for prompt in PROMPTS]
-    return [Task(number, prompt, 0.0, LENGTH) for number, prompt in enumerate(ids)]
+    return [TeacherPrompt(number, prompt, 0.0, LENGTH) for number, prompt in enumerate(ids)]
 
 
 @pytest.fixture(scope="session")
-def lessons(target: HfModel, tasks: list[Task]) -> list[Lesson]:
+def lessons(target: HfModel, tasks: list[TeacherPrompt]) -> list[Lesson]:
     teacher = Teacher(target.model, preamble(target.text), rows=3, length=64, top=12, dtype=torch.float32)
     return sorted(teacher.answer(iter(tasks)), key=lambda lesson: lesson.index)

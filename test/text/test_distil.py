@@ -20,7 +20,7 @@ from spec_decode_ros.lab.training.cutting import Cut, cut, frequent_tokens, toke
 from spec_decode_ros.lab.training.distil import Course, acceptance, accepted_length, agreement, fit
 from spec_decode_ros.lab.training.resume import restore
 from spec_decode_ros.lab.training.teacher import Lesson
-from spec_decode_ros.lab.training.text_draft import Recipe, measure, train_draft, with_draft
+from spec_decode_ros.lab.training.text_draft import TextDraftRun, measure, train_draft, with_draft
 from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import load_drafter, load_pair_config, load_verifier
@@ -174,7 +174,7 @@ def test_the_whole_recipe(pair_file: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(asking, "ProcessPoolExecutor", InThisProcess)
     monkeypatch.setattr(text_draft, "training_prompts", lambda seed: iter(prompts))
     monkeypatch.setattr(text_draft, "held_out_prompts", lambda count, seed: prompts[:2])
-    recipe = Recipe(str(pair_file), tmp_path / "out", tmp_path / "work", 4, 0.5, 1, SMALL)
+    recipe = TextDraftRun(str(pair_file), tmp_path / "out", tmp_path / "work", 4, 0.5, 1, SMALL)
     told: set[str] = set()
     train_draft(recipe, lambda fraction, figures: None, lambda which, done, total: told.add(which))
     assert told == {"training", "held-out"}

@@ -12,7 +12,7 @@ import pytest
 from spec_decode_ros.cli import main
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.cores import Cores, divided, on
-from spec_decode_ros.lab.bench.peers import PeerAnswer, Peers
+from spec_decode_ros.lab.bench.peers import PeerAnswer, PeerAnswers
 from spec_decode_ros.lab.bench.text import TOKENS_PER_S, Texts, texts
 from spec_decode_ros.lab.text.prompts import training_prompts
 from spec_decode_ros.lab.training.cutting import Cut, cut
@@ -71,7 +71,7 @@ def test_transformers_beside_a_suite_of_frames_are_refused(capsys: pytest.Captur
 
 
 def test_other_tokens_than_transformers_are_an_error() -> None:
-    peers = Peers({"generate": [PeerAnswer((1, 2), 0.5)], "prompt lookup": [PeerAnswer((1, 3), 0.5)]})
+    peers = PeerAnswers({"generate": [PeerAnswer((1, 2), 0.5)], "prompt lookup": [PeerAnswer((1, 3), 0.5)]})
     assert peers.tokens_per_s("generate").median == 4.0
     with pytest.raises(SpecDecodeError, match=r"prompt lookup\) and auto give different tokens for prompt 0"):
         peers.require_same([(1, 2)], "auto")

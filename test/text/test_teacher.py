@@ -13,7 +13,7 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.training import lessons as files
 from spec_decode_ros.lab.training.asking import Questions, ask, preamble
-from spec_decode_ros.lab.training.teacher import Lesson, Task, Teacher
+from spec_decode_ros.lab.training.teacher import Lesson, Teacher, TeacherPrompt
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.verifier import HfVerifier
 
@@ -38,9 +38,9 @@ def test_greedy_answers_are_the_targets(target: HfModel, lessons: list[Lesson]) 
         assert lesson.tokens[lesson.start :].tolist() == answer
 
 
-def test_sampled_answers_are_of_the_likeliest_tokens(target: HfModel, tasks: list[Task]) -> None:
+def test_sampled_answers_are_of_the_likeliest_tokens(target: HfModel, tasks: list[TeacherPrompt]) -> None:
     teacher = Teacher(target.model, preamble(target.text), rows=4, length=64, top=5, dtype=torch.float32)
-    warm = [Task(task.index, task.prompt, 3.0, LENGTH) for task in tasks]
+    warm = [TeacherPrompt(task.index, task.prompt, 3.0, LENGTH) for task in tasks]
     torch.manual_seed(0)
     first = list(teacher.answer(iter(warm)))
     for lesson in first:
@@ -50,12 +50,12 @@ def test_sampled_answers_are_of_the_likeliest_tokens(target: HfModel, tasks: lis
     assert any((lesson.choices[:, 0] != lesson.tokens[lesson.first + 1 :]).any() for lesson in first)
 
 
-def test_what_does_not_begin_alike_or_does_not_fit(target: HfModel, tasks: list[Task]) -> None:
+def test_what_does_not_begin_alike_or_does_not_fit(target: HfModel, tasks: list[TeacherPrompt]) -> None:
     teacher = Teacher(target.model, preamble(target.text), rows=2, length=20, top=5, dtype=torch.float32)
-    long = Task(9, tasks[0].prompt * 3, 0.0, 4)
+    long = TeacherPrompt(9, tasks[0].prompt * 3, 0.0, 4)
     with pytest.raises(SpecDecodeError, match="begin with the preamble"):
-        list(teacher.answer(iter([Task(1, (7, 7, 7), 0.0, 4)])))
-    short = Task(2, tasks[1].prompt[: len(preamble(target.text)) + 2], 0.0, 4)
+        list(teacher.answer(iter([TeacherPrompt(1, (7, 7, 7), 0.0, 4)])))
+    short = TeacherPrompt(2, tasks[1].prompt[: len(preamble(target.text)) + 2], 0.0, 4)
     assert [lesson.index for lesson in teacher.answer(iter([long, short]))] == [2]
 
 

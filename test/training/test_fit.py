@@ -19,11 +19,11 @@ from spec_decode_ros import cli
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.lab.training import recipe
 from spec_decode_ros.lab.training.dataset import Dataset
-from spec_decode_ros.lab.training.fit import Heads, Phase, accuracy, fit
+from spec_decode_ros.lab.training.fit import Heads, TrainingPhase, accuracy, fit
 from spec_decode_ros.lab.training.frames import to_model_size
 from spec_decode_ros.lab.training.network import see, think
 from spec_decode_ros.lab.training.processor import build_tokenizer
-from spec_decode_ros.lab.training.recipe import DRAFT, Recipe, save
+from spec_decode_ros.lab.training.recipe import DRAFT, TrainingRun, save
 from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_drafter, load_verifier
 from spec_decode_ros.sim.render import to_jpeg
 
@@ -33,7 +33,7 @@ def silent(phase: str, fraction: float, figures: dict[str, float]) -> None:
 
 
 def test_learning_rate_rises_and_falls_to_zero() -> None:
-    phase = Phase("x", 1.0, 1e-3, warmup=0.1)
+    phase = TrainingPhase("x", 1.0, 1e-3, warmup=0.1)
     rates = [phase.learning_rate(f) for f in np.linspace(0, 1, 101)]
     peak = int(np.argmax(rates))
     assert peak == 10
@@ -50,12 +50,12 @@ def test_learning_rate_rises_and_falls_to_zero() -> None:
 )
 def test_phases_refuse_nonsense(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="phase x: minutes, batch and learning rate"):
-        Phase(**{"name": "x", "minutes": 1.0, "peak_lr": 1e-3, **wrong})  # type: ignore[arg-type]
+        TrainingPhase(**{"name": "x", "minutes": 1.0, "peak_lr": 1e-3, **wrong})  # type: ignore[arg-type]
 
 
 def test_the_recipes_phases_fill_its_time(tmp_path: Path) -> None:
     for minutes in (0.1, 120.0):
-        plan = Recipe(tmp_path, tmp_path, minutes=minutes)
+        plan = TrainingRun(tmp_path, tmp_path, minutes=minutes)
         phases = [*plan.target_phases(), *plan.draft_phases()]
         assert math.fsum(p.minutes for p in phases) == pytest.approx(minutes)
         assert any(p.distill_weight for p in plan.draft_phases())
@@ -67,7 +67,9 @@ def test_a_short_fit_moves_every_weight_to_a_finite_value(
     model: Qwen2VLForConditionalGeneration, data: Dataset, distil: bool
 ) -> None:
     student, teacher = copy.deepcopy(model), copy.deepcopy(model)
-    phase = Phase("x", 0.02, 1e-3, batch=16, cell_weight=1.0, answer_weight=1.0, distill_weight=float(distil))
+    phase = TrainingPhase(
+        "x", 0.02, 1e-3, batch=16, cell_weight=1.0, answer_weight=1.0, distill_weight=float(distil)
+    )
     fit(student, Heads(DRAFT.width), [data], phase, 1, silent, teacher if distil else None)
     assert not student.training
     unmoved = []

@@ -25,7 +25,7 @@ from spec_decode_ros.lab.training.network import (
     think,
 )
 from spec_decode_ros.lab.training.processor import build_image_processor, build_tokenizer
-from spec_decode_ros.lab.training.recipe import DRAFT, TARGET, Shape
+from spec_decode_ros.lab.training.recipe import DRAFT, TARGET, TowerShape
 
 GRID_THW = torch.tensor([[1, 8, 16]])
 
@@ -88,7 +88,7 @@ def test_packed_questions_get_the_logits_that_each_gets_alone(
 
 
 @pytest.mark.parametrize("shape", [TARGET, DRAFT], ids=["target", "draft"])
-def test_shapes_of_the_pair(shape: Shape) -> None:
+def test_shapes_of_the_pair(shape: TowerShape) -> None:
     one, other = build_model(**vars(shape), seed=3), build_model(**vars(shape), seed=3)
     tokenizer = build_tokenizer()
     assert one.config.text_config.vocab_size == len(tokenizer)
@@ -108,10 +108,10 @@ def test_the_draft_is_much_smaller() -> None:
 @pytest.mark.parametrize("field", ["layers", "width", "vision_layers", "vision_width"])
 def test_shapes_refuse_nonsense(field: str) -> None:
     with pytest.raises(ValueError, match="multiple of 64"):
-        Shape(**{**vars(DRAFT), field: 0})
+        TowerShape(**{**vars(DRAFT), field: 0})
     if "width" in field:
         with pytest.raises(ValueError, match="multiple of 64"):
-            Shape(**{**vars(DRAFT), field: 100})
+            TowerShape(**{**vars(DRAFT), field: 100})
 
 
 def test_what_stands_in_a_cell_can_be_learned(data: Dataset) -> None:

@@ -36,7 +36,7 @@ from spec_decode_ros.lab.training.exits import (
 from spec_decode_ros.lab.training.frames import examples
 from spec_decode_ros.lab.training.network import build_model
 from spec_decode_ros.lab.training.recipe import DRAFT, save
-from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.answer import CachedSequence
 from spec_decode_ros.models.exits import FILE_NAME, ExitAdapter, load_exits
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
@@ -93,7 +93,7 @@ def test_rows_are_what_the_product_computes(target: HfModel, rows: Rows) -> None
     tokens = target.text.encode(format_action(question.answer))
     seen: dict[int, torch.Tensor] = {}
     keep = {layer: lambda hidden, layer=layer: seen.update({layer: hidden}) for layer in rows.hidden}
-    logits = Answer(target, prompt).logits(tokens, len(tokens) + 1, after_layer=keep)
+    logits = CachedSequence(target, prompt).logits(tokens, len(tokens) + 1, after_layer=keep)
     assert torch.allclose(target.head(rows.final[: len(tokens) + 1]), logits, atol=1e-3)
     for layer, hidden in seen.items():
         assert torch.allclose(rows.hidden[layer][: len(tokens) + 1], hidden, atol=1e-3)

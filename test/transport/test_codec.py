@@ -19,7 +19,6 @@ from spec_decode_ros.decoding.messages import (
     Draft,
     Early,
     Error,
-    Fate,
     Hello,
     Open,
     Opened,
@@ -28,6 +27,7 @@ from spec_decode_ros.decoding.messages import (
     Sampler,
     Sampling,
     ServerMode,
+    TokenOutcome,
     Welcome,
 )
 from spec_decode_ros.decoding.sparse import Sparse, pack
@@ -58,10 +58,10 @@ SAMPLING = st.builds(
 
 @st.composite
 def committed(draw: st.DrawFn) -> Committed:
-    fates = tuple(draw(st.lists(st.sampled_from(Fate), max_size=20)))
-    tokens = tuple(draw(st.lists(st.integers(0, 2**31 - 1), min_size=len(fates), max_size=len(fates))))
+    outcomes = tuple(draw(st.lists(st.sampled_from(TokenOutcome), max_size=20)))
+    tokens = tuple(draw(st.lists(st.integers(0, 2**31 - 1), min_size=len(outcomes), max_size=len(outcomes))))
     return Committed(
-        draw(IDS), draw(COUNTS), tokens, fates, draw(st.booleans()), draw(COUNTS), draw(COUNTS),
+        draw(IDS), draw(COUNTS), tokens, outcomes, draw(st.booleans()), draw(COUNTS), draw(COUNTS),
         draw(st.floats(0, 1e6)), draw(COUNTS), draw(st.binary(max_size=600)),
     )  # fmt: skip
 
@@ -114,8 +114,14 @@ EXAMPLES = [
     Ping(2**62),
     Welcome(1, "tiny", "abc123", (2,)),
     Opened(7),
-    Committed(7, 3, (4, 5), (Fate.ACCEPTED, Fate.CORRECTED), True, 2, 3, 12.5, 2),
-    Committed(7, 3, (4, 5), (Fate.ACCEPTED, Fate.CORRECTED), sparse=pack(Sparse((3, 9), (5, 2**19), 4))),
+    Committed(7, 3, (4, 5), (TokenOutcome.ACCEPTED, TokenOutcome.RECOVERED), True, 2, 3, 12.5, 2),
+    Committed(
+        7,
+        3,
+        (4, 5),
+        (TokenOutcome.ACCEPTED, TokenOutcome.RECOVERED),
+        sparse=pack(Sparse((3, 9), (5, 2**19), 4)),
+    ),
     Early(7, 3, (4, 5), 0.75),
     Error(0, "mismatch", "Refused: the vocabularies differ."),
     Pong(2**62),
@@ -226,7 +232,7 @@ def packed(*fields: object) -> list[bytes]:
             "image has 0",
         ),
         ([*packed(4, 1), *[b"x"] * 9], "frames"),
-        (packed(67, 1, 0, [1], [], False, 1, 1, 0.0, 1, b""), "as many fates"),
+        (packed(67, 1, 0, [1], [], False, 1, 1, 0.0, 1, b""), "as many outcomes"),
         (packed(67, 1, 0, [1], [9], False, 1, 1, 0.0, 1, b""), "not one of"),
         (packed(67, 1, 0, [1], [0], False, 1, 1, 0.0, 1, "text"), "must be bytes"),
         (packed(67, 1, 0, [1], [0], False, 1, 1, 0.0, 1, b"x" * 16_385), "unpacked"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from spec_decode_ros.transport.connection_counts import Crowd
+from spec_decode_ros.transport.connection_counts import ConnectionCounts
 
 
 def test_the_robot_with_the_most_connections_gives_way() -> None:
-    crowd = Crowd()
+    crowd = ConnectionCounts()
     for client in (b"a", b"b", b"c"):
         crowd.add("greedy", client)
     crowd.add("modest", b"d")
@@ -20,7 +20,7 @@ def test_the_robot_with_the_most_connections_gives_way() -> None:
 
 
 def test_who_has_no_name_does_not_count() -> None:
-    crowd = Crowd()
+    crowd = ConnectionCounts()
     for client in (b"a", b"b", b"c"):
         crowd.add("", client)
     assert list(crowd.gives_way_to("newcomer")) == list(crowd.of("")) == []

@@ -18,7 +18,7 @@ from spec_decode_ros.decoding.messages import PROTOCOL, Hello, Open, Opened, Pin
 from spec_decode_ros.transport.codec import Limits, decode, encode
 from spec_decode_ros.transport.connections import ConnectionLimits
 from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
-from spec_decode_ros.transport.secured_router import Gate
+from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import Server
 
 from .test_gate import WAIT_S, Robot, eventually
@@ -32,7 +32,9 @@ class Polled:
     """A gate in a thread, which answers a `Ping` with a `Pong`."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
-        self.gate = Gate(zmq.Context.instance(), "tcp://127.0.0.1:*", Limits(), None, connections=limits)
+        self.gate = SecuredRouter(
+            zmq.Context.instance(), "tcp://127.0.0.1:*", Limits(), None, connections=limits
+        )
         self.endpoint = self.gate.endpoint
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -213,7 +215,7 @@ def test_robots_take_turns_however_fast_one_of_them_sends() -> None:
 def test_a_crowd_at_the_door_does_not_stop_zeromq_while_the_server_is_held_up() -> None:
     """ZeroMQ's thread tells the monitor of everybody, and must not wait for it: it serves all sockets."""
     context = zmq.Context()
-    gate = Gate(context, "tcp://127.0.0.1:*", Limits(), None)
+    gate = SecuredRouter(context, "tcp://127.0.0.1:*", Limits(), None)
     try:
         host, port = gate.endpoint.removeprefix("tcp://").split(":")
         for _ in range(1500):

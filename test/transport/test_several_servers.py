@@ -18,12 +18,12 @@ from spec_decode_ros.decoding.messages import (
     Draft,
     Error,
     ErrorCode,
-    Fate,
     Message,
     Open,
     Opened,
+    TokenOutcome,
 )
-from spec_decode_ros.lab.network.link import Link, LinkProfile
+from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
 from spec_decode_ros.transport import connection
 from spec_decode_ros.transport.client import Arrival, Client, Reconnected
 from spec_decode_ros.transport.failover import FailoverPolicy
@@ -143,7 +143,7 @@ def test_a_silent_server_is_left_and_what_it_says_later_is_not_heard() -> None:
     with (
         echo() as one,
         echo() as two,
-        Link(one.endpoint, LinkProfile()) as link,
+        EmulatedLink(one.endpoint, LinkProfile()) as link,
         robot(link.endpoint, two.endpoint, policy=replace(QUICK, silent_s=1.5)) as (client, arrivals),
     ):
         client.send(Open(1, "go"))
@@ -156,13 +156,13 @@ def test_a_silent_server_is_left_and_what_it_says_later_is_not_heard() -> None:
         heard(arrivals, Opened(1))
         forget(arrivals)
         link.mend()
-        late, came = Committed(1, 0, (9,), (Fate.ADDED,)), []
+        late, came = Committed(1, 0, (9,), (TokenOutcome.BONUS,)), []
         take = client.on_message
         client.on_message = lambda *news: (take(*news), came.append(news[1]))  # type: ignore[method-assign]
         one.server.send(identity, late)
         assert eventually(lambda: late in came)
         client.send(Draft(1, 0, (5,)))
-        assert arrivals.get(timeout=WAIT_S).message == Committed(1, 0, (5,), (Fate.ACCEPTED,))
+        assert arrivals.get(timeout=WAIT_S).message == Committed(1, 0, (5,), (TokenOutcome.ACCEPTED,))
         assert arrivals.empty()
 
 
@@ -226,7 +226,7 @@ def test_a_server_that_says_it_will_end_is_left_when_the_action_is_over() -> Non
         identity = one.seen.get(timeout=WAIT_S)[0]
         one.server.send(identity, Error(0, ErrorCode.DRAINING, "ending", 1000.0))
         client.send(Draft(1, 0, (5,)))
-        heard(arrivals, Committed(1, 0, (5,), (Fate.ACCEPTED,)))
+        heard(arrivals, Committed(1, 0, (5,), (TokenOutcome.ACCEPTED,)))
         assert client.endpoint == one.endpoint
         client.send(Close(1))
         assert eventually(lambda: client.endpoint == two.endpoint)
@@ -236,17 +236,17 @@ def test_a_server_that_says_it_will_end_is_left_when_the_action_is_over() -> Non
 def test_after_an_outage_the_robot_is_the_same_robot() -> None:
     with (
         echo() as served,
-        Link(served.endpoint, LinkProfile()) as link,
+        EmulatedLink(served.endpoint, LinkProfile()) as link,
         robot(link.endpoint) as (client, arrivals),
     ):
         client.send(Open(1, "go"))
         heard(arrivals, Opened(1))
         link.stop()
         assert eventually(lambda: not client.ready)
-        with Link(served.endpoint, LinkProfile(), bind=link.endpoint):
+        with EmulatedLink(served.endpoint, LinkProfile(), bind=link.endpoint):
             heard(arrivals, Reconnected(known=True))
             client.send(Draft(1, 0, (7,)))
-            heard(arrivals, Committed(1, 0, (7,), (Fate.ACCEPTED,)))
+            heard(arrivals, Committed(1, 0, (7,), (TokenOutcome.ACCEPTED,)))
         assert len({client for client, _, _ in list(served.seen.queue)}) == 1
         assert served.gone.empty()
 

@@ -21,12 +21,12 @@ from spec_decode_ros.decoding.messages import (
     Draft,
     Error,
     ErrorCode,
-    Fate,
     Hello,
     Open,
     Opened,
     Ping,
     Pong,
+    TokenOutcome,
     Welcome,
 )
 from spec_decode_ros.errors import SpecDecodeError
@@ -58,8 +58,8 @@ class Echo:
         if isinstance(message, Open):
             self.server.send(client, Opened(message.action_id))
         elif isinstance(message, Draft):
-            fates = (Fate.ACCEPTED,) * len(message.tokens)
-            self.server.send(client, Committed(message.action_id, message.position, message.tokens, fates))
+            outcomes = (TokenOutcome.ACCEPTED,) * len(message.tokens)
+            self.server.send(client, Committed(message.action_id, message.position, message.tokens, outcomes))
 
 
 @contextlib.contextmanager
@@ -112,12 +112,12 @@ def test_an_action_goes_up_and_its_tokens_come_down() -> None:
         assert size == len(encode(Open(1, "go"))[0])
         client.send(Draft(1, 0, (5, 6)))
         arrival = arrivals.get(timeout=WAIT_S)
-        assert arrival.message == Committed(1, 0, (5, 6), (Fate.ACCEPTED,) * 2)
+        assert arrival.message == Committed(1, 0, (5, 6), (TokenOutcome.ACCEPTED,) * 2)
         assert arrival.size == len(encode(arrival.message)[0])
 
 
 def test_what_a_server_says_before_it_ends_is_heard_by_a_robot_that_is_busy() -> None:
-    last = [Committed(1, position, (5,), (Fate.ADDED,)) for position in range(20)]
+    last = [Committed(1, position, (5,), (TokenOutcome.BONUS,)) for position in range(20)]
     heard: queue.Queue[object] = queue.Queue()
     busy = threading.Event()
 

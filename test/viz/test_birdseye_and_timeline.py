@@ -14,7 +14,7 @@ from spec_decode_ros.sim.scene import COLORS, Scene, SceneObject
 pytest.importorskip("matplotlib", reason="the pictures need matplotlib: pip install matplotlib")
 
 from spec_decode_ros.viz import style
-from spec_decode_ros.viz.birdseye import Decision, draw_path
+from spec_decode_ros.viz.birdseye import VerifiedAction, draw_path
 from spec_decode_ros.viz.legend import with_legend
 from spec_decode_ros.viz.timeline import ActionTimeline, draw_timelines
 
@@ -66,11 +66,11 @@ def test_objects_and_path_are_where_they_should_be(tmp_path: Path):
 
 
 def test_decisions_are_coloured_by_what_became_of_the_draft(scene: Scene, tmp_path: Path):
-    decisions = [Decision(0.1, 0.0, False), Decision(0.5, 0.2, True)]
+    decisions = [VerifiedAction(0.1, 0.0, False), VerifiedAction(0.5, 0.2, True)]
     both = pixels(draw_path(scene, PATH, tmp_path / "both.png", decisions=decisions))
     good = pixels(draw_path(scene, PATH, tmp_path / "good.png", decisions=decisions[:1]))
-    assert count(both, style.FATE_COLORS["corrected"]) > count(good, style.FATE_COLORS["corrected"])
-    assert count(both, style.FATE_COLORS["accepted"]) > 20
+    assert count(both, style.OUTCOME_COLORS["recovered"]) > count(good, style.OUTCOME_COLORS["recovered"])
+    assert count(both, style.OUTCOME_COLORS["accepted"]) > 20
 
 
 @pytest.mark.parametrize("path", [np.zeros((0, 3)), np.zeros((4, 2)), np.zeros(3)])
@@ -129,5 +129,5 @@ def test_the_legend_shows_every_fate_below_the_picture():
     picture = Image.new("RGB", (960, 100), "#123456")
     whole = np.asarray(with_legend(picture)).astype(int)
     assert (whole[:100] == [0x12, 0x34, 0x56]).all()
-    for fate in ("accepted", "corrected", "added"):
-        assert count(whole[100:], style.FATE_COLORS[fate]) > 100
+    for outcome in ("accepted", "recovered", "bonus"):
+        assert count(whole[100:], style.OUTCOME_COLORS[outcome]) > 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spec_decode_ros.edge.runtime import ActionResult
-from spec_decode_ros.lab.bench.comparison import Comparison, Spread
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread
 from spec_decode_ros.lab.network.link import LinkProfile
 
 ALONE = "cloud"
@@ -12,7 +12,7 @@ ALONE = "cloud"
 AUTO = "auto"
 
 
-def bound_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
+def bound_ms(comparison: MethodComparison, profile: LinkProfile) -> Spread | None:
     """Upload of the frame, one round trip and one prefill pass, in milliseconds; None without the method `cloud`."""
     if ALONE not in comparison.results:
         return None
@@ -20,7 +20,7 @@ def bound_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
     return Spread.of([_link_ms(r, profile) + float(r.stats["prefill_ms"] or 0.0) for r in results])
 
 
-def overhead_ms(comparison: Comparison, profile: LinkProfile) -> Spread | None:
+def overhead_ms(comparison: MethodComparison, profile: LinkProfile) -> Spread | None:
     """What the stack itself takes of `auto`: the time to the verified action less target compute and the link's delay.
 
     Time in which the target waited for a draft counts as the stack's, so this is an upper bound. None without the method

@@ -52,7 +52,7 @@ class Spread:
 
 
 @dataclass
-class Comparison:
+class MethodComparison:
     """Results by method, one for each sample, in the samples' order."""
 
     samples: Sequence[Sample]
@@ -113,7 +113,7 @@ def compare(
     warm_up: int = 2,
     sampling: Sampling | None = None,
     enough: Callable[[], bool] = lambda: False,
-) -> Comparison:
+) -> MethodComparison:
     """Decode every sample by every method; the method that goes first changes from sample to sample.
 
     Args:
@@ -151,7 +151,7 @@ def compare(
     finally:
         for runtime in runtimes.values():
             runtime.close()
-    return Comparison(samples[:count], results)
+    return MethodComparison(samples[:count], results)
 
 
 def _act(
@@ -167,7 +167,7 @@ def _act(
     return runtime.act(prompt, [sample.jpeg], last, sampling=sampling)
 
 
-def speedup(comparison: Comparison, slow: str, fast: str) -> Mapping[str, float]:
+def speedup(comparison: MethodComparison, slow: str, fast: str) -> Mapping[str, float]:
     """How many times sooner (`ttva`) and with how many times fewer passes and less compute, by medians."""
     ratios = {}
     for name, metric in (
@@ -181,7 +181,7 @@ def speedup(comparison: Comparison, slow: str, fast: str) -> Mapping[str, float]
     return ratios
 
 
-def foresight(comparison: Comparison) -> dict[str, dict[str, float]]:
+def foresight(comparison: MethodComparison) -> dict[str, dict[str, float]]:
     """By method: how often early exits foresaw, their share of hits, and what drafting on from that was worth."""
     found = {}
     for method in comparison.results:

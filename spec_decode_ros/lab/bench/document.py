@@ -7,14 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from spec_decode_ros.lab.bench.bound import bound_ms, overhead_ms
-from spec_decode_ros.lab.bench.comparison import Comparison, Spread, foresight
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, foresight
 from spec_decode_ros.lab.bench.machine import machine
 from spec_decode_ros.lab.bench.suite import NamedLink
 from spec_decode_ros.lab.network.link import LinkProfile
 
 
 def document(
-    suite: str, pair: str, command: str, results: Sequence[tuple[NamedLink, Comparison]], **more: Any
+    suite: str, pair: str, command: str, results: Sequence[tuple[NamedLink, MethodComparison]], **more: Any
 ) -> dict[str, Any]:
     """Everything that a reader needs to run it again and to compare.
 
@@ -33,7 +33,7 @@ def heading(suite: str, pair: str, command: str) -> dict[str, Any]:
     return {"suite": suite, "pair": pair, "command": command, "machine": machine()}
 
 
-def _link(link: NamedLink, comparison: Comparison) -> dict[str, Any]:
+def _link(link: NamedLink, comparison: MethodComparison) -> dict[str, Any]:
     plain = asdict(LinkProfile())
     first, *others = comparison.results
     return {

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from spec_decode_ros.decoding.controller import OBJECTIVES, Conditions, own_length
+from spec_decode_ros.decoding.controller import OBJECTIVES, Measurements, own_length
 from spec_decode_ros.decoding.messages import Welcome
 from spec_decode_ros.decoding.methods import method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.fleet_figures import Capacity, Load, capacity, next_load, predicted_gain
-from spec_decode_ros.lab.bench.fleet_recording import Recording
-from spec_decode_ros.lab.bench.fleet_rig import FleetRig, Pace
+from spec_decode_ros.lab.bench.fleet_recording import DraftRecording
+from spec_decode_ros.lab.bench.fleet_rig import FleetRig, LoadSchedule
 from spec_decode_ros.lab.bench.fleet_robots import Way
 
 STRICT = 1.5
@@ -39,7 +39,7 @@ class FleetPlan:
 
     ways: tuple[Way, ...]
     robots: tuple[int, ...] = (1, 4, 16, 64)
-    pace: Pace = field(default_factory=Pace)
+    pace: LoadSchedule = field(default_factory=LoadSchedule)
     rounds: int = 1
     refine: int = 4
     bound_ms: float | None = None
@@ -51,7 +51,7 @@ class FleetPlan:
         if self.rounds < 1 or self.refine < 0:
             raise SpecDecodeError("a fleet suite needs at least 1 round, and 0 or more refinements")
 
-    def pace_of(self, robots: int) -> Pace:
+    def pace_of(self, robots: int) -> LoadSchedule:
         """Few robots are looked at for longer, up to three times, so that a percentile is one of some actions."""
         enough_s = ENOUGH_ACTIONS / (robots * self.pace.rate)
         return replace(self.pace, seconds=max(self.pace.seconds, min(enough_s, 3 * self.pace.seconds)))
@@ -99,7 +99,9 @@ def run_fleet(rig: FleetRig, plan: FleetPlan, report: Callable[[Load], None] = l
     return loads
 
 
-def fleet_result(plan: FleetPlan, loads: Loads, recording: Recording, welcome: Welcome) -> dict[str, Any]:
+def fleet_result(
+    plan: FleetPlan, loads: Loads, recording: DraftRecording, welcome: Welcome
+) -> dict[str, Any]:
     """What was found, for JSON."""
     first = loads[plan.ways[0].name]
     alone_ms = first[min(first)].ttva_ms(0.95)
@@ -158,7 +160,9 @@ def _gains(loads: Loads, bounds: dict[str, float], welcome: Welcome, acceptance:
 
 def _predicted(welcome: Welcome, acceptance: float) -> dict[str, float]:
     """Rounds as the paper has them: so many tokens drafted by the server, then one pass over them; no prompts."""
-    here = Conditions(0.0, welcome.own_ms, welcome.step_ms, acceptance, welcome.per_token_ms, welcome.own_ms)
+    here = Measurements(
+        0.0, welcome.own_ms, welcome.step_ms, acceptance, welcome.per_token_ms, welcome.own_ms
+    )
     drafted = own_length(here)
     verify_ms = welcome.step_ms + drafted * welcome.per_token_ms
     return {

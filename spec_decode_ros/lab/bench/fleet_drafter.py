@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.fleet_recording import Next, RecordedFrame, Recording, Tokens
+from spec_decode_ros.lab.bench.fleet_recording import DraftRecording, Next, RecordedFrame, Tokens
 
 _NOTHING: Mapping[Tokens, Next] = {}
 
@@ -16,7 +16,7 @@ _NOTHING: Mapping[Tokens, Next] = {}
 class RecordedDrafter:
     """Satisfies `interfaces.Drafter`; any number of robots may share one, each with sessions of its own."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: DraftRecording) -> None:
         self._recording = recording
         self._frames = {(frame.prompt, frame.jpeg): frame for frame in recording.frames}
 
@@ -51,7 +51,7 @@ class RecordedDrafter:
 class RecordedSession:
     """Satisfies `interfaces.DraftSession`. Time passes by waiting, the first token's with the prompt's."""
 
-    def __init__(self, recording: Recording, frame: RecordedFrame | None) -> None:
+    def __init__(self, recording: DraftRecording, frame: RecordedFrame | None) -> None:
         self._drafts = frame.drafts if frame else _NOTHING
         self._eos = recording.eos_ids
         self._token_s = recording.token_ms / 1e3

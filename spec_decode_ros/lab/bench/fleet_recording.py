@@ -50,7 +50,7 @@ class RecordedFrame:
 
 
 @dataclass(frozen=True)
-class Recording:
+class DraftRecording:
     """Frames, and what robots need to know of their pair without loading it.
 
     Attributes:
@@ -92,8 +92,8 @@ class Recording:
         path.write_text(json.dumps(_plain(self)), encoding="utf-8")
 
 
-def load_recording(path: str | Path) -> Recording:
-    """What :meth:`Recording.save` has written. Raises SpecDecodeError."""
+def load_recording(path: str | Path) -> DraftRecording:
+    """What :meth:`DraftRecording.save` has written. Raises SpecDecodeError."""
     try:
         return _recording(json.loads(Path(path).read_text(encoding="utf-8")))
     except OSError as error:
@@ -109,7 +109,7 @@ def record(
     pair: str,
     prompt_of: Callable[[Sample], str],
     max_tokens: int,
-) -> Recording:
+) -> DraftRecording:
     """Let the target answer every sample alone, and the draft model go on from every prefix of the answer; greedily.
 
     Args:
@@ -147,7 +147,7 @@ def record(
         said = {answer, *((*prefix, drafted.token) for prefix, drafted in drafts.items())}
         texts |= {tokens: drafter.decode(tokens) for tokens in said if tokens not in texts}
         texts |= {answer[:end]: drafter.decode(answer[:end]) for end in range(len(answer))}
-    return Recording(
+    return DraftRecording(
         pair,
         drafter.vocabulary,
         frozenset(drafter.eos_ids),
@@ -159,7 +159,7 @@ def record(
     )
 
 
-def record_pair(pair: str, count: int, seed: int) -> Recording:
+def record_pair(pair: str, count: int, seed: int) -> DraftRecording:
     """Load a pair and record `count` frames of rooms that no model was trained on; the same seed gives the same frames."""
     from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
     from spec_decode_ros.lab.bench.moments import moments
@@ -210,7 +210,7 @@ def _continue(
     return took
 
 
-def _plain(recording: Recording) -> dict[str, Any]:
+def _plain(recording: DraftRecording) -> dict[str, Any]:
     return {
         **{name: getattr(recording, name) for name in ("pair", "vocabulary", "max_tokens")},
         **{name: getattr(recording, name) for name in ("prefill_ms", "token_ms")},
@@ -229,8 +229,8 @@ def _plain(recording: Recording) -> dict[str, Any]:
     }
 
 
-def _recording(plain: Mapping[str, Any]) -> Recording:
-    return Recording(
+def _recording(plain: Mapping[str, Any]) -> DraftRecording:
+    return DraftRecording(
         plain["pair"],
         plain["vocabulary"],
         frozenset(plain["eos_ids"]),

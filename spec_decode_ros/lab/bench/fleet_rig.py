@@ -17,8 +17,8 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.cores import Cores, divided, on
 from spec_decode_ros.lab.bench.fleet_figures import Load, Usage
 from spec_decode_ros.lab.bench.fleet_log import read_log
-from spec_decode_ros.lab.bench.fleet_recording import Recording
-from spec_decode_ros.lab.bench.fleet_robots import Orders, Way, robots_child
+from spec_decode_ros.lab.bench.fleet_recording import DraftRecording
+from spec_decode_ros.lab.bench.fleet_robots import FleetOrders, Way, robots_child
 from spec_decode_ros.lab.bench.processes import cpu_s, free_port
 from spec_decode_ros.lab.network.link import LinkProfile, link_child
 from spec_decode_ros.server.process import server_child
@@ -31,7 +31,7 @@ _MARGIN_S = 30.0
 
 
 @dataclass(frozen=True)
-class Pace:
+class LoadSchedule:
     """When a load is looked at.
 
     Attributes:
@@ -75,11 +75,11 @@ class FleetRig:
         self._link, self._metrics, self._cores = link, metrics, cores
         self._loads = 0
 
-    def load(self, way: Way, robots: int, pace: Pace, seed: int = 0) -> Load:
+    def load(self, way: Way, robots: int, pace: LoadSchedule, seed: int = 0) -> Load:
         """Let so many robots decode in one way for a while, and measure; robots of one seed do the same each time."""
         self._loads += 1
         log = self.folder / f"load{self._loads}.jsonl"
-        orders = Orders(
+        orders = FleetOrders(
             self.recording,
             self.endpoint,
             str(log),
@@ -106,7 +106,7 @@ class FleetRig:
         return Load(way.name, robots, tuple(act for act in acts if measured <= act.due < end), usage)
 
     @contextmanager
-    def robots(self, orders: Orders) -> Iterator[ReadyChild]:
+    def robots(self, orders: FleetOrders) -> Iterator[ReadyChild]:
         """A process of robots that are connected, on the edge's cores."""
         child = robots_child(orders)
         try:
@@ -130,7 +130,7 @@ class FleetRig:
 
 
 @contextmanager
-def fleet_rig(pair: str, recording: Recording, profile: LinkProfile) -> Iterator[FleetRig]:
+def fleet_rig(pair: str, recording: DraftRecording, profile: LinkProfile) -> Iterator[FleetRig]:
     """Start a server of the pair and a link to it; both end with the context.
 
     Raises:

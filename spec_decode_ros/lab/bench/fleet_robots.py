@@ -27,7 +27,7 @@ from spec_decode_ros.edge.runtime import ActionCancelled, EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.fleet_drafter import RecordedDrafter
 from spec_decode_ros.lab.bench.fleet_log import FIGURES, Act, FleetLog
-from spec_decode_ros.lab.bench.fleet_recording import RecordedFrame, Recording, load_recording
+from spec_decode_ros.lab.bench.fleet_recording import DraftRecording, RecordedFrame, load_recording
 from spec_decode_ros.models.threads import be_responsive
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.process import READY, ReadyChild
@@ -63,7 +63,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Orders:
+class FleetOrders:
     """What the robots of one process do.
 
     Attributes:
@@ -109,12 +109,12 @@ class Orders:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of_json(cls, text: str) -> Orders:
+    def of_json(cls, text: str) -> FleetOrders:
         plain = json.loads(text)
         return cls(**{**plain, "ways": tuple(Way(**way) for way in plain["ways"])})
 
 
-def robots_child(orders: Orders) -> ReadyChild:
+def robots_child(orders: FleetOrders) -> ReadyChild:
     """A process of robots that is still to be started; :meth:`ReadyChild.tell` it the time at which to begin."""
     return ReadyChild([sys.executable, "-m", __name__, orders.as_json()], "the robots", _CONNECT_S + 30.0)
 
@@ -131,10 +131,10 @@ def due_times(rate: float, seconds: float, seed: int, robot: int) -> Iterator[fl
         yield at
 
 
-class Robot:
+class FleetRobot:
     """One robot: a connection, a runtime, and a thread that acts when an action is due."""
 
-    def __init__(self, number: int, orders: Orders, recording: Recording, log: FleetLog) -> None:
+    def __init__(self, number: int, orders: FleetOrders, recording: DraftRecording, log: FleetLog) -> None:
         self._number, self._orders, self._recording, self._log = number, orders, recording, log
         self._way = orders.ways[number % len(orders.ways)]
         drafter = RecordedDrafter(recording)
@@ -217,11 +217,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the robots of one process."""
     logging.basicConfig(level=logging.ERROR)
     (text,) = sys.argv[1:] if arguments is None else arguments
-    orders = Orders.of_json(text)
+    orders = FleetOrders.of_json(text)
     recording, log = load_recording(orders.recording), FleetLog(Path(orders.log))
     be_responsive()
     robots = [
-        Robot(number, orders, recording, log) for number in range(orders.first, orders.first + orders.robots)
+        FleetRobot(number, orders, recording, log)
+        for number in range(orders.first, orders.first + orders.robots)
     ]
     if orders.connect:
         for robot in robots:
@@ -247,7 +248,7 @@ def _listen(enough: threading.Event) -> None:
     os._exit(1)  # the parent has gone
 
 
-def _end(robots: list[Robot], grace_s: float, whatever_is_due: bool) -> None:
+def _end(robots: list[FleetRobot], grace_s: float, whatever_is_due: bool) -> None:
     """Wait for so long until all have done whatever is due, or at least what goes on; cut off the rest."""
     if not whatever_is_due:
         for robot in robots:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from spec_decode_ros.decoding.acceptance import Share
+from spec_decode_ros.decoding.acceptance import AcceptanceAverage
 from spec_decode_ros.decoding.commands import Done
-from spec_decode_ros.decoding.controller import Conditions, own_length, plan, worth_verifying
+from spec_decode_ros.decoding.controller import Measurements, own_length, plan, worth_verifying
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.testing import Exit, SteadyLink, Times, VirtualAction, decode_alone
@@ -148,7 +148,7 @@ def exits(world: World, seed: int) -> tuple[Exit, ...]:
 
 
 def action_options(
-    method: Method, cell: Cell, world: World, seed: int, own: int, wild: Share
+    method: Method, cell: Cell, world: World, seed: int, own: int, wild: AcceptanceAverage
 ) -> dict[str, Any]:
     """What a `VirtualAction` of this cell is made from; the same seed is the same answer and the same drafts."""
     request = Request(
@@ -182,7 +182,7 @@ def figures(
     """Decode many actions with one method in one cell."""
     world = world or World()
     ends, busy, counts = [], [], []
-    wild = Share(0.5)
+    wild = AcceptanceAverage(0.5)
     for seed in range(actions):
         options = action_options(method, cell, world, seed, own, wild)
         action = VirtualAction(**options)
@@ -210,10 +210,10 @@ def figures(
     )
 
 
-def conditions(cell: Cell, world: World) -> Conditions:
+def conditions(cell: Cell, world: World) -> Measurements:
     """What a robot in this cell would have measured."""
     own_ms, own_prefill_ms = world.own_ms(cell)
-    return Conditions(
+    return Measurements(
         cell.rtt_ms,
         cell.ratio * world.step_ms,
         world.step_ms,

@@ -24,9 +24,9 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.comparison import Spread
 from spec_decode_ros.lab.bench.random_model import make_model, parameter_count
-from spec_decode_ros.lab.bench.shapes import Shape
+from spec_decode_ros.lab.bench.shapes import PublishedShape
 from spec_decode_ros.lab.bench.streamed_exit import StreamedExit
-from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.answer import CachedSequence
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_norm
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
@@ -45,7 +45,7 @@ _WARM_UPS = 3
 
 
 @dataclass(frozen=True)
-class Plan:
+class MeasurementPlan:
     """What to measure, and how.
 
     Attributes:
@@ -102,7 +102,7 @@ class SideTimes:
         exits: ways of running an early exit, by name.
     """
 
-    shape: Shape
+    shape: PublishedShape
     parameters: int
     layers: int
     prompt_tokens: int
@@ -116,13 +116,13 @@ class SideTimes:
         """Whether times of a part of the layers stand for all."""
         return self.layers < self.shape.layers
 
-    def line(self) -> Line:
+    def line(self) -> PassCost:
         """The straight line through the medians of the passes."""
-        return Line.through({width: spread.median for width, spread in self.passes.items()})
+        return PassCost.through({width: spread.median for width, spread in self.passes.items()})
 
 
 @dataclass(frozen=True)
-class Line:
+class PassCost:
     """A pass over one token takes `step_ms`, every further one `per_token_ms` more; `off` is the worst relative error."""
 
     step_ms: float
@@ -130,7 +130,7 @@ class Line:
     off: float
 
     @classmethod
-    def through(cls, passes: Mapping[int, float]) -> Line:
+    def through(cls, passes: Mapping[int, float]) -> PassCost:
         """Exact for one token, which is what every method is compared with; the least squares of relative errors beyond."""
         step = passes[1]
         widths = np.array(list(passes)) - 1.0
@@ -140,7 +140,7 @@ class Line:
         return cls(step, slope, off)
 
 
-def measure(shape: Shape, plan: Plan, exits: bool = True) -> SideTimes:
+def measure(shape: PublishedShape, plan: MeasurementPlan, exits: bool = True) -> SideTimes:
     """Make the model, time it, and give its memory back. Raises SpecDecodeError if there is too little memory."""
     model = make_model(shape, plan.device, plan.dtype, plan.layers)
     try:
@@ -164,7 +164,7 @@ class _Pass:
 class _Bench:
     """One model, ready to be timed."""
 
-    def __init__(self, model: HfModel, shape: Shape, plan: Plan) -> None:
+    def __init__(self, model: HfModel, shape: PublishedShape, plan: MeasurementPlan) -> None:
         self.model, self.shape, self.plan = model, shape, plan
         self.depth = len(model.model.get_decoder().layers)
         self.factor = shape.layers / self.depth
@@ -235,7 +235,7 @@ class _Bench:
         if self.plan.device.type == "cuda":
             streamed = StreamedExit(self.exits, self.exits.layers[0], self.plan.device)
             open_ends.callback(streamed.close)
-            answer = Answer(self.model, self.model.prepare(self.prompt, self.images))
+            answer = CachedSequence(self.model, self.model.prepare(self.prompt, self.images))
             # An exit's own output head is hidden by the pass.
             ways["beside the pass"] = _Pass(partial(self._exit_beside, answer, streamed), EXIT_WIDTH)
         return ways
@@ -246,7 +246,7 @@ class _Bench:
         self._verify(EXIT_WIDTH, lambda choices, sure: at.append(time.perf_counter()))
         return at[0]
 
-    def _exit_beside(self, answer: Answer, exit: StreamedExit) -> float:
+    def _exit_beside(self, answer: CachedSequence, exit: StreamedExit) -> float:
         logits = answer.logits(
             self.answer[:EXIT_WIDTH], EXIT_WIDTH, after_layer={self.exits.layers[0]: exit.look}
         )

@@ -32,7 +32,7 @@ class PeerAnswer:
 
 
 @dataclass(frozen=True)
-class Peers:
+class PeerAnswers:
     """Answers by peer, one for each prompt, in the prompts' order."""
 
     answers: Mapping[str, Sequence[PeerAnswer]]
@@ -53,7 +53,7 @@ class Peers:
 
 def measure_peers(
     prompts: Sequence[str], max_tokens: int, pair: str = PAIR, *, cores: Cores | None = None
-) -> Peers:
+) -> PeerAnswers:
     """Answer every prompt greedily by plain `generate`, with the draft model as its assistant, and with prompt lookup.
 
     All in this process, on all the cores that edge and cloud have together; who goes first changes from prompt to
@@ -78,7 +78,7 @@ def measure_peers(
         for count, prompt in enumerate(prompts):
             for name in list(ways) if count % 2 == 0 else list(reversed(ways)):
                 answers[name].append(_answer(target, prompt, max_tokens, ways[name]))
-    return Peers(answers)
+    return PeerAnswers(answers)
 
 
 def _both_models(config: Any, threads: int) -> tuple[HfModel, HfModel]:

@@ -15,7 +15,7 @@ from transformers import LlamaForCausalLM, Qwen2VLForConditionalGeneration, Qwen
 from transformers.initialization import no_init_weights
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.shapes import Shape
+from spec_decode_ros.lab.bench.shapes import PublishedShape
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.text import CheckpointText
 from spec_decode_ros.models.vision import ImageFamily, QwenImages, quicken_vision
@@ -59,14 +59,16 @@ class NumberedText(CheckpointText):
         return [self._image_token_id or 0 if word == _IMAGE else int(word) for word in words]
 
 
-def parameter_count(shape: Shape, layers: int | None = None) -> int:
+def parameter_count(shape: PublishedShape, layers: int | None = None) -> int:
     """Weights of a shape, cut to so many layers; takes no memory."""
     return sum(
         weight.numel() for weight in _empty(shape, layers, torch.device("meta"), torch.float32).parameters()
     )
 
 
-def make_model(shape: Shape, device: torch.device, dtype: torch.dtype, layers: int | None = None) -> HfModel:
+def make_model(
+    shape: PublishedShape, device: torch.device, dtype: torch.dtype, layers: int | None = None
+) -> HfModel:
     """A model with random weights, at once on `device` and in `dtype`.
 
     Args:
@@ -94,7 +96,9 @@ def free_bytes(device: torch.device) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
-def require_memory(shape: Shape, device: torch.device, dtype: torch.dtype, layers: int | None) -> None:
+def require_memory(
+    shape: PublishedShape, device: torch.device, dtype: torch.dtype, layers: int | None
+) -> None:
     """Raise SpecDecodeError unless the model fits into the memory that is free."""
     needed = _SLACK * parameter_count(shape, layers) * dtype.itemsize
     free = free_bytes(device)
@@ -106,7 +110,7 @@ def require_memory(shape: Shape, device: torch.device, dtype: torch.dtype, layer
         )
 
 
-def _empty(shape: Shape, layers: int | None, device: torch.device, dtype: torch.dtype) -> Any:
+def _empty(shape: PublishedShape, layers: int | None, device: torch.device, dtype: torch.dtype) -> Any:
     with device, no_init_weights():
         model = _CLASSES[shape.family]._from_config(
             shape.config(layers), dtype=dtype, attn_implementation="sdpa"

@@ -25,7 +25,7 @@ class Tower:
 
 
 @dataclass(frozen=True)
-class Shape:
+class PublishedShape:
     """One decoder.
 
     Attributes:
@@ -122,24 +122,24 @@ _FAMILIES = ("llama", "qwen3", "qwen2_vl")
 _QWEN2_VL_TOWER = Tower(32, 1280, 16)
 
 _ALL = (
-    Shape("qwen2-vl-2b", "qwen2_vl", 28, 1536, 8960, 12, 2, 151936, True, tower=_QWEN2_VL_TOWER),
-    Shape("qwen2-vl-7b", "qwen2_vl", 28, 3584, 18944, 28, 4, 152064, False, tower=_QWEN2_VL_TOWER),
-    Shape("llama-68m", "llama", 2, 768, 3072, 12, 12, 32000, False),
-    Shape("llama2-7b", "llama", 32, 4096, 11008, 32, 32, 32000, False),
-    Shape("llama3-1b", "llama", 16, 2048, 8192, 32, 8, 128256, True),
-    Shape("llama3-70b", "llama", 80, 8192, 28672, 64, 8, 128256, False),
-    Shape("qwen3-0.6b", "qwen3", 28, 1024, 3072, 16, 8, 151936, True, 128),
-    Shape("qwen3-32b", "qwen3", 64, 5120, 25600, 64, 8, 151936, False, 128),
+    PublishedShape("qwen2-vl-2b", "qwen2_vl", 28, 1536, 8960, 12, 2, 151936, True, tower=_QWEN2_VL_TOWER),
+    PublishedShape("qwen2-vl-7b", "qwen2_vl", 28, 3584, 18944, 28, 4, 152064, False, tower=_QWEN2_VL_TOWER),
+    PublishedShape("llama-68m", "llama", 2, 768, 3072, 12, 12, 32000, False),
+    PublishedShape("llama2-7b", "llama", 32, 4096, 11008, 32, 32, 32000, False),
+    PublishedShape("llama3-1b", "llama", 16, 2048, 8192, 32, 8, 128256, True),
+    PublishedShape("llama3-70b", "llama", 80, 8192, 28672, 64, 8, 128256, False),
+    PublishedShape("qwen3-0.6b", "qwen3", 28, 1024, 3072, 16, 8, 151936, True, 128),
+    PublishedShape("qwen3-32b", "qwen3", 64, 5120, 25600, 64, 8, 151936, False, 128),
     # Nobody's models: to try the command within seconds.
-    Shape("tiny-llama", "llama", 4, 64, 128, 4, 2, 256, True),
-    Shape("tiny-qwen2-vl", "qwen2_vl", 4, 64, 128, 4, 2, 256, True, tower=Tower(4, 32, 2)),
+    PublishedShape("tiny-llama", "llama", 4, 64, 128, 4, 2, 256, True),
+    PublishedShape("tiny-qwen2-vl", "qwen2_vl", 4, 64, 128, 4, 2, 256, True, tower=Tower(4, 32, 2)),
 )
 
 SHAPES = {shape.name: shape for shape in _ALL}
 """By name."""
 
 
-def shape_named(name: str) -> Shape:
+def shape_named(name: str) -> PublishedShape:
     """The shape of that name. Raises SpecDecodeError."""
     if name not in SHAPES:
         raise SpecDecodeError(f"there is no shape {name!r}: choose one of {', '.join(SHAPES)}")

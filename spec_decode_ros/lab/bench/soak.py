@@ -14,7 +14,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.fleet_figures import LATE_S, percentile
 from spec_decode_ros.lab.bench.fleet_log import Act, read_log
 from spec_decode_ros.lab.bench.fleet_rig import FleetRig
-from spec_decode_ros.lab.bench.fleet_robots import Orders, Way
+from spec_decode_ros.lab.bench.fleet_robots import FleetOrders, Way
 from spec_decode_ros.lab.bench.processes import rss_bytes
 
 FLAT = 0.05
@@ -151,7 +151,7 @@ class Soaked:
 def soak(rig: FleetRig, plan: SoakPlan, report: Callable[[float, Sequence[Act], int | None], None]) -> Soaked:
     """Run it; `report` is told ten times of the seconds so far, the actions and the server's memory."""
     log = Path(rig.folder) / "soak.jsonl"
-    orders = Orders(
+    orders = FleetOrders(
         rig.recording,
         rig.endpoint,
         str(log),

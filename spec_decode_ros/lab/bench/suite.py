@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.comparison import Comparison
+from spec_decode_ros.lab.bench.comparison import MethodComparison
 from spec_decode_ros.lab.bench.cores import Cores, divided, on
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
 from spec_decode_ros.lab.network.networks import network_named
@@ -40,11 +40,11 @@ def _plain(rtt_ms: float, mbit: float) -> LinkProfile:
 def over_links(
     pair: str,
     over: Sequence[NamedLink],
-    decode: Callable[[Drafter, Client], Comparison],
-    report: Callable[[NamedLink, Comparison], None] = lambda link, comparison: None,
+    decode: Callable[[Drafter, Client], MethodComparison],
+    report: Callable[[NamedLink, MethodComparison], None] = lambda link, comparison: None,
     cores: Cores | None = None,
     device: str | None = None,
-) -> list[tuple[NamedLink, Comparison]]:
+) -> list[tuple[NamedLink, MethodComparison]]:
     """Compare through every link. The edge has cores of its own where there are two, and each side as many
     threads as its cores where the pair does not say; no link is no relay.
 

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from spec_decode_ros.lab.bench.bound import bound_ms, overhead_ms
-from spec_decode_ros.lab.bench.comparison import Comparison, Spread, foresight
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, foresight
 from spec_decode_ros.lab.bench.suite import NamedLink
 
 SHOWN = ("ttva_ms", "ttfa_ms", "cloud_passes", "cloud_busy_ms", "acceptance_rate", "round_trips")
 
 
-def agree(comparison: Comparison) -> bool:
+def agree(comparison: MethodComparison) -> bool:
     """Whether every method gave the same tokens."""
     first, *others = comparison.results
     return all(comparison.agreement(first, other) == len(comparison.samples) for other in others)
@@ -23,7 +23,7 @@ def agree(comparison: Comparison) -> bool:
 def print_comparison(
     console: Console,
     link: NamedLink,
-    comparison: Comparison,
+    comparison: MethodComparison,
     *,
     separate: bool = False,
     shown: Sequence[str] = SHOWN,
@@ -55,7 +55,7 @@ def _cell(metric: str, spread: Spread | None) -> str:
     return f"{spread.median:.{digits}f}\n[dim]{low}–{high}[/]"
 
 
-def _print_bound(console: Console, link: NamedLink, comparison: Comparison) -> None:
+def _print_bound(console: Console, link: NamedLink, comparison: MethodComparison) -> None:
     bound, rest = bound_ms(comparison, link.profile), overhead_ms(comparison, link.profile)
     if bound is None:
         return
@@ -68,7 +68,7 @@ def _print_bound(console: Console, link: NamedLink, comparison: Comparison) -> N
     console.print(line)
 
 
-def _print_foresight(console: Console, comparison: Comparison) -> None:
+def _print_foresight(console: Console, comparison: MethodComparison) -> None:
     for method, told in foresight(comparison).items():
         console.print(
             f"{method}: {told['hit_rate']:.0%} of {told['foresights']:.0f} foresights were hits; of the drafting after "
@@ -76,7 +76,7 @@ def _print_foresight(console: Console, comparison: Comparison) -> None:
         )
 
 
-def _print_rejections(console: Console, comparison: Comparison) -> None:
+def _print_rejections(console: Console, comparison: MethodComparison) -> None:
     """What the rejections of separate rejection sampling sent."""
     stats = [result.stats for results in comparison.results.values() for result in results]
     sizes = [float(found["rejection_bytes"] or 0) for found in stats if found["rejections"]]

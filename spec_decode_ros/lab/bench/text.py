@@ -14,7 +14,7 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.edge.runtime import ActionResult, EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.comparison import Comparison, Sample
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample
 from spec_decode_ros.lab.text.prompts import held_out_prompts
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.transport.client import Client
@@ -29,7 +29,7 @@ DEADLINE_S = 300.0
 SEED = 5000  # far from the seeds that drafts are measured with while they are made
 
 
-class TextComparison(Comparison):
+class TextComparison(MethodComparison):
     """Results by method, one for each prompt."""
 
     def as_dict(self) -> dict[str, dict[str, dict[str, float] | None]]:
@@ -72,11 +72,11 @@ def texts(count: int = PROMPTS, seed: int = 0) -> tuple[str, ...]:
     return tuple(held_out_prompts(count, SEED + seed))
 
 
-def decode_texts(asked: Texts, pair: str) -> Callable[[Drafter, Client], Comparison]:
+def decode_texts(asked: Texts, pair: str) -> Callable[[Drafter, Client], MethodComparison]:
     """What compares through one link: every method, and with `auto` a row `auto (lookup)` with no draft model."""
     lookup = _lookup_alone(pair) if "auto" in asked.methods else None
 
-    def decode(drafter: Drafter, client: Client) -> Comparison:
+    def decode(drafter: Drafter, client: Client) -> MethodComparison:
         contestants: dict[str, tuple[Drafter, str]] = {name: (drafter, name) for name in asked.methods}
         if lookup:
             contestants["auto (lookup)"] = (lookup, "auto")
@@ -95,7 +95,9 @@ def _lookup_alone(pair: str) -> Drafter:
     return LookupDrafter(load_model(config.draft, location, config.chat_template).text)
 
 
-def compare_texts(asked: Texts, contestants: Mapping[str, tuple[Drafter, str]], client: Client) -> Comparison:
+def compare_texts(
+    asked: Texts, contestants: Mapping[str, tuple[Drafter, str]], client: Client
+) -> MethodComparison:
     """Decode every prompt by every contestant, a drafter with a method; who goes first changes from prompt to prompt."""
     results: dict[str, list[ActionResult]] = {name: [] for name in contestants}
     with contextlib.ExitStack() as stack:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from spec_decode_ros.edge.runtime import ActionResult
-from spec_decode_ros.lab.bench.comparison import Comparison
+from spec_decode_ros.lab.bench.comparison import MethodComparison
 
 
-def draw_timeline(comparison: Comparison, out: Path, caption: str) -> Path:
+def draw_timeline(comparison: MethodComparison, out: Path, caption: str) -> Path:
     """A typical frame, by every method."""
     from spec_decode_ros.viz.timeline import ActionTimeline, draw_timelines
 

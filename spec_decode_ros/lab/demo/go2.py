@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from spec_decode_ros.lab.demo.goal import Goal
+from spec_decode_ros.lab.demo.goal import MissionGoal
 from spec_decode_ros.lab.demo.mission import run_mission
 from spec_decode_ros.lab.demo.stack import Stack, Value, free_domain, running_stack, stay_on_this_machine
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
@@ -116,7 +116,7 @@ def run_episodes(
 
 def _run(stack: Go2Stack, seed: int, nodes: Stack, domain: int, dds_domain: int) -> Go2Episode:
     task = make_task(seed)
-    goal = Goal(task.scene, task.target, task.instruction, time_out_s=stack.time_out_s)
+    goal = MissionGoal(task.scene, task.target, task.instruction, time_out_s=stack.time_out_s)
     folder = stack.out / f"episode_{seed}"
     log = folder / "robot.jsonl"
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ _STILL_MPS, _STILL_RADPS = 0.06, 0.15
 
 
 @dataclass(frozen=True)
-class Goal:
+class MissionGoal:
     """One object to stand in front of.
 
     Attributes:
@@ -45,7 +45,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MissionResult:
     """How a mission ended: a sentence, and how far from the goal, metres and degrees."""
 
     success: bool
@@ -60,7 +60,7 @@ class GoalWatch:
     Times are in seconds of one clock; the mission begins with the first one.
     """
 
-    def __init__(self, goal: Goal) -> None:
+    def __init__(self, goal: MissionGoal) -> None:
         self._goal = goal
         self._began: float | None = None
         self._still_since: float | None = None
@@ -75,7 +75,7 @@ class GoalWatch:
 
     def moved(
         self, now: float, pose: tuple[float, float, float], speed: float, turn: float
-    ) -> Outcome | None:
+    ) -> MissionResult | None:
         """Where the robot is (x, y in metres, yaw in radians) and how fast (m/s, rad/s); the end, if this is it."""
         self._began = now if self._began is None else self._began
         still = speed < _STILL_MPS and abs(turn) < _STILL_RADPS and _ending(self._note) is not None
@@ -89,7 +89,7 @@ class GoalWatch:
             return self._outcome(pose, False, f"not there after {self._goal.time_out_s:.0f} s")
         return None
 
-    def _judge(self, pose: tuple[float, float, float]) -> Outcome:
+    def _judge(self, pose: tuple[float, float, float]) -> MissionResult:
         if _ending(self._note) != REACHED:
             return self._outcome(pose, False, f"the model gave up: {self._note}")
         outcome = self._outcome(pose, True, f"reached the {self._goal.target}")
@@ -104,10 +104,10 @@ class GoalWatch:
             return self._outcome(pose, False, f"stopped facing {outcome.facing_deg:.0f} degrees past it")
         return outcome
 
-    def _outcome(self, pose: tuple[float, float, float], success: bool, reason: str) -> Outcome:
+    def _outcome(self, pose: tuple[float, float, float], success: bool, reason: str) -> MissionResult:
         thing = self._goal.scene.objects[self._goal.scene.find(self._goal.target)]
         angle, distance = bearing_and_distance(thing, pose)
-        return Outcome(success, reason, distance, abs(math.degrees(angle)))
+        return MissionResult(success, reason, distance, abs(math.degrees(angle)))
 
 
 def _ending(note: str) -> str | None:

@@ -21,7 +21,7 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.demo.goal import Goal, GoalWatch, Outcome
+from spec_decode_ros.lab.demo.goal import GoalWatch, MissionGoal, MissionResult
 from spec_decode_ros.nodes.common import EVENTS, clock_seconds, seconds
 from spec_decode_ros.nodes.recorder import BagRecorder
 
@@ -55,7 +55,7 @@ class Verified:
 class Story:
     """What happened. Stamps in seconds; `path` has (stamp, x, y, yaw), `frames` (stamp, JPEG bytes)."""
 
-    outcome: Outcome | None = None
+    outcome: MissionResult | None = None
     took_s: float = 0.0
     collisions: int = 0
     path: list[tuple[float, float, float, float]] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Story:
 class Mission(Node):
     """One command and what follows; use :func:`run_mission`."""
 
-    def __init__(self, goal: Goal, context: rclpy.Context) -> None:
+    def __init__(self, goal: MissionGoal, context: rclpy.Context) -> None:
         super().__init__("mission", context=context)
         self._goal = goal
         self._watch = GoalWatch(goal)
@@ -186,7 +186,7 @@ class MissionRun:
 
 
 def run_mission(
-    goal: Goal,
+    goal: MissionGoal,
     folder: Path,
     domain: int,
     *,

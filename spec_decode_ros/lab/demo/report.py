@@ -13,13 +13,13 @@ import numpy as np
 from spec_decode_ros import __version__
 from spec_decode_ros.actions.action import ActionError, parse_action
 from spec_decode_ros.edge.recording import METRICS
-from spec_decode_ros.lab.bench.comparison import Comparison, Spread, speedup
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, speedup
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from spec_decode_ros.edge.runtime import ActionResult
-    from spec_decode_ros.lab.demo.goal import Goal
+    from spec_decode_ros.lab.demo.goal import MissionGoal
     from spec_decode_ros.lab.demo.mission import Story
 
 _SETTLE_S = 0.4
@@ -41,9 +41,9 @@ _LABELS = {
 
 
 def summary(
-    goal: Goal,
+    goal: MissionGoal,
     story: Story,
-    comparison: Comparison | None,
+    comparison: MethodComparison | None,
     *,
     method: str,
     pair: str,
@@ -94,7 +94,7 @@ def _reason(story: Story) -> str:
     return story.outcome.reason + touched
 
 
-def print_summary(console: Console, document: dict[str, Any], comparison: Comparison | None) -> None:
+def print_summary(console: Console, document: dict[str, Any], comparison: MethodComparison | None) -> None:
     """The mission in a few lines and the methods as a table."""
     from rich.table import Table
     from rich.text import Text
@@ -139,23 +139,27 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 
-def draw_walk(goal: Goal, story: Story, out: Path, caption: str) -> Path:
+def draw_walk(goal: MissionGoal, story: Story, out: Path, caption: str) -> Path:
     """The bird's-eye picture."""
-    from spec_decode_ros.viz.birdseye import Decision, draw_path
+    from spec_decode_ros.viz.birdseye import VerifiedAction, draw_path
 
     return draw_path(
         goal.scene,
         np.array([place[1:] for place in story.path]),
         out,
         target=goal.target,
-        decisions=[Decision(a.pose[0], a.pose[1], a.corrected) for a in story.verified],
+        decisions=[VerifiedAction(a.pose[0], a.pose[1], a.corrected) for a in story.verified],
         title=f"“{goal.instruction}”",
         subtitle=caption,
     )
 
 
 def draw_frame(
-    goal: Goal, comparison: Comparison, decode: Callable[[Sequence[int]], str], out: Path, caption: str
+    goal: MissionGoal,
+    comparison: MethodComparison,
+    decode: Callable[[Sequence[int]], str],
+    out: Path,
+    caption: str,
 ) -> Path:
     """A camera frame with the action that it led to."""
     from PIL import Image
@@ -179,7 +183,7 @@ def draw_frame(
     return out
 
 
-def draw_scene(goal: Goal, comparison: Comparison, out: Path) -> Path | None:
+def draw_scene(goal: MissionGoal, comparison: MethodComparison, out: Path) -> Path | None:
     """The robot from outside at the moment of that frame; None where there is no OpenGL."""
     from PIL import Image
 
@@ -202,13 +206,13 @@ def draw_scene(goal: Goal, comparison: Comparison, out: Path) -> Path | None:
 
 
 def most_telling(results: Sequence[ActionResult], target: str) -> int:
-    """Index of the action that shows most: it names the target, moves, and has tokens of several fates."""
+    """Index of the action that shows most: it names the target, moves, and has tokens of several outcomes."""
 
     def score(result: ActionResult) -> tuple[bool, bool, int, int]:
-        fates = set(result.fates)
+        outcomes = set(result.outcomes)
         names_target = target in result.text and not result.text.endswith("reached")
         walking = not result.text.startswith("vx 0.0")
-        return names_target, walking, len(fates), sum(fate == "accepted" for fate in result.fates)
+        return names_target, walking, len(outcomes), sum(outcome == "accepted" for outcome in result.outcomes)
 
     return max(
         range(len(results)), key=lambda index: (score(results[index]), -abs(index - len(results) // 2))
@@ -216,13 +220,13 @@ def most_telling(results: Sequence[ActionResult], target: str) -> int:
 
 
 def pieces(decode: Callable[[Sequence[int]], str], result: ActionResult) -> list[Any]:
-    """The answer cut into its tokens' texts, each with its fate."""
+    """The answer cut into its tokens' texts, each with its outcome."""
     from spec_decode_ros.viz.overlay import Piece
 
     cut, before = [], ""
-    for index, fate in enumerate(result.fates):
+    for index, outcome in enumerate(result.outcomes):
         text = decode(result.tokens[: index + 1])
         if text[len(before) :].strip():
-            cut.append(Piece(text[len(before) :], fate))
+            cut.append(Piece(text[len(before) :], outcome))
         before = text
     return cut

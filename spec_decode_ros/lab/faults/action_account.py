@@ -57,7 +57,7 @@ def verdict(
 
 
 @dataclass(frozen=True)
-class Account:
+class ActionAccount:
     """All actions and all faults of a run.
 
     Attributes:

@@ -15,15 +15,15 @@ from typing import cast
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.cores import divided, on
-from spec_decode_ros.lab.bench.fleet_recording import Recording
-from spec_decode_ros.lab.bench.fleet_robots import Orders, Way
-from spec_decode_ros.lab.faults.action_account import Account, Happened
+from spec_decode_ros.lab.bench.fleet_recording import DraftRecording
+from spec_decode_ros.lab.bench.fleet_robots import FleetOrders, Way
+from spec_decode_ros.lab.faults.action_account import ActionAccount, Happened
 from spec_decode_ros.lab.faults.fault_plan import KINDS, Fault, FaultKind, planned
 from spec_decode_ros.lab.faults.robot_groups import Group
-from spec_decode_ros.lab.faults.services import Service, plain_service, replicated_service
+from spec_decode_ros.lab.faults.services import ServedAddress, plain_service, replicated_service
 from spec_decode_ros.lab.faults.standstill import Standstill
 from spec_decode_ros.lab.network.link import LinkProfile
-from spec_decode_ros.lab.network.message_faults import Prank, PrankKind
+from spec_decode_ros.lab.network.message_faults import MessageFault, PrankKind
 
 _PLAIN = 2
 """Services that are one process each; of replicas it is these that are killed, not what keeps them."""
@@ -85,7 +85,7 @@ class Chaos:
     def __init__(
         self,
         plan: ChaosPlan,
-        services: Sequence[Service],
+        services: Sequence[ServedAddress],
         groups: Sequence[Group],
         standstill: Standstill,
     ) -> None:
@@ -95,7 +95,7 @@ class Chaos:
         self.troubles: list[str] = []
         self._lock = threading.Lock()
 
-    def run(self, report: Callable[[int], None] = lambda done: None) -> Account:
+    def run(self, report: Callable[[int], None] = lambda done: None) -> ActionAccount:
         """Inject the faults, wait until all is calm again, and account; `report` is told of the faults so far."""
         with ThreadPoolExecutor(_AT_ONCE, "fault") as pool:
             for turn in range(_MORE_PLANS):
@@ -111,7 +111,7 @@ class Chaos:
         self.troubles += [trouble for group in self.groups if (trouble := group.end())]
         killed = {robot: at for group in self.groups for robot, at in group.killed.items()}
         acts = [(group.number, act) for group in self.groups for act in group.acts()]
-        return Account(
+        return ActionAccount(
             acts,
             self.happened,
             self.plan.deadline_s,
@@ -168,13 +168,13 @@ class Chaos:
                     service.freeze(fault.seconds)
                 return self._with(service)
             case _:
-                prank = Prank(cast(PrankKind, fault.kind), fault.up, fault.seconds, fault.seed)
+                prank = MessageFault(cast(PrankKind, fault.kind), fault.up, fault.seconds, fault.seed)
                 if not group.prank(link, prank).wait(_UNPLAYED_S):
                     return ()
                 time.sleep(fault.seconds)
         return [group.number]
 
-    def _with(self, service: Service) -> list[int]:
+    def _with(self, service: ServedAddress) -> list[int]:
         return [group.number for group in self.groups if service in group.services]
 
     def _calm(self) -> frozenset[int]:
@@ -193,7 +193,7 @@ class Chaos:
         return recovered
 
 
-def services_of(pair: str, plan: ChaosPlan) -> list[Service]:
+def services_of(pair: str, plan: ChaosPlan) -> list[ServedAddress]:
     """Two verifiers, and one of replicas where the plan says so."""
     cores = divided().cloud
     services = [plain_service(pair, cores) for _ in range(_PLAIN)]
@@ -201,7 +201,9 @@ def services_of(pair: str, plan: ChaosPlan) -> list[Service]:
 
 
 @contextmanager
-def chaos_rig(services: Sequence[Service], recording: Recording, plan: ChaosPlan) -> Iterator[Chaos]:
+def chaos_rig(
+    services: Sequence[ServedAddress], recording: DraftRecording, plan: ChaosPlan
+) -> Iterator[Chaos]:
     """Start the services, and groups of robots behind links to them; all end with the context.
 
     Args:
@@ -224,7 +226,7 @@ def chaos_rig(services: Sequence[Service], recording: Recording, plan: ChaosPlan
             service.start()
         # Robots, links and whoever breaks them share the cores that the services do not have.
         stack.enter_context(on(cores.edge))
-        orders = Orders(
+        orders = FleetOrders(
             str(path),
             "",
             "",
@@ -246,7 +248,7 @@ def chaos_rig(services: Sequence[Service], recording: Recording, plan: ChaosPlan
         yield Chaos(plan, services, groups, stack.enter_context(Standstill(folder / "beats")))
 
 
-def _preferences(services: Sequence[Service], plan: ChaosPlan) -> list[list[Service]]:
+def _preferences(services: Sequence[ServedAddress], plan: ChaosPlan) -> list[list[ServedAddress]]:
     """Services by group: both, the other way round, only the first, and so on; and one group on the replicas."""
     first, second = services[:_PLAIN]
     kinds = [[first, second], [second, first], [first]]

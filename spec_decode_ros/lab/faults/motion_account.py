@@ -46,7 +46,7 @@ class Motion:
 
 
 @dataclass
-class Account:
+class MotionAccount:
     """The account in the file ``path``; call :meth:`read` for what is new."""
 
     path: Path

@@ -19,9 +19,9 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.go2 import free_dds_domain
 from spec_decode_ros.lab.demo.stack import Value, free_domain, ros_arguments, stay_on_this_machine
 from spec_decode_ros.lab.faults.child import Child
-from spec_decode_ros.lab.faults.motion_account import Account
+from spec_decode_ros.lab.faults.motion_account import MotionAccount
 from spec_decode_ros.lab.faults.operator import FaultOperator
-from spec_decode_ros.lab.network.link import Link, LinkProfile
+from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
 from spec_decode_ros.sim.task import make_task
 
 INTERFACE = "lo"
@@ -67,7 +67,7 @@ class Rig:
         self._environment = {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         account = options.out / "robot.jsonl"
         account.unlink(missing_ok=True)
-        self.account = Account(account)
+        self.account = MotionAccount(account)
         self._start = make_task(options.seed).scene.start
         self._words = itertools.cycle(["walk", "move"])
         command = [f"--seed={options.seed}", f"--domain={dds_domain}", f"--interface={INTERFACE}"]
@@ -79,7 +79,7 @@ class Rig:
         self.camera = self._node("camera_node", {"source": "go2", **there})
         self._options = options
         self._endpoint = ""
-        self._link: Link | None = None
+        self._link: EmulatedLink | None = None
         self._drafter: Child | None = None
 
     def _child(self, name: str, module: str, *arguments: str) -> Child:
@@ -96,7 +96,7 @@ class Rig:
         for child in (self.robot, self.motion, self.camera):
             child.start()
         self._endpoint = self.cloud.wait_for_line("ready ", _STARTS_S)
-        self._link = Link(self._endpoint, LinkProfile(rtt_ms=options.rtt_ms))
+        self._link = EmulatedLink(self._endpoint, LinkProfile(rtt_ms=options.rtt_ms))
         self._drafter = self._node(
             "drafter_node",
             {
@@ -113,7 +113,7 @@ class Rig:
         self.wait(lambda: not self.operator.missing(), "the nodes to find each other", _STARTS_S)
 
     @property
-    def link(self) -> Link:
+    def link(self) -> EmulatedLink:
         assert self._link is not None, "start() first"
         return self._link
 

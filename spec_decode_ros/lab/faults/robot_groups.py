@@ -11,10 +11,10 @@ from pathlib import Path
 
 from spec_decode_ros.lab.bench.cores import on
 from spec_decode_ros.lab.bench.fleet_log import Act, read_log
-from spec_decode_ros.lab.bench.fleet_robots import END, Orders, robots_child
-from spec_decode_ros.lab.faults.services import Service
-from spec_decode_ros.lab.network.link import Link, LinkProfile
-from spec_decode_ros.lab.network.message_faults import Mischief, Prank
+from spec_decode_ros.lab.bench.fleet_robots import END, FleetOrders, robots_child
+from spec_decode_ros.lab.faults.services import ServedAddress
+from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
+from spec_decode_ros.lab.network.message_faults import MessageFault, MessageFaults
 from spec_decode_ros.transport.process import ChildError, ReadyChild
 
 _A_LIFE = 100
@@ -42,17 +42,17 @@ class Group:
     def __init__(
         self,
         number: int,
-        services: Sequence[Service],
+        services: Sequence[ServedAddress],
         profile: LinkProfile,
-        orders: Orders,
+        orders: FleetOrders,
         folder: Path,
         cores: Sequence[int],
     ) -> None:
         self.number, self.services = number, tuple(services)
         self.killed: dict[int, float] = {}
         self._profile, self._orders, self._folder, self._cores = profile, orders, folder, cores
-        self._pranks = [Mischief() for _ in services]
-        self._links: list[Link] = []
+        self._pranks = [MessageFaults() for _ in services]
+        self._links: list[EmulatedLink] = []
         self._cuts: list[int] = []
         self._lives = 0
         self._robots: ReadyChild | None = None
@@ -61,7 +61,7 @@ class Group:
     def start(self) -> None:
         """Connect the links and start the robots; the services have to be up."""
         for service, mischief in zip(self.services, self._pranks, strict=True):
-            link = Link(service.endpoint, self._profile, mischief=mischief)
+            link = EmulatedLink(service.endpoint, self._profile, mischief=mischief)
             link.start()
             self._links.append(link)
         self._cuts = [0] * len(self._links)
@@ -84,7 +84,7 @@ class Group:
         time.sleep(seconds)
         self._count_cuts(places, -1)
 
-    def prank(self, place: int, prank: Prank) -> threading.Event:
+    def prank(self, place: int, prank: MessageFault) -> threading.Event:
         """Play it on the next message of a link."""
         return self._pranks[place].order(prank)
 

@@ -20,7 +20,7 @@ _COMPLAINTS = ("Traceback", "ERROR", "CRITICAL")
 _MOST_COMPLAINTS = 20
 
 
-class Service:
+class ServedAddress:
     """One address at which robots are served, and what is done to the process behind it.
 
     Args:
@@ -75,16 +75,16 @@ class Service:
         del self.complaints[_MOST_COMPLAINTS:]
 
 
-def plain_service(pair: str, cores: Sequence[int]) -> Service:
+def plain_service(pair: str, cores: Sequence[int]) -> ServedAddress:
     """`spec-decode serve`."""
-    return Service(server_child(pair, bind=_address(), threads=1), cores)
+    return ServedAddress(server_child(pair, bind=_address(), threads=1), cores)
 
 
-def replicated_service(pair: str, cores: Sequence[int], replicas: int = 2) -> Service:
+def replicated_service(pair: str, cores: Sequence[int], replicas: int = 2) -> ServedAddress:
     """`spec-decode replicas`: several processes under Ray behind one address."""
     command = [sys.executable, "-m", "spec_decode_ros.cli", "replicas", "--pair", pair, "--bind", _address()]
     command += ["--replicas", str(replicas), "--threads", "1", "--device", "cpu", "--with-parent"]
-    return Service(ReadyChild(command, "the replicas", START_TIMEOUT_S), cores)
+    return ServedAddress(ReadyChild(command, "the replicas", START_TIMEOUT_S), cores)
 
 
 def _address() -> str:

@@ -24,7 +24,7 @@ _TRIES = 3
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FaultResult:
     """What came of one fault.
 
     Attributes:
@@ -64,7 +64,7 @@ class Outcome:
         return {**row, "passed": self.passed}
 
 
-def try_case(rig: Rig, case: Case, chance: random.Random) -> Outcome:
+def try_case(rig: Rig, case: Case, chance: random.Random) -> FaultResult:
     """Let the robot walk, inject the fault, watch, end the fault, and wait until the robot walks again.
 
     ``chance`` decides at which moment between two actions the fault comes.
@@ -86,7 +86,7 @@ def try_case(rig: Rig, case: Case, chance: random.Random) -> Outcome:
     told = rig.wait_walking(command=not case.resumes)
     recovered_s = time.monotonic() - healed
     orders = account.orders[max(0, seen - 1) :]
-    return Outcome(
+    return FaultResult(
         name=case.name,
         hazard=case.hazard,
         guard=case.guard,
@@ -105,15 +105,15 @@ def try_cases(
     rig: Rig,
     cases: Sequence[Case],
     repeats: int = 1,
-    show: Callable[[Outcome], None] = lambda outcome: None,
-) -> list[Outcome]:
+    show: Callable[[FaultResult], None] = lambda outcome: None,
+) -> list[FaultResult]:
     """Try each of them so many times with the same processes; ``show`` is told of each try at once.
 
     Raises:
         SpecDecodeError: the robot did not walk again, or not by itself where it has to.
     """
     chance = random.Random(0)
-    outcomes: list[Outcome] = []
+    outcomes: list[FaultResult] = []
     for case in cases:
         for _ in range(repeats):
             for _ in range(_TRIES):
@@ -126,9 +126,9 @@ def try_cases(
     return outcomes
 
 
-def slowest(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def slowest(outcomes: Sequence[FaultResult]) -> list[FaultResult]:
     """Of each case the try in which the stop took longest."""
-    kept: dict[str, Outcome] = {}
+    kept: dict[str, FaultResult] = {}
     for outcome in outcomes:
         before = kept.get(outcome.name)
         if before is None or _key(outcome) > _key(before):
@@ -136,5 +136,5 @@ def slowest(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return list(kept.values())
 
 
-def _key(outcome: Outcome) -> float:
+def _key(outcome: FaultResult) -> float:
     return math.inf if outcome.stop_s is None else outcome.stop_s

@@ -22,13 +22,13 @@ from dataclasses import asdict, fields
 import zmq
 
 from spec_decode_ros.lab.network.link_profile import LinkProfile
-from spec_decode_ros.lab.network.message_faults import Mischief
+from spec_decode_ros.lab.network.message_faults import MessageFaults
 from spec_decode_ros.lab.network.relay import Relay, unhurried
 from spec_decode_ros.transport.endpoints import parse_endpoints
 from spec_decode_ros.transport.process import ReadyChild
 
 
-class Link:
+class EmulatedLink:
     """The relay as a thread of this process; see the module's text for when to prefer :func:`link_process`."""
 
     def __init__(
@@ -36,7 +36,7 @@ class Link:
         target: str,
         profile: LinkProfile,
         bind: str = "tcp://127.0.0.1:*",
-        mischief: Mischief | None = None,
+        mischief: MessageFaults | None = None,
     ) -> None:
         self._target = target
         self._profile = profile
@@ -78,7 +78,7 @@ class Link:
         """End what :meth:`cut` began."""
         self._cut.clear()
 
-    def __enter__(self) -> Link:
+    def __enter__(self) -> EmulatedLink:
         self.start()
         return self
 
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
     options = vars(parser.parse_args(arguments))
     target = options.pop("target")
-    with Link(target, LinkProfile(**options)) as link:
+    with EmulatedLink(target, LinkProfile(**options)) as link:
         print(f"ready {link.endpoint}", flush=True)
         sys.stdin.read()
     return 0

@@ -21,7 +21,7 @@ Handed = list[tuple[float, list[bytes]]]
 
 
 @dataclass(frozen=True)
-class Prank:
+class MessageFault:
     """What happens to the next message in one direction.
 
     Attributes:
@@ -45,14 +45,17 @@ class Prank:
             raise SpecDecodeError(f"a prank takes 0 s or more, not {self.seconds}")
 
 
-class Mischief:
+class MessageFaults:
     """Pranks that wait for a message; ordered in one thread, played in another."""
 
     def __init__(self) -> None:
-        self._waiting: dict[bool, deque[tuple[Prank, threading.Event]]] = {True: deque(), False: deque()}
+        self._waiting: dict[bool, deque[tuple[MessageFault, threading.Event]]] = {
+            True: deque(),
+            False: deque(),
+        }
         self._held: dict[tuple[bool, bytes], list[bytes]] = {}
 
-    def order(self, prank: Prank) -> threading.Event:
+    def order(self, prank: MessageFault) -> threading.Event:
         """Play it on the next message in its direction; the event is set as soon as that has been done."""
         played = threading.Event()
         self._waiting[prank.up].append((prank, played))
@@ -65,7 +68,9 @@ class Mischief:
         handed = self._play(*waiting.popleft(), robot, frames) if waiting else [(0.0, frames)]
         return [*handed, (0.0, kept)] if kept is not None else handed
 
-    def _play(self, prank: Prank, played: threading.Event, robot: bytes, frames: list[bytes]) -> Handed:
+    def _play(
+        self, prank: MessageFault, played: threading.Event, robot: bytes, frames: list[bytes]
+    ) -> Handed:
         played.set()
         chance = random.Random(prank.seed)
         if prank.kind == "delayed":

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import zmq
 
 from spec_decode_ros.lab.network.link_profile import LinkProfile, load_trace
-from spec_decode_ros.lab.network.message_faults import Mischief
-from spec_decode_ros.server.fleet.backend_sockets import Backs
+from spec_decode_ros.lab.network.message_faults import MessageFaults
+from spec_decode_ros.server.fleet.backend_sockets import BackendSockets
 
 _IDLE_S = 60.0
 _MAX_SLEEP_S = 0.5
@@ -62,7 +62,7 @@ class Relay:
         target: str,
         profile: LinkProfile,
         is_cut: Callable[[], bool],
-        mischief: Mischief | None = None,
+        mischief: MessageFaults | None = None,
     ) -> None:
         self._front = front
         self._target = target
@@ -73,7 +73,7 @@ class Relay:
         self._start = time.perf_counter()
         self._up = _Line(True, profile.seed)
         self._down = _Line(False, profile.seed + 1)
-        self._backs = Backs(unhurried)
+        self._backs = BackendSockets(unhurried)
         self._robots: dict[zmq.Socket, bytes] = {}
         self._used: dict[bytes, float] = {}
         self._heap: list[tuple[float, int, bool, bytes, list[bytes]]] = []

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from spec_decode_ros.decoding.acceptance import Share
-from spec_decode_ros.decoding.controller import OBJECTIVES, Conditions, Objective, own_length, plan
+from spec_decode_ros.decoding.acceptance import AcceptanceAverage
+from spec_decode_ros.decoding.controller import OBJECTIVES, Measurements, Objective, own_length, plan
 from spec_decode_ros.decoding.messages import ServerMode
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.lab.bench.grid import Cell, World, action_options, conditions
@@ -114,7 +114,7 @@ class Library:
         return self._recorded[level, sharing]
 
     def _record(self, extra_s: float, sharing: float) -> Iterator[Pick]:
-        wild = Share(0.5)
+        wild = AcceptanceAverage(0.5)
         for seed in range(self.size):
             args = (self.method, self.cell, self.world, seed, self.own, copy(wild))
             options = partial(_shared_options, sharing, *args)
@@ -123,7 +123,7 @@ class Library:
             yield action
 
 
-def shared(measured: Conditions, sharing: float) -> Conditions:
+def shared(measured: Measurements, sharing: float) -> Measurements:
     """What a server has measured where so many share its passes: all of them wait for its own draft of one."""
     assert measured.own_ms is not None
     return replace(measured, own_ms=measured.own_ms * sharing)

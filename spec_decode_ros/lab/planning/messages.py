@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from spec_decode_ros.decoding.acceptance import Share
+from spec_decode_ros.decoding.acceptance import AcceptanceAverage
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import EdgeCommand, RunPass
-from spec_decode_ros.decoding.testing import Events, VirtualAction
+from spec_decode_ros.decoding.testing import EventQueue, VirtualAction
 from spec_decode_ros.lab.bench.grid import action_options
 from spec_decode_ros.lab.planning.library import Library, shared
 from spec_decode_ros.lab.planning.queue import PERIOD_JITTER, WARM_UP_PERIODS, Served
-from spec_decode_ros.lab.planning.server import Server
+from spec_decode_ros.lab.planning.server import PlannedServer
 from spec_decode_ros.server.scheduler import NEWEST_PASS
 
 
@@ -48,7 +48,7 @@ class SharedAction(VirtualAction):
 class SharedServer:
     """The rounds of `runtime.engine` in virtual time."""
 
-    def __init__(self, costs: Server, events: Events) -> None:
+    def __init__(self, costs: PlannedServer, events: EventQueue) -> None:
         self.costs, self.events = costs, events
         self.new: deque[tuple[SharedAction, CloudMachine]] = deque()
         self.ready: list[tuple[SharedAction, CloudMachine, RunPass]] = []
@@ -135,18 +135,20 @@ class SharedServer:
             self.wake()
 
 
-def serve(server: Server, library: Library, robots: int, rate: float, actions: int, seed: int = 0) -> Served:
+def serve(
+    server: PlannedServer, library: Library, robots: int, rate: float, actions: int, seed: int = 0
+) -> Served:
     """What `queue.Gpu.run` says, from the actions that its library has traces of."""
     return _Run(server, library, robots, rate, seed).run(actions)
 
 
 class _Run:
-    def __init__(self, server: Server, library: Library, robots: int, rate: float, seed: int) -> None:
+    def __init__(self, server: PlannedServer, library: Library, robots: int, rate: float, seed: int) -> None:
         self._library, self._robots, self._rate = library, robots, rate
         self._rng = random.Random(seed)
-        self._events = Events()
+        self._events = EventQueue()
         self._server = SharedServer(server, self._events)
-        self._wild = Share(0.5)
+        self._wild = AcceptanceAverage(0.5)
         self._ttva_s: list[float] = []
         self._begun = self._unfinished = self._passes = 0
 

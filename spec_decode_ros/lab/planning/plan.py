@@ -10,8 +10,8 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.grid import Cell, World, conditions
 from spec_decode_ros.lab.planning.library import VARIANTS, Library, Variant
 from spec_decode_ros.lab.planning.regions import Fleet, Region
-from spec_decode_ros.lab.planning.server import Server
-from spec_decode_ros.lab.planning.site import Goal, Mixture, Setting, Site
+from spec_decode_ros.lab.planning.server import PlannedServer
+from spec_decode_ros.lab.planning.site import LatencyGoal, Mixture, SimulationSettings, Site
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def plan_fleet(
     cell: Cell,
     world: World,
     robots: Sequence[int],
-    goal: Goal,
-    setting: Setting,
+    goal: LatencyGoal,
+    setting: SimulationSettings,
     progress: Callable[[Iterable[Variant]], Iterable[Variant]] = iter,
 ) -> tuple[list[Need], list[Gain]]:
     """What each number of robots needs, region by region and in all, for every method and objective.
@@ -80,7 +80,7 @@ def plan_fleet(
         for region in fleet.regions:
             here = replace(cell, rtt_ms=region.rtt_ms)
             library = Library(variant, here, world, setting.traces)
-            server = Server.of(here, world)
+            server = PlannedServer.of(here, world)
             sites[region.name] = site = Site(library, server, goal, setting)
             per_gpu[region.name, variant] = site.robots_per_gpu
         for total in robots:

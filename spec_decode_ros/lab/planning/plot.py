@@ -10,7 +10,7 @@ from spec_decode_ros.lab.bench.grid_plot import LINES
 from spec_decode_ros.lab.planning.library import VARIANTS, Variant
 from spec_decode_ros.lab.planning.plan import TOTAL, Need
 from spec_decode_ros.lab.planning.regions import Fleet
-from spec_decode_ros.lab.planning.site import Goal
+from spec_decode_ros.lab.planning.site import LatencyGoal
 from spec_decode_ros.viz import style
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _DASHES = {None: "-", "latency": "-", "balanced": "--", "cost": ":"}
 _MARKERS = {None: "o", "latency": "o", "balanced": "s", "cost": "D"}
 
 
-def draw_plan(needs: Sequence[Need], fleet: Fleet, goal: Goal, out: str | Path) -> Path:
+def draw_plan(needs: Sequence[Need], fleet: Fleet, goal: LatencyGoal, out: str | Path) -> Path:
     """Draw what `plan_fleet` found; both axes of both panels are logarithmic."""
     totals = [need for need in needs if need.region == TOTAL]
     figure = style.new_figure(10.0, 4.6)

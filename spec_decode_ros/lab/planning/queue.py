@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.planning.server import Server
+from spec_decode_ros.lab.planning.server import PlannedServer
 from spec_decode_ros.server.scheduler import NEWEST_PASS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _MOST_YIELDS = 2
 
 
 @dataclass(frozen=True)
-class Round:
+class PassRound:
     """What a server did from `began` to `ended`, in seconds; robots by number, in the order of the line.
 
     Attributes:
@@ -68,7 +68,7 @@ class Served:
     passes: float
 
 
-class _Robot:
+class _QueuedRobot:
     def __init__(self, action: Pick) -> None:
         self.action = action
         self.follow(())
@@ -98,12 +98,12 @@ class Gpu:
 
     def __init__(
         self,
-        server: Server,
+        server: PlannedServer,
         library: Library,
         robots: int,
         rate: float,
         seed: int = 0,
-        log: list[Round] | None = None,
+        log: list[PassRound] | None = None,
     ) -> None:
         if robots < 1 or not rate > 0:
             raise SpecDecodeError("a server is simulated with at least one robot and a rate above 0")
@@ -116,7 +116,7 @@ class Gpu:
         self._new: deque[int] = deque()
         self._ready: list[int] = []
         self._yielding: dict[int, None] = {}
-        self._robots = [_Robot(self._pick()) for _ in range(robots)]
+        self._robots = [_QueuedRobot(self._pick()) for _ in range(robots)]
         # What is measured.
         self._begun = self._unfinished = self._passes = 0
         self._busy_s = 0.0
@@ -211,7 +211,7 @@ class Gpu:
         if self._log is not None:
             whole = tuple(number for number, prefill in seats if not prefill)
             reading = tuple(number for number, prefill in seats if prefill)
-            self._log.append(Round(began, self._now, tuple(prepared), whole, reading, left))
+            self._log.append(PassRound(began, self._now, tuple(prepared), whole, reading, left))
 
     def _prepare(self) -> list[int]:
         numbers = [self._new.popleft() for _ in range(min(self._server.new_in_a_round, len(self._new)))]

@@ -9,12 +9,12 @@ from functools import cached_property, lru_cache
 from spec_decode_ros.decoding.testing import Times
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.grid import Cell, World
-from spec_decode_ros.models.warmup import Pace
-from spec_decode_ros.server.scheduler import Seat, Turn, pass_budget, share_pass
+from spec_decode_ros.models.warmup import PassTiming
+from spec_decode_ros.server.scheduler import BatchSlot, VerifyRequest, pass_budget, schedule_step
 
 
 @dataclass(frozen=True)
-class Server:
+class PlannedServer:
     """A GPU with the target on it, whose rounds are those of `runtime.engine`.
 
     Attributes:
@@ -30,14 +30,14 @@ class Server:
             raise SpecDecodeError(f"prompt_tokens is at least 1, not {self.prompt_tokens}")
 
     @classmethod
-    def of(cls, cell: Cell, world: World) -> Server:
+    def of(cls, cell: Cell, world: World) -> PlannedServer:
         """The one that a profile describes."""
         return cls(world.times(cell), world.prompt_tokens)
 
     @cached_property
     def budget(self) -> int:
         """About how many tokens a pass may have, as a server chooses it."""
-        return pass_budget(Pace(self.times.step * 1e3, self.times.per_token * 1e3))
+        return pass_budget(PassTiming(self.times.step * 1e3, self.times.per_token * 1e3))
 
     @cached_property
     def new_in_a_round(self) -> int:
@@ -64,10 +64,10 @@ class Server:
         """
         if sum(max(1, unread) + draft for unread, draft in turns) <= self.budget:
             return [(place, 0) for place in range(len(turns))]
-        seats: list[Seat] = share_pass([_turn(*turn) for turn in turns], self.budget)
+        seats: list[BatchSlot] = schedule_step([_turn(*turn) for turn in turns], self.budget)
         return [(seat.index, seat.prefill) for seat in seats]
 
 
 @lru_cache(maxsize=4096)
-def _turn(unread: int, draft: int) -> Turn:
-    return Turn(unread, draft)
+def _turn(unread: int, draft: int) -> VerifyRequest:
+    return VerifyRequest(unread, draft)

@@ -18,7 +18,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.planning.library import Library
 from spec_decode_ros.lab.planning.loads import Sticky, loads
 from spec_decode_ros.lab.planning.queue import Gpu, Served
-from spec_decode_ros.lab.planning.server import Server
+from spec_decode_ros.lab.planning.server import PlannedServer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,7 @@ _MOST_GPUS_A_ROBOT = 4
 
 
 @dataclass(frozen=True)
-class Goal:
+class LatencyGoal:
     """What a fleet is asked for.
 
     Attributes:
@@ -50,7 +50,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Setting:
+class SimulationSettings:
     """How the simulation goes about it.
 
     Attributes:
@@ -86,7 +86,7 @@ class Mixture:
         place = np.searchsorted(reached, share * reached[-1])
         return float(self.ttva_s[order][min(int(place), len(order) - 1)]) * 1e3
 
-    def keeps(self, goal: Goal) -> bool:
+    def keeps(self, goal: LatencyGoal) -> bool:
         return self.kept >= KEPT and self.ttva_ms(0.95) <= goal.p95_ms
 
     @classmethod
@@ -107,7 +107,9 @@ class Mixture:
 class Site:
     """One region under one method: simulated servers with different numbers of robots, kept for all questions about it."""
 
-    def __init__(self, library: Library, server: Server, goal: Goal, setting: Setting) -> None:
+    def __init__(
+        self, library: Library, server: PlannedServer, goal: LatencyGoal, setting: SimulationSettings
+    ) -> None:
         self.library, self.server, self.goal, self.setting = library, server, goal, setting
         self._served: dict[int, Served] = {}
 

@@ -13,7 +13,7 @@ import torch
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.training import lessons
-from spec_decode_ros.lab.training.teacher import Task, Teacher
+from spec_decode_ros.lab.training.teacher import Teacher, TeacherPrompt
 from spec_decode_ros.models.blocked import has_bfloat16
 from spec_decode_ros.models.text import CheckpointText
 
@@ -120,10 +120,10 @@ def _work(questions: Questions, folder: Path, number: int, workers: int) -> None
             return
 
 
-def _tasks(questions: Questions, text: CheckpointText, asked: Sequence[int]) -> Iterator[Task]:
+def _tasks(questions: Questions, text: CheckpointText, asked: Sequence[int]) -> Iterator[TeacherPrompt]:
     for index in asked:
         prompt = tuple(text.encode_prompt(text.render(questions.prompts[index], 0)))
-        yield Task(index, prompt, questions.temperature * (index % 2), questions.length)
+        yield TeacherPrompt(index, prompt, questions.temperature * (index % 2), questions.length)
 
 
 def preamble(text: CheckpointText) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from spec_decode_ros.actions.action import Action, format_action
 from spec_decode_ros.actions.prompt import build_prompt
 from spec_decode_ros.lab.training import frames
-from spec_decode_ros.lab.training.frames import QUESTIONS, Example, Question, Setting, examples
+from spec_decode_ros.lab.training.frames import QUESTIONS, Example, PairView, Question, examples
 from spec_decode_ros.lab.training.processor import build_tokenizer
 
 PROMPT_TOKENS = 40
@@ -40,7 +40,7 @@ class Layout:
         names_objects: whether to note which object each answer names, where its tokens do not show it one by one.
     """
 
-    setting: Setting
+    setting: PairView
     tokenizer: Callable[[], PreTrainedTokenizerFast]
     before_answer: str
     after_answer: str

@@ -29,7 +29,7 @@ Report = Callable[[float, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
-class Batch:
+class TextBatch:
     """Lessons side by side, filled up at the end.
 
     Attributes:
@@ -45,7 +45,7 @@ class Batch:
     chances: torch.Tensor
 
 
-def make_batch(lessons: Sequence[Lesson], row_of: torch.Tensor) -> Batch:
+def make_batch(lessons: Sequence[Lesson], row_of: torch.Tensor) -> TextBatch:
     """A batch; `row_of` says for every token its row in the draft's table, or -1."""
     length = max(len(lesson.tokens) for lesson in lessons) - 1
     tokens = torch.zeros(len(lessons), length, dtype=torch.long)
@@ -58,7 +58,7 @@ def make_batch(lessons: Sequence[Lesson], row_of: torch.Tensor) -> Batch:
         choices.append(lesson.choices[answered])
         chances.append(lesson.chances[answered])
     likely = row_of[torch.cat(choices).long()]
-    return Batch(tokens, torch.cat(places), likely, torch.cat(chances).float().exp())
+    return TextBatch(tokens, torch.cat(places), likely, torch.cat(chances).float().exp())
 
 
 def batches(lessons: Sequence[Lesson], rows: int, seed: int) -> Iterator[list[Lesson]]:
@@ -81,7 +81,7 @@ def table_rows(draft: ReducedLlamaForCausalLM) -> torch.Tensor:
     return rows
 
 
-def loss_of(draft: ReducedLlamaForCausalLM, batch: Batch, sharpness: float) -> torch.Tensor:
+def loss_of(draft: ReducedLlamaForCausalLM, batch: TextBatch, sharpness: float) -> torch.Tensor:
     """Cross entropy against the target's distribution, made `sharpness` times as sharp."""
     hidden = draft.model(input_ids=batch.tokens, use_cache=False).last_hidden_state
     logits = draft.lm_head.frequent(hidden.flatten(0, 1)[batch.places]).float()

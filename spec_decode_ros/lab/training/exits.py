@@ -24,11 +24,11 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.training import network
 from spec_decode_ros.lab.training.batches import Batch, batches
 from spec_decode_ros.lab.training.dataset import Dataset, load, make
-from spec_decode_ros.lab.training.fit import Phase, Report
+from spec_decode_ros.lab.training.fit import Report, TrainingPhase
 from spec_decode_ros.lab.training.frames import Example, examples
 from spec_decode_ros.lab.training.passes import Passes
 from spec_decode_ros.lab.training.processor import MERGE, PATCH, build_tokenizer
-from spec_decode_ros.models.answer import Answer
+from spec_decode_ros.models.answer import CachedSequence
 from spec_decode_ros.models.decoders import AfterLayer
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_norm, layer_count
 from spec_decode_ros.models.hf_model import HfModel
@@ -51,7 +51,7 @@ FRAMES_SEED_FACTOR = 1_000_003  # far from the seeds of the held-out frames
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExitTraining:
     """How the exits of a target are made.
 
     Attributes:
@@ -105,7 +105,9 @@ class Rows:
         return len(self.final)
 
 
-def make_exits(model: HfModel, plan: Plan, report: Report) -> tuple[list[ExitAdapter], list[ExitFigures]]:
+def make_exits(
+    model: HfModel, plan: ExitTraining, report: Report
+) -> tuple[list[ExitAdapter], list[ExitFigures]]:
     """Train and measure exits for a target; raises SpecDecodeError where it has no such layers."""
     layers = usable_layers(model, plan.layers or default_layers(model))
     if in_batches(model):
@@ -123,7 +125,7 @@ def make_exits(model: HfModel, plan: Plan, report: Report) -> tuple[list[ExitAda
     return adapters, measure(model, adapters, rows, plan.agreement)
 
 
-def _frames(plan: Plan) -> Dataset:
+def _frames(plan: ExitTraining) -> Dataset:
     """The frames of the pair's own training if there are enough, else new ones."""
     made = plan.work / "train"
     if (made / "recipe.json").exists():
@@ -230,7 +232,7 @@ def spoken_rows(
         images = [to_jpeg(example.frame)] if model.images else []
         for question in example.questions:
             text = build_prompt(question.instruction, question.last and format_action(question.last), style)
-            answer = Answer(model, model.prepare(text, images))
+            answer = CachedSequence(model, model.prepare(text, images))
             tokens: list[int] = []
             while len(tokens) < max_tokens and not (tokens and tokens[-1] in model.text.eos_ids):
                 tokens.append(int(answer.logits(tokens, 1, after_layer=keep)[0].argmax()))
@@ -259,7 +261,7 @@ def train_exits(
         inner: units inside each adapter; by default as many as the target is wide, at most 512.
         steps: learn no longer than that either.
     """
-    phase = Phase("exits", minutes, PEAK_LR, batch=min(ROWS_A_STEP, len(rows)))
+    phase = TrainingPhase("exits", minutes, PEAK_LR, batch=min(ROWS_A_STEP, len(rows)))
     torch.manual_seed(seed)
     width = rows.final.shape[1]
     adapters = [ExitAdapter(width, inner or min(width, WIDEST)).to(model.device) for _ in rows.hidden]

@@ -39,7 +39,7 @@ Report = Callable[[str, float, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
-class Phase:
+class TrainingPhase:
     """One stretch of training, bounded by time, so that it ends when it was told to on any machine."""
 
     name: str
@@ -108,7 +108,7 @@ def fit(
     model: Any,
     heads: Heads,
     data: Sequence[Dataset],
-    phase: Phase,
+    phase: TrainingPhase,
     seed: int,
     report: Report,
     teacher: Any = None,
@@ -193,7 +193,7 @@ def _loss(
     model: Any,
     heads: Heads,
     batch: Batch,
-    phase: Phase,
+    phase: TrainingPhase,
     teacher: Any,
     pointer: Pointer | None,
 ) -> torch.Tensor:

@@ -56,7 +56,7 @@ class Example:
 
 
 def examples(
-    seed: int, count: int, backend: str = "auto", per_scene: int = 5, setting: Setting | None = None
+    seed: int, count: int, backend: str = "auto", per_scene: int = 5, setting: PairView | None = None
 ) -> Iterator[Example]:
     """Yield ``count`` :class:`Example`; the same seed yields the same."""
     setting = setting or TINY
@@ -86,7 +86,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Setting:
+class PairView:
     """What a pair sees and how it is spoken to.
 
     Attributes:
@@ -117,7 +117,7 @@ def to_model_size(rgb: np.ndarray) -> np.ndarray:
     return TINY.frame(rgb)
 
 
-def look(stage: Stage, pose: Pose, rng: np.random.Generator, setting: Setting | None = None) -> View:
+def look(stage: Stage, pose: Pose, rng: np.random.Generator, setting: PairView | None = None) -> View:
     """The view from a pose, with the height and the tilt of a body that walks."""
     stage.look(pose, rng.normal(0.31, 0.012), rng.normal(0.0, 0.025), rng.normal(0.0, 0.02))
     return View(pose, (setting or TINY).frame(stage.camera.rgb(stage.data)), stage.hits())
@@ -135,7 +135,7 @@ def ask(
     before: Pose,
     commands: list[Command],
     rng: np.random.Generator,
-    setting: Setting | None = None,
+    setting: PairView | None = None,
 ) -> list[Question]:
     """Questions about a view, one for each command, with what may have been said a moment ago at ``before``."""
     setting = setting or TINY
@@ -165,7 +165,7 @@ def _searching(rng: np.random.Generator) -> Action:
     return Action(0.0, float(rng.choice([-0.8, 0.8])), f"searching {15 * int(rng.integers(0, 25))}")
 
 
-def _example(stage: Stage, scene: Scene, rng: np.random.Generator, setting: Setting) -> Example:
+def _example(stage: Stage, scene: Scene, rng: np.random.Generator, setting: PairView) -> Example:
     focus = int(rng.integers(len(scene.objects)))
     pose = _sample_pose(scene, focus, rng)
     view = look(stage, pose, rng, setting)
@@ -295,7 +295,7 @@ def _draw_for_tiny(scene: Scene, focus: int, view: View, rng: np.random.Generato
     return draw_commands(scene, focus, view.visible, rng)
 
 
-TINY = Setting(FRAME_SIZE, GRID, Image.Resampling.BICUBIC, _draw_for_tiny, phrase)
+TINY = PairView(FRAME_SIZE, GRID, Image.Resampling.BICUBIC, _draw_for_tiny, phrase)
 """Of the tiny pair."""
 
 

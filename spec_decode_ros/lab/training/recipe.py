@@ -14,7 +14,7 @@ import torch
 from transformers import Qwen2VLForConditionalGeneration
 
 from spec_decode_ros.lab.training.dataset import make
-from spec_decode_ros.lab.training.fit import Heads, Phase, Report, accuracy, fit
+from spec_decode_ros.lab.training.fit import Heads, Report, TrainingPhase, accuracy, fit
 from spec_decode_ros.lab.training.network import build_model
 from spec_decode_ros.lab.training.processor import save_processor
 from spec_decode_ros.lab.training.rollouts import driven_by
@@ -25,7 +25,7 @@ DRIVEN_SEED_OFFSET = 57
 
 
 @dataclass(frozen=True)
-class Shape:
+class TowerShape:
     """Size of one model: decoder layers and width, vision layers and width; widths are multiples of 32."""
 
     layers: int
@@ -40,8 +40,8 @@ class Shape:
             )
 
 
-TARGET = Shape(layers=5, width=192, vision_layers=4, vision_width=128)
-DRAFT = Shape(layers=2, width=128, vision_layers=2, vision_width=96)
+TARGET = TowerShape(layers=5, width=192, vision_layers=4, vision_width=128)
+DRAFT = TowerShape(layers=2, width=128, vision_layers=2, vision_width=96)
 
 SEE: dict[str, Any] = {"peak_lr": 1.5e-3, "cell_weight": 1.0}
 GROUNDED: dict[str, Any] = {
@@ -53,7 +53,7 @@ GROUNDED: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRun:
     """What a training run does.
 
     ``minutes`` is the whole time of the phases; the frames come on top and take about 12 ms of one core each, those
@@ -71,12 +71,12 @@ class Recipe:
         if self.frames < 100 or self.minutes <= 0 or self.workers < 1:
             raise ValueError("training needs at least 100 frames, some minutes and one worker")
 
-    def target_phases(self) -> tuple[Phase, ...]:
+    def target_phases(self) -> tuple[TrainingPhase, ...]:
         """The target learns to see, then to act, then to act where its own actions take it."""
         return (
-            Phase("target: see", 0.04 * self.minutes, **SEE),
+            TrainingPhase("target: see", 0.04 * self.minutes, **SEE),
             *(
-                Phase(f"target: {name}", share * self.minutes, 1e-3, answer_weight=1.0, **GROUNDED)
+                TrainingPhase(f"target: {name}", share * self.minutes, 1e-3, answer_weight=1.0, **GROUNDED)
                 for name, share in (("act", 0.3), ("act, 1st round", 0.15), ("act, 2nd round", 0.3))
             ),
         )
@@ -86,11 +86,11 @@ class Recipe:
         """Frames of the target's own driving, before each of the two rounds."""
         return max(100, self.frames // 5)
 
-    def draft_phases(self) -> tuple[Phase, ...]:
+    def draft_phases(self) -> tuple[TrainingPhase, ...]:
         """The draft learns to see, then from the target's distributions and, less, from the expert."""
         return (
-            Phase("draft: see", 0.04 * self.minutes, **SEE),
-            Phase(
+            TrainingPhase("draft: see", 0.04 * self.minutes, **SEE),
+            TrainingPhase(
                 "draft: distil",
                 0.17 * self.minutes,
                 1.5e-3,
@@ -102,7 +102,7 @@ class Recipe:
 
 
 def train(
-    recipe: Recipe, device: torch.device, report: Report, frames_made: Callable[[int, int], None]
+    recipe: TrainingRun, device: torch.device, report: Report, frames_made: Callable[[int, int], None]
 ) -> None:
     """Make the pair and write ``target`` and ``draft`` checkpoint folders in ``recipe.out``."""
     data = [make(recipe.work / "train", recipe.frames, recipe.seed, recipe.workers, frames_made)]
@@ -114,7 +114,7 @@ def train(
     def learn(
         name: str,
         pupil: _Pupil,
-        phases: Sequence[Phase],
+        phases: Sequence[TrainingPhase],
         teacher: Qwen2VLForConditionalGeneration | None = None,
     ) -> None:
         keep = partial(save, pupil.model, recipe.out / name)
@@ -152,7 +152,7 @@ class _Pupil:
     heads: Heads
 
     @classmethod
-    def new(cls, shape: Shape, seed: int, device: torch.device) -> _Pupil:
+    def new(cls, shape: TowerShape, seed: int, device: torch.device) -> _Pupil:
         model = build_model(**vars(shape), seed=seed).to(device)
         return cls(model, Heads(shape.width).to(device))
 

@@ -25,8 +25,8 @@ from spec_decode_ros.lab.training.frames import (
     COMBINATIONS,
     TINY,
     Example,
+    PairView,
     Question,
-    Setting,
     View,
     ask,
     example,
@@ -74,7 +74,7 @@ class Rollout:
     still: int = 0
 
     @classmethod
-    def begin(cls, rng: np.random.Generator, setting: Setting = TINY) -> Rollout:
+    def begin(cls, rng: np.random.Generator, setting: PairView = TINY) -> Rollout:
         """In a random room, on the way to one of its objects."""
         scene = random_scene(rng)
         names = [thing.name for thing in scene.objects]
@@ -136,7 +136,7 @@ def rollouts(
 
 
 def _others(
-    stage: Stage, run: Rollout, view: View, rng: np.random.Generator, setting: Setting
+    stage: Stage, run: Rollout, view: View, rng: np.random.Generator, setting: PairView
 ) -> list[Question]:
     focus = max(0, run.scene.find(run.command.target))
     commands = setting.draw(run.scene, focus, view, rng)[1:]

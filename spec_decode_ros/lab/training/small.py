@@ -27,7 +27,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.training import exits, low_rank
 from spec_decode_ros.lab.training.batches import batches
 from spec_decode_ros.lab.training.dataset import Dataset, make
-from spec_decode_ros.lab.training.fit import Heads, Phase, Report, fit
+from spec_decode_ros.lab.training.fit import Heads, Report, TrainingPhase, fit
 from spec_decode_ros.lab.training.frames import Example, examples
 from spec_decode_ros.lab.training.measuring import answered
 from spec_decode_ros.lab.training.resume import restore
@@ -103,10 +103,10 @@ class Plan:
         if not 0 < self.minutes < math.inf:
             raise SpecDecodeError(f"minutes must be a positive number, not {self.minutes}.")
 
-    def _phase(self, name: str, share: float, peak_lr: float, **weights: float) -> Phase:
-        return Phase(name, share * self.minutes, peak_lr, batch=self.batch, **weights)  # type: ignore[arg-type]
+    def _phase(self, name: str, share: float, peak_lr: float, **weights: float) -> TrainingPhase:
+        return TrainingPhase(name, share * self.minutes, peak_lr, batch=self.batch, **weights)  # type: ignore[arg-type]
 
-    def target_phases(self) -> tuple[Phase, Phase, Phase]:
+    def target_phases(self) -> tuple[TrainingPhase, TrainingPhase, TrainingPhase]:
         """The target learns to see, then to act, then to act where its own actions take it."""
         return (
             self._phase("target: see", 0.14, **SEE),
@@ -114,7 +114,7 @@ class Plan:
             self._phase("target: act where it drives", 0.18, 3e-4, answer_weight=1.0, **GROUNDED),
         )
 
-    def draft_phases(self) -> tuple[Phase, Phase]:
+    def draft_phases(self) -> tuple[TrainingPhase, TrainingPhase]:
         """The draft learns to see, then from the target's distributions and, less, from the expert."""
         return (
             self._phase("draft: see", 0.05, **SEE),
@@ -157,7 +157,7 @@ class _Pupil:
     save: Callable[[], None]
     load: Callable[[], None]
 
-    def recall(self, progress: Progress, phases: tuple[Phase, ...]) -> None:
+    def recall(self, progress: Progress, phases: tuple[TrainingPhase, ...]) -> None:
         """Take up what earlier runs learned: the stored state, or else the checkpoint of the phases that are done."""
         if self.state.exists():
             restore(self.state, nn.ModuleDict({"model": self.model, "heads": self.heads}), None)
@@ -187,7 +187,7 @@ def train_small(
     )
     shuffles = itertools.count(plan.seed)
 
-    def learn(pupil: _Pupil, phase: Phase, teacher: Any = None) -> None:
+    def learn(pupil: _Pupil, phase: TrainingPhase, teacher: Any = None) -> None:
         shuffle = next(shuffles)
         if phase.name in progress:
             return

@@ -28,7 +28,7 @@ from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImag
 from spec_decode_ros.actions.phrasings import say
 from spec_decode_ros.lab.training.dataset import Layout
 from spec_decode_ros.lab.training.described import draw_spoken
-from spec_decode_ros.lab.training.frames import Setting
+from spec_decode_ros.lab.training.frames import PairView
 from spec_decode_ros.lab.training.low_rank import attach
 from spec_decode_ros.lab.training.network import Pointer, initialise
 from spec_decode_ros.models import assembled
@@ -63,7 +63,7 @@ CHAT_TEMPLATE = (
 PROMPT_TOKENS, ANSWER_TOKENS = 96, 28
 FORGOTTEN = 0.65
 
-SETTING = Setting((SIDE, SIDE), GRID, Image.Resampling.LANCZOS, draw_spoken, say, FORGOTTEN)
+SETTING = PairView((SIDE, SIDE), GRID, Image.Resampling.LANCZOS, draw_spoken, say, FORGOTTEN)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class TeacherPrompt:
     """A prompt to answer.
 
     Attributes:
@@ -59,7 +59,7 @@ class Lesson:
 
 @dataclass
 class _Row:
-    task: Task
+    task: TeacherPrompt
     tokens: list[int]
     choices: list[torch.Tensor] = field(default_factory=list)
     chances: list[torch.Tensor] = field(default_factory=list)
@@ -112,7 +112,7 @@ class Teacher:
             self._step(ids, position, slice(0, 1))
         self._keys[:, 1:], self._values[:, 1:] = self._keys[:, :1], self._values[:, :1]
 
-    def answer(self, tasks: Iterator[Task]) -> Iterator[Lesson]:
+    def answer(self, tasks: Iterator[TeacherPrompt]) -> Iterator[Lesson]:
         """Lessons as they become ready. Prompts that leave no room for an answer are passed over."""
         rows: list[_Row | None] = [None] * self._values.shape[1]
         while True:
@@ -137,7 +137,7 @@ class Teacher:
         """Where in its answer a row is: the token that goes through the model next."""
         return len(self.preamble) + len(row.choices)
 
-    def _next(self, tasks: Iterator[Task]) -> _Row | None:
+    def _next(self, tasks: Iterator[TeacherPrompt]) -> _Row | None:
         preamble = len(self.preamble)
         for task in tasks:
             if task.prompt[:preamble] != self.preamble or len(task.prompt) <= preamble:

@@ -32,7 +32,7 @@ MEASURED_SEED = 12
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TextDraftRun:
     """What a run does.
 
     Attributes:
@@ -65,7 +65,7 @@ class Recipe:
 
 
 def train_draft(
-    recipe: Recipe,
+    recipe: TextDraftRun,
     report: Report,
     asked: Callable[[str, int, int], None],
 ) -> None:
@@ -89,7 +89,7 @@ def train_draft(
 
 
 def answered(
-    recipe: Recipe, asked: Callable[[str, int, int], None]
+    recipe: TextDraftRun, asked: Callable[[str, int, int], None]
 ) -> tuple[Sequence[Lesson], Sequence[Lesson]]:
     """Lessons of training prompts and of held-out prompts, made where they are not there yet."""
     training = tuple(itertools.islice(training_prompts(recipe.seed), recipe.prompts))

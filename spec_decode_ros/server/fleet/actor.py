@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from spec_decode_ros.server.health import Report
+from spec_decode_ros.server.health import HealthReport
 
 
-class Service(Protocol):
+class StartableService(Protocol):
     """A verifier that can be started and ended, such as :class:`spec_decode_ros.server.service.VerifierService`."""
 
     def start(self) -> str:
@@ -26,7 +26,7 @@ class Service(Protocol):
         """Take no new actions and let the running ones end; whether they did."""
         ...
 
-    def alive(self) -> Report:
+    def alive(self) -> HealthReport:
         """Whether it works, or only a new start helps."""
         ...
 
@@ -50,9 +50,9 @@ class Replica:
         serve: makes the service.
     """
 
-    def __init__(self, serve: Callable[[], Service]) -> None:
+    def __init__(self, serve: Callable[[], StartableService]) -> None:
         self._serve = serve
-        self._service: Service | None = None
+        self._service: StartableService | None = None
         self._ended = threading.Event()
 
     def start(self) -> Started:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import zmq
 
 
-class Backs:
+class BackendSockets:
     """One DEALER per robot.
 
     Args:

@@ -26,12 +26,12 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server.fleet.forwarding import Forwarder, Key
 from spec_decode_ros.server.fleet.heartbeat import SILENCE_S
 from spec_decode_ros.server.fleet.routing import ReplicaState, Routing, RoutingPolicy
-from spec_decode_ros.server.fleet.socket_poller import Watch
+from spec_decode_ros.server.fleet.socket_poller import SocketPoller
 from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
 from spec_decode_ros.transport.keys import RobotKeys, ServerKeys
-from spec_decode_ros.transport.secured_router import Gate
+from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import LOOPBACK
-from spec_decode_ros.transport.watchdog import Rounds
+from spec_decode_ros.transport.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -101,14 +101,14 @@ class Balancer:
         self._policy = _within_open_files(policy or RoutingPolicy())
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, self._policy.max_robots + _OTHER_HANDLES)
-        self._watch: Watch[Key] = Watch()
+        self._watch: SocketPoller[Key] = SocketPoller()
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._stopping = threading.Event()
         self._glance = BalancerStatus()
-        self._rounds = Rounds()
+        self._rounds = Watchdog()
         self._thread = threading.Thread(target=self._run, name="balancer", daemon=True)
         self.endpoint = ""
 
@@ -119,7 +119,7 @@ class Balancer:
             SpecDecodeError: if the endpoint can't be bound, or a replica's endpoint is none.
         """
         try:
-            self._gate = Gate(self._context, self._bind, self._limits, self._keys, self._insecure)
+            self._gate = SecuredRouter(self._context, self._bind, self._limits, self._keys, self._insecure)
         except SpecDecodeError:
             self._end()
             raise
@@ -190,7 +190,7 @@ class Balancer:
 
     @property
     def round_s(self) -> float | None:
-        """For how many seconds the thread has not come round; see :meth:`Rounds.missed_s`."""
+        """For how many seconds the thread has not come round; see :meth:`Watchdog.missed_s`."""
         return self._rounds.missed_s(self._thread, self._stopping.is_set())
 
     def _call(self, work: Callable[[], _T]) -> _T:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from spec_decode_ros.server import health, notify
 from spec_decode_ros.server.fleet.balancer import Balancer
-from spec_decode_ros.server.health import Phase, Report, Worker
+from spec_decode_ros.server.health import HealthReport, ServicePhase, Worker
 from spec_decode_ros.server.status_server import Page, open_status
 
 
@@ -22,7 +22,7 @@ class Front:
     def __init__(self, balancer: Balancer, stuck_s: float) -> None:
         self.balancer = balancer
         self._stuck_s = stuck_s
-        self._phase = Phase.LOADING
+        self._phase = ServicePhase.LOADING
 
     @contextlib.contextmanager
     def watched(self, address: tuple[str, int] | None) -> Iterator[str]:
@@ -49,18 +49,18 @@ class Front:
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
         """Robots are served here from now on; when this context ends, they are to go elsewhere."""
-        self._phase = Phase.SERVING
+        self._phase = ServicePhase.SERVING
         try:
             yield
         finally:
-            self._phase = Phase.DRAINING
+            self._phase = ServicePhase.DRAINING
             notify.tell(notify.STOPPING)
 
-    def alive(self) -> Report:
+    def alive(self) -> HealthReport:
         """Whether it works at all."""
         return health.alive(self._phase, self.workers, self._stuck_s)
 
-    def ready(self) -> Report:
+    def ready(self) -> HealthReport:
         """Whether robots should be sent here now."""
         behind = sum(state.up for state in self.balancer.glance.replicas.values())
         return health.ready(self._phase, self.workers, self._stuck_s, behind)

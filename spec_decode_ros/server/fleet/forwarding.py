@@ -17,18 +17,18 @@ import zmq
 
 from spec_decode_ros.decoding.messages import Error, ErrorCode
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.server.fleet.backend_sockets import Backs, receive_now
+from spec_decode_ros.server.fleet.backend_sockets import BackendSockets, receive_now
 from spec_decode_ros.server.fleet.heartbeat import SILENCE_S, Heartbeat, Pulse
 from spec_decode_ros.server.fleet.routing import Routing
-from spec_decode_ros.server.fleet.socket_poller import Watch
+from spec_decode_ros.server.fleet.socket_poller import SocketPoller
 from spec_decode_ros.transport.codec import Limits, encode
-from spec_decode_ros.transport.connection_counts import Crowd
-from spec_decode_ros.transport.forwarded_identity import routing_id, voice
+from spec_decode_ros.transport.connection_counts import ConnectionCounts
+from spec_decode_ros.transport.forwarded_identity import identity_prefix, routing_id
 from spec_decode_ros.transport.handshake import HELLO_FIRST
 from spec_decode_ros.transport.keys import RobotKeys
 from spec_decode_ros.transport.loop import common_options
-from spec_decode_ros.transport.rate_limiter import Seldom
-from spec_decode_ros.transport.secured_router import Gate
+from spec_decode_ros.transport.rate_limiter import RateLimiter
+from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import REVOKED
 
 _log = logging.getLogger(__name__)
@@ -77,8 +77,8 @@ class Forwarder:
     def __init__(
         self,
         context: zmq.Context,
-        gate: Gate,
-        watch: Watch[Key],
+        gate: SecuredRouter,
+        watch: SocketPoller[Key],
         routing: Routing,
         limits: Limits,
         replica_keys: RobotKeys | None,
@@ -90,15 +90,15 @@ class Forwarder:
         self.routing = routing
         self._limits = limits
         self._replica_keys = replica_keys
-        self._voice = voice(gate.endpoint, replica_keys.public if replica_keys else b"")
+        self._voice = identity_prefix(gate.endpoint, replica_keys.public if replica_keys else b"")
         self._silence_s = silence_s
-        self._backs = Backs(self._prepare, context)
+        self._backs = BackendSockets(self._prepare, context)
         self._hearts: dict[str, Heartbeat] = {}
         self._owners: dict[bytes, _Owner] = {}
-        self._crowd = Crowd()
+        self._crowd = ConnectionCounts()
         self._usurped: set[bytes] = set()  # robots in whose name another key spoke last
         self._beside = {str(number): entry for number, entry in enumerate(gate.beside.items())}
-        self._speaks = Seldom()
+        self._speaks = RateLimiter()
         self._served = time.monotonic()  # when something could be handed on to a replica
         self.forwarded = self.moved = self.dropped = 0
         watch.add(_FRONT, gate.sock)

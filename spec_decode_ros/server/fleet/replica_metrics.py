@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from spec_decode_ros.server.fleet.balancer_metrics import FrontCollector
-from spec_decode_ros.server.fleet.scaling import Phase
+from spec_decode_ros.server.fleet.scaling import ReplicaPhase
 from spec_decode_ros.server.metrics import counter, gauge, gauges, new_registry
 from spec_decode_ros.server.status_client import read_page
 from spec_decode_ros.server.status_server import Page
@@ -60,7 +60,7 @@ class ReplicasCollector:
             "replicas",
             "Replicas, by phase.",
             ("phase",),
-            [((each.value,), phases.count(each)) for each in Phase],
+            [((each.value,), phases.count(each)) for each in ReplicaPhase],
         )
         yield gauges(
             "replica_info",

@@ -10,7 +10,7 @@ _FIRST_DELAY_S = 1.0
 _LONGEST_DELAY_S = 60.0
 
 
-class Phase(enum.Enum):
+class ReplicaPhase(enum.Enum):
     """Where a replica is in its life."""
 
     STARTING = "starting"
@@ -20,17 +20,17 @@ class Phase(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Row:
+class ReplicaStatus:
     """One replica: its number (they count up), its phase, since when in seconds, and how many robots it has."""
 
     number: int
-    phase: Phase
+    phase: ReplicaPhase
     since: float
     robots: int = 0
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScalingPlan:
     """What is to be done now: start so many, and by number let some leave, keep some that were leaving, end some."""
 
     start: int = 0
@@ -39,15 +39,15 @@ class Plan:
     end: tuple[int, ...] = ()
 
 
-def plan(rows: Sequence[Row], wanted: int, now: float, patience_s: float) -> Plan:
+def plan(rows: Sequence[ReplicaStatus], wanted: int, now: float, patience_s: float) -> ScalingPlan:
     """What brings the replicas to `wanted`.
 
     Too few: those that are leaving stay before new ones start. Too many: those that do not serve yet end first, then
     those with the fewest robots leave, the newest of them first. One that is leaving ends when it has no robots, or
     after `patience_s`.
     """
-    leaving = [row for row in rows if row.phase is Phase.LEAVING]
-    staying = [row for row in rows if row.phase is not Phase.LEAVING]
+    leaving = [row for row in rows if row.phase is ReplicaPhase.LEAVING]
+    staying = [row for row in rows if row.phase is not ReplicaPhase.LEAVING]
     missing = wanted - len(staying)
     if missing > 0:
         back = sorted(leaving, key=lambda row: (-row.robots, -row.number))[:missing]
@@ -55,14 +55,14 @@ def plan(rows: Sequence[Row], wanted: int, now: float, patience_s: float) -> Pla
         stay, start = tuple(row.number for row in back), missing - len(back)
     else:
         stay, start = (), 0
-    order = sorted(staying, key=lambda row: (row.phase is not Phase.STARTING, row.robots, -row.number))
+    order = sorted(staying, key=lambda row: (row.phase is not ReplicaPhase.STARTING, row.robots, -row.number))
     surplus = order[: max(0, -missing)]
     over = [row for row in leaving if not row.robots or now - row.since >= patience_s]
-    return Plan(
+    return ScalingPlan(
         start=start,
-        leave=tuple(row.number for row in surplus if row.phase is Phase.SERVING),
+        leave=tuple(row.number for row in surplus if row.phase is ReplicaPhase.SERVING),
         stay=stay,
-        end=tuple(row.number for row in [*over, *surplus] if row.phase is not Phase.SERVING),
+        end=tuple(row.number for row in [*over, *surplus] if row.phase is not ReplicaPhase.SERVING),
     )
 
 

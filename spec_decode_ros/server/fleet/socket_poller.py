@@ -12,7 +12,7 @@ import zmq
 Key = TypeVar("Key", bound=Hashable)
 
 
-class Watch(Generic[Key]):
+class SocketPoller(Generic[Key]):
     """Says which sockets may have something to read.
 
     ZeroMQ's descriptors tell of a change once, and any use of a socket can swallow that: who has sent to a socket, or

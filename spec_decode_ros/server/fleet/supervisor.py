@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.server.fleet.actor import Replica, Service, Started
+from spec_decode_ros.server.fleet.actor import Replica, StartableService, Started
 from spec_decode_ros.server.fleet.balancer import Balancer, BalancerStatus
-from spec_decode_ros.server.fleet.scaling import Phase, Row, delay_s, plan
+from spec_decode_ros.server.fleet.scaling import ReplicaPhase, ReplicaStatus, delay_s, plan
 from spec_decode_ros.server.process import START_TIMEOUT_S
-from spec_decode_ros.transport.watchdog import Rounds
+from spec_decode_ros.transport.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class _Entry:
     starting: Any
     """What will say where it serves."""
     since: float
-    phase: Phase = Phase.STARTING
+    phase: ReplicaPhase = ReplicaPhase.STARTING
     served: Started = field(default_factory=Started)
     life: Any = None
     """What ends with the process."""
@@ -56,7 +56,7 @@ class ReplicaRow:
     """One replica, as operators see it."""
 
     number: int
-    phase: Phase
+    phase: ReplicaPhase
     endpoint: str
     pid: int
     robots: int
@@ -81,7 +81,7 @@ class Supervisor:
     def __init__(
         self,
         ray: Any,
-        serve: Callable[[], Service],
+        serve: Callable[[], StartableService],
         balancer: Balancer,
         wanted: int,
         *,
@@ -108,7 +108,7 @@ class Supervisor:
         self._deaths = 0
         self._changed = threading.Condition()
         self._stopping = False
-        self._rounds = Rounds()
+        self._rounds = Watchdog()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def start(self) -> None:
@@ -123,7 +123,7 @@ class Supervisor:
         """
         until = time.monotonic() + timeout_s
         with self._changed:
-            while (serving := self._count(Phase.SERVING)) < count:
+            while (serving := self._count(ReplicaPhase.SERVING)) < count:
                 if self._failure is not None and not serving:
                     raise SpecDecodeError(f"A replica does not start: {self._why(self._failure)}")
                 if not self._changed.wait(min(1.0, max(0.0, until - time.monotonic()))) and (
@@ -167,7 +167,7 @@ class Supervisor:
 
     @property
     def round_s(self) -> float | None:
-        """For how many seconds its thread has not come round; see :meth:`Rounds.missed_s`."""
+        """For how many seconds its thread has not come round; see :meth:`Watchdog.missed_s`."""
         return self._rounds.missed_s(self._thread, self._stopping)
 
     def stop(self) -> None:
@@ -255,7 +255,7 @@ class Supervisor:
         life = entry.actor.last.remote()
         with self._changed:
             entry.served, entry.life = served, life
-            entry.phase, entry.since = Phase.SERVING, time.monotonic()
+            entry.phase, entry.since = ReplicaPhase.SERVING, time.monotonic()
             self._changed.notify_all()
         _log.info(
             "replica %d serves at %s",
@@ -277,7 +277,7 @@ class Supervisor:
                 entry.asked, entry.asked_at = entry.actor.alive.remote(), now
 
     def _died(self, entry: _Entry, error: Exception) -> None:
-        served_s = time.monotonic() - entry.since if entry.phase is not Phase.STARTING else 0.0
+        served_s = time.monotonic() - entry.since if entry.phase is not ReplicaPhase.STARTING else 0.0
         self._forget(entry)
         if entry.ending:
             return
@@ -285,7 +285,7 @@ class Supervisor:
             self._deaths += 1
             self._failures = 1 if served_s >= _HEALTHY_S else self._failures + 1
             self._not_before = time.monotonic() + delay_s(self._failures)
-            if entry.phase is Phase.STARTING:
+            if entry.phase is ReplicaPhase.STARTING:
                 self._failure = error
             self._changed.notify_all()
         _log.warning(
@@ -305,21 +305,21 @@ class Supervisor:
         robots = _robots(self._balancer.status)
         by_number = {entry.number: entry for entry in self._entries}
         rows = [
-            Row(entry.number, entry.phase, entry.since, robots.get(entry.served.endpoint, 0))
+            ReplicaStatus(entry.number, entry.phase, entry.since, robots.get(entry.served.endpoint, 0))
             for entry in self._entries
         ]
         todo = plan(rows, self._wanted, now, self._patience_s)
         for number in todo.leave:
-            self._move(by_number[number], Phase.LEAVING, self._balancer.leave)
+            self._move(by_number[number], ReplicaPhase.LEAVING, self._balancer.leave)
         for number in todo.stay:
-            self._move(by_number[number], Phase.SERVING, self._balancer.add)
+            self._move(by_number[number], ReplicaPhase.SERVING, self._balancer.add)
         for number in todo.end:
             self._end(by_number[number])
         if now >= self._not_before:
             for _ in range(todo.start):
                 self._begin()
 
-    def _move(self, entry: _Entry, phase: Phase, tell: Callable[[str], None]) -> None:
+    def _move(self, entry: _Entry, phase: ReplicaPhase, tell: Callable[[str], None]) -> None:
         if entry.ending:
             return
         with self._changed:
@@ -345,7 +345,7 @@ class Supervisor:
             self._entries.append(entry)
 
     def _end(self, entry: _Entry) -> None:
-        if entry.phase is Phase.STARTING:
+        if entry.phase is ReplicaPhase.STARTING:
             entry.ending = True
             self._forget(entry)
         elif not entry.ending:
@@ -355,7 +355,7 @@ class Supervisor:
         elif time.monotonic() - entry.since > self._drain_s + _LONGEST_STOP_S:
             self._forget(entry)
 
-    def _count(self, phase: Phase) -> int:
+    def _count(self, phase: ReplicaPhase) -> int:
         return sum(entry.phase is phase for entry in self._entries)
 
 
