@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import zmq
 from server.toys import ToyDrafter, ToyText, ToyVerifier, target_answer
+from transport.test_wire import WAIT_S, Echo, connected, echo, eventually, raw_dealer
 
 from spec_decode_ros.decoding.messages import PROTOCOL, Error, ErrorCode, Hello, Open, Opened, Ping, Pong
 from spec_decode_ros.edge.runtime import ActionResult, EdgeRuntime
@@ -26,8 +27,6 @@ from spec_decode_ros.transport.codec import DOWN, Limits, decode, encode
 from spec_decode_ros.transport.handshake import HELLO_FIRST
 from spec_decode_ros.transport.keys import RobotKeys, make_keys, revoke, robot_keys, server_keys
 from spec_decode_ros.transport.process import ReadyChild
-
-from .test_wire import WAIT_S, Echo, connected, echo, eventually, raw_dealer
 
 QUICK = RoutingPolicy(quiet_s=0.2, patience_s=1.0)
 TOY_SERVER = Path(__file__).parents[1] / "server" / "toy_server.py"

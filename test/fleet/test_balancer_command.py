@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from transport.test_wire import WAIT_S, connected, echo, eventually
 
 from spec_decode_ros.cli import EXIT_USAGE, main
 from spec_decode_ros.decoding.messages import Open, Opened
 from spec_decode_ros.transport.process import ReadyChild
-
-from .test_wire import WAIT_S, connected, echo, eventually
 
 COMMAND = [sys.executable, "-m", "spec_decode_ros.cli", "balance"]
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from server.acting import Robot
+from server.toys import ToyText
 
 from spec_decode_ros.cli import main
 from spec_decode_ros.errors import SpecDecodeError
@@ -27,12 +29,9 @@ from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.keys import robot_keys
 from spec_decode_ros.transport.process import ReadyChild
 
-from .acting import Robot
-from .toys import ToyText
-
 pytest.importorskip("prometheus_client", reason="prometheus_client is not installed: metrics need it")
 
-from .scrape import Samples, scrape
+from server.scrape import Samples, scrape
 
 WAIT_S = 20.0
 HERE = Path(__file__).parent

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from server.toys import ToyVerifier
+from transport.test_secured_router import HELLO, WAIT_S, WELCOME, Robot, eventually, guarded
 
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
@@ -32,7 +33,6 @@ from spec_decode_ros.transport.keys import RobotKeys, make_keys, revoke, robot_k
 from spec_decode_ros.transport.peers import PeerLimits
 
 from .test_balancer import balancer
-from .test_gate import HELLO, WAIT_S, WELCOME, Robot, eventually, guarded
 
 TOY_HELLO = Hello(PROTOCOL, "toy", "toy-50")
 SELDOM = ServiceLimits(actions_per_second=0.01)

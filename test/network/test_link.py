@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from transport.test_wire import WAIT_S, connected, echo
 
 from spec_decode_ros.decoding.messages import Draft
 from spec_decode_ros.errors import SpecDecodeError
@@ -19,8 +20,6 @@ from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile, link_pro
 from spec_decode_ros.lab.network.message_faults import MessageFaults
 from spec_decode_ros.transport.client import Arrival, Client
 from spec_decode_ros.transport.process import ChildError, ReadyChild, ready_child
-
-from .test_wire import WAIT_S, connected, echo
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
 from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import Server
 
-from .test_gate import WAIT_S, Robot, eventually
+from .test_secured_router import WAIT_S, Robot, eventually
 
 WELCOME = Welcome(PROTOCOL, "toy", "words-1", (2,))
 HELLO = Hello(PROTOCOL, "toy", "words-1")

@@ -24,7 +24,7 @@ from spec_decode_ros.transport.keys import (
 )
 from spec_decode_ros.transport.server import Server
 
-from .test_gate import eventually
+from .test_secured_router import eventually
 
 WELCOME = Welcome(PROTOCOL, "toy", "words-1", (2,))
 
