@@ -1,29 +1,29 @@
 """The cloud's side of one action: a state machine without socket, clock, thread or model.
 
-Events go in as method calls, commands come out as lists, in the manner of h11. The sequence that it has
-committed is the truth; drafts are hints about what follows and may come at any time, in any state.
+Events are method calls and commands come back as lists, in the manner of h11. The committed tokens are final; drafts are
+hints at what follows them, and may arrive at any time and in any state. How drafts are judged is the business of a
+verification strategy (`verification.py`).
 
     driver                                   machine
     receive(Open)                      ->    Send(Opened), Prepare
     prepared()                         ->    RunPass(draft that has arrived by now)
-    pass_begins() (optional)           ->    the same RunPass with the drafts that came while it stood in line
-    early(choices, confidences, sure)  ->    Send(Early), where the edge asked for such and the exit is sure
-    pass_finished(choices, busy_ms)    ->    Send(Committed), RunPass | Wait | nothing | Finished
-    trial_finished(distributions, ...) ->    the same, with separate rejection sampling
-    receive(Draft)                     ->    RunPass, where one was wanting; Send(Committed) to a poll
+    pass_begins() (optional)           ->    the same RunPass with the drafts that came while it waited for its turn
+    early(choices, confidences, sure)  ->    Send(Early), if the edge asked for such messages and the exit is sure
+    pass_finished(targets, busy_ms)    ->    Send(Committed), RunPass | Wait | nothing | Finished
+    receive(Draft)                     ->    RunPass, if one waited for it; Send(Committed) to a poll
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Sequence
 
-from spec_decode_ros.decoding.acceptance import early_exit_prediction, until_end
 from spec_decode_ros.decoding.cloud_states import TRANSITIONS, CloudEvent, CloudState
-from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send, Wait
+from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send
 from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.distribution import Distribution
+from spec_decode_ros.decoding.exact_match import ExactMatch
 from spec_decode_ros.decoding.messages import (
-    Branches,
     Close,
     Committed,
     Draft,
@@ -33,14 +33,13 @@ from spec_decode_ros.decoding.messages import (
     Open,
     Opened,
     Sampling,
-    ServerMode,
     TokenOutcome,
 )
-from spec_decode_ros.decoding.proposals import Continuation, ReceivedDrafts
-from spec_decode_ros.decoding.separate import Separate, Trial
-from spec_decode_ros.decoding.tree import judge_tree
+from spec_decode_ros.decoding.rejection_sampling import RejectionSampling
+from spec_decode_ros.decoding.verification import AnswerState, StepResult, Verification
 
 _ENDLESS = 2**31 - 1
+_EARLY_DRAFTS = 8
 
 
 class CloudMachine:
@@ -48,68 +47,59 @@ class CloudMachine:
 
     Args:
         eos: tokens that end an answer.
-        widest: no pass is over more draft tokens than that.
-        own: how many tokens the server's own draft model drafts for a pass; 0 where it has none.
-        wild: how many tokens of drafts that were wrong before may stand in a pass, as a guess at what follows.
+        max_draft_tokens: draft tokens of a pass, at most.
+        server_draft_tokens: how many tokens the server's own draft model drafts for a pass; 0 where it has none.
+        stale_tokens: how many tokens of stale drafts may stand in a pass, as a guess at what follows.
         measured: what the server has measured, which tells whether a draft of its own is better than one that is there;
             without it none is.
-        nodes: where drafts disagree, so many tokens of the others may stand in a pass beside the best one, as a
-            tree; 0 for a target that takes no trees.
     """
 
     def __init__(
         self,
         eos: Collection[int],
-        widest: int = 32,
-        own: int = 0,
-        nodes: int = 0,
-        wild: int = 32,
+        max_draft_tokens: int = 32,
+        server_draft_tokens: int = 0,
+        stale_tokens: int = 32,
         measured: Measurements | None = None,
     ) -> None:
         self.state = CloudState.NEW
         self.sampling = Sampling()
         self._eos = frozenset(eos)
-        self._widest = widest
+        self._max_draft_tokens = max_draft_tokens
         self._context = _ENDLESS
-        self._own = own
         self._open: Open | None = None
+        self._early_drafts: deque[Draft] = deque(maxlen=_EARLY_DRAFTS)  # that overtook the Open
+        self._verification: Verification = ExactMatch(self._eos, server_draft_tokens, stale_tokens, measured)
         self._error: Error | None = None
         self._committed: list[int] = []
-        self._fates: list[TokenOutcome] = []
-        self._proposals = ReceivedDrafts(self._eos, nodes, wild, measured)
-        self._foretold: tuple[int, ...] = ()  # what the edge was told about the pass that runs
-        self._crowded = False  # other robots wait for the target
-        self._alone_at = -1  # where the edge has asked for a token without proposing one
-        self._held_back = False  # a Wait runs
-        self._waited = False  # a Wait has passed and no draft came since
+        self._outcomes: list[TokenOutcome] = []
+        self._others_wait = False  # other robots wait for the target
         self._passes = 0
         self._drafted = 0
         self._busy_ms = 0.0
         self._rounds = 1
-        self._separate = Separate(self._eos)  # only asked where the sampling is separate
-        self._trial = Trial()
 
     @property
     def committed(self) -> tuple[int, ...]:
         return tuple(self._committed)
 
     @property
-    def figures(self) -> tuple[int, int, int]:
+    def counts(self) -> tuple[int, int, int]:
         """Passes so far, draft tokens of the edge in them, and how many of these were accepted."""
-        return self._passes, self._drafted, self._fates.count(TokenOutcome.ACCEPTED)
+        return self._passes, self._drafted, self._outcomes.count(TokenOutcome.ACCEPTED)
 
     @property
-    def own_judged(self) -> tuple[int, int]:
-        """Of the tokens that the server drafted by itself: how many the target looked at one by one, and accepted."""
-        return self._proposals.own_judged
+    def server_draft_judged(self) -> tuple[int, int]:
+        """Of the server's own draft tokens: how many the target looked at one by one, and accepted."""
+        return self._verification.server_draft_judged
 
     @property
-    def wild_judged(self) -> tuple[int, int]:
-        """The same of tokens from drafts that were wrong before, whether a pass was over them or not."""
-        return self._proposals.wild_judged
+    def stale_judged(self) -> tuple[int, int]:
+        """The same of tokens from stale drafts, whether a pass was over them or not."""
+        return self._verification.stale_judged
 
     @property
-    def tells_early(self) -> bool:
+    def wants_early(self) -> bool:
         """Whether the edge wants to hear from early exits."""
         return self._open is not None and self._open.early
 
@@ -121,114 +111,84 @@ class CloudMachine:
     @property
     def has_draft(self) -> bool:
         """Whether a draft from the edge waits that is at least as good as one of the server's own."""
-        if self._open is None:
-            return False
-        rest = self._best()
-        return bool(rest.tokens) and not self._own_instead_of(rest)
+        return self._open is not None and self._verification.has_draft(self._answer)
 
     # ---- events --------------------------------------------------------------------------------------------
 
-    def receive(self, message: Open | Draft | Branches | Close) -> list[CloudCommand]:
+    def receive(self, message: Open | Draft | Close) -> list[CloudCommand]:
         """A message of this action has arrived."""
         if isinstance(message, Close):
             return self._close()
         if self.state in (CloudState.CLOSING, CloudState.CLOSED):
             return []
-        if isinstance(message, Open):
-            return self._receive_open(message)
-        if isinstance(message, Branches):
-            return self._receive_branches(message)
-        return self._receive_draft(message)
+        if self._error:
+            return [Send(self._error)]
+        return self._receive_open(message) if isinstance(message, Open) else self._receive_draft(message)
 
     def prepared(self, busy_ms: float = 0.0, context: int = _ENDLESS) -> list[CloudCommand]:
-        """The prompt is ready for the target, which cost so much of the target's time.
+        """The prompt is ready for the target, which took `busy_ms` of the target's time.
 
         `context` is how many tokens of answer and draft fit behind it.
         """
         self._busy_ms += busy_ms
         self._context = context
         self._move(CloudEvent.PREPARED)
-        return [Finished()] if self.state is CloudState.CLOSED else self._next_pass()
+        return [Finished()] if self.state is CloudState.CLOSED else self._next_step()
 
-    def pass_begins(self, own: Sequence[int] = (), instead: Sequence[tuple[int, ...]] = ()) -> RunPass:
-        """The pass that was asked for, with what has come since: for a driver whose passes wait in line.
+    def pass_begins(
+        self, server_draft: Sequence[int] = (), alternatives: Sequence[tuple[int, ...]] = ()
+    ) -> RunPass:
+        """The pass that was asked for, with what has come since: for a driver whose passes wait for their turn.
 
-        `own` is what the server's own draft model made of a `RunPass` that asked for it; a draft from the edge that
-        is at least as good goes first. `instead` are beginnings of it with a second choice behind, for a target that
-        takes trees.
+        `server_draft` is what the server's own draft model made for a `RunPass` that asked for it; a draft from the edge
+        that is at least as good goes first. `alternatives` are beginnings of it with a second choice at their end, for a
+        target that takes trees.
         """
-        if self.sampling.separate:
-            return self._trial_begins()
         if self.state is CloudState.PASSING:
-            self._lay_out(until_end(own, self._eos), instead)
-        return self._the_pass()
+            self._verification.pass_begins(self._answer, server_draft, alternatives)
+        return self._verification.run_pass(self._answer)
 
     def early(self, choices: Sequence[int], confidences: Sequence[float], sure: float) -> list[CloudCommand]:
         """An early exit says in the middle of a pass what it would choose, in the places that the pass will choose for.
 
         The edge is told as far as the confidences are at least `sure`.
         """
-        if self.state is not CloudState.PASSING or not self.tells_early or not self._proposals.tree.is_line:
+        if self.state is not CloudState.PASSING or not self.wants_early:
             return []
         assert self._open is not None
-        tokens = early_exit_prediction(
-            self._proposals.line, choices, confidences, sure, self._eos, self._room()
-        )
-        if not tokens or tokens == self._foretold:
+        tokens = self._verification.predict(self._answer, choices, confidences, sure)
+        if not tokens:
             return []
-        self._foretold = tokens
         confidence = float(min(confidences[: len(tokens)]))
         return [Send(Early(self._open.action_id, len(self._committed), tokens, confidence))]
 
-    def crowd(self, others_wait: bool) -> list[CloudCommand]:
+    def others_wait(self, others_wait: bool) -> list[CloudCommand]:
         """Whether other robots wait for the target, which matters to an action that yields to them."""
-        self._crowded = others_wait
-        return self._next_pass() if self.state is CloudState.WAITING and not others_wait else []
+        self._others_wait = others_wait
+        return self._next_step() if self.state is CloudState.WAITING and not others_wait else []
 
-    def pass_finished(self, choices: Sequence[int], busy_ms: float = 0.0) -> list[CloudCommand]:
-        """The pass has returned the target's choices, one more than it had draft tokens."""
+    def pass_finished(
+        self, targets: Sequence[int] | Sequence[Distribution], busy_ms: float = 0.0
+    ) -> list[CloudCommand]:
+        """The pass has returned one more target than it had draft tokens.
+
+        These are the target's choices, or its warped distributions for an action with rejection sampling.
+        """
         if self.state is CloudState.CLOSING:
             self._move(CloudEvent.PASSED)
             return [Finished()]
-        position = len(self._committed)
-        verdict, _ = judge_tree(self._proposals.tree, choices, self._eos, self._room())
+        result = self._verification.judge(self._answer, targets)
         self._passes += 1
         self._busy_ms += busy_ms
-        outcomes = self._proposals.judge(verdict.tokens)
-        self._drafted += self._proposals.guessed.height
-        if self._proposals.guessed:
-            self._rounds = max(
-                self._rounds, self._round_of(verdict.tokens[: outcomes.count(TokenOutcome.ACCEPTED)])
-            )
-        self._committed += verdict.tokens
-        self._fates += outcomes
-        self._move(CloudEvent.ENDED if verdict.done else CloudEvent.PASSED)
-        news = Send(self._report(position))
-        return [news, Finished()] if verdict.done else [news, *self._next_pass()]
-
-    def trial_finished(self, targets: Sequence[Distribution], busy_ms: float = 0.0) -> list[CloudCommand]:
-        """With separate rejection sampling: the pass has returned the target's warped distributions in those places."""
-        if self.state is CloudState.CLOSING:
-            self._move(CloudEvent.PASSED)
-            return [Finished()]
-        position, trial = len(self._committed), self._trial
-        verdict = self._separate.judge(trial, targets, position, self.sampling, self._room())
-        self._passes += 1
-        self._busy_ms += busy_ms
-        self._drafted += len(trial.tokens)
-        self._rounds = max(self._rounds, trial.round)
-        self._committed += verdict.tokens
-        self._fates += verdict.outcomes
-        self._move(CloudEvent.ENDED if verdict.done else CloudEvent.PASSED)
-        news = Send(self._report(position))
-        return [news, Finished()] if verdict.done else [news, *self._next_pass()]
+        self._move(CloudEvent.ENDED if result.done else CloudEvent.PASSED)
+        news = self._commit(result)
+        return news if result.done else [*news, *self._next_step()]
 
     def waited(self) -> list[CloudCommand]:
         """The time of a `Wait` is over."""
-        if self.state is not CloudState.WAITING or not self._held_back:
+        if self.state is not CloudState.WAITING:
             return []
-        self._waited = True
-        return self._run()
+        return self._begin(self._verification.waited(self._answer))
 
     def failed(self, sentence: str, code: str = ErrorCode.MODEL_FAILED) -> list[CloudCommand]:
         """The driver cannot do what it was told, and why."""
@@ -241,45 +201,39 @@ class CloudMachine:
         self._error = Error(action_id, code, sentence)
         return [Send(self._error), Finished()]
 
-    # ---- what the messages mean ----------------------------------------------------------------------------
+    # ---- messages ------------------------------------------------------------------------------------------
 
     def _receive_open(self, message: Open) -> list[CloudCommand]:
-        if self._error:
-            return [Send(self._error)]
         opened = Send(Opened(message.action_id))
         if self._open:  # repeated: the edge has heard nothing yet
             return [opened, Send(self._report(0))] if self._committed else [opened]
         self._open = message
         self.sampling = message.sampling
-        if self.sampling.separate:
-            self._separate.opened(message)
-        elif message.draft:
-            self._proposals.open(0, message.draft)
+        if message.sampling.separate:
+            self._verification = RejectionSampling(self._eos, message.sampling)
+        for draft in self._early_drafts:
+            self._verification.receive(draft, self._answer)
+        self._verification.opened(message)
         self._move(CloudEvent.OPEN)
         return [opened, Prepare()]
 
     def _receive_draft(self, message: Draft) -> list[CloudCommand]:
-        if self._error:
-            return [Send(self._error)]
-        self._separate.hear(message)
-        if self.sampling.separate:
-            return self._answer_sampled(message)
-        if len(message.tokens) > message.settled:
-            self._proposals.keep(message.position, message.tokens, message.round)
-            self._waited = False
-        elif self._open is None:  # its Open is lost, or was said to a server that has been restarted
+        if self._open is None:
+            self._early_drafts.append(message)
+            if len(message.tokens) > message.settled:
+                return []
+            # The Open is lost, or was said to a server that has been restarted.
             sentence = f"Action {message.action_id} is not open here; open it again."
             return [Send(Error(message.action_id, ErrorCode.UNKNOWN_ACTION, sentence))]
-        elif message.final and message.position == len(self._committed):
-            self._alone_at = message.position
-        else:
-            return [Send(self._report(min(message.position, len(self._committed))))]
-        return self._next_pass() if self.state is CloudState.WAITING else []
-
-    def _receive_branches(self, message: Branches) -> list[CloudCommand]:
-        if self._error or not self._proposals.keep_branches(message):
-            return []
-        return self._next_pass() if self.state is CloudState.WAITING else []
+        self._verification.receive(message, self._answer)
+        commands = self._next_step() if self.state is CloudState.WAITING else []
+        if any(isinstance(command, Send) for command in commands):
+            return commands
+        idle = self.state in (CloudState.WAITING, CloudState.DONE)
+        position = self._verification.polled_position(message, self._answer, idle)
+        if position is None:
+            return commands
+        return [Send(self._report(min(position, len(self._committed)))), *commands]
 
     def _close(self) -> list[CloudCommand]:
         if self.state in (CloudState.CLOSING, CloudState.CLOSED):
@@ -288,123 +242,49 @@ class CloudMachine:
         self._move(CloudEvent.CLOSE)
         return [Finished()] if holds_target else []
 
-    # ---- choosing the next pass ----------------------------------------------------------------------------
+    # ---- the next step -------------------------------------------------------------------------------------
 
-    def _next_pass(self) -> list[CloudCommand]:
-        """The one place where the server decides: verify a draft, go on alone, or wait."""
-        assert self._open is not None
-        if self.sampling.separate:
-            return self._settle_and_try()
-        goes_on = self._open.mode is not ServerMode.VERIFY_ONLY and not self._yields_now
-        if self._best().tokens or self._alone_at == len(self._committed):
-            return self._run()
-        if self._passes and not goes_on:
+    def _next_step(self) -> list[CloudCommand]:
+        """Commit what the edge has settled, then begin a pass, wait for a draft, or leave the turn to the edge."""
+        settled = self._verification.settled(self._answer)
+        if settled and settled.done:
+            self._move(CloudEvent.ENDED)
+            return self._commit(settled)
+        news = self._commit(settled) if settled else []
+        step = self._verification.next_step(self._answer)
+        return [*news, *(self._begin(step) if isinstance(step, RunPass) else [step] if step else [])]
+
+    def _begin(self, run: RunPass | None) -> list[CloudCommand]:
+        if run is None:
             return []
-        if self._open.patience_ms and not self._waited:
-            if self._held_back:
-                return []
-            self._held_back = True
-            return [Wait(self._open.patience_ms)]
-        return self._run()
-
-    @property
-    def _yields_now(self) -> bool:
-        return self._crowded and self._open is not None and self._open.yields
-
-    def _best(self) -> Continuation:
-        """The edge's most promising draft of what follows the committed tokens."""
-        assert self._open is not None
-        wildly = self._open.mode is not ServerMode.VERIFY_ONLY
-        return self._proposals.best(self._committed, wildly, self._own_tokens())
-
-    def _own_tokens(self) -> int:
-        """How many tokens the server can draft by itself for the next pass."""
-        assert self._open is not None
-        return min(self._own, self._longest()) if self._open.mode is ServerMode.SELF_DRAFT else 0
-
-    def _own_instead_of(self, rest: Continuation) -> int:
-        """How many tokens the server drafts by itself because that draft of the edge is not as good; 0 where it is.
-
-        The first pass does not wait for that: it takes long, as it reads the prompt, and the edge drafts meanwhile.
-        """
-        own = self._own_tokens()
-        if rest.tokens and (not self._passes or self._yields_now):
-            return 0
-        return 0 if self._proposals.pays(self._committed, rest, own) else own
-
-    def _run(self) -> list[CloudCommand]:
         self._move(CloudEvent.PASS)
-        self._held_back = False
-        self._foretold = ()
-        self._lay_out()
-        return [self._the_pass(self._own_instead_of(self._best()))]
+        return [run]
 
-    def _lay_out(self, own: tuple[int, ...] = (), instead: Sequence[tuple[int, ...]] = ()) -> None:
-        self._proposals.lay_out(self._committed, self._longest(), self._best(), own, instead)
-
-    def _longest(self) -> int:
-        # The pass itself adds a token after the draft, so the draft may fill all room but one.
-        return max(0, min(self._width(), self._room() - 1))
-
-    def _the_pass(self, own: int = 0) -> RunPass:
-        line, tree = self._proposals.line, self._proposals.tree
-        return RunPass(self.committed, line, own, None if tree.is_line else tree)
-
-    # ---- separate rejection sampling -----------------------------------------------------------------------
-
-    def _answer_sampled(self, message: Draft) -> list[CloudCommand]:
-        commands = self._next_pass() if self.state is CloudState.WAITING else []
-        known = message.position + message.settled
-        if known < message.position + len(message.tokens) or any(isinstance(c, Send) for c in commands):
-            return commands
-        if message.settled and self.state not in (CloudState.WAITING, CloudState.DONE):
-            return commands  # it is told as soon as that is committed; now it would only say it again
-        return [Send(self._report(min(known, len(self._committed)))), *commands]  # it was a poll
-
-    def _settle_and_try(self) -> list[CloudCommand]:
-        """Commit what the edge has settled, then judge its draft, go on alone, or leave the turn to the edge."""
+    def _commit(self, result: StepResult) -> list[CloudCommand]:
         position = len(self._committed)
-        outcome = TokenOutcome.RECOVERED if self._separate.rejected else TokenOutcome.BONUS
-        settled = self._separate.settled(position, self._room())
-        news: list[CloudCommand] = []
-        if settled:
-            self._rounds = max(self._rounds, self._separate.round_of(position))
-            self._committed += settled
-            self._fates += (outcome,) * len(settled)
-            if settled[-1] in self._eos or not self._room():
-                self._move(CloudEvent.ENDED)
-                return [Send(self._report(position)), Finished()]
-            news = [Send(self._report(position))]
-        trial = self._next_trial()
-        if trial is None:
-            return news
-        self._trial = trial
-        self._move(CloudEvent.PASS)
-        return [*news, RunPass(self.committed, trial.tokens)]
-
-    def _trial_begins(self) -> RunPass:
-        if self.state is CloudState.PASSING:
-            self._trial = self._next_trial() or self._trial
-        return RunPass(self.committed, self._trial.tokens)
-
-    def _next_trial(self) -> Trial | None:
-        return self._separate.trial(self.committed, self._width(), self._room())
-
-    def _width(self) -> int:
-        """How many draft tokens fit into a pass."""
-        return max(0, min(self._widest, self._context - len(self._committed)))
+        self._committed += result.tokens
+        self._outcomes += result.outcomes
+        self._drafted += result.drafted
+        self._rounds = max(self._rounds, result.round)
+        news = Send(self._report(position))
+        return [news, Finished()] if result.done else [news]
 
     # ---- bookkeeping ---------------------------------------------------------------------------------------
 
-    def _round_of(self, accepted: tuple[int, ...]) -> int:
-        """The earliest round whose hints could have brought what this pass got from its draft."""
-        assert self._open is not None
-        used = self._proposals.line if self._open.mode is ServerMode.VERIFY_ONLY else accepted
-        return self._proposals.round_of(len(self._committed), used)
+    @property
+    def _yields_now(self) -> bool:
+        return self._others_wait and self._open is not None and self._open.yields
 
-    def _room(self) -> int:
-        assert self._open is not None
-        return self._open.max_tokens - len(self._committed)
+    @property
+    def _answer(self) -> AnswerState:
+        length = len(self._committed)
+        return AnswerState(
+            committed=self.committed,
+            room=(self._open.max_tokens if self._open else 0) - length,
+            width=max(0, min(self._max_draft_tokens, self._context - length)),
+            passes=self._passes,
+            yields=self._yields_now,
+        )
 
     def _report(self, position: int) -> Committed:
         """Everything from `position` on, and the counts so far."""
@@ -413,13 +293,13 @@ class CloudMachine:
             self._open.action_id,
             position,
             tuple(self._committed[position:]),
-            tuple(self._fates[position:]),
+            tuple(self._outcomes[position:]),
             done=self.state is CloudState.DONE,
             passes=self._passes,
             drafted=self._drafted,
             busy_ms=self._busy_ms,
             rounds=self._rounds,
-            sparse=self._separate.rejected,
+            sparse=self._verification.rejected,
         )
 
     def _move(self, event: CloudEvent) -> None:

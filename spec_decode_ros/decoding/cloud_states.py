@@ -1,4 +1,4 @@
-"""The states of one action in the cloud, and every way from one to the next."""
+"""The states of one action in the cloud and the transitions between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the two machines ask their driver to do. A driver obeys in the order given and reports back by events."""
+"""The commands of the two state machines. A driver carries them out in order and reports back by events."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Prepare:
 class RunPass:
     """One target pass: its choices after `committed` and after every token of `draft`; then `pass_finished()`.
 
-    The first pass of an action includes the prompt. With `own` above 0 the server's own draft model first drafts so
-    many tokens after `committed`, which `pass_begins()` is told. With a `tree` the pass is over that instead, and
-    `draft` is the branch of it that promises most.
+    The first pass of an action includes the prompt. With `server_tokens` above 0 the server's own draft model first drafts
+    that many tokens after `committed`, which `pass_begins()` is told. With a `tree` the pass is over that instead, and
+    `draft` is the most promising branch of it.
     """
 
     committed: tuple[int, ...]
     draft: tuple[int, ...]
-    own: int = 0
+    server_tokens: int = 0
     tree: Tree | None = None
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Call `waited()` in so many milliseconds. A late or superfluous call is harmless."""
+    """Call `waited()` after that time. A late or superfluous call is harmless."""
 
     milliseconds: float
 
@@ -57,8 +57,8 @@ class Finished:
 class DraftFrom:
     """Draft up to `budget` tokens that follow `prefix`; this replaces the drafting that is going on.
 
-    Report each token by `drafted(run, token, runner_up)`, the last being what would have come second and how probable
-    that was, and `draft_ended(run)` if no more can be had before the budget is used and without an end token.
+    Report each token by `drafted(run, token)`, and `draft_ended(run)` if no more can be had before the budget is used and
+    without an end token.
     """
 
     run: int
@@ -83,11 +83,10 @@ class Show:
 class Counts:
     """What an action took. `drafted` counts tokens that the target verified, `accepted` those that it confirmed.
 
-    `round_trips` is the longest chain edge, cloud, edge that the answer waited for; `drafted_on_edge` counts
-    the draft model's tokens, whether they were sent or not. `preempted` counts the tokens that were drafted on
-    foreseen ground, `preempted_used` those of them that were there when the verdict agreed; `foresights` are the
-    verdicts that early exits foretold, `foresights_right` those that came true. `branches_used` counts the corrections
-    for which a draft was prepared on the edge.
+    `round_trips` is the longest chain edge, cloud, edge that the answer waited for; `drafted_on_edge` counts the draft
+    model's tokens, whether they were sent or not. `preemptive` counts the tokens that were drafted behind an early-exit
+    prediction, `preemptive_used` those of them that were there when it came true; `predictions` are those that a verdict
+    followed, `prediction_hits` those that came true.
     """
 
     drafted: int = 0
@@ -96,11 +95,10 @@ class Counts:
     round_trips: int = 0
     cloud_busy_ms: float = 0.0
     drafted_on_edge: int = 0
-    preempted: int = 0
-    preempted_used: int = 0
-    foresights: int = 0
-    foresights_right: int = 0
-    branches_used: int = 0
+    preemptive: int = 0
+    preemptive_used: int = 0
+    predictions: int = 0
+    prediction_hits: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""Choosing how to decode from what was measured, so that nobody has to.
-
-Everything here is arithmetic on :class:`Measurements`; who measures them is the driver's business.
-"""
+"""The controller: chooses how to decode from measurements. All of it is arithmetic on :class:`Measurements`."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from spec_decode_ros.decoding.branches import LENGTH
 from spec_decode_ros.decoding.messages import ServerMode
 from spec_decode_ros.decoding.methods import WHOLE_ACTION, Method
 from spec_decode_ros.errors import SpecDecodeError
@@ -17,33 +13,41 @@ from spec_decode_ros.errors import SpecDecodeError
 Objective = Literal["latency", "balanced", "cost"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
-MOST_OWN = 16
-"""Tokens that a server's own draft model makes for one pass, at most."""
 
-FEW = 4
-"""Drafted tokens of which one more may cost less than of many: up to so many, a pass reads weights for the most part."""
+@dataclass(frozen=True)
+class ControllerConstants:
+    """What the controller assumes, each with where it comes from.
 
-SECOND = 0.17
-"""How often a draft model's second choice is right where its first one is wrong: 0.17 and 0.21 of these tokens with two
-drafts of the text pair."""
+    Attributes:
+        max_server_draft: tokens of the server's own draft for one pass, at most. A cap on the search for the best length.
+        few_tokens: up to that many draft tokens a pass mostly reads weights, so one more may cost less than of many.
+            Measured: SmolLM2-135M on one core, 1/4/6/16 tokens 36/36/38/65 ms.
+        second_choice_acceptance: how often a draft model's second choice is right where its first is wrong. Measured:
+            0.17 and 0.21 of these tokens with two drafts of the text pair.
+        min_drafts_per_pass: how many tokens the edge must be able to draft during a pass for an exit in its middle to
+            give time for two. Derived.
+        min_reach: a draft token that is reached with less than this chance is not drafted. Chosen.
+        min_redraft_chance: a draft that arrives with less than this chance of being right up to there is not drafted.
+            Measured in virtual time: at 0.3 one published regime (PicoSpec, HumanEval) lost 15 %, at 0.2 none.
+        min_window: shortest window in tokens, so that one unlucky action does not end the drafting. Chosen.
+        message_ms: what a message costs robot and server. Measured on one core each.
+        message_bytes: what a draft of a few tokens takes on the wire with its overhead. Measured.
+        cost_patience_ms: how long a server waits for a draft where only its passes count. The most that `Open` takes.
+    """
 
-WORTH_EXITS = 4.0
-"""How many drafted tokens a pass must last for an exit in its middle to give time for two."""
+    max_server_draft: int = 16
+    few_tokens: int = 4
+    second_choice_acceptance: float = 0.17
+    min_drafts_per_pass: float = 4.0
+    min_reach: float = 0.01
+    min_redraft_chance: float = 0.2
+    min_window: int = 8
+    message_ms: float = 1.5
+    message_bytes: int = 40
+    cost_patience_ms: float = 10_000.0
 
-WORTH_DRAFTING = 0.01
-"""A draft token that is reached with less than this chance is not worth its making."""
 
-WORTH_REDRAFTING = 0.2
-"""A draft that arrives with less than this chance of being right up to there is not worth what it takes from the robot."""
-
-SHORTEST_WINDOW = 8
-"""Tokens; so that one action of bad luck does not end the drafting."""
-
-MESSAGE_MS = 1.5
-"""What a message takes of robot and server, measured on one core each; a draft model that is quick says more in each."""
-
-MESSAGE_BYTES = 40
-"""What a draft of a few tokens takes on the wire, with all that is around it."""
+CONSTANTS = ControllerConstants()
 
 _TIMES = (
     "rtt_ms",
@@ -51,14 +55,11 @@ _TIMES = (
     "step_ms",
     "per_token_ms",
     "few_ms",
-    "own_ms",
-    "own_prefill_ms",
+    "server_draft_ms",
+    "server_draft_prefill_ms",
     "tokens",
     "upload_ms",
 )
-
-PATIENCE_MS = 10_000.0
-"""How long a server waits for a draft where only its passes count."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,14 @@ class Measurements:
         step_ms: a target pass over one token.
         acceptance: share of the drafted tokens, looked at one by one, that the target confirms.
         per_token_ms: what one more drafted token adds to a pass.
-        few_ms: the same of each of the first `FEW`; None if it is the same.
-        own_ms: a token of the server's own draft model; None where it has none.
-        own_prefill_ms: what that model needs before its first token of an action.
+        few_ms: the same of each of the first `CONSTANTS.few_tokens`; None if it is the same.
+        server_draft_ms: a token of the server's own draft model; None where it has none.
+        server_draft_prefill_ms: what that model needs before its first token of an action.
         tokens: length of an answer.
         upload_ms: what the frame takes to the cloud beyond the round-trip time.
         uplink_mbps: bandwidth to the cloud.
-        foresight: share of the tokens that the target's early exits are sure of and right about.
-        wild: share of the tokens, looked at one by one, that the target confirms of drafts that were wrong before.
+        exit_accuracy: share of the tokens that the target's early exits are sure of and right about.
+        stale_acceptance: as `acceptance`, of stale drafts.
     """
 
     rtt_ms: float
@@ -86,14 +87,14 @@ class Measurements:
     step_ms: float
     acceptance: float
     per_token_ms: float = 0.0
-    own_ms: float | None = None
-    foresight: float = 0.95
+    server_draft_ms: float | None = None
+    exit_accuracy: float = 0.95
     tokens: float = 16.0
     upload_ms: float = 0.0
     uplink_mbps: float = math.inf
-    own_prefill_ms: float = 0.0
+    server_draft_prefill_ms: float = 0.0
     few_ms: float | None = None
-    wild: float = 0.5
+    stale_acceptance: float = 0.5
 
     def __post_init__(self) -> None:
         for name in _TIMES:
@@ -102,59 +103,67 @@ class Measurements:
                 raise SpecDecodeError(f"{name} must be 0 or more, not {value}.")
         if not self.uplink_mbps > 0:
             raise SpecDecodeError(f"uplink_mbps must be above 0, not {self.uplink_mbps}.")
-        for name in ("acceptance", "foresight", "wild"):
+        for name in ("acceptance", "exit_accuracy", "stale_acceptance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SpecDecodeError(f"{name} must be from 0 to 1, not {getattr(self, name)}.")
 
 
 def expected_length(acceptance: float, drafted: int) -> float:
-    """Tokens that a pass over so many drafted ones commits on average (Leviathan et al., arXiv 2211.17192, eq. 1)."""
+    """Tokens that a pass over `drafted` draft tokens commits on average (Leviathan et al., arXiv 2211.17192, eq. 1)."""
     if acceptance >= 1:
         return drafted + 1.0
     return (1 - acceptance ** (drafted + 1)) / (1 - acceptance)
 
 
 def pass_ms(now: Measurements, drafted: int) -> float:
-    """What a target pass over so many drafted tokens takes."""
-    few, few_ms = min(drafted, FEW), now.per_token_ms if now.few_ms is None else now.few_ms
+    """What a target pass over `drafted` draft tokens takes."""
+    few, few_ms = min(drafted, CONSTANTS.few_tokens), now.per_token_ms if now.few_ms is None else now.few_ms
     return now.step_ms + few * few_ms + (drafted - few) * now.per_token_ms
 
 
-def token_ms(now: Measurements, drafted: int) -> float:
-    """What a token costs a server that drafts so many tokens by itself for each pass; 0 is to go on without."""
-    own = (now.own_ms or 0.0) * drafted
-    return (pass_ms(now, drafted) + own) / expected_length(now.acceptance, drafted)
+def server_draft_ms_per_token(now: Measurements, drafted: int) -> float:
+    """What an output token costs a server that drafts `drafted` tokens by itself for each pass; 0: it drafts none."""
+    drafting_ms = (now.server_draft_ms or 0.0) * drafted
+    return (pass_ms(now, drafted) + drafting_ms) / expected_length(now.acceptance, drafted)
 
 
-def guess_ms(now: Measurements, exact: int, wild: int) -> float:
-    """What a token costs a server that verifies a draft which is there already.
+def edge_draft_ms_per_token(now: Measurements, exact: int, stale: int) -> float:
+    """What an output token costs a server that verifies a draft which is there already.
 
-    Its first `exact` tokens agree with all that is committed and are taken to be as good as any draft; `wild` more are
-    from drafts that were wrong before.
+    Its first `exact` tokens agree with all that is committed and are taken to be as good as any draft; `stale` more are
+    from stale drafts.
     """
     length = expected_length(now.acceptance, exact)
-    length += now.acceptance**exact * (expected_length(now.wild, wild) - 1)
-    return pass_ms(now, exact + wild) / length
+    length += now.acceptance**exact * (expected_length(now.stale_acceptance, stale) - 1)
+    return pass_ms(now, exact + stale) / length
 
 
-def resumed_ms(now: Measurements, wild: int) -> float:
-    """The same where drafts were wrong twice running: a pass for one token, and if they have that, one over `wild` more."""
-    return (now.step_ms + now.wild * pass_ms(now, wild)) / (1 + now.wild * expected_length(now.wild, wild))
+def stale_draft_ms_per_token(now: Measurements, stale: int) -> float:
+    """The same where the edge has no draft for the next token: a pass for that one, then one over `stale` more tokens.
+
+    The second pass follows only if a stale draft has that token.
+    """
+    chance = now.stale_acceptance
+    return (now.step_ms + chance * pass_ms(now, stale)) / (1 + chance * expected_length(chance, stale))
 
 
-def own_length(now: Measurements) -> int:
+def server_draft_length(now: Measurements) -> int:
     """How many tokens the server's own draft model should make for a pass; 0 where drafting there does not pay."""
-    if now.own_ms is None:
+    if now.server_draft_ms is None:
         return 0
-    return min(range(MOST_OWN + 1), key=lambda drafted: token_ms(now, drafted))
+    return min(
+        range(CONSTANTS.max_server_draft + 1), key=lambda drafted: server_draft_ms_per_token(now, drafted)
+    )
 
 
-def runners_up(now: Measurements, drafted: int) -> int:
-    """At how many places, from the first on, the second choice should stand in a pass beside so many drafted tokens.
+def alternative_places(now: Measurements, drafted: int) -> int:
+    """At how many places, from the first on, a pass over `drafted` tokens should also hold the second choice.
 
     It is reached if all tokens before it are right, and spares a pass for one token if it is right and the first is not.
     """
-    spared = SECOND * (1 - now.acceptance) * token_ms(now, drafted)
+    spared = (
+        CONSTANTS.second_choice_acceptance * (1 - now.acceptance) * server_draft_ms_per_token(now, drafted)
+    )
     count = 0
     while count < drafted:
         more_ms = pass_ms(now, drafted + count + 1) - pass_ms(now, drafted + count)
@@ -171,12 +180,12 @@ def server_mode(now: Measurements) -> ServerMode:
     trip, since the edge's new draft is there before that, and was made while the server was at work; nor where what is
     left of an answer, half of it on average, is said token by token before the server's draft model has read the prompt.
     """
-    length = own_length(now)
-    drafting_ms = length * (now.own_ms or 0.0)
+    length = server_draft_length(now)
+    drafting_ms = length * (now.server_draft_ms or 0.0)
     if not drafting_ms or drafting_ms >= max(now.step_ms, now.rtt_ms):
         return ServerMode.STREAM
     left = now.tokens / 2
-    if now.own_prefill_ms + left * token_ms(now, length) >= left * now.step_ms:
+    if now.server_draft_prefill_ms + left * server_draft_ms_per_token(now, length) >= left * now.step_ms:
         return ServerMode.STREAM
     return ServerMode.SELF_DRAFT
 
@@ -193,44 +202,25 @@ def worth_verifying(acceptance: float, step_ms: float, per_token_ms: float) -> i
 
 
 def _power_down_to(chance: float, least: float) -> int:
-    """The largest power of a chance that is at least so much; not above a whole action."""
+    """The largest exponent for which the power of `chance` is at least `least`; not above a whole action."""
     if not 0 < chance < 1:
         return WHOLE_ACTION if chance else 0
     return int(min(math.log(least) / math.log(chance), WHOLE_ACTION))
 
 
 def window(now: Measurements) -> int:
-    """How many tokens the edge should draft ahead of the verdicts.
+    """How many tokens the edge should draft ahead of verification.
 
     As far as there is a chance that one is reached, and as a pass over them is worth its time.
     """
-    reached = max(_power_down_to(now.acceptance, WORTH_DRAFTING), SHORTEST_WINDOW)
+    reached = max(_power_down_to(now.acceptance, CONSTANTS.min_reach), CONSTANTS.min_window)
     return max(1, min(reached, worth_verifying(now.acceptance, now.step_ms, now.per_token_ms)))
 
 
 def chunk(now: Measurements, least: int) -> int:
     """After how many tokens to send a draft, so that messages leave no later than the next tokens are ready."""
-    message_ms = max(MESSAGE_MS, MESSAGE_BYTES * 8 / 1000 / now.uplink_mbps)
+    message_ms = max(CONSTANTS.message_ms, CONSTANTS.message_bytes * 8 / 1000 / now.uplink_mbps)
     return max(least, math.ceil(min(message_ms / now.draft_ms, WHOLE_ACTION)) if now.draft_ms else least)
-
-
-def branches_pay(now: Measurements, server: ServerMode) -> bool:
-    """Whether drafts for corrections that may come are worth their making.
-
-    They are made in the wait for a verdict, so the answer's draft has to be ready before it; and a server that continues
-    by its own drafts after a rejection gains next to nothing from the edge's. Else one that is right spares the wait for
-    a new draft, or as many passes as the server makes meanwhile, if they end before.
-    """
-    wait_ms = now.rtt_ms + now.step_ms + now.upload_ms
-    idle = min(now.tokens, window(now)) * now.draft_ms < wait_ms
-    rejected = 1 - now.acceptance**now.tokens
-    spared_ms = rejected * SECOND * min(now.rtt_ms + now.step_ms, now.tokens / 2 * now.step_ms)
-    return idle and spared_ms > MESSAGE_MS and server is not ServerMode.SELF_DRAFT
-
-
-def sending_branches_pays(now: Measurements) -> bool:
-    """Whether branches, which need some messages' bytes, arrive while they still can save a round trip."""
-    return 4 * MESSAGE_BYTES * 8 / 1000 / now.uplink_mbps < now.rtt_ms
 
 
 def redrafting_pays(now: Measurements) -> bool:
@@ -238,15 +228,12 @@ def redrafting_pays(now: Measurements) -> bool:
 
     It is if it agrees with all that the server commits until it arrives.
     """
-    length = own_length(now)
-    meanwhile_ms = pass_ms(now, length) + length * (now.own_ms or 0.0)
+    length = server_draft_length(now)
+    meanwhile_ms = pass_ms(now, length) + length * (now.server_draft_ms or 0.0)
     passes = 1 + now.rtt_ms / meanwhile_ms if meanwhile_ms else math.inf
-    return now.acceptance ** (passes * expected_length(now.acceptance, length)) >= WORTH_REDRAFTING
-
-
-def gathering_branches_pays(now: Measurements, branches: int) -> bool:
-    """Whether all branches are made before a message about the first of them could be of much more use."""
-    return 2 * branches * LENGTH * now.draft_ms <= now.rtt_ms
+    return (
+        now.acceptance ** (passes * expected_length(now.acceptance, length)) >= CONSTANTS.min_redraft_chance
+    )
 
 
 def plan(base: Method, objective: Objective, now: Measurements | None) -> Method:
@@ -267,17 +254,18 @@ def plan(base: Method, objective: Objective, now: Measurements | None) -> Method
             redrafts=True,
             window=WHOLE_ACTION,
             chunk=WHOLE_ACTION,
-            patience_ms=PATIENCE_MS,
-            branches=0,
-            sends_branches=False,
+            patience_ms=CONSTANTS.cost_patience_ms,
         )
     if now is None:
         return replace(base, redrafts=True, yields=objective == "balanced")
     # Where an exit and a draft differ, one of them is wrong: listen to the exit only if that is mostly the draft, and
     # if what is left of a pass after it is long enough to draft something.
-    early = base.early and now.acceptance < now.foresight and now.step_ms >= WORTH_EXITS * now.draft_ms
+    early = (
+        base.early
+        and now.acceptance < now.exit_accuracy
+        and now.step_ms >= CONSTANTS.min_drafts_per_pass * now.draft_ms
+    )
     server = server_mode(now)
-    pays = branches_pay(now, server)
     return replace(
         base,
         server=server,
@@ -286,7 +274,4 @@ def plan(base: Method, objective: Objective, now: Measurements | None) -> Method
         chunk=chunk(now, base.chunk),
         early=early,
         yields=objective == "balanced",
-        branches=base.branches if pays else 0,
-        sends_branches=base.sends_branches and pays and sending_branches_pays(now),
-        gathers_branches=gathering_branches_pays(now, base.branches),
     )

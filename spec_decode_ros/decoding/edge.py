@@ -1,14 +1,13 @@
 """The robot's side of one action: a state machine without socket, thread, model or a clock of its own.
 
-Events go in as method calls, commands come out as lists. What the cloud has committed is the truth; the draft
-is what the draft model guesses to follow it. As soon as the two differ, the draft is dropped and begun anew
-after the committed tokens.
+Events are method calls and commands come back as lists. What the cloud has committed is final; the draft is what the
+draft model guesses to follow it. As soon as the two differ, the draft is dropped and begun anew after the committed tokens.
 
     driver                                   machine
     start(now)                         ->    Send(Open), DraftFrom(run 1)
     drafted(run, token)                ->    Show, Send(Draft) at every full chunk
     receive(Committed)                 ->    Show, DraftFrom where the draft was wrong; Done at the end
-    receive(Early)                     ->    Show, DraftFrom after what the verdict is going to be
+    receive(Early)                     ->    Show, DraftFrom after the tokens that the pass is going to commit
     receive(Error(BUSY))               ->    nothing for a while, though it drafts on; too late for that: alone, or Failed
     reconnected(known)                 ->    Open again, or a poll where the server may still have the action
     tick(now), at `wake_at`            ->    whatever was lost, again; after the deadline Done or Failed
@@ -17,12 +16,20 @@ after the committed tokens.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
-from spec_decode_ros.decoding.branches import RunnerUp
-from spec_decode_ros.decoding.commands import Done, EdgeCommand, Failed, Send, StopDrafting
-from spec_decode_ros.decoding.edge_drafting import EdgeDrafting
+from spec_decode_ros.decoding.commands import (
+    Counts,
+    Done,
+    DraftFrom,
+    EdgeCommand,
+    Failed,
+    Send,
+    Show,
+    StopDrafting,
+)
+from spec_decode_ros.decoding.draft_buffer import DraftBuffer
 from spec_decode_ros.decoding.edge_states import TRANSITIONS, WITH_CLOUD, EdgeEvent, EdgeState
+from spec_decode_ros.decoding.message_builder import DraftState, MessageBuilder
 from spec_decode_ros.decoding.messages import (
     Close,
     Committed,
@@ -34,69 +41,74 @@ from spec_decode_ros.decoding.messages import (
     TokenOutcome,
 )
 from spec_decode_ros.decoding.methods import Method
-from spec_decode_ros.decoding.patience import RetryTimer
+from spec_decode_ros.decoding.output_tokens import OutputTokens
 from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.decoding.request import Request
+from spec_decode_ros.decoding.resampling import Resampler, separately
+from spec_decode_ros.decoding.retry_timer import RetryTimer
 from spec_decode_ros.errors import SpecDecodeError
 
-__all__ = ["TRANSITIONS", "EdgeMachine", "EdgeState"]
-
-TURNS_AWAY = (ErrorCode.BUSY, ErrorCode.DRAINING)
+_FULL = (ErrorCode.BUSY, ErrorCode.DRAINING)
 """Asking again later may help, or asking elsewhere."""
 
 
-class EdgeMachine(EdgeDrafting):
+class EdgeMachine:
     """One action on the edge, decoded by `method`. `eos` are the tokens that end an answer."""
 
     def __init__(self, method: Method, request: Request, eos: Collection[int]) -> None:
-        super().__init__(method, request, eos)
-        self._patience = RetryTimer(request)
+        self.state = EdgeState.NEW
+        self.method = separately(method) if request.sampling.separate else method
+        self.request = request
+        self._output = OutputTokens(request.max_tokens)
+        self._draft = DraftBuffer(self.method, self._output, request.max_tokens, frozenset(eos))
+        self._resampler = Resampler(request.sampling)  # only asked where the sampling is separate
+        self._messages = MessageBuilder(request, self.method, self._resampler)
+        self._timer = RetryTimer(request)
+        self._newest = Committed(request.action_id, 0, rounds=0)  # the message with the newest counts
         self._polled_at = -1
         self._turned_away: Error | None = None  # by a server that has not let the action in since
         self._was_open = False  # and whether the action was open then
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """Output tokens and the draft that follows them."""
+        return self._draft.answer
 
     @property
     def wake_at(self) -> float | None:
         """When `tick` is next due, on the clock that `start` and `tick` are told; None for never."""
         if self.state in (EdgeState.NEW, EdgeState.DONE):
             return None
-        return self._patience.deadline if self.state is EdgeState.ALONE else self._patience.wake_at
+        return self._timer.deadline if self.state is EdgeState.ALONE else self._timer.wake_at
 
     # ---- events --------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> list[EdgeCommand]:
         """Begin, at `now` seconds on any steady clock."""
-        self._patience.begin(now)
+        self._timer.begin(now)
         if not self.method.uses_cloud:
             self._move(EdgeEvent.GO_ALONE)
             return self._draft_on()
         self._move(EdgeEvent.OPEN)
         return [self._opening(), *self._draft_on()]
 
-    def drafted(
-        self, run: int, said: int | DraftedToken, runner_up: RunnerUp | None = None
-    ) -> list[EdgeCommand]:
-        """The drafting of that run has made one more token; separate rejection sampling needs all about it.
-
-        `runner_up` would have been its second choice.
-        """
-        if run != self._run or not self._drafting or self.state is EdgeState.DONE:
-            return []  # of a run that was replaced
-        if self._aside is not None:
-            token = said.token if isinstance(said, DraftedToken) else said
-            return self._allowed(self._drafted_aside(self._aside, token, runner_up))
-        self._take(said, runner_up)
-        return self._allowed([self._show(), *self._drafting_moved(), *self._draft_aside()])
+    def drafted(self, run: int, drafted: int | DraftedToken) -> list[EdgeCommand]:
+        """The drafting of that run has made one more token; rejection sampling needs its distribution too."""
+        if not self._is_current(run):
+            return []
+        if isinstance(drafted, DraftedToken):
+            self._resampler.drafted(len(self.answer), drafted)
+            drafted = drafted.token
+        self._draft.append(drafted)
+        return self._allowed([self._show(), *self._drafting_moved()])
 
     def draft_ended(self, run: int) -> list[EdgeCommand]:
         """The drafting of that run can make no more tokens, though its budget is not used."""
-        if run != self._run or not self._drafting or self.state is EdgeState.DONE:
+        if not self._is_current(run):
             return []
-        if self._aside is not None:
-            return self._allowed(self._branch_ended())
-        self._budget = 0
-        self._dry = True
-        return self._allowed([*self._drafting_moved(), *self._draft_aside()])
+        self._draft.stop()
+        self._draft.exhausted = True
+        return self._allowed(self._drafting_moved())
 
     def receive(self, message: Down) -> list[EdgeCommand]:
         """A message has arrived; those of other actions, of other kinds or without news do nothing."""
@@ -107,7 +119,7 @@ class EdgeMachine(EdgeDrafting):
         if not isinstance(message, Opened | Committed | Early) or message.action_id != self.request.action_id:
             return []
         if self.state is not EdgeState.OPEN:
-            self._patience.heard()
+            self._timer.heard()
             self._turned_away = None
         self._move(EdgeEvent.HEARD)
         if isinstance(message, Early):
@@ -118,7 +130,7 @@ class EdgeMachine(EdgeDrafting):
         """The connection stands again after a gap, or another one does; `known`: the server may still have the action."""
         if self.state not in WITH_CLOUD:
             return []
-        self._patience.heard()
+        self._timer.heard()
         if known and self.state is EdgeState.OPEN:
             return self._ask()
         if self.state is EdgeState.TURNED_AWAY:
@@ -130,11 +142,11 @@ class EdgeMachine(EdgeDrafting):
         """Time has passed. Call it at `wake_at` or more often."""
         if self.state in (EdgeState.NEW, EdgeState.DONE):
             return []
-        if self._patience.is_over(now):
+        if self._timer.is_over(now):
             return self._give_up()
         if self.state is EdgeState.ALONE:
             return []
-        due = self._patience.is_due(now)
+        due = self._timer.is_due(now)
         if self.state is EdgeState.TURNED_AWAY:
             return self._return(due, now)
         if not due:
@@ -145,13 +157,17 @@ class EdgeMachine(EdgeDrafting):
         """Ask the server that was full again when it is time for that; it may be too late for it already."""
         assert self._turned_away is not None
         if not due:
-            return self._lose(self._turned_away) if self._patience.outlasts(now) else []
-        self._patience.shorten()
+            return self._lose(self._turned_away) if self._timer.outlasts(now) else []
+        self._timer.shorten()
         if self._was_open:
             self._move(EdgeEvent.HEARD)
             return self._ask()
         self._move(EdgeEvent.ASK_AGAIN)
         return self._reopen()
+
+    def _is_current(self, run: int) -> bool:
+        """Whether the news is of the drafting that goes on, and not of one that was replaced."""
+        return run == self._draft.run and self._draft.drafting and self.state is not EdgeState.DONE
 
     def _allowed(self, commands: list[EdgeCommand]) -> list[EdgeCommand]:
         """Nothing goes to a server that is full; what it missed is said when it is asked again."""
@@ -159,90 +175,74 @@ class EdgeMachine(EdgeDrafting):
             return commands
         return [command for command in commands if not isinstance(command, Send)]
 
-    # ---- what the messages mean ----------------------------------------------------------------------------
+    # ---- messages that arrive ------------------------------------------------------------------------------
 
     def _receive_committed(self, message: Committed) -> list[EdgeCommand]:
-        if not message.tokens and not message.done and message.position < len(self._committed):
-            return [Send(self._wording.reminder(self._standpoint, message.position))]
+        if not message.tokens and not message.done and message.position < len(self._output.tokens):
+            return [Send(self._messages.reminder(self._draft_state, message.position))]
         try:
-            fresh = self._ledger.take(message)
-            settled = self._settle(message, fresh)
+            fresh = self._output.take(message)
+            resampled = self._resample(message, fresh)
         except SpecDecodeError as error:
-            return self._lose(
-                Error(message.action_id, ErrorCode.BAD_MESSAGE, f"The cloud's verdict can't be used: {error}")
-            )
-        if message.passes > self._counts.passes:
-            self._counts = replace(
-                self._counts,
-                drafted=message.drafted,
-                passes=message.passes,
-                round_trips=message.rounds,
-                cloud_busy_ms=message.busy_ms,
-            )
-        if self._ledger.complete:
-            self._guess.clear()
+            sentence = f"The cloud's verdict can't be used: {error}"
+            return self._lose(Error(message.action_id, ErrorCode.BAD_MESSAGE, sentence))
+        if message.passes > self._newest.passes:
+            self._newest = message
+        if self._output.complete:
+            self._draft.clear()
             return [self._show(), *self._finish(verified=True)] if fresh else self._finish(verified=True)
-        commands = self._resolve(fresh) if fresh else []
-        if settled and self._clouds_turn == len(self._committed):
-            commands.append(self._message(final=True))
-        elif settled and self._guess.sent:
+        commands: list[EdgeCommand] = []
+        if fresh:
+            self._timer.heard()
+            drafting = self._draft.drafting
+            self._draft.settle(fresh)
+            commands = self._show_and_draft_on(drafting)
+        if resampled and self._draft.server_turn_at == len(self._output.tokens):
+            commands.append(self._draft_message(final=True))
+        elif resampled and self._draft.sent:
             # The same token was drawn again: the draft stands, and the cloud has to know.
-            commands.append(self._message(self._guess.sent))
-        if self._ledger.lacks_some and self._polled_at != len(self._committed):
-            self._polled_at = len(self._committed)  # a message is missing: ask at once, and once
-            commands.append(self._message())
+            commands.append(self._draft_message(self._draft.sent))
+        if self._output.lacks_some and self._polled_at != len(self._output.tokens):
+            self._polled_at = len(self._output.tokens)  # a message is missing: ask at once, and once
+            commands.append(self._draft_message())
         return commands
 
-    def _settle(self, message: Committed, fresh: list[int]) -> bool:
-        """Draw the token in the place of the draft token after `fresh`, if separate rejection sampling rejected that.
+    def _resample(self, message: Committed, fresh: list[int]) -> bool:
+        """Draw the token in the place of the draft token after `fresh`, if rejection sampling rejected that.
 
         Raises SpecDecodeError if what it shall be drawn from is nothing of the kind.
         """
-        self._resampler.heard(message)
-        position = len(self._committed)
+        self._resampler.received(message)
+        position = len(self._output.tokens)
         if not message.sparse or position != message.position + len(message.tokens):
             return False
-        draft = self._guess.tokens
+        draft = self._draft.tokens
         if len(draft) <= len(fresh) or draft[: len(fresh)] != fresh:
             return False  # this edge has drafted nothing there
         token = self._resampler.settle(position, message.sparse)
-        whole = len(draft) == len(fresh) + 1 and not self._budget
-        self._ledger.add(token, TokenOutcome.RECOVERED)
+        whole = len(draft) == len(fresh) + 1 and not self._draft.drafting
+        self._output.add(token, TokenOutcome.RECOVERED)
         if token == draft[-1] and whole and not self.method.ahead:
             # It stands after all, and so the whole draft does: the place after that is the cloud's.
-            self._clouds_turn = len(self._committed)
+            self._draft.server_turn_at = len(self._output.tokens)
         fresh.append(token)
-        if self._ended_at(self._committed):
-            self._ledger.end = len(self._committed)
+        if self._draft.ended_at(self._output.tokens):
+            self._output.end = len(self._output.tokens)
         return True
 
-    def _resolve(self, fresh: list[int]) -> list[EdgeCommand]:
-        """Lay newly committed tokens over the draft."""
-        self._patience.heard()
-        self._dry = False
-        drafting = self._drafting
-        foresight = self._guess.judge(fresh)
-        if foresight:
-            self._count(foresights=1, foresights_right=int(foresight.right), preempted_used=foresight.used)
-        if not self._guess.settle(fresh):
-            self._budget = 0  # a token was wrong, or the cloud is ahead: what is being drafted is of no use
-            self._overruled = True
-        self._branches.forget(tuple(self._committed))
-        return self._shown_and_drafted_on(drafting)
-
     def _receive_early(self, message: Early) -> list[EdgeCommand]:
-        """Take what an early exit foresees for the draft, and draft on after it while the pass goes on."""
-        settled = self._committed[message.position :]
-        told = list(message.tokens[len(settled) :])
-        if not self.method.early or message.position > len(self._committed) or not told:
+        """Put the prediction of an early exit into the draft, and draft on after it while the pass goes on."""
+        committed = self._output.tokens
+        settled = committed[message.position :]
+        predicted = list(message.tokens[len(settled) :])
+        if not self.method.early or message.position > len(committed) or not predicted:
             return []
         if list(message.tokens[: len(settled)]) != settled:
             return []  # late, and wrong already: what it says of the rest follows another text
-        del told[self.request.max_tokens - len(self._committed) :]
-        drafting = self._drafting
-        if self._guess.foretell(told):
-            self._budget, self._dry = 0, False
-        return self._shown_and_drafted_on(drafting)
+        del predicted[self.request.max_tokens - len(committed) :]
+        drafting = self._draft.drafting
+        self._draft.predict(predicted)
+        return self._show_and_draft_on(drafting)
 
     def _receive_error(self, error: Error) -> list[EdgeCommand]:
         if error.code == ErrorCode.UNKNOWN_ACTION:
@@ -252,9 +252,9 @@ class EdgeMachine(EdgeDrafting):
             self._move(EdgeEvent.FORGOTTEN)
             if not forgotten:
                 return []
-            self._patience.shorten()
+            self._timer.shorten()
             return self._reopen()
-        if error.code not in TURNS_AWAY or not error.retry_ms:
+        if error.code not in _FULL or not error.retry_ms:
             return self._lose(error)
         return self._turn_away(error) if error.action_id else []  # else it is not about this action
 
@@ -263,7 +263,7 @@ class EdgeMachine(EdgeDrafting):
         if self.state is not EdgeState.TURNED_AWAY:
             self._was_open = self.state is EdgeState.OPEN
             self._turned_away = error
-            self._patience.pause(error.retry_ms)
+            self._timer.pause(error.retry_ms)
             self._move(EdgeEvent.TURN_AWAY)
         return []
 
@@ -274,41 +274,99 @@ class EdgeMachine(EdgeDrafting):
         self._move(EdgeEvent.GO_ALONE)
         return self._go_on_alone()
 
-    # ---- what is said --------------------------------------------------------------------------------------
+    # ---- messages that are sent ----------------------------------------------------------------------------
 
     def _opening(self) -> Send:
-        return Send(self._wording.opening(self._standpoint))
+        return Send(self._messages.opening(self._draft_state))
+
+    def _draft_message(self, length: int = 0, final: bool = False) -> Send:
+        """The first `length` draft tokens; a poll if there are none."""
+        return Send(self._messages.draft(self._draft_state, length, final))
 
     def _reopen(self) -> list[EdgeCommand]:
         """Open the action at a server that does not know it, and say what an earlier one was told."""
-        told = self._guess.sent and (self.request.sampling.separate or not self._committed)
-        return [self._opening(), *([self._message(self._guess.sent)] if told else [])]
+        sent = self._draft.sent if self.request.sampling.separate or not self._output.tokens else 0
+        return [self._opening(), *([self._draft_message(sent)] if sent else [])]
 
     def _ask(self) -> list[EdgeCommand]:
         """Whatever may be lost of what was said to the server or by it, again."""
-        if self._has_nothing_to_propose():
-            return [self._message(final=True)]
-        return [*([self._message(self._guess.sent)] if self._guess.sent else []), self._message()]
+        if self._draft.nothing_to_propose:
+            return [self._draft_message(final=True)]
+        sent = self._draft.sent
+        return [*([self._draft_message(sent)] if sent else []), self._draft_message()]
+
+    @property
+    def _draft_state(self) -> DraftState:
+        draft = self._draft
+        return DraftState(
+            committed=tuple(self._output.tokens),
+            draft=tuple(draft.tokens),
+            drafting=draft.drafting,
+            exhausted=draft.exhausted,
+            rounds=self._newest.rounds,
+        )
+
+    # ---- drafting ------------------------------------------------------------------------------------------
+
+    def _draft_on(self) -> list[EdgeCommand]:
+        """Begin to draft after the answer as it stands, if that is this method's turn."""
+        alone = self.state is EdgeState.ALONE
+        if not self._draft.may_draft(alone):
+            return []
+        run = self._draft.begin_run(alone)
+        return [run] if run else self._poll_without_draft()
 
     def _drafting_moved(self) -> list[EdgeCommand]:
         """A token more, or the end of the drafting: send it, or finish, if it is time for that."""
         if self.state is EdgeState.ALONE:
             return self._go_on_alone()
-        return self._send_draft() or ([self._message(final=True)] if self._has_nothing_to_propose() else [])
+        length = self._draft.take_unsent()
+        return [self._draft_message(length)] if length else self._poll_without_draft()
+
+    def _poll_without_draft(self) -> list[EdgeCommand]:
+        return [self._draft_message(final=True)] if self._draft.nothing_to_propose else []
+
+    def _show_and_draft_on(self, drafting: bool) -> list[EdgeCommand]:
+        """Show the changed answer and draft on; `drafting` says whether a drafting went on before the change."""
+        onward = self._draft_on()
+        replaced = any(isinstance(command, DraftFrom) for command in onward)
+        stop: list[EdgeCommand] = (
+            [StopDrafting()] if drafting and not self._draft.drafting and not replaced else []
+        )
+        return [*stop, self._show(), *onward]
+
+    def _show(self) -> Show:
+        return Show(self.answer, len(self._output.tokens))
 
     # ---- the end -------------------------------------------------------------------------------------------
 
     def _go_on_alone(self) -> list[EdgeCommand]:
-        if self._budget:
+        if self._draft.drafting:
             return []
-        return self._finish(verified=False) if self._dry or self._ended() else self._draft_on()
+        return (
+            self._finish(verified=False) if self._draft.exhausted or self._draft.ended else self._draft_on()
+        )
 
     def _finish(self, verified: bool) -> list[EdgeCommand]:
-        complete = verified or self._ended()
-        accepted = sum(outcome is TokenOutcome.ACCEPTED for outcome in self._ledger.outcomes)
-        outcomes = (*self._ledger.outcomes, *(TokenOutcome.UNVERIFIED for _ in self._guess.tokens))
-        counts = replace(self._counts, accepted=accepted)
-        return [*self._leave(), Done(self.answer, outcomes, verified, complete, counts)]
+        outcomes = (*self._output.outcomes, *(TokenOutcome.UNVERIFIED for _ in self._draft.tokens))
+        complete = verified or self._draft.ended
+        return [*self._leave(), Done(self.answer, outcomes, verified, complete, self._counts)]
+
+    @property
+    def _counts(self) -> Counts:
+        draft, cloud = self._draft, self._newest
+        return Counts(
+            drafted=cloud.drafted,
+            accepted=self._output.outcomes.count(TokenOutcome.ACCEPTED),
+            passes=cloud.passes,
+            round_trips=cloud.rounds,
+            cloud_busy_ms=cloud.busy_ms,
+            drafted_on_edge=draft.drafted,
+            preemptive=draft.preemptive,
+            preemptive_used=draft.preemptive_used,
+            predictions=draft.predictions,
+            prediction_hits=draft.hits,
+        )
 
     def _give_up(self) -> list[EdgeCommand]:
         """The deadline has passed."""
@@ -323,9 +381,17 @@ class EdgeMachine(EdgeDrafting):
         return [*self._leave(), Failed(code, sentence)]
 
     def _leave(self) -> list[EdgeCommand]:
-        commands: list[EdgeCommand] = [StopDrafting()] if self._drafting else []
+        commands: list[EdgeCommand] = [StopDrafting()] if self._draft.drafting else []
         if self.method.uses_cloud:
             commands.append(Send(Close(self.request.action_id)))
-        self._budget, self._aside = 0, None
+        self._draft.stop()
         self._move(EdgeEvent.END)
         return commands
+
+    def _move(self, event: EdgeEvent) -> None:
+        try:
+            self.state = TRANSITIONS[self.state][event]
+        except KeyError:
+            raise RuntimeError(
+                f"The edge machine cannot take {event.name} while {self.state.name}."
+            ) from None

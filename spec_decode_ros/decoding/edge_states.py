@@ -1,4 +1,4 @@
-"""The states of one action on the edge, and every way from one to the next."""
+"""The states of one action on the edge and the transitions between them."""
 
 from __future__ import annotations
 

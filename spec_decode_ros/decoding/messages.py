@@ -1,11 +1,11 @@
-"""What the edge and the cloud say to each other: the only vocabulary that they share.
+"""The messages between edge and cloud.
 
 Plain frozen values made of int, float, str, bool, bytes, enums and tuples of numbers, so that a codec needs no
 knowledge of the methods. Every message either repeats harmlessly or carries the position that makes it so:
 a lost, repeated, late or reordered message may cost time and never changes the answer.
 
 Positions count answer tokens from 0; the prompt is not counted. The *committed* sequence is the one that
-the cloud holds; a draft is a hint about what follows a position in it.
+the cloud holds; a draft is a hint at what follows a position in it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ from dataclasses import dataclass, field
 
 from spec_decode_ros.errors import SpecDecodeError
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of this vocabulary; `Hello` and `Welcome` compare it."""
 
 MAX_TOKEN_ID = 2**31 - 1
 
 MAX_RETRY_MS = 600_000.0
-
-MOST_BRANCH_NODES = 64
-"""More tokens than that do not fit into one `Branches`."""
 
 
 class ServerMode(enum.Enum):
@@ -132,8 +129,8 @@ class Hello:
 class Open:
     """Begin one action (the frames travel beside it). Repeating it is harmless.
 
-    `draft` is a guess at the whole answer that is there already, such as the last verified action. Its first
-    `settled` tokens are no guesses: an earlier server has committed them (only with separate rejection sampling,
+    `draft` is a draft of the whole answer that is there already, such as the last verified action. Its first
+    `settled` tokens are final: an earlier server has committed them (only with rejection sampling,
     where a server can't find them again by itself). `early` asks
     for `Early` messages. `yields`: while other robots wait, the server only verifies, whatever `mode` says.
     `patience_ms` is how long the server may hold back a pass for which it has no draft, because one is on its
@@ -166,15 +163,15 @@ class Open:
 
 @dataclass(frozen=True)
 class Draft:
-    """The edge knows the committed tokens before `position` and guesses that `tokens` follow.
+    """The edge knows the committed tokens before `position` and drafts that `tokens` follow.
 
-    Each draft stands alone: it carries all guesses since `position`, so a lost one needs no mending.
+    Each draft stands alone: it carries all draft tokens since `position`, so a lost one needs no mending.
     `final` says that nothing more will follow these tokens. Without tokens it is a poll ("tell me everything
     from `position` on"); without tokens and final it also says "I have nothing to propose, go on alone".
     `round` is 1 + the `rounds` of the newest `Committed` that the edge had when it drafted.
 
-    With separate rejection sampling there is one number of `probabilities` for each token, what the draft model gave
-    it, and the first `settled` tokens are no guesses: the edge has drawn them in the place of rejected ones, or has
+    With rejection sampling there is one number of `probabilities` for each token, what the draft model gave
+    it, and the first `settled` tokens are final: the edge has drawn them in the place of rejected ones, or has
     them from an earlier server. Then `final` says that the edge drafts nothing in the place after these tokens.
     """
 
@@ -203,42 +200,6 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Branches:
-    """What may follow the committed tokens before `position` instead of the draft: a tree of tokens and their parents.
-
-    Node i is `tokens[i]` after node `parents[i]`, or right at `position` where `parents[i]` is i itself. `round` is
-    that of `Draft`. Of several the one from the latest position counts, of those the largest.
-    """
-
-    action_id: int
-    position: int
-    tokens: tuple[int, ...]
-    parents: tuple[int, ...]
-    round: int = 1
-
-    def __post_init__(self) -> None:
-        _check_id(self.action_id)
-        _check_position(self.position)
-        object.__setattr__(self, "tokens", _token_tuple(self.tokens))
-        object.__setattr__(self, "parents", _token_tuple(self.parents))
-        if not 1 <= len(self.tokens) == len(self.parents) <= MOST_BRANCH_NODES:
-            raise SpecDecodeError(f"Branches have 1 to {MOST_BRANCH_NODES} tokens, with one parent each.")
-        if any(parent > node for node, parent in enumerate(self.parents)):
-            raise SpecDecodeError("The parent of a node must stand before it.")
-        if self.round < 1:
-            raise SpecDecodeError(f"round counts from 1, not {self.round}.")
-
-    @property
-    def lines(self) -> tuple[tuple[int, ...], ...]:
-        """Every branch from `position` to its last token."""
-        lines: list[tuple[int, ...]] = []
-        for node, (token, parent) in enumerate(zip(self.tokens, self.parents, strict=True)):
-            lines.append((token,) if parent == node else (*lines[parent], token))
-        inner = {parent for node, parent in enumerate(self.parents) if parent != node}
-        return tuple(line for node, line in enumerate(lines) if node not in inner)
-
-
-@dataclass(frozen=True)
 class Close:
     """The edge needs nothing more of this action."""
 
@@ -262,8 +223,8 @@ class Ping:
 class Welcome:
     """Answer to `Hello`. `eos` are the token ids that end an answer.
 
-    `step_ms` is what a target pass takes, `per_token_ms` what each drafted token adds to it, `own_ms` a token of the
-    server's own drafts, `own_prefill_ms` what comes before the first of an action; 0 says nothing.
+    `step_ms` is what a target pass takes and `per_token_ms` what each draft token adds to it; `server_draft_ms` is a token
+    of the server's own draft model and `server_draft_prefill_ms` its prompt. 0 says nothing.
     """
 
     protocol: int
@@ -271,9 +232,9 @@ class Welcome:
     vocabulary: str
     eos: tuple[int, ...] = ()
     step_ms: float = 0.0
-    own_ms: float = 0.0
+    server_draft_ms: float = 0.0
     per_token_ms: float = 0.0
-    own_prefill_ms: float = 0.0
+    server_draft_prefill_ms: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eos", _token_tuple(self.eos))
@@ -297,7 +258,7 @@ class Committed:
     `passes`, draft tokens verified (`drafted`), target compute in milliseconds (`busy_ms`), and `rounds`, the
     length of the longest chain edge, cloud, edge, cloud, ... that these tokens waited for.
 
-    With `sparse`, the draft token after these was rejected by separate rejection sampling, and the edge shall draw
+    With `sparse`, the draft token after these was rejected by rejection sampling, and the edge shall draw
     another from what it had drafted from and from this: the target's distribution as `sparse.pack` packs it.
     """
 
@@ -330,7 +291,7 @@ class Committed:
 
 @dataclass(frozen=True)
 class Early:
-    """What an early exit foresees in the middle of a pass: `tokens` from `position` on, as the verdict will have them.
+    """What an early exit predicts in the middle of a pass: the `tokens` from `position` on that it is going to commit.
 
     The exit was at least `confidence` sure of each. Nothing is final before `Committed` says so.
     """
@@ -370,7 +331,7 @@ class Pong:
     stamp: int
 
 
-Up = Hello | Open | Draft | Branches | Close | Ping
+Up = Hello | Open | Draft | Close | Ping
 Down = Welcome | Opened | Committed | Early | Error | Pong
 Message = Up | Down
 

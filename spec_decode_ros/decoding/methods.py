@@ -18,15 +18,12 @@ class Method:
     `server`       what the server does without a draft; None means that no server takes part.
     `window`       how many tokens the edge drafts beyond the committed ones; 0 means that it drafts none.
     `chunk`        after how many new tokens the edge sends its draft (at its end it sends in any case).
-    `redrafts`     draft anew after a verdict that was another; without it the rest is left to the server.
-    `ahead`        draft on while a verdict is on its way; without it the edge stops and waits.
+    `redrafts`     draft anew after a rejected token; without it the rest is left to the server.
+    `ahead`        draft on while a draft is being verified; without it the edge stops and waits.
     `temporal`     send the last action's answer as a draft with the frame.
     `patience_ms`  how long the server may hold back a pass for a draft that is on its way.
-    `early`        take the tokens that early exits of the target foresee, and draft on after them.
+    `early`        take the predictions of the target's early exits as draft tokens, and draft on behind them.
     `yields`       while other robots wait, the server only verifies.
-    `branches`     for how many corrections that may come the edge prepares drafts while it waits; 0 for none.
-    `sends_branches`  send these drafts too, as a tree, so that a rejection need not wait for the edge.
-    `gathers_branches`  all in one message when they are prepared, rather than each at once.
     `adapts`       the controller may change the other choices as the conditions change.
     """
 
@@ -41,9 +38,6 @@ class Method:
     patience_ms: float = 0.0
     early: bool = False
     yields: bool = False
-    branches: int = 0
-    sends_branches: bool = False
-    gathers_branches: bool = False
     adapts: bool = False
 
     def __post_init__(self) -> None:
@@ -67,10 +61,6 @@ class Method:
             raise SpecDecodeError(
                 f"Method {self.name!r} asks for early exits but has nobody to draft after them; give it a window and "
                 "a server."
-            )
-        if self.branches < 0 or (self.branches and not (self.window and self.server)):
-            raise SpecDecodeError(
-                f"Method {self.name!r}: branches must be 0 or more, and need a window and a server, not {self.branches}."
             )
         if self.chunk < 1:
             raise SpecDecodeError(f"Method {self.name!r}: chunk must be at least 1, not {self.chunk}.")
@@ -115,7 +105,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "early_exit",
-            "stop and wait, but the edge drafts on from what early exits foresee (arXiv 2505.21594)",
+            "stop and wait, but the edge drafts on behind early-exit predictions (arXiv 2505.21594)",
             server=ServerMode.VERIFY_ONLY,
             window=4,
             chunk=4,
@@ -123,7 +113,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "pipelined",
-            "the edge keeps drafting ahead of the verdicts (PicoSpec, arXiv 2603.19133)",
+            "the edge keeps drafting while earlier drafts are verified (PicoSpec, arXiv 2603.19133)",
             server=ServerMode.VERIFY_ONLY,
             window=16,
             chunk=2,
@@ -138,8 +128,6 @@ METHODS: dict[str, Method] = {
             ahead=True,
             temporal=True,
             early=True,
-            branches=4,
-            sends_branches=True,
             adapts=True,
         ),
     )

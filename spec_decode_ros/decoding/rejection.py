@@ -36,6 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spec_decode_ros.decoding.acceptance import VerificationResult
 from spec_decode_ros.decoding.distribution import Distribution, draw, warped
 from spec_decode_ros.decoding.messages import Sampling, TokenOutcome
 from spec_decode_ros.decoding.philox import Purpose, uniform
@@ -59,17 +60,24 @@ class DraftedToken:
 
 
 @dataclass(frozen=True)
-class SampledResult:
-    """What one target pass settles: tokens, one outcome each, and whether the answer ends there.
+class SampledDraft:
+    """Draft tokens with the probabilities that their draft model gave them, from the edge's n-th `round`.
 
-    With `sparse`, the draft token after these was rejected, and only the edge can say which token stands
-    there instead: the cloud must neither judge that place again nor draw for it.
+    A token that was certain to its drafter (probability 1, as any draft that was not sampled) tells the cloud all of q:
+    its replacement is drawn by the cloud, and nothing needs to be sent or awaited. `bonus`: the cloud also draws the token
+    after them.
     """
 
-    tokens: tuple[int, ...]
-    outcomes: tuple[TokenOutcome, ...]
-    done: bool
-    sparse: Sparse | None = None
+    tokens: tuple[int, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    bonus: bool = True
+    round: int = 1
+
+    def cut(self, width: int) -> SampledDraft:
+        """The first `width` tokens."""
+        if len(self.tokens) <= width:
+            return self
+        return SampledDraft(self.tokens[:width], self.probabilities[:width], False, self.round)
 
 
 def draft_token(row: ArrayLike, position: int, sampling: Sampling) -> DraftedToken:
@@ -86,46 +94,25 @@ def accepts(head: float, probability: float, position: int, sampling: Sampling) 
 
 
 def judge_sampled(
-    draft: Sequence[int],
-    probabilities: Sequence[float],
-    rows: ArrayLike,
-    position: int,
-    sampling: Sampling,
-    eos: Collection[int],
-    room: int,
-    k: int = DEFAULT_K,
-) -> SampledResult:
-    """Turn a pass over `draft` (n tokens from `position` on) into a verdict.
-
-    `probabilities` (n,) are the draft's own, `rows` (n + 1, V) the target's logits, the last one for the place
-    after the draft. A token that was certain to its drafter (probability 1, as any guess that was not sampled)
-    tells the cloud all of q: its replacement is drawn here, and nothing needs to be sent or awaited. The answer
-    is cut after an end-of-sequence token and after `room` (at least 1) tokens.
-
-    Raises SpecDecodeError if a probability is not above 0 and at most 1, or a row has no largest number.
-    """
-    targets = [warped(row, sampling) for row in np.asarray(rows)]
-    return judge_distributions(draft, probabilities, targets, position, sampling, eos, room, k)
-
-
-def judge_distributions(
-    draft: Sequence[int],
-    probabilities: Sequence[float],
+    draft: SampledDraft,
     targets: Sequence[Distribution],
     position: int,
     sampling: Sampling,
     eos: Collection[int],
     room: int,
     k: int = DEFAULT_K,
-    adds: bool = True,
-) -> SampledResult:
-    """As `judge_sampled`, from the target's n + 1 warped distributions.
+) -> VerificationResult:
+    """What a pass over `draft` (n tokens from `position` on) commits.
 
-    Without `adds` nothing is drawn for the place after the draft, because somebody else says what stands there.
+    `targets` (n + 1) are the target's warped distributions, the last one for the place after the draft. The answer is cut
+    after an end-of-sequence token and after `room` (at least 1) tokens.
+
+    Raises SpecDecodeError if a probability is not above 0 and at most 1.
     """
-    if not (len(draft) == len(probabilities) == len(targets) - 1):
+    probabilities = draft.probabilities
+    if not (len(draft.tokens) == len(probabilities) == len(targets) - 1):
         raise ValueError(
-            f"A pass over {len(draft)} draft tokens has as many probabilities and one more row of logits, "
+            f"A pass over {len(draft.tokens)} draft tokens has as many probabilities and one more row of logits, "
             f"not {len(probabilities)} and {len(targets)}."
         )
     for probability in probabilities:
@@ -137,25 +124,27 @@ def judge_distributions(
     outcomes: list[TokenOutcome] = []
     for index, p in enumerate(targets):
         here = position + index
-        if index == len(draft):
-            if not adds:
+        if index == len(draft.tokens):
+            if not draft.bonus:
                 break
-            tokens.append(_own_token(p, here, sampling))
+            tokens.append(_target_token(p, here, sampling))
             outcomes.append(TokenOutcome.BONUS)
-        elif _stands(draft[index], probabilities[index], p, here, sampling, k):
-            tokens.append(int(draft[index]))
+        elif _stands(draft.tokens[index], probabilities[index], p, here, sampling, k):
+            tokens.append(int(draft.tokens[index]))
             outcomes.append(TokenOutcome.ACCEPTED)
         elif probabilities[index] == 1:
-            others = p.tokens != draft[index]
-            tokens.append(_own_token(Distribution(p.tokens[others], p.probabilities[others]), here, sampling))
+            others = p.tokens != draft.tokens[index]
+            tokens.append(
+                _target_token(Distribution(p.tokens[others], p.probabilities[others]), here, sampling)
+            )
             outcomes.append(TokenOutcome.RECOVERED)
         else:
             sparse = compress(p, k, uniform(sampling.seed, here, Purpose.REST))
-            return SampledResult(tuple(tokens), tuple(outcomes), False, sparse)
+            return VerificationResult(tuple(tokens), tuple(outcomes), False, sparse)
         if tokens[-1] in eos or len(tokens) == room or outcomes[-1] is TokenOutcome.RECOVERED:
             break
     done = len(tokens) == room or (bool(tokens) and tokens[-1] in eos)
-    return SampledResult(tuple(tokens), tuple(outcomes), done)
+    return VerificationResult(tuple(tokens), tuple(outcomes), done)
 
 
 def resample(sparse: Sparse, q: Distribution, position: int, sampling: Sampling) -> int:
@@ -179,5 +168,5 @@ def _stands(
     return accepts(float(mass[p.tokens == token].sum()), probability, position, sampling)
 
 
-def _own_token(p: Distribution, position: int, sampling: Sampling) -> int:
+def _target_token(p: Distribution, position: int, sampling: Sampling) -> int:
     return int(p.tokens[draw(p.probabilities, uniform(sampling.seed, position, Purpose.OWN))])

@@ -1,4 +1,4 @@
-"""What one action asks for, and how long the edge is ready to wait for it."""
+"""The request for one action: what is asked for, and how long the edge waits for it."""
 
 from __future__ import annotations
 

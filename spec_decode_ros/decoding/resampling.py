@@ -1,4 +1,4 @@
-"""The edge's part of separate rejection sampling: what it drafted from, and the tokens that it settles itself."""
+"""The edge's part of rejection sampling: the distributions it drafted from, and the tokens that it draws itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spec_decode_ros.errors import SpecDecodeError
 
 
 def separately(method: Method) -> Method:
-    """The method as it is with separate rejection sampling: where an edge drafts, the server never races it.
+    """The method as it is with rejection sampling: where an edge drafts, the server waits for it.
 
     Raises SpecDecodeError for a method in which only the server drafts, or in which the network would decide who says
     which token.
@@ -30,9 +30,7 @@ def separately(method: Method) -> Method:
             f"The method {method.name!r} waits for a verdict and yet sends its draft in parts, so that time would tell "
             "which part is judged; give it a chunk of its whole window, or use the gumbel sampler."
         )
-    return replace(
-        method, server=ServerMode.VERIFY_ONLY, early=False, yields=False, branches=0, sends_branches=False
-    )
+    return replace(method, server=ServerMode.VERIFY_ONLY, early=False, yields=False)
 
 
 class Resampler:
@@ -48,12 +46,12 @@ class Resampler:
         self._drafted[position] = token.probability, token.distribution
 
     def probabilities(self, start: int, stop: int) -> tuple[float, ...]:
-        """Of which the draft tokens from `start` to `stop` - 1 were drawn."""
+        """The draft model's probabilities of the draft tokens from `start` to `stop` - 1."""
         return tuple(self._drafted[position][0] for position in range(start, stop))
 
-    def heard(self, news: Committed) -> None:
-        """The cloud has said what it has."""
-        if self.unconfirmed is not None and news.position + len(news.tokens) > self.unconfirmed:
+    def received(self, message: Committed) -> None:
+        """Note how far the cloud has the tokens that were settled here."""
+        if self.unconfirmed is not None and message.position + len(message.tokens) > self.unconfirmed:
             self.unconfirmed = None
 
     def settle(self, position: int, packed: bytes) -> int:

@@ -1,15 +1,12 @@
 """Both machines driven in virtual time: no sockets, no threads, no models, thousands of actions a second.
 
-The same machines that the live system drives with sockets are driven here by a queue of events. What work costs comes
-from `Times`, arrivals come from a link, tokens from two functions of the sequence so far, and what early exits foresee
-from a third.
+A queue of events stands in for sockets and threads, `Times` for what work costs, functions of the text for the models.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +29,7 @@ from spec_decode_ros.decoding.commands import (
 )
 from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.edge import EdgeMachine
-from spec_decode_ros.decoding.messages import Branches, Close, Down, Draft, Error, ErrorCode, Open
+from spec_decode_ros.decoding.messages import Close, Down, Draft, Error, ErrorCode, Open
 from spec_decode_ros.decoding.methods import Method
 from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.decoding.request import Request
@@ -73,8 +70,9 @@ class EventQueue:
 class Times:
     """What work costs, in seconds. A pass over a draft of k tokens takes `step + k * per_token`.
 
-    `own_prefill` and `own_token` are those of the server's own draft model. `compute_token` is what the arithmetic of a
-    token takes: a pass takes `step`, in which the weights are read, as long as all its arithmetic is done in that time.
+    `server_draft_prefill` and `server_draft_token` are those of the server's own draft model. `compute_token` is what the
+    arithmetic of a token takes: a pass takes `step`, in which the weights are read, as long as all its arithmetic is done
+    in that time.
     """
 
     draft_prefill: float = 0.005
@@ -83,8 +81,8 @@ class Times:
     prefill: float = 0.011
     step: float = 0.0025
     per_token: float = 0.00011
-    own_prefill: float = 0.0
-    own_token: float = 0.0012
+    server_draft_prefill: float = 0.0
+    server_draft_token: float = 0.0012
     compute_token: float = 0.0
 
     def target_pass(self, first: bool, width: int) -> float:
@@ -115,24 +113,9 @@ class SteadyLink:
     def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
         if not upward:
             return [now + self.rtt / 2]
-        drafts = self.draft_upload
-        upload = {Open: self.frame_upload, Draft: drafts, Branches: drafts}.get(type(message), 0.0)
+        upload = {Open: self.frame_upload, Draft: self.draft_upload}.get(type(message), 0.0)
         self._up_free = max(now, self._up_free) + upload
         return [self._up_free + self.rtt / 2]
-
-
-@dataclass
-class HostileLink:
-    """Loses, repeats, delays and reorders messages at random."""
-
-    rng: random.Random
-    loss: float
-    repeat: float
-    longest_delay: float
-
-    def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
-        copies = 0 if self.rng.random() < self.loss else 2 if self.rng.random() < self.repeat else 1
-        return [now + self.rng.random() * self.longest_delay for _ in range(copies)]
 
 
 @dataclass(frozen=True)
@@ -157,60 +140,50 @@ class VirtualResult:
     cloud_busy: float = 0.0
 
 
-class VirtualAction:
-    """One action on one edge and one server.
+@dataclass(frozen=True)
+class Scenario:
+    """What one action on one edge and one server is played from.
 
-    Args:
-        method: how it is decoded.
-        request: what is asked for.
-        eos: tokens that end an answer.
+    Attributes:
         target: the large model.
-        drafter: the small one, on the edge and, with `own` above 0, on the server too.
-        link: between them.
-        times: what work costs.
+        drafter: the small one, on the edge and, with `server_draft_tokens`, on the server too.
         forget_at: when the server is restarted, in seconds.
         keeps_early_drafts: whether the server keeps a draft that overtakes its `Open`.
         exits: early exits of the target.
-        own: how many tokens the server's own draft model makes for a pass.
+        server_draft_tokens: how many tokens the server's own draft model makes for a pass.
+        second_choice: of the server's draft model after a text, as an alternative in the pass; None for a target that
+            takes no trees.
         sure: how confident an exit has to be.
-        runner_up: the draft model's second choice after a text.
-        nodes: how many tokens a pass may be over beside a draft; 0 for a target that takes no trees.
-        wild: how many tokens of drafts that were wrong before a pass may be over.
-        crowded: other robots wait for the target all the time.
+        stale_tokens: how many tokens of stale drafts a pass may be over.
+        others_wait: other robots wait for the target all the time.
         measured: what the server has measured.
-        events: a clock that several actions share; by default one of its own.
     """
 
-    def __init__(
-        self,
-        method: Method,
-        request: Request,
-        eos: Collection[int],
-        target: NextToken,
-        drafter: NextToken,
-        link: VirtualLink,
-        times: Times | None = None,
-        forget_at: Sequence[float] = (),
-        keeps_early_drafts: bool = True,
-        exits: Sequence[Exit] = (),
-        own: int = 0,
-        sure: float = 0.9,
-        nodes: int = 0,
-        runner_up: NextToken | None = None,
-        wild: int = 32,
-        crowded: bool = False,
-        measured: Measurements | None = None,
-        events: EventQueue | None = None,
-    ) -> None:
-        self.eos, self.target, self.drafter = eos, target, drafter
-        self.link, self.times = link, times or Times()
-        self.keeps_early_drafts = keeps_early_drafts
-        self.exits, self.own, self.sure, self.nodes, self.wild = exits, own, sure, nodes, wild
-        self.runner_up = runner_up
-        self.crowded = crowded
-        self.measured = measured
-        self.own_ready = False
-        self.edge = EdgeMachine(method, request, eos)
+    method: Method
+    request: Request
+    eos: Collection[int]
+    target: NextToken
+    drafter: NextToken
+    link: VirtualLink
+    times: Times = Times()
+    forget_at: Sequence[float] = ()
+    keeps_early_drafts: bool = True
+    exits: Sequence[Exit] = ()
+    server_draft_tokens: int = 0
+    second_choice: Callable[[Sequence[int]], int] | None = None
+    sure: float = 0.9
+    stale_tokens: int = 32
+    others_wait: bool = False
+    measured: Measurements | None = None
+
+
+class VirtualAction:
+    """Plays one scenario; several share a server's time if they are given the same `events`."""
+
+    def __init__(self, scenario: Scenario, events: EventQueue | None = None) -> None:
+        self.scenario, self.times, self.eos = scenario, scenario.times, scenario.eos
+        self.server_draft_ready = False
+        self.edge = EdgeMachine(scenario.method, scenario.request, scenario.eos)
         self.cloud: CloudMachine | None = None
         self.closed = False
         self.prefilled = False
@@ -221,7 +194,7 @@ class VirtualAction:
         self.began = self.events.now
         self.ending: Done | Failed | None = None
         self.outcome = VirtualResult(Failed("none", "none"), 0.0, None)
-        for at in forget_at:
+        for at in scenario.forget_at:
             self.at(at, self.forget)
 
     def run(self, limit_s: float = 1e6, limit_events: int = 100_000) -> VirtualResult:
@@ -255,7 +228,7 @@ class VirtualAction:
             match command:
                 case Send(message):
                     self.outcome.up.append(message)
-                    for arrival in self.link.arrivals(self.now, True, message):
+                    for arrival in self.scenario.link.arrivals(self.now, True, message):
                         self.at(arrival, partial(self.reach_cloud, cast(Any, message)))
                 case DraftFrom(run, prefix, _):
                     self.drafting = command
@@ -278,7 +251,7 @@ class VirtualAction:
         current = self.drafting
         if current is None or current.run != run:
             return
-        said = self.drafter(text)
+        said = self.scenario.drafter(text)
         if said is None:
             self.obey_edge(self.edge.draft_ended(run))
             return
@@ -286,8 +259,7 @@ class VirtualAction:
         text = (*text, token)
         if len(text) - len(current.prefix) < current.budget and token not in self.eos:
             self.at(self.now + self.times.draft_token, partial(self.draft_token, run, text))
-        second = self.runner_up(text[:-1]) if self.runner_up else None
-        self.obey_edge(self.edge.drafted(run, said, None if second is None else (second, 0.2)))
+        self.obey_edge(self.edge.drafted(run, said))
 
     def plan_tick(self) -> None:
         wake = self.edge.wake_at
@@ -305,13 +277,18 @@ class VirtualAction:
 
     # ---- the cloud -----------------------------------------------------------------------------------------
 
-    def reach_cloud(self, message: Open | Draft | Branches | Close) -> None:
+    def reach_cloud(self, message: Open | Draft | Close) -> None:
         opens = isinstance(message, Open) and not self.closed
-        if self.cloud is None and (opens or (self.keeps_early_drafts and not isinstance(message, Close))):
+        if self.cloud is None and (
+            opens or (self.scenario.keeps_early_drafts and not isinstance(message, Close))
+        ):
             self.cloud = CloudMachine(
-                self.eos, own=self.own, nodes=self.nodes, wild=self.wild, measured=self.measured
+                self.eos,
+                server_draft_tokens=self.scenario.server_draft_tokens,
+                stale_tokens=self.scenario.stale_tokens,
+                measured=self.scenario.measured,
             )
-            self.cloud.crowd(self.crowded)
+            self.cloud.others_wait(self.scenario.others_wait)
         if isinstance(message, Close):
             self.closed = True
         if self.cloud is None:
@@ -343,30 +320,37 @@ class VirtualAction:
 
     def take_turn(self, cloud: CloudMachine, run: RunPass) -> None:
         """Run a pass: here at once. The server's own draft comes first, where it is asked for one."""
-        if not run.own:
+        if not run.server_tokens:
             self.run_pass(cloud, run)
             return
-        made, seconds = self.own_draft(run)
-        self.busy(seconds)
+        made, seconds = self.server_draft(run)
+        self.outcome.cloud_busy += seconds
 
         def drafted() -> list[CloudCommand]:
-            self.run_pass(cloud, cloud.pass_begins(made))  # over this, or over what came meanwhile
+            self.run_pass(cloud, cloud.pass_begins(made, self.alternatives(run, made)))
             return []
 
         self.after(seconds, cloud, drafted)
 
-    def own_draft(self, run: RunPass) -> tuple[tuple[int, ...], float]:
+    def alternatives(self, run: RunPass, made: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Beginnings of the server's own draft with a second choice at their end."""
+        second = self.scenario.second_choice
+        if second is None:
+            return []
+        return [(*made[:place], second([*run.committed, *made[:place]])) for place in range(len(made))]
+
+    def server_draft(self, run: RunPass) -> tuple[tuple[int, ...], float]:
         """What the server's own draft model makes for a pass, and how long it takes for it."""
         made: list[int] = []
-        while len(made) < run.own and (not made or made[-1] not in self.eos):
-            token = self.drafter([*run.committed, *made])
+        while len(made) < run.server_tokens and (not made or made[-1] not in self.eos):
+            token = self.scenario.drafter([*run.committed, *made])
             if token is None:
                 break
             made.append(cast(int, token))
-        seconds = len(made) * self.times.own_token
-        if run.own and not self.own_ready:
-            seconds += self.times.own_prefill
-            self.own_ready = True
+        seconds = len(made) * self.times.server_draft_token
+        if run.server_tokens and not self.server_draft_ready:
+            seconds += self.times.server_draft_prefill
+            self.server_draft_ready = True
         return tuple(made), seconds
 
     def run_pass(self, cloud: CloudMachine, run: RunPass, shared: float | None = None) -> None:
@@ -375,21 +359,19 @@ class VirtualAction:
         self.outcome.widths.append(tree.height)
         seconds = self.times.target_pass(not self.prefilled, len(tree)) if shared is None else shared
         self.prefilled = True
-        self.busy(seconds)
+        self.outcome.cloud_busy += seconds
         branches = [path(tree, node) for node in range(-1, len(tree))]
         texts = [[*run.committed, *(tree.tokens[node] for node in branch)] for branch in branches]
-        for way_out in self.exits:
+        for way_out in self.scenario.exits:
             said = [way_out.choose(text) for text in texts]
             choices, confidences = zip(*said, strict=True)
             self.after(
-                way_out.fraction * seconds, cloud, partial(cloud.early, choices, confidences, self.sure)
+                way_out.fraction * seconds,
+                cloud,
+                partial(cloud.early, choices, confidences, self.scenario.sure),
             )
-        verdict: Any = tuple(self.target(text) for text in texts)
-        finished = cloud.trial_finished if cloud.sampling.separate else cloud.pass_finished
-        self.after(seconds, cloud, partial(finished, verdict, seconds * 1e3))
-
-    def busy(self, seconds: float) -> None:
-        self.outcome.cloud_busy += seconds
+        verdict: Any = tuple(self.scenario.target(text) for text in texts)
+        self.after(seconds, cloud, partial(cloud.pass_finished, verdict, seconds * 1e3))
 
     def after(self, seconds: float, cloud: CloudMachine, event: Callable[[], Sequence[CloudCommand]]) -> None:
         def happen() -> None:
@@ -400,7 +382,7 @@ class VirtualAction:
 
     def send_down(self, message: Any) -> None:
         self.outcome.down.append(message)
-        for arrival in self.link.arrivals(self.now, False, message):
+        for arrival in self.scenario.link.arrivals(self.now, False, message):
             self.at(arrival, lambda: self.reach_edge(message))
 
     def forget(self) -> None:

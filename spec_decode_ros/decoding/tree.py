@@ -30,7 +30,7 @@ MOST_NODES = 256
 
 @dataclass(frozen=True)
 class Tree:
-    """Guesses at what follows the committed tokens; node i is `tokens[i]`, after node `parents[i]`.
+    """Drafts of what follows the committed tokens; node i is `tokens[i]`, after node `parents[i]`.
 
     Parents stand before their children and no two children of a node are equal. Both tuples may come from another
     machine as they are: whatever is wrong with them is a SpecDecodeError.
@@ -72,7 +72,7 @@ class Tree:
 
     @functools.cached_property
     def depths(self) -> tuple[int, ...]:
-        """How many nodes stand above each node; that of depth d is a guess at the d-th place after the committed."""
+        """How many nodes stand above each node; that of depth d is a draft of the d-th place after the committed."""
         depths: list[int] = []
         for parent in self.parents:
             depths.append(0 if parent == ROOT else depths[parent] + 1)
@@ -110,10 +110,10 @@ class Tree:
         return tuple(nodes)
 
 
-def outcomes_along(guesses: Tree, tokens: Sequence[int]) -> tuple[TokenOutcome, ...]:
-    """The outcomes of `tokens` that the target has just committed, where `guesses` had been made about their places."""
-    nodes = guesses.follow(tokens)
-    missed = TokenOutcome.RECOVERED if guesses.children(nodes[-1] if nodes else ROOT) else TokenOutcome.BONUS
+def outcomes_along(drafts: Tree, tokens: Sequence[int]) -> tuple[TokenOutcome, ...]:
+    """The outcomes of `tokens` that the target has just committed, where `drafts` had been made for their places."""
+    nodes = drafts.follow(tokens)
+    missed = TokenOutcome.RECOVERED if drafts.children(nodes[-1] if nodes else ROOT) else TokenOutcome.BONUS
     return ((TokenOutcome.ACCEPTED,) * len(nodes) + (missed,) + (TokenOutcome.BONUS,) * len(tokens))[
         : len(tokens)
     ]
@@ -187,10 +187,10 @@ def best_path(tree: Tree, choices: Sequence[int]) -> tuple[int, ...]:
 def judge_tree(
     tree: Tree, choices: Sequence[int], eos: Collection[int], room: int
 ) -> tuple[VerificationResult, tuple[int, ...]]:
-    """Turn a pass over `tree` with its `len(tree) + 1` choices into a verdict, and say which nodes stand in it.
+    """What a pass over `tree` with its `len(tree) + 1` choices commits, and which nodes are among it.
 
-    The verdict is that of `judge` for the branch that the target follows: its nodes are accepted, and the target's
-    choice after them is a correction if the tree had guesses there, else an addition.
+    It is the result of `judge` for the branch that the target follows: its nodes are accepted, and the target's choice
+    after them is a recovered token if the tree had drafts there, else a bonus token.
     """
     nodes = best_path(tree, choices)
     branch = [tree.tokens[node] for node in nodes]

@@ -20,12 +20,11 @@ _JOIN_S = 10.0
 
 @dataclass(frozen=True)
 class Frame:
-    """What one action drafts about, and whether second choices are wanted, which cost a little."""
+    """What one action drafts about."""
 
     prompt: str
     images: tuple[bytes, ...]
     sampling: Sampling
-    runners_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,7 @@ class Drafted:
     """News from the drafting thread; times are of `time.perf_counter`.
 
     `token` is None when the run has ended before its budget was used; `error` says why, if it failed. For separate
-    rejection sampling it comes with the distribution that it was drawn from. `runner_up` is what would have come second
-    in the token's place.
+    rejection sampling it comes with the distribution that it was drawn from.
     """
 
     run: int
@@ -42,7 +40,6 @@ class Drafted:
     began: float
     at: float
     error: Exception | None = None
-    runner_up: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -116,8 +113,7 @@ class DraftingThread:
             if order is not self._current:
                 return
             now = time.perf_counter()
-            second = session.runner_up if order.frame.runners_up else None
-            order.report(Drafted(order.run, token, began, now, runner_up=second))
+            order.report(Drafted(order.run, token, began, now))
             began = now
             if made == order.budget:
                 return

@@ -57,7 +57,7 @@ class LinkStatistics:
             if values:
                 self._blend(name, statistics.fmean(values))
 
-    def conditions(self, rtt_ms: float | None, welcome: Welcome | None) -> Measurements | None:
+    def measurements(self, rtt_ms: float | None, welcome: Welcome | None) -> Measurements | None:
         """What is known now; None as long as too little is."""
         known = dict(self._averages)
         # What is measured here includes what a server drafts by itself in a pass, so its own word goes first.
@@ -69,9 +69,9 @@ class LinkStatistics:
             return None
         acceptance = known.pop("acceptance", _FIRST_GUESS)
         if welcome:
-            known |= {"per_token_ms": welcome.per_token_ms, "own_prefill_ms": welcome.own_prefill_ms}
-        own_ms = (welcome.own_ms if welcome else 0.0) or None
-        return Measurements(rtt_ms, draft_ms, step_ms, acceptance, own_ms=own_ms, **known)
+            known |= {"per_token_ms": welcome.per_token_ms, "own_prefill_ms": welcome.server_draft_prefill_ms}
+        server_draft_ms = (welcome.server_draft_ms if welcome else 0.0) or None
+        return Measurements(rtt_ms, draft_ms, step_ms, acceptance, server_draft_ms=server_draft_ms, **known)
 
     @property
     def uplink_mbps(self) -> float | None:

@@ -174,7 +174,7 @@ class EdgeRuntime:
         if not self.method.adapts or self._client is None:
             return self.method
         return plan(
-            self.method, self.objective, self._gauge.conditions(self._client.rtt_ms, self._client.welcome)
+            self.method, self.objective, self._gauge.measurements(self._client.rtt_ms, self._client.welcome)
         )
 
 
@@ -195,7 +195,7 @@ class _Action:
         self._method = runtime.plan()
         self._request = request
         self._images = images
-        self._frame = Frame(request.prompt, images, request.sampling, self._method.branches > 0)
+        self._frame = Frame(request.prompt, images, request.sampling)
         self._recorder = recorder
         self._on_event = on_event
         self._eos = frozenset(self._drafter.eos_ids)
@@ -264,7 +264,7 @@ class _Action:
             return
         self._recorder.drafted(event.began, event.at, event.run != self._run)
         self._run = event.run
-        self._obey(self._machine.drafted(event.run, event.token, event.runner_up))
+        self._obey(self._machine.drafted(event.run, event.token))
 
     def _on_arrival(self, event: Arrival) -> None:
         if isinstance(event.message, Reconnected):

@@ -9,7 +9,7 @@ import statistics
 import time
 from typing import NamedTuple
 
-from spec_decode_ros.decoding.controller import FEW
+from spec_decode_ros.decoding.controller import CONSTANTS
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter, Verifier
@@ -63,7 +63,7 @@ def _target_pace(model: Verifier, images: list[bytes]) -> PassTiming:
     session = model.prepare(_PROMPT, images)
     token = session.verify((), (), Sampling())
     session.verify(token, token * _WIDE, Sampling())
-    taken: dict[int, list[float]] = {0: [], FEW: [], _WIDE: []}
+    taken: dict[int, list[float]] = {0: [], CONSTANTS.few_tokens: [], _WIDE: []}
     for count in range(1, _TOKENS + 1):
         for drafted, times in taken.items():
             start = time.perf_counter()
@@ -75,7 +75,7 @@ def _target_pace(model: Verifier, images: list[bytes]) -> PassTiming:
     return PassTiming(
         step_ms,
         max(0.0, wide_ms - step_ms) / _WIDE,
-        few_ms=(few_ms - step_ms) / FEW,
+        few_ms=(few_ms - step_ms) / CONSTANTS.few_tokens,
     )
 
 

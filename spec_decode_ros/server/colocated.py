@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spec_decode_ros.decoding.controller import Measurements, own_length, runners_up
+from spec_decode_ros.decoding.controller import Measurements, alternative_places, server_draft_length
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import PairConfig, load_drafter
 from spec_decode_ros.models.warmup import PassTiming, warm_up
@@ -36,23 +36,34 @@ def server_drafter(
     if config.colocated:
         drafter = load_drafter(config, device or config.target.device, threads)
         warm = warm_up(drafter)
-        own_ms, prefill_ms = warm.token_ms, warm.prefill_ms
+        server_draft_ms, prefill_ms = warm.token_ms, warm.prefill_ms
         acceptance = _ACCEPTANCE
     elif verifier.self_drafting:
         drafter, prefill_ms = None, 0.0
-        own_ms, acceptance = verifier.self_drafting.share * pace.token_ms, verifier.self_drafting.agreement
+        server_draft_ms, acceptance = (
+            verifier.self_drafting.share * pace.token_ms,
+            verifier.self_drafting.agreement,
+        )
     else:
         return None
-    here = Measurements(0.0, own_ms, pace.token_ms, acceptance, pace.per_token_ms, own_ms, few_ms=pace.few_ms)
-    if not own_length(here):
+    here = Measurements(
+        0.0,
+        server_draft_ms,
+        pace.token_ms,
+        acceptance,
+        pace.per_token_ms,
+        server_draft_ms,
+        few_ms=pace.few_ms,
+    )
+    if not server_draft_length(here):
         return None
     return ServerDrafter(
-        lambda now: own_length(replace(here, acceptance=now)),
+        lambda now: server_draft_length(replace(here, acceptance=now)),
         acceptance,
-        own_ms,
+        server_draft_ms,
         prefill_ms,
         drafter,
         lambda now, count: (
-            runners_up(replace(here, acceptance=now), count) if verifier.can_verify_trees else 0
+            alternative_places(replace(here, acceptance=now), count) if verifier.can_verify_trees else 0
         ),
     )

@@ -137,12 +137,6 @@ class ServiceConfig:
     threads: int = _setting(
         -1, "CPU threads of the target; 0 leaves the choice to torch, -1 to the pair", -1, 1024
     )
-    tree_nodes: int = _setting(
-        0,
-        "verify up to so many tokens of drafts that disagree beside the best one, as a tree; 0 never",
-        0,
-        4096,
-    )
     max_sessions: int = _setting(
         _LIMITS.max_sessions, "unfinished actions at once; further ones are told to come back", 1, 100_000
     )

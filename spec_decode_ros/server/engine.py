@@ -204,7 +204,7 @@ class Engine:
             return
         self.sharing += NEWEST_PASS * (len(seated) - self.sharing)
         wanted = [
-            (session, 0 if seat.prefill else run.own)
+            (session, 0 if seat.prefill else run.server_tokens)
             for (session, run), seat in zip(seated, seats, strict=True)
         ]
         made = self.drafts.make(wanted)
@@ -234,7 +234,7 @@ class Engine:
             return ForwardInput(session.model, prefill=seat.prefill)
         machine = session.machine
         run = machine.pass_begins(*own)
-        on_early = self._foretell(session) if self._thresholds and machine.tells_early else None
+        on_early = self._foretell(session) if self._thresholds and machine.wants_early else None
         return ForwardInput(session.model, run.committed, run.draft, machine.sampling, run.tree, on_early)
 
     def _report(
@@ -255,13 +255,9 @@ class Engine:
                     self._ready.append((session, run))
                 else:
                     machine = session.machine
-                    machine.crowd(self._left_out)
-                    separate = machine.sampling.separate
-                    finished: Callable[..., list[CloudCommand]] = (
-                        machine.trial_finished if separate else machine.pass_finished
-                    )
+                    machine.others_wait(self._left_out)
                     spent_ms, session.owed_ms = session.owed_ms, 0.0
-                    self._tell(session, finished, result, spent_ms)
+                    self._tell(session, machine.pass_finished, result, spent_ms)
 
     def _foretell(self, session: Session) -> OnEarly:
         """What is called in the middle of a pass, once at every exit, in the order of the exits."""

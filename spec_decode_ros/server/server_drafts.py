@@ -72,7 +72,7 @@ class ServerDrafts:
 
     def over(self, session: Session) -> None:
         """An action is over: learn from how its drafts were judged."""
-        self._share.observe(*session.machine.own_judged)
+        self._share.observe(*session.machine.server_draft_judged)
 
     def make(self, wanted: Sequence[tuple[Session, int]]) -> list[ServerDraft]:
         """For each session so many tokens after what it has committed; fewer, or none, where they can't be had."""

@@ -115,7 +115,6 @@ class VerifierService:
             config.bind,
             own=target.own,
             pace=target.pace,
-            nodes=config.tree_nodes,
             keys=keys,
             limits=config.limits,
             observer=self._metrics,

@@ -20,7 +20,6 @@ from spec_decode_ros.decoding.commands import CloudCommand, Finished, Send
 from spec_decode_ros.decoding.controller import Measurements, worth_verifying
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
-    Branches,
     Close,
     Draft,
     Error,
@@ -44,7 +43,7 @@ from spec_decode_ros.transport.server import LOOPBACK, Server, Traffic
 
 _log = logging.getLogger(__name__)
 
-_WILD_ACCEPTANCE = 0.5
+_STALE_ACCEPTANCE = 0.5
 """What is assumed of drafts that were wrong before, as guesses at what follows."""
 
 _OVER = (CloudState.DONE, CloudState.FAILED, CloudState.CLOSED)
@@ -78,8 +77,6 @@ class VerifierServer:
         keys: with them only robots that have keys are served; see :mod:`spec_decode_ros.transport.keys`.
         limits: how many actions it takes on; their memory is reserved here.
         pace: what a target pass takes, as robots are told; zeros say nothing.
-        nodes: so many tokens of drafts that disagree with the best one are verified beside it, as a tree, where the
-            target can; 0, the default, was as fast for the shipped pair.
         insecure: listen beyond this machine although there are no keys.
         pass_tokens: about how many tokens a pass may have that sessions share; by default it follows from the pace.
         observer: who is told what the server does.
@@ -96,7 +93,6 @@ class VerifierServer:
         keys: ServerKeys | None = None,
         limits: ServiceLimits | None = None,
         pace: PassTiming = UNKNOWN,
-        nodes: int = 0,
         insecure: bool = False,
         pass_tokens: int | None = None,
         observer: ServerObserver | None = None,
@@ -105,10 +101,9 @@ class VerifierServer:
         self._verifier = verifier
         self._pace = pace
         self._own_ms = own.token_ms if own else 0.0
-        self._wild_share = AcceptanceAverage(_WILD_ACCEPTANCE)
-        self._nodes = nodes if verifier.can_verify_trees else 0
+        self._stale_average = AcceptanceAverage(_STALE_ACCEPTANCE)
         self._eos = frozenset(verifier.eos_ids)
-        own_prefill_ms = own.prefill_ms if own else 0.0
+        server_draft_prefill_ms = own.prefill_ms if own else 0.0
         eos = tuple(sorted(self._eos))
         welcome = Welcome(
             PROTOCOL,
@@ -118,7 +113,7 @@ class VerifierServer:
             pace.token_ms,
             self._own_ms,
             pace.per_token_ms,
-            own_prefill_ms,
+            server_draft_prefill_ms,
         )
         self._server = Server(welcome, self._on_message, self._on_gone, bind, wire, keys, insecure=insecure)
         self._admission = Admission(self._reserve(own), self._limits.actions_per_second)
@@ -221,7 +216,7 @@ class VerifierServer:
     # ---- in the socket thread ------------------------------------------------------------------------------
 
     def _on_message(self, client: bytes, message: Message, images: tuple[bytes, ...]) -> None:
-        assert isinstance(message, Open | Draft | Branches | Close)
+        assert isinstance(message, Open | Draft | Close)
         with self._changed:
             session = self._session_for(client, message)
             if session is None:
@@ -235,7 +230,7 @@ class VerifierServer:
             except Exception as error:
                 self._fail(session, error)
 
-    def _session_for(self, client: bytes, message: Open | Draft | Branches | Close) -> Session | None:
+    def _session_for(self, client: bytes, message: Open | Draft | Close) -> Session | None:
         key = (client, message.action_id)
         if key in self._sessions or isinstance(message, Close):
             return self._sessions.get(key)
@@ -247,9 +242,11 @@ class VerifierServer:
         if not self._lets_in(client, message):
             return None
         self._latest[client] = message.action_id
-        wild = worth_verifying(self._wild_share.value, self._pace.token_ms, self._pace.per_token_ms)
+        stale = worth_verifying(self._stale_average.value, self._pace.token_ms, self._pace.per_token_ms)
         own = self._engine.drafts.length()
-        machine = CloudMachine(self._eos, own=own, nodes=self._nodes, wild=wild, measured=self._measured())
+        machine = CloudMachine(
+            self._eos, server_draft_tokens=own, stale_tokens=stale, measured=self._measured()
+        )
         session = Session(client, message.action_id, machine, time.monotonic())
         self._sessions[key] = session
         return session
@@ -268,14 +265,14 @@ class VerifierServer:
             pace.token_ms,
             self._engine.drafts.acceptance,
             pace.per_token_ms,
-            own_ms=self._own_ms * self._engine.sharing,
-            wild=self._wild_share.value,
+            server_draft_ms=self._own_ms * self._engine.sharing,
+            stale_acceptance=self._stale_average.value,
             few_ms=pace.few_ms,
         )
 
     def _lets_in(self, client: bytes, message: Message) -> bool:
         """Whether a new action may begin; a draft that has overtaken its `Open` does not count yet."""
-        assert isinstance(message, Open | Draft | Branches)
+        assert isinstance(message, Open | Draft)
         if self._draining:
             self._refuse(client, message.action_id, ErrorCode.DRAINING, _DRAINING, _DRAINING_RETRY_MS)
             return False
@@ -324,10 +321,10 @@ class VerifierServer:
 
     def _over(self, session: Session) -> None:
         machine = session.machine
-        passes, drafted, accepted = machine.figures
+        passes, drafted, accepted = machine.counts
         if machine.state is CloudState.DONE:
             self._admission.lasted((time.monotonic() - session.began) * 1000.0)
-        self._wild_share.observe(*machine.wild_judged)
+        self._stale_average.observe(*machine.stale_judged)
         self._observer.action_done(accepted, drafted, passes, machine.state.name.lower())
 
     def _fail(self, session: Session, error: Exception) -> None:
@@ -348,7 +345,7 @@ class VerifierServer:
 
     def _nobody_waits(self) -> None:
         for session in [s for s in self._sessions.values() if s.machine.yielding]:
-            self._obey(session, session.machine.crowd(False))
+            self._obey(session, session.machine.others_wait(False))
 
     def _sweep(self, now: float) -> None:
         for key, session in list(self._sessions.items()):

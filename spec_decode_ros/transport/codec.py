@@ -37,7 +37,6 @@ _KINDS: dict[int, type] = {
     3: messages.Draft,
     4: messages.Close,
     5: messages.Ping,
-    6: messages.Branches,
     65: messages.Welcome,
     66: messages.Opened,
     67: messages.Committed,
@@ -60,8 +59,8 @@ _NUMBER_BOUNDS: dict[str, tuple[float, float]] = {
     "busy_ms": (0.0, 1e9),
     "step_ms": (0.0, 1e9),
     "per_token_ms": (0.0, 1e9),
-    "own_prefill_ms": (0.0, 1e9),
-    "own_ms": (0.0, 1e9),
+    "server_draft_prefill_ms": (0.0, 1e9),
+    "server_draft_ms": (0.0, 1e9),
     "retry_ms": (0.0, messages.MAX_RETRY_MS),
 }
 """Bounds of numeric fields by name; every other one is a count."""

@@ -11,7 +11,14 @@ from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.edge.runtime import ActionResult
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench import comparison as module
-from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample, Spread, compare, foresight, speedup
+from spec_decode_ros.lab.bench.comparison import (
+    MethodComparison,
+    Sample,
+    Spread,
+    compare,
+    early_exit_hits,
+    speedup,
+)
 
 
 def result(tokens: Sequence[int] = (1, 2), **stats: float | None) -> ActionResult:
@@ -121,10 +128,10 @@ def test_agreement_typical_frame_and_ratios(compared: MethodComparison):
 
 def test_what_foresight_was_worth_is_told_of_methods_that_had_any():
     told = [
-        result(foresights=n, foresights_right=1, preempted_saved_ms=4.0, preempted_wasted_ms=n)
+        result(predictions=n, prediction_hits=1, preempted_saved_ms=4.0, preempted_wasted_ms=n)
         for n in (1, 3)
     ]
-    compared = MethodComparison(SAMPLES[:2], {"sync": [result(foresights=0), result()], "early_exit": told})
-    assert foresight(compared) == {
-        "early_exit": {"foresights": 4.0, "hit_rate": 0.5, "saved_ms": 8.0, "wasted_ms": 4.0}
+    compared = MethodComparison(SAMPLES[:2], {"sync": [result(predictions=0), result()], "early_exit": told})
+    assert early_exit_hits(compared) == {
+        "early_exit": {"predictions": 4.0, "hit_rate": 0.5, "saved_ms": 8.0, "wasted_ms": 4.0}
     }

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from spec_decode_ros.decoding.controller import own_length, plan
-from spec_decode_ros.decoding.messages import Branches, Close, Draft, Open, ServerMode
+from spec_decode_ros.decoding.controller import plan, server_draft_length
+from spec_decode_ros.decoding.messages import Close, Draft, Open, ServerMode
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.testing import SteadyLink
-from spec_decode_ros.lab.bench.grid import Cell, compare, conditions, figures
+from spec_decode_ros.lab.bench.grid import Cell, compare, figures, measurements
 from spec_decode_ros.lab.bench.profiles import load_profile
 
 OTHERS = ("cloud", "colocated", "sync", "early_exit", "pipelined")
@@ -34,8 +34,8 @@ def test_a_server_that_drafts_is_as_fast_as_one_that_only_guesses_from_the_last_
     profile = load_profile("fleet-h100")
     world = replace(profile.world, last_right=last_right)
     cell = Cell(60.0, 0.8, profile.draft_ms / world.step_ms)
-    now = conditions(cell, world)
-    auto, own = plan(METHODS["auto"], "latency", now), own_length(now)
+    now = measurements(cell, world)
+    auto, own = plan(METHODS["auto"], "latency", now), server_draft_length(now)
     assert auto.server is ServerMode.SELF_DRAFT
     streams = replace(auto, server=ServerMode.STREAM)
     drafts, guesses, colocated = (
@@ -47,8 +47,8 @@ def test_a_server_that_drafts_is_as_fast_as_one_that_only_guesses_from_the_last_
 def test_new_drafts_from_the_edge_help_a_server_that_drafts_by_itself_where_they_come_in_time() -> None:
     profile = load_profile("picospec-qwen-humaneval")
     cell = Cell(20.0, 0.53, profile.draft_ms / profile.world.step_ms)
-    now = conditions(cell, profile.world)
-    auto, own = plan(METHODS["auto"], "latency", now), own_length(now)
+    now = measurements(cell, profile.world)
+    auto, own = plan(METHODS["auto"], "latency", now), server_draft_length(now)
     assert auto.server is ServerMode.SELF_DRAFT and auto.redrafts
     once = replace(auto, redrafts=False)
     redrafted, drafted_once = (
@@ -62,10 +62,9 @@ def test_the_same_actions_every_time() -> None:
     assert figures(METHODS["auto"], cell, actions=5) == figures(METHODS["auto"], cell, actions=5)
 
 
-def test_branches_take_as_long_to_upload_as_drafts() -> None:
+def test_drafts_take_their_time_to_upload() -> None:
     link = SteadyLink(rtt=0.02, frame_upload=0.5, draft_upload=0.1)
     assert link.arrivals(0.0, True, Open(1, "go")) == [pytest.approx(0.51)]
     assert link.arrivals(0.0, True, Draft(1, 0, (3,))) == [pytest.approx(0.61)]
-    assert link.arrivals(0.0, True, Branches(1, 0, (3,), (0,))) == [pytest.approx(0.71)]
-    assert link.arrivals(0.0, True, Close(1)) == [pytest.approx(0.71)]
+    assert link.arrivals(0.0, True, Close(1)) == [pytest.approx(0.61)]
     assert link.arrivals(0.0, False, Close(1)) == [pytest.approx(0.01)]

@@ -37,7 +37,7 @@ CROWDED = World(
     per_token_ms=0.4,
     prepare_ms=2.0,
     prompt_tokens=150,
-    own_token_ms=1.0,
+    server_draft_token_ms=1.0,
 )
 """Prompts that do not fit into one pass: a budget of 100 tokens."""
 

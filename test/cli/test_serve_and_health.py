@@ -55,7 +55,6 @@ def test_a_child_of_a_program_takes_nothing_from_the_environment(
     ("arguments", "words"),
     [
         (["--threads", "two"], "threads must be a whole number"),
-        (["--tree-nodes", "-1"], "tree_nodes must be from 0"),
         (["--bind", "tcp://0.0.0.0:5555"], "--insecure"),
         (["--new-robot", "go2"], "--keys DIR"),
         (["--pair", "no-such-pair"], "no-such-pair"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from spec_decode_ros.decoding.messages import Close, Error, ErrorCode
-from spec_decode_ros.decoding.testing import VirtualAction, VirtualLink
+from spec_decode_ros.decoding.testing import Scenario, VirtualAction, VirtualLink
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ class StormyLink:
 class StormyAction(VirtualAction):
     """One action in a storm; the driver tells the edge of new connections as the live one does."""
 
-    def __init__(self, *args: Any, storm: Storm, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.link = StormyLink(self.link, storm)
+    def __init__(self, scenario: Scenario, storm: Storm) -> None:
+        super().__init__(replace(scenario, link=StormyLink(scenario.link, storm)))
         self.storm = storm
         self.rng = random.Random(storm.seed)
         self.server = 0
@@ -89,7 +88,7 @@ class StormyAction(VirtualAction):
     def send_down(self, message: Any) -> None:
         self.outcome.down.append(message)
         server = self.server
-        for arrival in self.link.arrivals(self.now, False, message):
+        for arrival in self.scenario.link.arrivals(self.now, False, message):
             self.at(arrival, lambda: self.reach_edge(message) if server == self.server else None)
 
 

@@ -4,15 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec_decode_ros.decoding.acceptance import (
-    AcceptanceAverage,
-    ReceivedDraft,
-    accepted_length,
-    best_continuation,
-    exact_continuation,
-    judge,
-    until_end,
-)
+from spec_decode_ros.decoding.acceptance import AcceptanceAverage, accepted_length, judge, until_end
+from spec_decode_ros.decoding.draft_choice import ReceivedDraft, best_continuation, exact_continuation
 from spec_decode_ros.decoding.messages import TokenOutcome
 
 EOS = {0}
@@ -106,7 +99,9 @@ def test_exact_rests_are_among_the_best(hints, answer) -> None:
     best = best_continuation(hints, answer)
     assert bool(best) or not rest
     if rest:
-        assert any(best[:1] == hint.rest(len(answer))[:1] for hint in hints if not hint.disagreements(answer))
+        assert any(
+            best[:1] == hint.continuation(len(answer))[:1] for hint in hints if not hint.disagreements(answer)
+        )
 
 
 def test_a_share_follows_what_was_accepted_lately() -> None:

@@ -9,20 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec_decode_ros.decoding.controller import (
-    MOST_OWN,
+    CONSTANTS,
     OBJECTIVES,
-    SECOND,
     Measurements,
+    alternative_places,
     chunk,
+    edge_draft_ms_per_token,
     expected_length,
-    guess_ms,
-    own_length,
     pass_ms,
     plan,
-    resumed_ms,
-    runners_up,
+    server_draft_length,
+    server_draft_ms_per_token,
     server_mode,
-    token_ms,
+    stale_draft_ms_per_token,
     window,
     worth_verifying,
 )
@@ -30,7 +29,7 @@ from spec_decode_ros.decoding.messages import ServerMode
 from spec_decode_ros.decoding.methods import METHODS, WHOLE_ACTION
 from spec_decode_ros.errors import SpecDecodeError
 
-HERE = Measurements(rtt_ms=60.0, draft_ms=4.0, step_ms=40.0, acceptance=0.8, own_ms=4.0)
+HERE = Measurements(rtt_ms=60.0, draft_ms=4.0, step_ms=40.0, acceptance=0.8, server_draft_ms=4.0)
 MILLISECONDS = st.floats(0, 1e4)
 ANY = st.builds(
     Measurements,
@@ -42,7 +41,7 @@ ANY = st.builds(
     st.none() | MILLISECONDS,
     few_ms=st.none() | MILLISECONDS,
     tokens=st.floats(0, 1e3),
-    wild=st.floats(0, 1),
+    stale_acceptance=st.floats(0, 1),
     upload_ms=MILLISECONDS,
     uplink_mbps=st.floats(1e-6, 1e6) | st.just(float("inf")),
 )
@@ -56,39 +55,50 @@ def test_expected_length_is_the_sum_over_the_places_of_the_first_rejection() -> 
 
 @given(ANY)
 def test_the_length_of_own_drafts_is_the_best_one(now: Measurements) -> None:
-    best = own_length(now)
-    assert 0 <= best <= MOST_OWN
-    if now.own_ms is None:
+    best = server_draft_length(now)
+    assert 0 <= best <= CONSTANTS.max_server_draft
+    if now.server_draft_ms is None:
         assert best == 0
     else:
-        assert all(token_ms(now, best) <= token_ms(now, other) for other in range(MOST_OWN + 1))
+        assert all(
+            server_draft_ms_per_token(now, best) <= server_draft_ms_per_token(now, other)
+            for other in range(CONSTANTS.max_server_draft + 1)
+        )
 
 
 @given(ANY, st.integers(0, 30), st.integers(0, 30))
 def test_a_draft_that_is_there_costs_what_one_costs_that_is_made_in_no_time(
-    now: Measurements, exact: int, wild: int
+    now: Measurements, exact: int, stale: int
 ) -> None:
-    free = replace(now, own_ms=0.0)
-    assert guess_ms(now, exact, 0) == pytest.approx(token_ms(free, exact))
-    assert guess_ms(now, 0, wild) == pytest.approx(token_ms(replace(free, acceptance=now.wild), wild))
-    alike = replace(now, wild=now.acceptance)
-    assert guess_ms(alike, exact, wild) == pytest.approx(guess_ms(alike, exact + wild, 0))
+    free = replace(now, server_draft_ms=0.0)
+    assert edge_draft_ms_per_token(now, exact, 0) == pytest.approx(server_draft_ms_per_token(free, exact))
+    assert edge_draft_ms_per_token(now, 0, stale) == pytest.approx(
+        server_draft_ms_per_token(replace(free, acceptance=now.stale_acceptance), stale)
+    )
+    alike = replace(now, stale_acceptance=now.acceptance)
+    assert edge_draft_ms_per_token(alike, exact, stale) == pytest.approx(
+        edge_draft_ms_per_token(alike, exact + stale, 0)
+    )
 
 
 def test_a_draft_that_was_wrong_before_is_followed_by_the_right_one_and_then_looked_at() -> None:
-    now = replace(HERE, per_token_ms=1.0, wild=0.5)
+    now = replace(HERE, per_token_ms=1.0, stale_acceptance=0.5)
     # Two tokens of 0.8 and two of 0.5 after them: 1 + 0.8 + 0.64 + 0.32 + 0.16 tokens from a pass of 44 ms.
-    assert guess_ms(now, 2, 2) == pytest.approx(44 / 2.92)
+    assert edge_draft_ms_per_token(now, 2, 2) == pytest.approx(44 / 2.92)
     # Every other time 1 + 0.5 + 0.25 more tokens for 42 ms more.
-    assert resumed_ms(now, 2) == pytest.approx((40 + 21) / (1 + 0.875))
-    assert resumed_ms(replace(now, wild=0.0), 9) == pytest.approx(40)
-    assert resumed_ms(replace(now, wild=1.0), 9) == pytest.approx((40 + 49) / 11)
+    assert stale_draft_ms_per_token(now, 2) == pytest.approx((40 + 21) / (1 + 0.875))
+    assert stale_draft_ms_per_token(replace(now, stale_acceptance=0.0), 9) == pytest.approx(40)
+    assert stale_draft_ms_per_token(replace(now, stale_acceptance=1.0), 9) == pytest.approx((40 + 49) / 11)
 
 
 def test_drafting_where_it_costs_more_than_it_saves_is_left_alone() -> None:
-    assert own_length(replace(HERE, own_ms=100.0)) == 0
-    assert own_length(replace(HERE, acceptance=0.0)) == 0
-    assert own_length(replace(HERE, acceptance=0.97, own_ms=2.0)) > own_length(HERE) > 0
+    assert server_draft_length(replace(HERE, server_draft_ms=100.0)) == 0
+    assert server_draft_length(replace(HERE, acceptance=0.0)) == 0
+    assert (
+        server_draft_length(replace(HERE, acceptance=0.97, server_draft_ms=2.0))
+        > server_draft_length(HERE)
+        > 0
+    )
 
 
 def test_the_farther_the_edge_the_more_the_server_does_itself() -> None:
@@ -97,7 +107,7 @@ def test_the_farther_the_edge_the_more_the_server_does_itself() -> None:
     assert modes[0] is ServerMode.STREAM
     assert modes[-1] is ServerMode.SELF_DRAFT
     assert modes == sorted(modes, key=lambda mode: mode is ServerMode.SELF_DRAFT)
-    assert server_mode(replace(HERE, rtt_ms=250.0, own_ms=None)) is ServerMode.STREAM
+    assert server_mode(replace(HERE, rtt_ms=250.0, server_draft_ms=None)) is ServerMode.STREAM
 
 
 def test_what_is_said_sooner_than_the_servers_draft_model_has_read_the_prompt_is_said_token_by_token() -> (
@@ -105,8 +115,8 @@ def test_what_is_said_sooner_than_the_servers_draft_model_has_read_the_prompt_is
 ):
     far = replace(HERE, rtt_ms=250.0, tokens=10.0)
     assert server_mode(far) is ServerMode.SELF_DRAFT
-    assert server_mode(replace(far, own_prefill_ms=200.0)) is ServerMode.STREAM
-    assert server_mode(replace(far, own_prefill_ms=200.0, tokens=100.0)) is ServerMode.SELF_DRAFT
+    assert server_mode(replace(far, server_draft_prefill_ms=200.0)) is ServerMode.STREAM
+    assert server_mode(replace(far, server_draft_prefill_ms=200.0, tokens=100.0)) is ServerMode.SELF_DRAFT
 
 
 def test_objectives() -> None:
@@ -126,54 +136,17 @@ def test_objectives() -> None:
         plan(auto, "speed", HERE)  # type: ignore[arg-type]
 
 
-def test_branches_are_prepared_where_the_edge_is_idle_and_the_server_has_no_draft_model() -> None:
-    auto, far = METHODS["auto"], replace(HERE, rtt_ms=250.0, own_ms=None)
-    expected = replace(auto, server=ServerMode.STREAM, window=window(far), gathers_branches=True)
-    assert plan(auto, "latency", far) == expected
-    for now in (replace(far, own_ms=4.0), replace(far, draft_ms=40.0), replace(far, acceptance=1.0)):
-        assert not plan(auto, "latency", now).branches
-        assert not plan(auto, "latency", now).sends_branches
-    assert not plan(auto, "cost", far).branches
-    assert not plan(replace(auto, branches=0, sends_branches=False), "latency", far).branches
-
-
-def test_a_target_whose_passes_are_short_has_no_use_for_branches() -> None:
-    far = replace(HERE, rtt_ms=60.0, draft_ms=0.5, own_ms=None)
-    assert plan(METHODS["auto"], "latency", far).branches
-    assert not plan(METHODS["auto"], "latency", replace(far, step_ms=0.9)).branches
-
-
-def test_branches_are_kept_here_where_sending_them_takes_as_long_as_the_round_trip_that_they_save() -> None:
-    narrow = replace(HERE, own_ms=None, rtt_ms=70.0, uplink_mbps=0.01)
-    assert plan(METHODS["auto"], "latency", narrow).branches
-    assert not plan(METHODS["auto"], "latency", narrow).sends_branches
-    assert plan(METHODS["auto"], "latency", replace(narrow, uplink_mbps=1.0)).sends_branches
-
-
 def test_where_the_server_drafts_by_itself_the_edge_does_so_once() -> None:
     far = replace(HERE, rtt_ms=200.0)
     assert plan(METHODS["auto"], "latency", far).server is ServerMode.SELF_DRAFT
     assert not plan(METHODS["auto"], "latency", far).redrafts
     assert plan(METHODS["auto"], "balanced", far).redrafts  # a server with many robots waits for drafts
-    assert plan(METHODS["auto"], "latency", replace(far, own_ms=None)).redrafts
+    assert plan(METHODS["auto"], "latency", replace(far, server_draft_ms=None)).redrafts
     near = replace(far, rtt_ms=5.0)
     assert plan(
         METHODS["auto"], "latency", near
     ).redrafts  # it may arrive in time for the pass after the next
     assert not plan(METHODS["auto"], "latency", replace(near, acceptance=0.3)).redrafts
-
-
-def test_branches_that_are_made_within_half_a_round_trip_go_in_one_message() -> None:
-    far = replace(HERE, rtt_ms=200.0, own_ms=None)
-    assert plan(METHODS["auto"], "latency", far).gathers_branches
-    assert not plan(METHODS["auto"], "latency", replace(far, draft_ms=10.0)).gathers_branches
-
-
-def test_a_frame_that_takes_long_to_upload_leaves_time_for_branches() -> None:
-    slow = replace(HERE, own_ms=None, rtt_ms=5.0, draft_ms=8.0)
-    assert not plan(METHODS["auto"], "latency", slow).branches
-    assert plan(METHODS["auto"], "latency", replace(slow, upload_ms=100.0)).branches
-    assert plan(METHODS["auto"], "latency", replace(slow, tokens=5.0)).branches
 
 
 def test_the_edge_drafts_as_far_as_there_is_a_chance_that_it_is_used() -> None:
@@ -225,9 +198,9 @@ def test_every_plan_is_a_valid_method(now: Measurements, objective: str) -> None
         {"rtt_ms": -1.0},
         {"step_ms": float("nan")},
         {"acceptance": 1.1},
-        {"own_ms": float("inf")},
+        {"server_draft_ms": float("inf")},
         {"uplink_mbps": 0.0},
-        {"wild": 1.5},
+        {"stale_acceptance": 1.5},
     ],
 )
 def test_conditions_refuse_nonsense(wrong: dict[str, float]) -> None:
@@ -235,11 +208,13 @@ def test_conditions_refuse_nonsense(wrong: dict[str, float]) -> None:
         replace(HERE, **wrong)
 
 
-@given(ANY, st.integers(0, MOST_OWN))
+@given(ANY, st.integers(0, CONSTANTS.max_server_draft))
 def test_second_choices_stand_at_the_first_places_as_far_as_they_pay(now: Measurements, drafted: int) -> None:
-    count = runners_up(now, drafted)
+    count = alternative_places(now, drafted)
     assert 0 <= count <= drafted
-    spared = SECOND * (1 - now.acceptance) * token_ms(now, drafted)
+    spared = (
+        CONSTANTS.second_choice_acceptance * (1 - now.acceptance) * server_draft_ms_per_token(now, drafted)
+    )
     for place in range(count):
         assert spared * now.acceptance**place > pass_ms(now, drafted + place + 1) - pass_ms(
             now, drafted + place
@@ -247,10 +222,10 @@ def test_second_choices_stand_at_the_first_places_as_far_as_they_pay(now: Measur
 
 
 def test_a_pass_over_a_few_tokens_may_cost_no_more_than_one() -> None:
-    now = replace(HERE, step_ms=36.0, per_token_ms=1.75, few_ms=0.0, own_ms=3.0, acceptance=0.37)
+    now = replace(HERE, step_ms=36.0, per_token_ms=1.75, few_ms=0.0, server_draft_ms=3.0, acceptance=0.37)
     assert [pass_ms(now, drafted) for drafted in (0, 4, 6)] == [36.0, 36.0, 39.5]
     assert pass_ms(replace(now, few_ms=None), 4) == 43.0
-    assert own_length(now) == 2 > own_length(replace(now, few_ms=None))
-    assert runners_up(now, 2) == 2
-    assert runners_up(replace(now, few_ms=None), 2) == 1
-    assert runners_up(replace(now, acceptance=1.0), 2) == 0
+    assert server_draft_length(now) == 2 > server_draft_length(replace(now, few_ms=None))
+    assert alternative_places(now, 2) == 2
+    assert alternative_places(replace(now, few_ms=None), 2) == 1
+    assert alternative_places(replace(now, acceptance=1.0), 2) == 0

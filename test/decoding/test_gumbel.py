@@ -10,7 +10,7 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.sampling import choose, gumbel_noise, warp
-from spec_decode_ros.decoding.testing import SteadyLink, VirtualAction, decode_alone
+from spec_decode_ros.decoding.testing import Scenario, SteadyLink, VirtualAction, decode_alone
 from spec_decode_ros.errors import SpecDecodeError
 
 CHI2_5_DEGREES_P_1_IN_10000 = 25.74
@@ -135,5 +135,9 @@ def test_every_method_samples_what_the_target_alone_samples(method: str, agreeme
             return choose(logits(text, agreement)[None], len(text), s)[0]
 
         request = Request(1, "p", sampling=sampling, max_tokens=20)
-        done = VirtualAction(METHODS[method], request, {EOS}, target, drafter, SteadyLink(0.02)).run().ending
+        done = (
+            VirtualAction(Scenario(METHODS[method], request, {EOS}, target, drafter, SteadyLink(0.02)))
+            .run()
+            .ending
+        )
         assert done.tokens == decode_alone(target, {EOS}, 20)

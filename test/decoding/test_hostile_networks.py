@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import EOS, any_link, any_times, coupled, toy_drafter, toy_exit, toy_target
+from toys import EOS, HostileLink, any_link, any_times, coupled, toy_drafter, toy_exit, toy_target
 
 from spec_decode_ros.decoding.commands import Done
 from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.messages import Sampling, ServerMode, TokenOutcome
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
-from spec_decode_ros.decoding.testing import HostileLink, VirtualAction, decode_alone
+from spec_decode_ros.decoding.testing import Scenario, VirtualAction, decode_alone
 
 ANY_METHOD = [
     *(method for method in METHODS.values() if method.uses_cloud),
@@ -33,8 +33,8 @@ MEASURED = st.builds(
     st.sampled_from([0.0, 10.0]),
     acceptance=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
     per_token_ms=st.sampled_from([0.0, 0.5, 20.0]),
-    own_ms=st.sampled_from([0.0, 1.0, 20.0]),
-    wild=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    server_draft_ms=st.sampled_from([0.0, 1.0, 20.0]),
+    stale_acceptance=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
 )
 
 
@@ -58,13 +58,9 @@ def actions(draw) -> dict:
     answer = decode_alone(target, {EOS}, max_tokens)
     previous = [token if rng.random() < 0.8 else rng.randrange(20) for token in answer]
     method = draw(st.sampled_from(ANY_METHOD))
-    branches = draw(st.sampled_from([0, 0, 1, 6])) if method.window else 0
     return dict(
         method=replace(
             method,
-            branches=branches,
-            sends_branches=branches and draw(st.booleans()),
-            gathers_branches=draw(st.booleans()),
             redrafts=method.server is ServerMode.VERIFY_ONLY or method.yields or draw(st.booleans()),
         ),
         request=Request(
@@ -85,11 +81,10 @@ def actions(draw) -> dict:
             toy_exit(target, seed + 2 + i, fraction, draw(st.sampled_from([0.0, 0.7, 1.0])))
             for i, fraction in enumerate(draw(st.sampled_from([(), (0.5,), (0.2, 0.9)])))
         ],
-        own=draw(st.sampled_from([0, 0, 1, 5])),
-        runner_up=draw(st.sampled_from([None, toy_drafter(target, seed + 9, 0.5), target])),
-        nodes=draw(st.sampled_from([0, 0, 3, 40])),
-        wild=draw(st.sampled_from([0, 1, 32])),
-        crowded=draw(st.booleans()),
+        server_draft_tokens=draw(st.sampled_from([0, 0, 1, 5])),
+        second_choice=draw(st.sampled_from([None, toy_drafter(target, seed + 9, 0.5), target])),
+        stale_tokens=draw(st.sampled_from([0, 1, 32])),
+        others_wait=draw(st.booleans()),
         measured=draw(st.none() | MEASURED),
     )
 
@@ -98,7 +93,7 @@ def actions(draw) -> dict:
 @given(actions())
 def test_the_answer_is_the_targets_own(action: dict) -> None:
     request = action["request"]
-    outcome = VirtualAction(**action).run()
+    outcome = VirtualAction(Scenario(**action)).run()
     done = outcome.ending
     assert isinstance(done, Done)
     assert done.tokens == decode_alone(action["target"], {EOS}, request.max_tokens)
@@ -110,16 +105,16 @@ def test_the_answer_is_the_targets_own(action: dict) -> None:
 @settings(max_examples=200, deadline=None)
 @given(actions())
 def test_the_counts_fit_together_where_the_server_lives_on(action: dict) -> None:
-    outcome = VirtualAction(**{**action, "forget_at": (), "keeps_early_drafts": True}).run()
+    outcome = VirtualAction(Scenario(**{**action, "forget_at": (), "keeps_early_drafts": True})).run()
     done = outcome.ending
     assert isinstance(done, Done)
     counts = done.counts
     assert counts.passes == len(outcome.widths)
     assert counts.drafted <= sum(outcome.widths)
-    if not action["own"]:
+    if not action["server_draft_tokens"]:
         assert counts.drafted == sum(outcome.widths)
-    assert counts.foresights_right <= counts.foresights
-    assert counts.preempted_used <= counts.preempted <= counts.drafted_on_edge
+    assert counts.prediction_hits <= counts.predictions
+    assert counts.preemptive_used <= counts.preemptive <= counts.drafted_on_edge
     assert counts.accepted == done.outcomes.count(TokenOutcome.ACCEPTED) <= counts.drafted
     # Every pass commits at least one token, so no draft can make the server run more often than alone.
     assert counts.passes <= len(done.tokens)
@@ -130,7 +125,7 @@ def test_the_counts_fit_together_where_the_server_lives_on(action: dict) -> None
 @given(actions(), st.floats(0.001, 0.3), st.booleans())
 def test_the_deadline_ends_every_action(action: dict, deadline_s: float, fallback: bool) -> None:
     request = replace(action["request"], deadline_s=deadline_s, fallback=fallback)
-    run = VirtualAction(**{**action, "request": request})
+    run = VirtualAction(Scenario(**{**action, "request": request}))
     outcome = run.run()
     assert outcome.at <= deadline_s + 1e-9
     if not isinstance(outcome.ending, Done):
@@ -150,7 +145,7 @@ def test_the_edge_alone_says_what_the_draft_model_says() -> None:
     link = HostileLink(random.Random(1), 1.0, 0.0, 0.0)
     for max_tokens in (1, 7, 100):
         request = Request(1, "p", max_tokens=max_tokens)
-        outcome = VirtualAction(METHODS["edge"], request, {EOS}, target, drafter, link).run()
+        outcome = VirtualAction(Scenario(METHODS["edge"], request, {EOS}, target, drafter, link)).run()
         assert isinstance(outcome.ending, Done)
         assert outcome.ending.tokens == decode_alone(drafter, {EOS}, max_tokens)
         assert not outcome.ending.verified and outcome.ending.complete
@@ -163,7 +158,7 @@ def test_a_dead_network_is_asked_again_ever_more_rarely(name: str) -> None:
     link = HostileLink(random.Random(1), 1.0, 0.0, 0.0)
     request = Request(1, "p", resend_s=0.1, deadline_s=10.0)
     target = toy_target(5, end_after=8)
-    outcome = VirtualAction(METHODS[name], request, {EOS}, target, target, link).run()
+    outcome = VirtualAction(Scenario(METHODS[name], request, {EOS}, target, target, link)).run()
     opens = [message for message in outcome.up if type(message).__name__ == "Open"]
     assert 4 <= len(opens) <= 18
     assert isinstance(outcome.ending, Done) and not outcome.ending.verified

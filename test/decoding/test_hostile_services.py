@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from storms import Storm, StormyAction, storms
 from test_hostile_networks import actions
-from test_separate import ANY_METHOD, expected, hashed_logits, sampled_drafter, sampled_target
+from test_rejection_sampling import ANY_METHOD, expected, hashed_logits, sampled_drafter, sampled_target
 from toys import EOS, any_link, any_times, toy_target
 
 from spec_decode_ros.decoding.commands import Done, Failed
 from spec_decode_ros.decoding.messages import Draft, ErrorCode, Open, Sampler, Sampling, TokenOutcome
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
-from spec_decode_ros.decoding.testing import SteadyLink, Times, decode_alone
+from spec_decode_ros.decoding.testing import Scenario, SteadyLink, Times, decode_alone
 
 FOREVER = Storm(full=1.0, retry_ms=100.0)
 
@@ -26,7 +26,7 @@ FOREVER = Storm(full=1.0, retry_ms=100.0)
 @given(actions(), storms(), st.floats(0.0, 1.0))
 def test_the_answer_is_the_targets_own(action: dict, storm: Storm, spread: float) -> None:
     request = replace(action["request"], spread=spread)
-    done = StormyAction(**{**action, "request": request}, storm=storm).run().ending
+    done = StormyAction(Scenario(**{**action, "request": request}), storm).run().ending
     assert isinstance(done, Done)
     assert done.tokens == decode_alone(action["target"], {EOS}, request.max_tokens)
     assert done.verified and done.complete
@@ -45,14 +45,7 @@ def test_the_answer_for_a_seed_does_not_depend_on_the_service(data: st.DataObjec
     request = Request(1, "p", sampling=sampling, max_tokens=draw(st.integers(1, 20)), resend_s=0.02)
     rng = random.Random(seed)
     action = StormyAction(
-        method,
-        request,
-        {EOS},
-        target,
-        drafter,
-        any_link(draw, rng),
-        times=any_times(rng),
-        storm=storm,
+        Scenario(method, request, {EOS}, target, drafter, any_link(draw, rng), any_times(rng)), storm
     )
     done = action.run().ending
     assert isinstance(done, Done) and done.verified and done.complete
@@ -65,7 +58,7 @@ def test_the_deadline_ends_every_action(
     action: dict, storm: Storm, deadline_s: float, fallback: bool
 ) -> None:
     request = replace(action["request"], deadline_s=deadline_s, fallback=fallback)
-    outcome = StormyAction(**{**action, "request": request}, storm=storm).run()
+    outcome = StormyAction(Scenario(**{**action, "request": request}), storm).run()
     assert outcome.at <= deadline_s + 1e-9
     if isinstance(outcome.ending, Done):
         answer = decode_alone(action["target"], {EOS}, request.max_tokens)
@@ -86,7 +79,9 @@ def steadily(
     target = toy_target(3, end_after=8)
     method = METHODS[method] if isinstance(method, str) else method
     request = Request(1, "p", deadline_s=deadline_s, fallback=fallback, spread=spread)
-    action = StormyAction(method, request, {EOS}, target, target, SteadyLink(0.02), times, storm=storm)
+    action = StormyAction(
+        Scenario(method, request, {EOS}, target, target, SteadyLink(0.02), times or Times()), storm
+    )
     action.run()
     return action
 
@@ -101,7 +96,7 @@ def test_a_server_that_is_full_is_asked_again_when_it_said_and_no_sooner(name: s
 
 
 def test_a_server_that_is_full_is_told_nothing_until_it_is_asked_again() -> None:
-    eager = replace(METHODS["auto"], chunk=1, branches=0)
+    eager = replace(METHODS["auto"], chunk=1)
     action = steadily(eager, replace(FOREVER, full_until=0.35), times=Times(draft_token=0.01))
     assert isinstance(action.ending, Done) and action.ending.verified
     last = max(index for index, message in enumerate(action.outcome.up) if isinstance(message, Open))

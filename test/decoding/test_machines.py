@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import EOS, toy_target
 
-from spec_decode_ros.decoding import cloud, edge
+from spec_decode_ros.decoding import cloud_states, edge_states
 from spec_decode_ros.decoding.cloud import CloudMachine
+from spec_decode_ros.decoding.cloud_states import CloudState
 from spec_decode_ros.decoding.commands import (
     Done,
     DraftFrom,
@@ -25,6 +26,7 @@ from spec_decode_ros.decoding.commands import (
     Wait,
 )
 from spec_decode_ros.decoding.edge import EdgeMachine
+from spec_decode_ros.decoding.edge_states import EdgeState
 from spec_decode_ros.decoding.messages import (
     Close,
     Committed,
@@ -161,11 +163,11 @@ def test_a_patient_server_waits_once_for_a_draft() -> None:
 
 def test_an_action_that_yields_waits_while_others_do_and_no_longer() -> None:
     machine = passing(Open(1, "p", yields=True))
-    machine.crowd(True)
+    machine.others_wait(True)
     assert len(machine.pass_finished((5,))) == 1
     assert machine.yielding
-    assert machine.crowd(True) == []
-    assert machine.crowd(False) == [RunPass((5,), ())]
+    assert machine.others_wait(True) == []
+    assert machine.others_wait(False) == [RunPass((5,), ())]
     assert not machine.yielding
     assert machine.pass_finished((6,))[1:] == [RunPass((5, 6), ())]
 
@@ -202,7 +204,7 @@ def test_a_poll_before_any_open_asks_for_one() -> None:
 
 
 def test_a_pass_never_has_more_draft_than_fits() -> None:
-    machine = CloudMachine({EOS}, widest=3)
+    machine = CloudMachine({EOS}, max_draft_tokens=3)
     machine.receive(Open(1, "p", draft=(5, 6, 7, 8, 9), max_tokens=5))
     assert machine.prepared() == [RunPass((), (5, 6, 7))]
     assert machine.pass_finished((5, 6, 7, 8))[1:] == [RunPass((5, 6, 7, 8), ())]
@@ -235,7 +237,7 @@ def test_closing_waits_for_the_driver(at_work: str) -> None:
     assert machine.receive(Draft(1, 0)) == machine.receive(Close(1)) == machine.receive(STREAM) == []
     ends = {"prepared": machine.prepared, "failed": lambda: machine.failed("x")}
     assert ends.get(at_work, lambda: machine.pass_finished((5,)))() == [Finished()]
-    assert machine.state is cloud.State.CLOSED
+    assert machine.state is CloudState.CLOSED
 
 
 def test_closing_a_waiting_server_frees_the_target_at_once() -> None:
@@ -256,7 +258,7 @@ def test_no_sequence_of_messages_changes_what_is_committed(seed, mode, patience_
     rng = random.Random(seed)
     target = toy_target(seed, vocabulary=4)
     answer = decode_alone(target, {EOS}, max_tokens)
-    machine, running, finished = CloudMachine({EOS}, widest=rng.randint(1, 8)), None, 0
+    machine, running, finished = CloudMachine({EOS}, max_draft_tokens=rng.randint(1, 8)), None, 0
     opening = Open(1, "p", mode=mode, patience_ms=patience_ms, max_tokens=max_tokens, draft=(1, 2, 3))
     said: dict[int, int] = {}
     for _ in range(400):
@@ -269,7 +271,7 @@ def test_no_sequence_of_messages_changes_what_is_committed(seed, mode, patience_
             commands = machine.receive(opening)
         elif choice < 0.7:
             commands = machine.waited()
-        elif machine.state is cloud.State.PREPARING:
+        elif machine.state is CloudState.PREPARING:
             commands = machine.prepared()
         elif choice < 0.8 and running is not None:
             running, commands = machine.pass_begins(), []
@@ -290,7 +292,7 @@ def test_no_sequence_of_messages_changes_what_is_committed(seed, mode, patience_
                 said.update(enumerate(message.tokens, message.position))
     assert machine.committed == answer[: len(machine.committed)]
     assert tuple(said[index] for index in range(len(said))) == machine.committed
-    assert finished == (machine.state is cloud.State.DONE)
+    assert finished == (machine.state is CloudState.DONE)
 
 
 # ---- the edge ----------------------------------------------------------------------------------------------
@@ -314,7 +316,7 @@ def test_a_correction_begins_the_draft_anew_after_it() -> None:
 
 
 def test_an_edge_that_does_not_redraft_leaves_the_rest_to_the_server_and_goes_on_where_that_fails() -> None:
-    method = replace(METHODS["auto"], server=ServerMode.SELF_DRAFT, redrafts=False, branches=0)
+    method = replace(METHODS["auto"], server=ServerMode.SELF_DRAFT, redrafts=False)
     machine = EdgeMachine(method, Request(1, "p", max_tokens=12, fallback=True), {EOS})
     machine.start(0.0)
     drafted(machine, 1, 5, 6, 7)
@@ -384,7 +386,7 @@ def test_a_server_that_began_anew_is_reminded() -> None:
 def test_a_draft_that_comes_late_and_shorter_changes_nothing() -> None:
     machine = passing(STREAM, Draft(1, 0, (5, 6, 7)), Draft(1, 0, (5, 6)))
     machine.receive(Draft(1, 0, (5,)))
-    assert [hint.tokens for hint in machine._proposals._hints] == [(5, 6, 7)]
+    assert [hint.tokens for hint in machine._verification._drafts] == [(5, 6, 7)]
 
 
 def test_patience_is_used_up_until_a_draft_comes() -> None:
@@ -475,22 +477,24 @@ def test_requests_that_could_not_work_are_refused(bad) -> None:
         Request(1, "p", **bad)
 
 
-@pytest.mark.parametrize("module", [cloud, edge])
-def test_every_state_can_be_reached_and_left(module) -> None:
-    reached = {state for moves in module.TRANSITIONS.values() for state in moves.values()}
-    assert reached | {module.State.NEW} == set(module.State) == set(module.TRANSITIONS)
-    assert [state for state, moves in module.TRANSITIONS.items() if not moves] == [list(module.State)[-1]]
+@pytest.mark.parametrize(
+    ("states", "transitions"), [(CloudState, cloud_states.TRANSITIONS), (EdgeState, edge_states.TRANSITIONS)]
+)
+def test_every_state_can_be_reached_and_left(states, transitions) -> None:
+    reached = {state for moves in transitions.values() for state in moves.values()}
+    assert reached | {states.NEW} == set(states) == set(transitions)
+    assert [state for state, moves in transitions.items() if not moves] == [list(states)[-1]]
 
 
 def test_a_refuted_draft_is_guessed_from_no_further_than_is_worth_it() -> None:
     for wild, expected in ((0, ()), (1, (7,)), (32, (7, 8))):
-        machine = CloudMachine({EOS}, wild=wild)
+        machine = CloudMachine({EOS}, stale_tokens=wild)
         machine.receive(Open(1, "p", draft=(5, 6, 7, 8)))
         assert machine.prepared() == [RunPass((), (5, 6, 7, 8))]
         *_, again = machine.pass_finished((5, 4, 9, 9, 9))
         assert again == RunPass((5, 4), expected)
         machine.pass_finished((7, 1, 1)[: len(expected) + 1])
-        assert machine.wild_judged == (min(2, len(expected) + 1), 1)  # also of what the pass was not over
+        assert machine.stale_judged == (min(2, len(expected) + 1), 1)  # also of what the pass was not over
 
 
 def test_a_pass_is_over_no_more_than_fits_into_the_context() -> None:
@@ -509,7 +513,7 @@ def test_an_edge_without_a_draft_asks_a_server_that_yields_to_others() -> None:
     assert asked == [Send(Draft(1, 0, (), final=True))]
     cloud = CloudMachine({EOS})
     cloud.receive(Open(1, "p", yields=True))
-    cloud.crowd(True)
+    cloud.others_wait(True)
     cloud.prepared()
     cloud.pass_finished((5,))
     assert cloud.yielding
@@ -517,13 +521,13 @@ def test_an_edge_without_a_draft_asks_a_server_that_yields_to_others() -> None:
 
 
 def test_foresight_is_judged_by_what_was_told_and_nothing_else() -> None:
-    edge = EdgeMachine(replace(METHODS["auto"], branches=0), Request(1, "p"), {EOS})
+    edge = EdgeMachine(METHODS["auto"], Request(1, "p"), {EOS})
     edge.start(0.0)
     for token in (5, 6, 7):
         edge.drafted(1, token)
 
     def counts() -> tuple[int, int]:
-        return edge._counts.foresights, edge._counts.foresights_right
+        return edge._counts.predictions, edge._counts.prediction_hits
 
     edge.receive(Early(1, 0, (5, 6), 0.99))
     edge.receive(Committed(1, 0, (5,), (TokenOutcome.ACCEPTED,), passes=1))

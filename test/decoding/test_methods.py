@@ -9,7 +9,14 @@ from spec_decode_ros.decoding.commands import Done
 from spec_decode_ros.decoding.messages import Draft, Open, ServerMode, TokenOutcome
 from spec_decode_ros.decoding.methods import METHODS, Method, method_named
 from spec_decode_ros.decoding.request import Request
-from spec_decode_ros.decoding.testing import SteadyLink, Times, VirtualAction, VirtualResult, decode_alone
+from spec_decode_ros.decoding.testing import (
+    Scenario,
+    SteadyLink,
+    Times,
+    VirtualAction,
+    VirtualResult,
+    decode_alone,
+)
 from spec_decode_ros.errors import SpecDecodeError
 
 LENGTH = 12
@@ -32,7 +39,7 @@ def act(
     drafter = toy_drafter(target, 1, agreement, gives_up=float(agreement == SILENT))
     link = SteadyLink(rtt, upload)
     outcome = VirtualAction(
-        METHODS[method], Request(1, "p", **request), {EOS}, target, drafter, link, TIMES
+        Scenario(METHODS[method], Request(1, "p", **request), {EOS}, target, drafter, link, TIMES)
     ).run()
     assert isinstance(outcome.ending, Done)
     return outcome

@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spec_decode_ros.decoding import rejection
+from spec_decode_ros.decoding.acceptance import VerificationResult
 from spec_decode_ros.decoding.distribution import Distribution, draw, warped
 from spec_decode_ros.decoding.messages import Sampling, TokenOutcome
 from spec_decode_ros.decoding.philox import Purpose, uniform
 from spec_decode_ros.decoding.rejection import (
     DRAFT_UNIT,
-    SampledResult,
     accepts,
     draft_token,
-    judge_sampled,
     resample,
 )
 from spec_decode_ros.decoding.sparse import Sparse, head_of, pack, unpack
@@ -59,6 +58,20 @@ def exact(row: Sequence[float], sampling: Sampling) -> dict[int, float]:
         before += mass[i]
     total = sum(mass[i] for i in nucleus)
     return {i: mass[i] / total for i in nucleus}
+
+
+def judge_sampled(
+    draft: Sequence[int],
+    probabilities: Sequence[float],
+    rows: Sequence,
+    position: int,
+    sampling: Sampling,
+    *bounds,
+) -> VerificationResult:
+    """From the target's logits, as a verifier has them; `bounds` are eos, room and k."""
+    targets = [rejection.warped(row, sampling) for row in rows]
+    sampled = rejection.SampledDraft(tuple(draft), tuple(probabilities))
+    return rejection.judge_sampled(sampled, targets, position, sampling, *bounds)
 
 
 def one_token(
@@ -292,7 +305,7 @@ def test_with_temperature_0_the_answer_is_the_greedy_one() -> None:
     verdict = judge_sampled(
         [greedy[0], 99], [1.0, 1.0], [target(greedy[:i]) for i in range(3)], 0, Sampling(), (), 9
     )
-    assert verdict == SampledResult(greedy[:2], (TokenOutcome.ACCEPTED, TokenOutcome.RECOVERED), False)
+    assert verdict == VerificationResult(greedy[:2], (TokenOutcome.ACCEPTED, TokenOutcome.RECOVERED), False)
 
 
 def test_a_verdict_ends_at_the_end_token_and_at_the_room() -> None:
@@ -301,16 +314,18 @@ def test_a_verdict_ends_at_the_end_token_and_at_the_room() -> None:
     hot = Sampling(1.0)
     assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (), 9).tokens == (1, 2, 3, 4)
     assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (), 9).done is False
-    assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (2,), 9) == SampledResult(
+    assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (2,), 9) == VerificationResult(
         (1, 2), (TokenOutcome.ACCEPTED,) * 2, True
     )
     assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (4,), 9).done
-    assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (), 3) == SampledResult(
+    assert judge_sampled([1, 2, 3], [0.5] * 3, sure, 0, hot, (), 3) == VerificationResult(
         (1, 2, 3), (TokenOutcome.ACCEPTED,) * 3, True
     )
     rejected = judge_sampled([1, 0, 3], [0.5] * 3, sure, 0, hot, (), 9)
-    assert rejected == SampledResult((1,), (TokenOutcome.ACCEPTED,), False, Sparse((2,), (2**20,)))
-    assert judge_sampled([], [], sure[:1], 0, hot, (), 9) == SampledResult((1,), (TokenOutcome.BONUS,), False)
+    assert rejected == VerificationResult((1,), (TokenOutcome.ACCEPTED,), False, Sparse((2,), (2**20,)))
+    assert judge_sampled([], [], sure[:1], 0, hot, (), 9) == VerificationResult(
+        (1,), (TokenOutcome.BONUS,), False
+    )
 
 
 def test_a_token_that_the_target_has_never_heard_of_is_rejected() -> None:
@@ -367,7 +382,7 @@ def test_what_does_not_belong_together_is_named() -> None:
     with pytest.raises(ValueError, match="probabilities"):
         judge_sampled([1], [], [FAR[0]] * 2, 0, Sampling(1.0), (), 9)
     with pytest.raises(SpecDecodeError, match="from 1 to"):
-        judge_sampled([12], [0.5], [FAR[0]] * 2, 0, Sampling(1.0), (), 9, k=0)
+        judge_sampled([12], [0.5], [FAR[0]] * 2, 0, Sampling(1.0), (), 9, 0)
     with pytest.raises(SpecDecodeError, match="same draft probabilities"):
         resample(Sparse((4,), (2**20,)), Distribution(np.array([4]), np.ones(1)), 0, Sampling(1.0))
 

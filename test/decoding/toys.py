@@ -5,15 +5,30 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import strategies as st
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.sampling import choose
-from spec_decode_ros.decoding.testing import Exit, HostileLink, NextToken, Times
+from spec_decode_ros.decoding.testing import Exit, NextToken, Times
 
 EOS = 0
+
+
+@dataclass
+class HostileLink:
+    """Loses, repeats, delays and reorders messages at random."""
+
+    rng: random.Random
+    loss: float
+    repeat: float
+    longest_delay: float
+
+    def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
+        copies = 0 if self.rng.random() < self.loss else 2 if self.rng.random() < self.repeat else 1
+        return [now + self.rng.random() * self.longest_delay for _ in range(copies)]
 
 
 def _hash(seed: int, *numbers: int) -> int:

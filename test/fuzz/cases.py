@@ -9,7 +9,6 @@ import msgpack
 
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
-    Branches,
     Close,
     Committed,
     Draft,
@@ -48,7 +47,6 @@ UP: tuple[Message, ...] = (
     Draft(1, 2, (7,), final=True, round=2),
     Draft(4, 0, (4, 5), probabilities=(1.0, 0.25), settled=1),
     Draft(2, 0),
-    Branches(1, 0, (4, 5, 6, 7), (0, 0, 2, 2), 2),
     Close(1),
     Ping(2**62),
 )

@@ -87,7 +87,6 @@ def whole_server() -> Iterator:
         verifier,
         cases.PAIR,
         own=ServerDrafter(lambda _: 2, drafter=ToyDrafter()),
-        nodes=4,
         limits=ServiceLimits(max_sessions=8, actions_per_second=1e6, expire_s=5.0),
     )
     count = 0

@@ -14,7 +14,7 @@ from io import BytesIO
 from PIL import Image
 
 from fuzz import cases
-from spec_decode_ros.decoding import branches, messages, sparse
+from spec_decode_ros.decoding import sparse
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.codec import WireError, decode, encode
 
@@ -71,36 +71,6 @@ def _sparse() -> Iterator[Try]:
 
 
 @contextlib.contextmanager
-def _branches() -> Iterator[Try]:
-    def attempt(data: bytes) -> int:
-        half = len(data) // 2
-        try:
-            message = messages.Branches(1, 0, tuple(data[:half]), tuple(data[half:]))
-        except SpecDecodeError:
-            message = None
-        if message is not None:
-            # Every node is on a line, and no line is longer than the tree.
-            assert {token for line in message.lines for token in line} == set(message.tokens)
-            assert max(map(len, message.lines)) <= len(message.tokens)
-        kept = branches.Branches(4)
-        committed: tuple[int, ...] = ()
-        for first, second in zip(data[::2], data[1::2], strict=False):
-            if first < 64:
-                kept.note((*committed, second), (first, second / 255.0))
-            elif first < 128 and (place := kept.place(committed, tuple(data[: first % 9]))):
-                kept.begin(place)
-                kept.extend(place, second)
-            elif first < 192:
-                assert len(kept.tree(committed).tokens) <= messages.MOST_BRANCH_NODES
-            elif len(committed) < 64:
-                committed = (*committed, second)
-                kept.forget(committed)
-        return 1
-
-    yield attempt
-
-
-@contextlib.contextmanager
 def _images() -> Iterator[Try]:
     from spec_decode_ros.models.images import MOST_PIXELS, ImageError, read_images
 
@@ -144,10 +114,6 @@ def _packed_seeds() -> list[bytes]:
     ]
 
 
-def _branch_seeds() -> list[bytes]:
-    return [bytes(range(40)), bytes([4, 5, 6, 0, 0, 2]), bytes([70, 1, 5, 9, 200, 4, 150, 0])]
-
-
 def _server() -> contextlib.AbstractContextManager[Try]:
     from fuzz.server_target import whole_server
 
@@ -160,5 +126,4 @@ TARGETS = {
     "decode": Target(_decode, cases.seeds, (f"{_OURS}transport.codec", f"{_OURS}decoding.messages")),
     "images": Target(_images, _picture_seeds, (f"{_OURS}models.images", "PIL"), structured=False),
     "sparse": Target(_sparse, _packed_seeds, (f"{_OURS}decoding.sparse",), structured=False, longest=600),
-    "branches": Target(_branches, _branch_seeds, (f"{_OURS}decoding",), structured=False, longest=256),
 }

@@ -15,14 +15,14 @@ import pytest
 from fuzz import cases
 from fuzz.run import blind
 from fuzz.targets import TARGETS
-from spec_decode_ros.decoding.messages import PROTOCOL, Branches, Message
+from spec_decode_ros.decoding.messages import PROTOCOL, Close, Message
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport import codec
 
 RUN = Path(__file__).with_name("run.py")
 
 
-MESSAGES = {"server": 4000, "decode": 20_000, "images": 4000, "sparse": 20_000, "branches": 20_000}
+MESSAGES = {"server": 4000, "decode": 20_000, "images": 4000, "sparse": 20_000}
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -54,7 +54,7 @@ def test_a_bug_of_the_server_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     tells_apart = VerifierServer._session_for
 
     def fails(server: VerifierServer, client: bytes, message: Message) -> object:
-        return 1 / 0 if isinstance(message, Branches) else tells_apart(server, client, message)
+        return 1 / 0 if isinstance(message, Close) else tells_apart(server, client, message)
 
     monkeypatch.setattr(VerifierServer, "_session_for", fails)
     with pytest.raises(AssertionError, match="a handler failed"):

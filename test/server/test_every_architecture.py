@@ -56,7 +56,7 @@ def pair_in(folder: Path, family: str) -> Path:
 @contextlib.contextmanager
 def connected(verifier: Verifier, vocabulary: str) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
-        server = VerifierServer(verifier, "random", own=ServerDrafter(lambda _: 2), nodes=4)
+        server = VerifierServer(verifier, "random", own=ServerDrafter(lambda _: 2))
         link = EmulatedLink(stack.enter_context(server).endpoint, LinkProfile(4.0))
         client = Client(stack.enter_context(link).endpoint, "random", vocabulary)
         stack.enter_context(client).wait_ready(WAIT_S)
@@ -83,6 +83,6 @@ def test_every_method_says_what_the_target_says_alone(family: str, tmp_path: Pat
                         assert result.verified
                         assert result.tokens == tokens, (method, prompt, sampling)
                         accepted += result.outcomes.count("accepted")
-                        foreseen += int(result.stats["foresights"] or 0)
+                        foreseen += int(result.stats["predictions"] or 0)
                         last = result.tokens
     assert accepted and foreseen

@@ -181,15 +181,15 @@ def speedup(comparison: MethodComparison, slow: str, fast: str) -> Mapping[str, 
     return ratios
 
 
-def foresight(comparison: MethodComparison) -> dict[str, dict[str, float]]:
+def early_exit_hits(comparison: MethodComparison) -> dict[str, dict[str, float]]:
     """By method: how often early exits foresaw, their share of hits, and what drafting on from that was worth."""
     found = {}
     for method in comparison.results:
-        if told := comparison.total(method, "foresights"):
+        if told := comparison.total(method, "predictions"):
             found[method] = {
-                "foresights": told,
-                "hit_rate": comparison.total(method, "foresights_right") / told,
-                "saved_ms": comparison.total(method, "preempted_saved_ms"),
-                "wasted_ms": comparison.total(method, "preempted_wasted_ms"),
+                "predictions": told,
+                "hit_rate": comparison.total(method, "prediction_hits") / told,
+                "saved_ms": comparison.total(method, "preemptive_saved_ms"),
+                "wasted_ms": comparison.total(method, "preemptive_wasted_ms"),
             }
     return found

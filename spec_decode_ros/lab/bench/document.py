@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from spec_decode_ros.lab.bench.bound import bound_ms, overhead_ms
-from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, foresight
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, early_exit_hits
 from spec_decode_ros.lab.bench.machine import machine
 from spec_decode_ros.lab.bench.suite import NamedLink
 from spec_decode_ros.lab.network.link import LinkProfile
@@ -45,7 +45,7 @@ def _link(link: NamedLink, comparison: MethodComparison) -> dict[str, Any]:
         "bound_ms": _plain(bound_ms(comparison, link.profile)),
         "overhead_ms": _plain(overhead_ms(comparison, link.profile)),
         "methods": comparison.as_dict(),
-        "foresight": foresight(comparison),
+        "early_exit": early_exit_hits(comparison),
     }
 
 

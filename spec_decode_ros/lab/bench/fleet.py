@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from spec_decode_ros.decoding.controller import OBJECTIVES, Measurements, own_length
+from spec_decode_ros.decoding.controller import OBJECTIVES, Measurements, server_draft_length
 from spec_decode_ros.decoding.messages import Welcome
 from spec_decode_ros.decoding.methods import method_named
 from spec_decode_ros.errors import SpecDecodeError
@@ -153,7 +153,7 @@ def _gains(loads: Loads, bounds: dict[str, float], welcome: Welcome, acceptance:
         found[f"compute_of_{base}_over"] = {
             name: _compute_ratio(loads[base], points) for name, points in loads.items() if name != base
         }
-    if "colocated" in loads and welcome.own_ms and welcome.step_ms:
+    if "colocated" in loads and welcome.server_draft_ms and welcome.step_ms:
         found["predicted"] = _predicted(welcome, acceptance)
     return found
 
@@ -161,15 +161,20 @@ def _gains(loads: Loads, bounds: dict[str, float], welcome: Welcome, acceptance:
 def _predicted(welcome: Welcome, acceptance: float) -> dict[str, float]:
     """Rounds as the paper has them: so many tokens drafted by the server, then one pass over them; no prompts."""
     here = Measurements(
-        0.0, welcome.own_ms, welcome.step_ms, acceptance, welcome.per_token_ms, welcome.own_ms
+        0.0,
+        welcome.server_draft_ms,
+        welcome.step_ms,
+        acceptance,
+        welcome.per_token_ms,
+        welcome.server_draft_ms,
     )
-    drafted = own_length(here)
+    drafted = server_draft_length(here)
     verify_ms = welcome.step_ms + drafted * welcome.per_token_ms
     return {
         "drafted": drafted,
-        "draft_ms": welcome.own_ms,
+        "draft_ms": welcome.server_draft_ms,
         "verify_ms": verify_ms,
-        "gain": predicted_gain(drafted, welcome.own_ms, verify_ms),
+        "gain": predicted_gain(drafted, welcome.server_draft_ms, verify_ms),
     }
 
 

@@ -7,14 +7,13 @@ import itertools
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from spec_decode_ros.decoding.acceptance import AcceptanceAverage
 from spec_decode_ros.decoding.commands import Done
-from spec_decode_ros.decoding.controller import Measurements, own_length, plan, worth_verifying
+from spec_decode_ros.decoding.controller import Measurements, plan, server_draft_length, worth_verifying
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
-from spec_decode_ros.decoding.testing import Exit, SteadyLink, Times, VirtualAction, decode_alone
+from spec_decode_ros.decoding.testing import Exit, Scenario, SteadyLink, Times, VirtualAction, decode_alone
 
 RTTS_MS = (5.0, 20.0, 60.0, 120.0, 250.0)
 ACCEPTANCES = (0.5, 0.7, 0.8, 0.9, 0.97)
@@ -37,10 +36,9 @@ class Cell:
 class World:
     """What all cells share. Times in milliseconds; an answer has `tokens` tokens.
 
-    `runner_up_right` is the chance that a rejected token's runner-up is the target's; `nodes` is that of `CloudMachine`,
-    where an edge sends branches.
-    `draft_upload_ms` is what a message with drafts takes on the uplink by itself. `own_token_ms` and `own_prefill_ms`
-    are those of the draft model on the server; None: it is as fast there as on the edge. `compute_token_ms` is that of
+    `draft_upload_ms` is what a message with drafts takes on the uplink by itself. `server_draft_token_ms` and
+    `server_draft_prefill_ms` are those of the draft model on the server; None: it is as fast there as on the edge.
+    `compute_token_ms` is that of
     `Times`, and `prompt_tokens` the length of a prompt with its frame, which only matters where robots share passes.
     `last_right` is the share of its tokens in which the last answer is right again; with 0 there is no last answer.
     """
@@ -55,23 +53,27 @@ class World:
     exit_at: float = 0.5
     exit_sure: float = 0.8
     exit_right: float = 0.95
-    runner_up_right: float = 0.5
-    nodes: int = 16
-    own_token_ms: float | None = None
-    own_prefill_ms: float | None = None
+    server_draft_token_ms: float | None = None
+    server_draft_prefill_ms: float | None = None
     compute_token_ms: float = 0.0
     prompt_tokens: int = 200
     last_right: float = 0.0
 
-    def own_ms(self, cell: Cell) -> tuple[float, float]:
+    def server_draft_times_ms(self, cell: Cell) -> tuple[float, float]:
         """A token and the prompt of the draft model on the server, in milliseconds."""
-        token = cell.ratio * self.step_ms if self.own_token_ms is None else self.own_token_ms
-        prefill = cell.ratio * self.prefill_ms if self.own_prefill_ms is None else self.own_prefill_ms
+        token = (
+            cell.ratio * self.step_ms if self.server_draft_token_ms is None else self.server_draft_token_ms
+        )
+        prefill = (
+            cell.ratio * self.prefill_ms
+            if self.server_draft_prefill_ms is None
+            else self.server_draft_prefill_ms
+        )
         return token, prefill
 
     def times(self, cell: Cell) -> Times:
         """Costs in seconds."""
-        own_token_ms, own_prefill_ms = self.own_ms(cell)
+        server_draft_token_ms, server_draft_prefill_ms = self.server_draft_times_ms(cell)
         return Times(
             draft_prefill=cell.ratio * self.prefill_ms / 1e3,
             draft_token=cell.ratio * self.step_ms / 1e3,
@@ -79,8 +81,8 @@ class World:
             prefill=self.prefill_ms / 1e3,
             step=self.step_ms / 1e3,
             per_token=self.per_token_ms / 1e3,
-            own_prefill=own_prefill_ms / 1e3,
-            own_token=own_token_ms / 1e3,
+            server_draft_prefill=server_draft_prefill_ms / 1e3,
+            server_draft_token=server_draft_token_ms / 1e3,
             compute_token=self.compute_token_ms / 1e3,
         )
 
@@ -95,8 +97,8 @@ class Figures:
     busy_ms: float
     round_trips: float
     drafted_on_edge: float
-    foresights: float
-    foresights_right: float
+    predictions: float
+    prediction_hits: float
 
 
 def chance(*key: object) -> float:
@@ -122,12 +124,6 @@ def drafter(world: World, acceptance: float, seed: int) -> Callable[[Sequence[in
     return say
 
 
-def runner_up(world: World, seed: int) -> Callable[[Sequence[int]], int]:
-    """The draft model's second choice: the target's with the given chance, where the first is not."""
-    truth = target(world)
-    return lambda text: truth(text) if chance("second", seed, len(text)) < world.runner_up_right else 8
-
-
 def last_answer(world: World, seed: int) -> tuple[int, ...]:
     """What the target said of the frame before."""
     if not world.last_right:
@@ -147,10 +143,10 @@ def exits(world: World, seed: int) -> tuple[Exit, ...]:
     return (Exit(world.exit_at, choose),)
 
 
-def action_options(
-    method: Method, cell: Cell, world: World, seed: int, own: int, wild: AcceptanceAverage
-) -> dict[str, Any]:
-    """What a `VirtualAction` of this cell is made from; the same seed is the same answer and the same drafts."""
+def scenario(
+    method: Method, cell: Cell, world: World, seed: int, server_draft_tokens: int, stale: AcceptanceAverage
+) -> Scenario:
+    """One action in this cell; the same seed is the same answer and the same drafts."""
     request = Request(
         1,
         "",
@@ -159,36 +155,33 @@ def action_options(
         previous=last_answer(world, seed),
         resend_s=10.0,
     )
-    return {
-        "method": method,
-        "request": request,
-        "eos": {END},
-        "target": target(world),
-        "drafter": drafter(world, cell.acceptance, seed),
-        "link": SteadyLink(cell.rtt_ms / 1e3, world.upload_ms / 1e3, world.draft_upload_ms / 1e3),
-        "times": world.times(cell),
-        "exits": exits(world, seed),
-        "own": own,
-        "nodes": world.nodes if method.sends_branches else 0,  # no published method has trees
-        "runner_up": runner_up(world, seed),
-        "wild": worth_verifying(wild.value, world.step_ms, world.per_token_ms),
-        "measured": replace(conditions(cell, world), wild=wild.value),
-    }
+    return Scenario(
+        method=method,
+        request=request,
+        eos={END},
+        target=target(world),
+        drafter=drafter(world, cell.acceptance, seed),
+        link=SteadyLink(cell.rtt_ms / 1e3, world.upload_ms / 1e3, world.draft_upload_ms / 1e3),
+        times=world.times(cell),
+        exits=exits(world, seed),
+        server_draft_tokens=server_draft_tokens,
+        stale_tokens=worth_verifying(stale.value, world.step_ms, world.per_token_ms),
+        measured=replace(measurements(cell, world), stale_acceptance=stale.value),
+    )
 
 
 def figures(
-    method: Method, cell: Cell, world: World | None = None, actions: int = 40, own: int = 4
+    method: Method, cell: Cell, world: World | None = None, actions: int = 40, server_draft_tokens: int = 4
 ) -> Figures:
     """Decode many actions with one method in one cell."""
     world = world or World()
     ends, busy, counts = [], [], []
-    wild = AcceptanceAverage(0.5)
+    stale = AcceptanceAverage(0.5)
     for seed in range(actions):
-        options = action_options(method, cell, world, seed, own, wild)
-        action = VirtualAction(**options)
+        action = VirtualAction(scenario(method, cell, world, seed, server_draft_tokens, stale))
         outcome = action.run()
         if action.cloud is not None:
-            wild.observe(*action.cloud.wild_judged)
+            stale.observe(*action.cloud.stale_judged)
         assert isinstance(outcome.ending, Done)
         ends.append(outcome.at * 1e3)
         busy.append(outcome.cloud_busy * 1e3)
@@ -205,23 +198,23 @@ def figures(
         busy_ms=statistics.fmean(busy),
         round_trips=mean("round_trips"),
         drafted_on_edge=mean("drafted_on_edge"),
-        foresights=mean("foresights"),
-        foresights_right=mean("foresights_right"),
+        predictions=mean("predictions"),
+        prediction_hits=mean("prediction_hits"),
     )
 
 
-def conditions(cell: Cell, world: World) -> Measurements:
+def measurements(cell: Cell, world: World) -> Measurements:
     """What a robot in this cell would have measured."""
-    own_ms, own_prefill_ms = world.own_ms(cell)
+    server_draft_ms, server_draft_prefill_ms = world.server_draft_times_ms(cell)
     return Measurements(
         cell.rtt_ms,
         cell.ratio * world.step_ms,
         world.step_ms,
         cell.acceptance,
         world.per_token_ms,
-        own_ms=own_ms,
-        own_prefill_ms=own_prefill_ms,
-        foresight=world.exit_right,
+        server_draft_ms=server_draft_ms,
+        server_draft_prefill_ms=server_draft_prefill_ms,
+        exit_accuracy=world.exit_right,
         tokens=world.tokens,
         upload_ms=world.upload_ms,
     )
@@ -233,12 +226,12 @@ def compare(cell: Cell, world: World | None = None, actions: int = 40) -> dict[s
     The server's own drafts have their best length in every method.
     """
     world = world or World()
-    now = conditions(cell, world)
+    now = measurements(cell, world)
     methods = {name: method for name, method in METHODS.items() if method.uses_cloud and not method.adapts}
     methods["auto"] = plan(METHODS["auto"], "latency", now)
     methods["auto cost"] = plan(METHODS["auto"], "cost", now)
-    own = own_length(now)
-    return {name: figures(method, cell, world, actions, own) for name, method in methods.items()}
+    length = server_draft_length(now)
+    return {name: figures(method, cell, world, actions, length) for name, method in methods.items()}
 
 
 def cells(

@@ -67,8 +67,8 @@ def profile_document(
         "exit_at": exit.fraction,
         "exit_sure": World.exit_sure,
         "exit_right": World.exit_right,
-        "own_token_ms": draft.passes[1].median,
-        "own_prefill_ms": draft.prefill.median,
+        "server_draft_token_ms": draft.passes[1].median,
+        "server_draft_prefill_ms": draft.prefill.median,
         "prompt_tokens": target.prompt_tokens,
     }
     given = "" if assumed.draft_ms is None else "; draft time given, not measured here"
@@ -88,8 +88,8 @@ def profile_text(document: dict[str, Any], sides: Sequence[SideTimes], assumed: 
     notes = [
         "Made by `spec-decode profile`: the architectures are the published ones at their real sizes, the weights are "
         "random. Measured: draft_ms (a pass of the draft model over one token), prefill_ms, step_ms and per_token_ms (a "
-        "line through the passes), prepare_ms (reading the frame, and the vision tower), exit_at, own_token_ms and "
-        "own_prefill_ms (the draft model beside the target).",
+        "line through the passes), prepare_ms (reading the frame, and the vision tower), exit_at, server_draft_token_ms and "
+        "server_draft_prefill_ms (the draft model beside the target).",
         "Imposed, for random weights agree in nothing: acceptances, exit_sure and exit_right. Assumed: rtts_ms, tokens, "
         f"and upload_ms, a frame of {JPEG_BYTES_PER_PIXEL:g} bytes a pixel at {assumed.mbit:g} Mbit/s.",
     ]

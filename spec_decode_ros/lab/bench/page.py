@@ -100,7 +100,7 @@ def _remarks(link: Mapping[str, Any]) -> list[str]:
             f"- `auto` takes {rest['median']:.1f} ms beside target compute and the link's delay: encoding, threads, "
             "sockets, and waiting for drafts."
         )
-    for method, told in link.get("foresight", {}).items():
+    for method, told in link.get("early_exit", {}).items():
         lines.append(
             f"- Early exits for `{method}`: {told['hit_rate']:.0%} of {told['foresights']:.0f} foresights were hits; "
             f"drafting on from them saved {told['saved_ms']:.0f} ms and wasted {told['wasted_ms']:.0f} ms."

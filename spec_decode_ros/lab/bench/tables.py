@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spec_decode_ros.lab.bench.bound import bound_ms, overhead_ms
-from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, foresight
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, early_exit_hits
 from spec_decode_ros.lab.bench.suite import NamedLink
 
 SHOWN = ("ttva_ms", "ttfa_ms", "cloud_passes", "cloud_busy_ms", "acceptance_rate", "round_trips")
@@ -69,7 +69,7 @@ def _print_bound(console: Console, link: NamedLink, comparison: MethodComparison
 
 
 def _print_foresight(console: Console, comparison: MethodComparison) -> None:
-    for method, told in foresight(comparison).items():
+    for method, told in early_exit_hits(comparison).items():
         console.print(
             f"{method}: {told['hit_rate']:.0%} of {told['foresights']:.0f} foresights were hits; of the drafting after "
             f"them {told['saved_ms']:.0f} ms were used and {told['wasted_ms']:.0f} ms wasted"

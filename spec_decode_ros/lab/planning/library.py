@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any
 
 from spec_decode_ros.decoding.acceptance import AcceptanceAverage
-from spec_decode_ros.decoding.controller import OBJECTIVES, Measurements, Objective, own_length, plan
+from spec_decode_ros.decoding.controller import OBJECTIVES, Objective, plan, server_draft_length
 from spec_decode_ros.decoding.messages import ServerMode
 from spec_decode_ros.decoding.methods import METHODS, Method
-from spec_decode_ros.lab.bench.grid import Cell, World, action_options, conditions
+from spec_decode_ros.decoding.testing import Scenario
+from spec_decode_ros.lab.bench.grid import Cell, World, measurements, scenario
 from spec_decode_ros.lab.planning.trace import Trace, TracedAction
 
 EXTRA_STEPS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -36,11 +37,11 @@ class Variant:
         return f"{self.method} {self.objective}" if self.objective else self.method
 
     def planned(self, cell: Cell, world: World) -> Method:
-        """What a robot makes of it that has measured its link and its pair; a fleet's servers take no trees."""
+        """What a robot makes of it that has measured its link and its pair."""
         method = METHODS[self.method]
         if self.objective is not None:
-            method = plan(method, self.objective, conditions(cell, world))
-        return replace(method, sends_branches=False)
+            method = plan(method, self.objective, measurements(cell, world))
+        return method
 
 
 VARIANTS = (
@@ -55,15 +56,15 @@ class Pick:
 
     Args:
         extra_s: how much longer its passes take than alone.
-        options: makes anew what a `VirtualAction` of it is made from.
+        scenario: makes it anew.
         yields: whether it matters to it that somebody found no seat.
     """
 
-    def __init__(self, extra_s: float, options: Callable[[], dict[str, Any]], yields: bool) -> None:
-        self._extra_s, self._options, self._yields = extra_s, options, yields
-        action = TracedAction(extra_s, **options())
+    def __init__(self, extra_s: float, scenario: Callable[[], Scenario], yields: bool) -> None:
+        self._extra_s, self._scenario, self._yields = extra_s, scenario, yields
+        action = TracedAction(extra_s, scenario())
         self._traces: dict[tuple[int, ...], Trace] = {(): action.trace()}
-        self.wild_judged = action.cloud.wild_judged if action.cloud is not None else (0, 0)
+        self.stale_judged = action.cloud.stale_judged if action.cloud is not None else (0, 0)
 
     def trace(self, crowded: tuple[int, ...] = ()) -> Trace:
         """How it goes if in these of its passes, from 0 and in rising order, somebody found no seat.
@@ -73,7 +74,7 @@ class Pick:
         if not self._yields:
             crowded = ()
         if crowded not in self._traces:
-            self._traces[crowded] = TracedAction(self._extra_s, crowded, **self._options()).trace()
+            self._traces[crowded] = TracedAction(self._extra_s, self._scenario(), crowded).trace()
         return self._traces[crowded]
 
 
@@ -87,7 +88,7 @@ class Library:
     def __init__(self, variant: Variant, cell: Cell, world: World, size: int = 64) -> None:
         self.variant, self.cell, self.world = variant, cell, world
         self.method = variant.planned(cell, world)
-        self.own = own_length(conditions(cell, world))
+        self.server_draft_tokens = server_draft_length(measurements(cell, world))
         alike = self.method.server is ServerMode.STREAM and not self.method.uses_draft_model
         self.size = 1 if alike else size
         self._extra_s = [steps * world.step_ms / 1e3 for steps in EXTRA_STEPS]
@@ -114,24 +115,21 @@ class Library:
         return self._recorded[level, sharing]
 
     def _record(self, extra_s: float, sharing: float) -> Iterator[Pick]:
-        wild = AcceptanceAverage(0.5)
+        stale = AcceptanceAverage(0.5)
         for seed in range(self.size):
-            args = (self.method, self.cell, self.world, seed, self.own, copy(wild))
-            options = partial(_shared_options, sharing, *args)
-            action = Pick(extra_s, options, self.method.yields)
-            wild.observe(*action.wild_judged)
+            args = (self.method, self.cell, self.world, seed, self.server_draft_tokens, copy(stale))
+            action = Pick(extra_s, partial(shared_scenario, sharing, *args), self.method.yields)
+            stale.observe(*action.stale_judged)
             yield action
 
 
-def shared(measured: Measurements, sharing: float) -> Measurements:
-    """What a server has measured where so many share its passes: all of them wait for its own draft of one."""
-    assert measured.own_ms is not None
-    return replace(measured, own_ms=measured.own_ms * sharing)
-
-
-def _shared_options(sharing: float, *args: Any) -> dict[str, Any]:
-    options = action_options(*args)
-    return {**options, "measured": shared(options["measured"], sharing)}
+def shared_scenario(sharing: float, *args: Any) -> Scenario:
+    """A scenario of the grid where `sharing` actions share a pass: all of them wait for the server's draft of one."""
+    alone = scenario(*args)
+    assert alone.measured is not None and alone.measured.server_draft_ms is not None
+    return replace(
+        alone, measured=replace(alone.measured, server_draft_ms=alone.measured.server_draft_ms * sharing)
+    )
 
 
 def _near(levels: Sequence[float], value: float, chance: float) -> int:

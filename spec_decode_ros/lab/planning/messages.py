@@ -7,16 +7,14 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from spec_decode_ros.decoding.acceptance import AcceptanceAverage
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import EdgeCommand, RunPass
-from spec_decode_ros.decoding.testing import EventQueue, VirtualAction
-from spec_decode_ros.lab.bench.grid import action_options
-from spec_decode_ros.lab.planning.library import Library, shared
+from spec_decode_ros.decoding.testing import EventQueue, Scenario, VirtualAction
+from spec_decode_ros.lab.planning.library import Library, shared_scenario
 from spec_decode_ros.lab.planning.queue import PERIOD_JITTER, WARM_UP_PERIODS, Served
 from spec_decode_ros.lab.planning.server import PlannedServer
 from spec_decode_ros.server.scheduler import NEWEST_PASS
@@ -25,8 +23,10 @@ from spec_decode_ros.server.scheduler import NEWEST_PASS
 class SharedAction(VirtualAction):
     """One action of one robot on a server that others use too."""
 
-    def __init__(self, server: SharedServer, on_end: Callable[[SharedAction], None], **options: Any) -> None:
-        super().__init__(events=server.events, **options)
+    def __init__(
+        self, server: SharedServer, on_end: Callable[[SharedAction], None], scenario: Scenario
+    ) -> None:
+        super().__init__(scenario, server.events)
         self._server, self._on_end = server, on_end
         self.unread = server.costs.prompt_tokens
 
@@ -87,7 +87,7 @@ class SharedServer:
         self._left_out = any(action in self._in_line for action in self._waiting())
         made, drafting_s = [], []
         for action, _, run, prefill in seats:
-            tokens, seconds = action.own_draft(run) if run.own and not prefill else ((), 0.0)
+            tokens, seconds = action.server_draft(run) if run.server_tokens and not prefill else ((), 0.0)
             made.append(tokens)
             drafting_s.append(seconds)
         after_s = self.costs.drafting_s(drafting_s)
@@ -100,12 +100,12 @@ class SharedServer:
     ) -> None:
         tokens = prompt_tokens = 0
         runs: list[RunPass] = []
-        for (action, cloud, run, prefill), own in zip(seats, made, strict=True):
+        for (action, cloud, run, prefill), draft in zip(seats, made, strict=True):
             read = prefill or action.unread
             action.unread -= read
             prompt_tokens += read
             if not prefill:
-                run = cloud.pass_begins(own)
+                run = cloud.pass_begins(draft)
                 tokens += 1 + len(run.tree or run.draft)
             runs.append(run)
         seconds = self.costs.pass_s(tokens, prompt_tokens) if seats else 0.0
@@ -122,7 +122,7 @@ class SharedServer:
             if prefill:
                 self.ready.append((action, cloud, run))
             else:
-                cloud.crowd(self._left_out)
+                cloud.others_wait(self._left_out)
         self.events.at(self.events.now, self._next)
 
     def _next(self) -> None:
@@ -130,7 +130,7 @@ class SharedServer:
         if not (self.new or self.ready):
             for action in list(self.open):
                 if action.cloud is not None and action.cloud.yielding:
-                    action.obey_cloud(action.cloud, action.cloud.crowd(False))
+                    action.obey_cloud(action.cloud, action.cloud.others_wait(False))
         if self.new or self.ready:
             self.wake()
 
@@ -148,7 +148,7 @@ class _Run:
         self._rng = random.Random(seed)
         self._events = EventQueue()
         self._server = SharedServer(server, self._events)
-        self._wild = AcceptanceAverage(0.5)
+        self._stale = AcceptanceAverage(0.5)
         self._ttva_s: list[float] = []
         self._begun = self._unfinished = self._passes = 0
 
@@ -174,16 +174,16 @@ class _Run:
 
     def _capture(self) -> None:
         library = self._library
-        options = action_options(
+        scenario = shared_scenario(
+            self._server.sharing,
             library.method,
             library.cell,
             library.world,
             self._rng.randrange(library.size),
-            library.own,
-            self._wild,
+            library.server_draft_tokens,
+            self._stale,
         )
-        options["measured"] = shared(options["measured"], self._server.sharing)
-        action = SharedAction(self._server, self._over, **options)
+        action = SharedAction(self._server, self._over, scenario)
         measured = self._from_s <= self._events.now < self._until_s
         self._begun += measured
         self._unfinished += measured
@@ -197,6 +197,6 @@ class _Run:
             self._unfinished -= 1
             self._passes += len(action.outcome.widths)
         if action.cloud is not None:
-            self._wild.observe(*action.cloud.wild_judged)
+            self._stale.observe(*action.cloud.stale_judged)
         period_s = (1 + PERIOD_JITTER * (2 * self._rng.random() - 1)) / self._rate
         self._events.at(max(action.began + period_s, self._events.now), self._capture)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from spec_decode_ros.decoding.controller import own_length
+from spec_decode_ros.decoding.controller import server_draft_length
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.grid import Cell, World, conditions
+from spec_decode_ros.lab.bench.grid import Cell, World, measurements
 from spec_decode_ros.lab.planning.library import VARIANTS, Library, Variant
 from spec_decode_ros.lab.planning.regions import Fleet, Region
 from spec_decode_ros.lab.planning.server import PlannedServer
@@ -124,8 +124,8 @@ def _shown(mixture: Mixture) -> tuple[float, float, float]:
 
 
 def _gain(region: Region, cell: Cell, world: World, per_gpu: Mapping[tuple[str, Variant], int]) -> Gain:
-    now = conditions(cell, world)
-    drafted, own_ms = own_length(now), now.own_ms or 0.0
+    now = measurements(cell, world)
+    drafted, server_draft_ms = server_draft_length(now), now.server_draft_ms or 0.0
     verify_ms = world.step_ms + drafted * world.per_token_ms
     base = per_gpu[region.name, Variant("colocated")]
     simulated = {
@@ -134,4 +134,4 @@ def _gain(region: Region, cell: Cell, world: World, per_gpu: Mapping[tuple[str, 
         )
         for variant in VARIANTS
     }
-    return Gain(region.name, 1 + drafted * own_ms / verify_ms, simulated)
+    return Gain(region.name, 1 + drafted * server_draft_ms / verify_ms, simulated)

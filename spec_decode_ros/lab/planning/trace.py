@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import CloudCommand, RunPass
-from spec_decode_ros.decoding.testing import VirtualAction
+from spec_decode_ros.decoding.testing import Scenario, VirtualAction
 
 _NEVER_S = 1e-9
 """A gap below this is no gap: the pass was wanted as the one before it ended."""
@@ -52,8 +51,8 @@ class TracedAction(VirtualAction):
         crowded_in: its passes, from 0, in which somebody else found no seat, which matters to one that yields.
     """
 
-    def __init__(self, extra_s: float, crowded_in: Collection[int] = (), **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, extra_s: float, scenario: Scenario, crowded_in: Collection[int] = ()) -> None:
+        super().__init__(scenario)
         self._extra_s, self._crowded_in = extra_s, crowded_in
         self._arrived: float | None = None
         self._free_at = 0.0
@@ -83,7 +82,7 @@ class TracedAction(VirtualAction):
         return self._extra_s / 2
 
     def _begin(self, cloud: CloudMachine, run: RunPass, gap_s: float) -> list[CloudCommand]:
-        made, own_s = self.own_draft(run)
+        made, own_s = self.server_draft(run)
         self.after(own_s, cloud, partial(self._pass, cloud, made, Visit(gap_s, 0, own_s)))
         return []
 
@@ -93,6 +92,6 @@ class TracedAction(VirtualAction):
         self._visits.append(replace(visit, draft=width))
         shared_s = self.times.target_pass(not self.prefilled, width) + self._extra_s
         self._free_at = self.now + shared_s
-        cloud.crowd(len(self._visits) - 1 in self._crowded_in)
+        cloud.others_wait(len(self._visits) - 1 in self._crowded_in)
         self.run_pass(cloud, run, shared_s)
         return []

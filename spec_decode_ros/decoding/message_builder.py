@@ -1,14 +1,13 @@
-"""What the edge says to the cloud about an answer as it stands."""
+"""Builds the messages of the edge about one action from the answer as it stands."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spec_decode_ros.decoding.messages import Branches, Draft, Open
+from spec_decode_ros.decoding.messages import Draft, Open
 from spec_decode_ros.decoding.methods import Method
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.resampling import Resampler
-from spec_decode_ros.decoding.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -18,15 +17,15 @@ class DraftState:
     Attributes:
         committed: its final tokens.
         draft: what may follow them.
-        grows: the draft model is at work on the draft.
-        dry: it can say nothing after it.
-        rounds: of the newest verdict.
+        drafting: the draft model is at work on the draft.
+        exhausted: it can say nothing after it.
+        rounds: of the newest `Committed`.
     """
 
     committed: tuple[int, ...]
     draft: tuple[int, ...]
-    grows: bool
-    dry: bool
+    drafting: bool
+    exhausted: bool
     rounds: int
 
     @property
@@ -45,21 +44,19 @@ class MessageBuilder:
     def opening(self, at: DraftState) -> Open:
         request, method = self._request, self._method
         assert method.server is not None
-        guess = request.previous if method.temporal else ()
+        draft = request.previous if method.temporal else ()
         settled = len(at.committed) if request.sampling.separate else 0
-        if settled and guess[:settled] != at.committed:
-            guess = at.committed
-        elif (
-            at.committed and not settled
-        ):  # a server that does not know the action can confirm it in one pass
-            guess = at.answer
+        if settled and draft[:settled] != at.committed:
+            draft = at.committed
+        elif at.committed and not settled:
+            draft = at.answer  # a server that does not know the action can confirm it in one pass
         return Open(
             request.action_id,
             request.prompt,
             request.images,
             request.sampling,
             method.server,
-            guess,
+            draft,
             request.max_tokens,
             method.patience_ms,
             method.early,
@@ -71,7 +68,7 @@ class MessageBuilder:
         """The first `length` draft tokens; a poll if there are none."""
         if self._request.sampling.separate:
             return self._sampled(at, self._resampler.unconfirmed, length, final)
-        whole = bool(length) and not at.grows and length == len(at.draft)
+        whole = bool(length) and not at.drafting and length == len(at.draft)
         return Draft(
             self._request.action_id,
             len(at.committed),
@@ -81,22 +78,18 @@ class MessageBuilder:
         )
 
     def reminder(self, at: DraftState, position: int) -> Draft:
-        """All that is known from `position` on, for a server that began anew and has no more than that."""
+        """Everything from `position` on, for a restarted server that has no more than that."""
         if self._request.sampling.separate:
             return self._sampled(at, position, len(at.draft))
         return Draft(self._request.action_id, position, at.answer[position:], round=at.rounds + 1)
-
-    def branches(self, at: DraftState, tree: Tree) -> Branches:
-        parents = tuple(parent if parent >= 0 else node for node, parent in enumerate(tree.parents))
-        return Branches(self._request.action_id, len(at.committed), tree.tokens, parents, at.rounds + 1)
 
     def _sampled(self, at: DraftState, position: int | None, length: int, final: bool = False) -> Draft:
         """What is settled from `position` on (by default nothing), and the first `length` draft tokens."""
         known = len(at.committed)
         settled = 0 if position is None else known - position
-        whole = bool(length) and not at.grows and length == len(at.draft)
+        whole = bool(length) and not at.drafting and length == len(at.draft)
         if self._method.ahead:  # it drafts on behind a full window as soon as a verdict comes
-            whole = whole and (at.dry or len(at.answer) >= self._request.max_tokens - 1)
+            whole = whole and (at.exhausted or len(at.answer) >= self._request.max_tokens - 1)
         return Draft(
             self._request.action_id,
             known - settled,

@@ -1,4 +1,4 @@
-"""What the cloud has committed of one answer, in its order, in whatever order the news comes."""
+"""The output tokens of one action: what the cloud has committed, put in order however the messages arrive."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from spec_decode_ros.errors import SpecDecodeError
 
 
 class OutputTokens:
-    """The first tokens of an answer of at most `max_tokens`, which are final, and their outcomes."""
+    """The committed tokens of an answer of at most `max_tokens`, from its first token on, and their outcomes."""
 
     def __init__(self, max_tokens: int) -> None:
         self.tokens: list[int] = []
@@ -27,10 +27,10 @@ class OutputTokens:
         return bool(self._ahead) or (self.end is not None and not self.complete)
 
     def take(self, news: Committed) -> list[int]:
-        """The tokens that this adds.
+        """Add what the message brings and return the tokens that are new.
 
         Raises:
-            SpecDecodeError: if the news contradict what is final: another server has taken the action over, and its
+            SpecDecodeError: if the message contradicts final tokens: another server has taken the action over, and its
                 target is not the same to the last bit.
         """
         known = self.tokens[news.position :]
@@ -52,6 +52,6 @@ class OutputTokens:
         return fresh
 
     def add(self, token: int, outcome: TokenOutcome) -> None:
-        """One more, and final."""
+        """Add one final token."""
         self.tokens.append(token)
         self.outcomes.append(outcome)

@@ -12,7 +12,7 @@ import pytest
 from chi_square import p_value
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import any_link, any_times
+from toys import HostileLink, any_link, any_times
 
 from spec_decode_ros.decoding import cloud as cloud_module
 from spec_decode_ros.decoding.commands import Done, DraftFrom, Failed, RunPass, Send
@@ -29,12 +29,25 @@ from spec_decode_ros.decoding.messages import (
     TokenOutcome,
 )
 from spec_decode_ros.decoding.methods import METHODS, Method
-from spec_decode_ros.decoding.rejection import DraftedToken, draft_token, judge_distributions, resample
+from spec_decode_ros.decoding.rejection import (
+    DraftedToken,
+    SampledDraft,
+    draft_token,
+    judge_sampled,
+    resample,
+)
+from spec_decode_ros.decoding.rejection_sampling import RejectionSampling
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.resampling import separately
-from spec_decode_ros.decoding.separate import Separate, Trial
-from spec_decode_ros.decoding.sparse import unpack
-from spec_decode_ros.decoding.testing import HostileLink, SteadyLink, Times, VirtualAction, VirtualResult
+from spec_decode_ros.decoding.sparse import pack, unpack
+from spec_decode_ros.decoding.testing import (
+    Scenario,
+    SteadyLink,
+    Times,
+    VirtualAction,
+    VirtualResult,
+)
+from spec_decode_ros.decoding.verification import AnswerState
 from spec_decode_ros.errors import SpecDecodeError
 
 EOS = 0
@@ -89,7 +102,7 @@ def expected(method: Method, request: Request, target, drafter, k: int) -> tuple
 
         def judged(tokens, probabilities, adds, p=p, here=here):
             p = (p,) * (len(tokens) + 1)
-            return judge_distributions(tokens, probabilities, p, here, sampling, (), 99, k, adds)
+            return judge_sampled(SampledDraft(tokens, probabilities, adds), p, here, sampling, (), 99, k)
 
         if previous[:here] == text and here < len(previous):
             text, left = (*text, *judged(previous[here : here + 1], (1.0,), False).tokens), 0
@@ -116,8 +129,8 @@ def expected(method: Method, request: Request, target, drafter, k: int) -> tuple
 
 def run(method: Method, request: Request, target, drafter, k: int = 64, **options) -> VirtualResult:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cloud_module, "Separate", functools.partial(Separate, k=k))
-        return VirtualAction(method, request, {EOS}, target, drafter, **options).run()
+        patch.setattr(cloud_module, "RejectionSampling", functools.partial(RejectionSampling, k=k))
+        return VirtualAction(Scenario(method, request, {EOS}, target, drafter, **options)).run()
 
 
 # ---- no network changes a token ----------------------------------------------------------------------------
@@ -149,7 +162,7 @@ def test_the_answer_for_a_seed_does_not_depend_on_the_network(data: st.DataObjec
         times=any_times(rng),
         forget_at=draw(st.sampled_from([(), (), (0.03,), (0.02, 0.06)])),
         keeps_early_drafts=draw(st.booleans()),
-        own=draw(st.sampled_from([0, 5])),
+        server_draft_tokens=draw(st.sampled_from([0, 5])),
     )
     done = outcome.ending
     assert isinstance(done, Done) and done.verified and done.complete
@@ -212,11 +225,11 @@ def test_whole_actions_follow_the_targets_joint_distribution(name: str, k: int, 
 def test_a_server_that_races_the_edge_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """An end token ends a draft and so is sent sooner than another token, which the server would not wait for."""
 
-    def impatient(self: Separate, committed: tuple[int, ...], widest: int, room: int) -> Trial | None:
-        return trial(self, committed, widest, room) or (None if self.rejected else Trial())
+    def impatient(self: RejectionSampling, answer: AnswerState) -> SampledDraft | None:
+        return choice(self, answer) or (None if self.rejected else SampledDraft())
 
-    trial = Separate.trial
-    monkeypatch.setattr(Separate, "trial", impatient)
+    choice = RejectionSampling._choice
+    monkeypatch.setattr(RejectionSampling, "_choice", impatient)
     method = replace(METHODS["auto"], temporal=False, chunk=2)
     answers = []
     for seed in range(1500):
@@ -248,7 +261,7 @@ def test_a_rejection_is_told_again_until_the_edge_has_settled_it() -> None:
     assert cloud.prepared() == []  # the edge has the turn, and the prompt is prefilled with its draft
     assert cloud.receive(Draft(1, 0, (2,), probabilities=(0.25,))) == [RunPass((), (2,))]
     _, p, _ = rejecting(2)
-    [news] = cloud.trial_finished([p, p])
+    [news] = cloud.pass_finished([p, p])
     assert isinstance(news, Send) and isinstance(news.message, Committed)
     assert news.message.tokens == () and len(unpack(news.message.sparse).tokens) == 3
     assert cloud.receive(Draft(1, 0)) == [news]
@@ -268,11 +281,9 @@ def test_the_edge_settles_a_rejection_once_and_says_so_until_it_is_heard() -> No
         assert not any(isinstance(command, Send) for command in edge.drafted(1, drafted))
     *_, sent = edge.drafted(1, drafted)
     assert sent == Send(Draft(1, 0, (2,) * 4, final=True, probabilities=(0.25,) * 4))
-    verdict = judge_distributions((2,), (0.25,), (p, p), 0, SAMPLING, {EOS}, 8)
-    cloud = Separate({EOS})
-    cloud.judge(Trial((2,), (0.25,)), (p, p), 0, SAMPLING, 8)
-    rejection = Committed(1, 0, sparse=cloud.rejected, passes=1, drafted=4)
+    verdict = judge_sampled(SampledDraft((2,), (0.25,)), (p, p), 0, SAMPLING, {EOS}, 8)
     assert verdict.sparse is not None
+    rejection = Committed(1, 0, sparse=pack(verdict.sparse), passes=1, drafted=4)
     token = resample(verdict.sparse, q, 0, SAMPLING)
     assert token != 2
     onward = [command for command in edge.receive(rejection) if isinstance(command, DraftFrom)]
@@ -283,7 +294,7 @@ def test_the_edge_settles_a_rejection_once_and_says_so_until_it_is_heard() -> No
     reminder = Send(Draft(1, 0, (token,), probabilities=(1.0,), settled=1, round=2))
     assert edge.receive(rejection) == [reminder]  # it is drawn once, and told again
     assert edge.receive(Committed(1, 0, (token,), (TokenOutcome.RECOVERED,), passes=1)) == []
-    assert edge._message() == Send(Draft(1, 1, round=2))
+    assert edge._draft_message() == Send(Draft(1, 1, round=2))
 
 
 @pytest.mark.parametrize("sparse", [b"\xff", b"\x00" * 4, b"\x80" * 9])

@@ -1,4 +1,4 @@
-"""How long the edge waits: before it says again what may be lost, before it asks a full server again, and at all."""
+"""The retry timer of the edge: when to resend what may be lost, when to ask a full server again, when to give up."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from spec_decode_ros.decoding.request import Request
 
 _LONGEST_BACKOFF = 8  # resend intervals
 _LEAST_PAUSE_S = 0.02
-"""A full server is asked no more often than that, whatever it says itself."""
+"""Shortest pause before a full server is asked again, whatever it says itself."""
 
 
 class RetryTimer:
-    """All times are seconds on the clock of the caller, which tells them by `begin` and `is_due` only."""
+    """Exponential backoff with a deadline. Times are seconds on the caller's clock, passed in by `begin` and `is_due`."""
 
     def __init__(self, request: Request) -> None:
         self._resend_s = request.resend_s
@@ -29,7 +29,7 @@ class RetryTimer:
 
     @property
     def wake_at(self) -> float | None:
-        """When it has to be looked at the clock next; None for never."""
+        """When `is_due` has to be asked next; None for never."""
         due = self._quiet_since + (0.0 if self._new_pause else self._interval)
         return due if self._deadline is None else min(due, self._deadline)
 
@@ -42,7 +42,7 @@ class RetryTimer:
         return self._deadline is not None and now >= self._deadline
 
     def heard(self) -> None:
-        """There is news: the silence begins anew with the next look at the clock."""
+        """A message arrived: the silence is measured from the next `is_due` on."""
         self._news, self._new_pause = True, False
 
     def shorten(self) -> None:
@@ -50,10 +50,10 @@ class RetryTimer:
         self._interval = self._resend_s
 
     def pause(self, retry_ms: float) -> None:
-        """A full server wants to be left alone for so long, from the next look at the clock on.
+        """Leave a full server alone for `retry_ms`, from the next `is_due` on.
 
-        A share of that is added, another one for every action, so that those who were turned away together do not
-        come back together.
+        A part of that is added, drawn for each action, so that those who were turned away together do not come back
+        together.
         """
         self._interval = max(_LEAST_PAUSE_S, retry_ms / 1000.0) * (1.0 + 0.5 * self._spread)
         self._news, self._new_pause = False, True
