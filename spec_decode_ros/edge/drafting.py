@@ -1,4 +1,4 @@
-"""The draft model's own thread: it drafts until it is told otherwise, a token at a time."""
+"""The thread of the draft model. It drafts token by token; a new order replaces the one at work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JOIN_S = 10.0
 
 @dataclass(frozen=True)
 class Frame:
-    """What one action drafts about."""
+    """Prompt, images and sampling of one action."""
 
     prompt: str
     images: tuple[bytes, ...]

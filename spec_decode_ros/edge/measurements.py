@@ -1,4 +1,4 @@
-"""What the controller has to know, as running averages over the actions of one robot."""
+"""Link statistics: what the controller has to know, as moving averages over the actions of one robot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FIRST_GUESS = 0.8
 
 @dataclass(frozen=True)
 class ActionTimings:
-    """What one action has shown, each as often as it was seen; the names are those of `Measurements`.
+    """The times of one action, each as often as it was measured; the names are those of `Measurements`.
 
     Attributes:
         draft_ms: single tokens of the draft model.
@@ -35,7 +35,7 @@ class ActionTimings:
 
 
 class LinkStatistics:
-    """Watches a robot's actions and says under which conditions the next one will run."""
+    """Moving averages over a robot's actions, from which the next one is planned."""
 
     def __init__(self) -> None:
         self._averages: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What comes of an action on the robot, while it goes on and at its end."""
+"""The result of an action on the robot, its progress, and its errors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ActionResult:
         text: the answer.
         verified: whether all of it is what the target says.
         complete: whether the answer came to its end; an unverified one may have been cut off by the deadline.
-        outcomes: for each token ``accepted``, ``corrected``, ``added`` or ``unverified``.
+        outcomes: for each token ``accepted``, ``recovered``, ``bonus`` or ``unverified``.
         stats: the numbers of the action by name; those that do not apply are None.
         timeline: (lane, name, start, end), lanes ``robot``, ``link``, ``cloud``, milliseconds from the capture.
     """

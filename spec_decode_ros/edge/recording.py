@@ -1,4 +1,4 @@
-"""What an action took: the numbers that are reported everywhere, and a timeline of robot, link and cloud."""
+"""Records one action: the numbers that every report has, and a timeline of robot, link and cloud."""
 
 from __future__ import annotations
 
