@@ -69,7 +69,10 @@ class LinkStatistics:
             return None
         acceptance = known.pop("acceptance", _FIRST_GUESS)
         if welcome:
-            known |= {"per_token_ms": welcome.per_token_ms, "own_prefill_ms": welcome.server_draft_prefill_ms}
+            known |= {
+                "per_token_ms": welcome.per_token_ms,
+                "server_draft_prefill_ms": welcome.server_draft_prefill_ms,
+            }
         server_draft_ms = (welcome.server_draft_ms if welcome else 0.0) or None
         return Measurements(rtt_ms, draft_ms, step_ms, acceptance, server_draft_ms=server_draft_ms, **known)
 

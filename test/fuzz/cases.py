@@ -99,9 +99,9 @@ def seeds() -> list[bytes]:
     """Every message alone, and some conversations."""
     single = [join([(0, frames_of(message))]) for message in (*UP, *DOWN)]
     told = [
-        [(0, HELLO), (0, UP[1]), (0, UP[5]), (0, UP[6]), (0, UP[10])],
+        [(0, HELLO), (0, UP[1]), (0, UP[5]), (0, UP[6]), (0, UP[9])],
         [(1, UP[2]), (1, UP[8]), (0, UP[4]), (0, UP[7])],
-        [(0, UP[1]), (0, UP[9]), (1, UP[3]), (1, UP[11]), (2, UP[1])],
+        [(0, UP[1]), (0, UP[5]), (1, UP[3]), (1, UP[10]), (2, UP[1])],
     ]
     return single + [join([(client, frames_of(message)) for client, message in talk]) for talk in told]
 

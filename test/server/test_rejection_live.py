@@ -1,12 +1,12 @@
-"""Separate rejection sampling over real sockets: the same tokens for a seed over every link, and what it sends."""
+"""Rejection sampling over real sockets: the same tokens for a seed over every link, and what it sends."""
 
 from __future__ import annotations
 
 import pytest
 
+from spec_decode_ros.decoding.edge import EdgeMachine
+from spec_decode_ros.decoding.message_builder import MessageBuilder
 from spec_decode_ros.decoding.messages import Committed, Draft, Sampling
-from spec_decode_ros.decoding.wording import MessageBuilder
-from spec_decode_ros.edge import runtime as edge_module
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.network.link import LinkProfile
 from spec_decode_ros.transport.codec import encode
@@ -42,20 +42,20 @@ def test_the_answer_for_a_seed_is_the_same_over_every_link(method: str) -> None:
 def test_a_rejection_is_settled_on_the_edge_with_few_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     down: list[int] = []
     settled: list[int] = []
-    receive, draft = edge_module.EdgeMachine.receive, MessageBuilder.draft
+    receive, draft = EdgeMachine.receive, MessageBuilder.draft
 
-    def listen(machine, news):
+    def receive_and_count(machine, news):
         if isinstance(news, Committed) and news.sparse:
             down.append(len(encode(news)[0]))
         return receive(machine, news)
 
-    def watch(wording, *arguments, **options):
-        sent = draft(wording, *arguments, **options)
+    def watch(builder, *arguments, **options):
+        sent = draft(builder, *arguments, **options)
         assert isinstance(sent, Draft)
         settled.append(sent.settled)
         return sent
 
-    monkeypatch.setattr(edge_module.EdgeMachine, "receive", listen)
+    monkeypatch.setattr(EdgeMachine, "receive", receive_and_count)
     monkeypatch.setattr(MessageBuilder, "draft", watch)
     assert len(answers("auto", None, 8)) == 8
     assert down and max(down) < 400
