@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 
-from spec_decode_ros.decoding.cloud_states import TRANSITIONS, CloudEvent, CloudState
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send
 from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.exact_match import ExactMatch
 from spec_decode_ros.decoding.messages import (
+    Branches,
     Close,
     Committed,
     Draft,
@@ -36,6 +36,7 @@ from spec_decode_ros.decoding.messages import (
     TokenOutcome,
 )
 from spec_decode_ros.decoding.rejection_sampling import RejectionSampling
+from spec_decode_ros.decoding.states import CLOUD_TRANSITIONS, CloudEvent, CloudState, next_state
 from spec_decode_ros.decoding.verification import AnswerState, StepResult, Verification
 
 _ENDLESS = 2**31 - 1
@@ -68,7 +69,7 @@ class CloudMachine:
         self._max_draft_tokens = max_draft_tokens
         self._context = _ENDLESS
         self._open: Open | None = None
-        self._early_drafts: deque[Draft] = deque(maxlen=_EARLY_DRAFTS)  # that overtook the Open
+        self._early_drafts: deque[Draft | Branches] = deque(maxlen=_EARLY_DRAFTS)  # that overtook the Open
         self._verification: Verification = ExactMatch(self._eos, server_draft_tokens, stale_tokens, measured)
         self._error: Error | None = None
         self._committed: list[int] = []
@@ -115,12 +116,14 @@ class CloudMachine:
 
     # ---- events --------------------------------------------------------------------------------------------
 
-    def receive(self, message: Open | Draft | Close) -> list[CloudCommand]:
+    def receive(self, message: Open | Draft | Branches | Close) -> list[CloudCommand]:
         """A message of this action has arrived."""
         if isinstance(message, Close):
             return self._close()
         if self.state in (CloudState.CLOSING, CloudState.CLOSED):
             return []
+        if isinstance(message, Branches):
+            return self._receive_branches(message)
         if self._error:
             return [Send(self._error)]
         return self._receive_open(message) if isinstance(message, Open) else self._receive_draft(message)
@@ -235,6 +238,13 @@ class CloudMachine:
             return commands
         return [Send(self._report(min(position, len(self._committed)))), *commands]
 
+    def _receive_branches(self, message: Branches) -> list[CloudCommand]:
+        if self._open is None:
+            self._early_drafts.append(message)
+            return []
+        self._verification.receive(message, self._answer)
+        return self._next_step() if self.state is CloudState.WAITING else []
+
     def _close(self) -> list[CloudCommand]:
         if self.state in (CloudState.CLOSING, CloudState.CLOSED):
             return []
@@ -303,9 +313,4 @@ class CloudMachine:
         )
 
     def _move(self, event: CloudEvent) -> None:
-        try:
-            self.state = TRANSITIONS[self.state][event]
-        except KeyError:
-            raise RuntimeError(
-                f"The cloud machine cannot take {event.name} while {self.state.name}."
-            ) from None
+        self.state = next_state(CLOUD_TRANSITIONS, self.state, event)

@@ -57,8 +57,8 @@ class Finished:
 class DraftFrom:
     """Draft up to `budget` tokens that follow `prefix`; this replaces the drafting that is going on.
 
-    Report each token by `drafted(run, token)`, and `draft_ended(run)` if no more can be had before the budget is used and
-    without an end token.
+    Report each token by `drafted(run, token, second_choice)`, and `draft_ended(run)` if no more can be had before the
+    budget is used and without an end token.
     """
 
     run: int
@@ -86,7 +86,8 @@ class Counts:
     `round_trips` is the longest chain edge, cloud, edge that the answer waited for; `drafted_on_edge` counts the draft
     model's tokens, whether they were sent or not. `preemptive` counts the tokens that were drafted behind an early-exit
     prediction, `preemptive_used` those of them that were there when it came true; `predictions` are those that a verdict
-    followed, `prediction_hits` those that came true.
+    followed, `prediction_hits` those that came true. `branches_used`
+    counts the rejections for which a draft was prepared.
     """
 
     drafted: int = 0
@@ -99,6 +100,7 @@ class Counts:
     preemptive_used: int = 0
     predictions: int = 0
     prediction_hits: int = 0
+    branches_used: int = 0
 
 
 @dataclass(frozen=True)

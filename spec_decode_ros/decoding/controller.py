@@ -223,6 +223,26 @@ def chunk(now: Measurements, least: int) -> int:
     return max(least, math.ceil(min(message_ms / now.draft_ms, WHOLE_ACTION)) if now.draft_ms else least)
 
 
+def branches_pay(now: Measurements, server: ServerMode) -> bool:
+    """Whether prepared branches are worth their making.
+
+    They are made in the wait for a verdict, so the answer's draft has to be ready before it; and a server that continues
+    by its own drafts after a rejection gains next to nothing from the edge's. Else one that is right spares the wait for
+    a new draft, or as many passes as the server makes meanwhile, if they end before.
+    """
+    wait_ms = now.rtt_ms + now.step_ms + now.upload_ms
+    idle = min(now.tokens, window(now)) * now.draft_ms < wait_ms
+    rejected = 1 - now.acceptance**now.tokens
+    spared_ms = min(now.rtt_ms + now.step_ms, now.tokens / 2 * now.step_ms)
+    pays = rejected * CONSTANTS.second_choice_acceptance * spared_ms > CONSTANTS.message_ms
+    return idle and pays and server is not ServerMode.SELF_DRAFT and sending_branches_pays(now)
+
+
+def sending_branches_pays(now: Measurements) -> bool:
+    """Whether branches, which need some messages' bytes, arrive while they still can save a round trip."""
+    return 4 * CONSTANTS.message_bytes * 8 / 1000 / now.uplink_mbps < now.rtt_ms
+
+
 def redrafting_pays(now: Measurements) -> bool:
     """Whether a new draft after a rejection is of use to a server that drafts by itself, which goes on meanwhile.
 
@@ -255,6 +275,7 @@ def plan(base: Method, objective: Objective, now: Measurements | None) -> Method
             window=WHOLE_ACTION,
             chunk=WHOLE_ACTION,
             patience_ms=CONSTANTS.cost_patience_ms,
+            branches=0,  # one that is verified costs a pass sooner or later: they save time, not passes
         )
     if now is None:
         return replace(base, redrafts=True, yields=objective == "balanced")
@@ -273,5 +294,6 @@ def plan(base: Method, objective: Objective, now: Measurements | None) -> Method
         window=min(base.window, window(now)),
         chunk=chunk(now, base.chunk),
         early=early,
+        branches=base.branches if branches_pay(now, server) else 0,
         yields=objective == "balanced",
     )

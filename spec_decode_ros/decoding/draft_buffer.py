@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from spec_decode_ros.decoding.acceptance import accepted_length
-from spec_decode_ros.decoding.commands import DraftFrom
-from spec_decode_ros.decoding.messages import ServerMode
+from spec_decode_ros.decoding.commands import Counts, DraftFrom
+from spec_decode_ros.decoding.message_builder import DraftState
+from spec_decode_ros.decoding.messages import Committed, ServerMode, TokenOutcome
 from spec_decode_ros.decoding.methods import Method
 from spec_decode_ros.decoding.output_tokens import OutputTokens
 
@@ -32,12 +33,10 @@ class DraftBuffer:
         self.server_turn_at = -1
         """With rejection sampling: a position at which the server says the next token, and nothing is drafted."""
         self.drafted = 0
-        self.preemptive = 0
-        """Tokens that were drafted behind an early-exit prediction."""
-        self.preemptive_used = 0
-        self.predictions = 0
-        """Early-exit predictions that were followed by the verdict on them."""
-        self.hits = 0
+        self._preemptive_total = 0  # tokens that were drafted behind an early-exit prediction
+        self._preemptive_used = 0
+        self._predictions = 0  # that a verdict followed
+        self._hits = 0
         self._method = method
         self._output = output
         self._max_tokens = max_tokens
@@ -73,6 +72,28 @@ class DraftBuffer:
         """Whether nothing can follow `answer`."""
         return (bool(answer) and answer[-1] in self._eos) or len(answer) >= self._max_tokens
 
+    def state(self, rounds: int) -> DraftState:
+        """The answer as the messages say it."""
+        return DraftState(
+            tuple(self._output.tokens), tuple(self.tokens), self.drafting, self.exhausted, rounds
+        )
+
+    def counts(self, newest: Committed, branches_used: int) -> Counts:
+        """What the action took; `newest` is the message with the newest counts of the cloud."""
+        return Counts(
+            drafted=newest.drafted,
+            accepted=self._output.outcomes.count(TokenOutcome.ACCEPTED),
+            passes=newest.passes,
+            round_trips=newest.rounds,
+            cloud_busy_ms=newest.busy_ms,
+            drafted_on_edge=self.drafted,
+            preemptive=self._preemptive_total,
+            preemptive_used=self._preemptive_used,
+            predictions=self._predictions,
+            prediction_hits=self._hits,
+            branches_used=branches_used,
+        )
+
     # ---- drafting ------------------------------------------------------------------------------------------
 
     def may_draft(self, alone: bool) -> bool:
@@ -96,8 +117,12 @@ class DraftBuffer:
             self._budget = max(0, min(self._method.window - self._beyond_prediction, room - 1))
         if not self._budget:
             return None
+        return self.next_run(self.answer, self._budget)
+
+    def next_run(self, prefix: tuple[int, ...], budget: int) -> DraftFrom:
+        """A drafting run, which replaces the one before."""
         self.run += 1
-        return DraftFrom(self.run, self.answer, self._budget)
+        return DraftFrom(self.run, prefix, budget)
 
     def append(self, token: int) -> None:
         """Add one token of the run."""
@@ -105,7 +130,7 @@ class DraftBuffer:
         self.drafted += 1
         if self._predicted:
             self._preemptive += 1
-            self.preemptive += 1
+            self._preemptive_total += 1
         self._budget = 0 if token in self._eos else self._budget - 1
 
     def stop(self) -> None:
@@ -162,8 +187,8 @@ class DraftBuffer:
             self._predicted = self._predicted[agreed:]  # right so far
             return
         hit = agreed == len(self._predicted)
-        self.predictions += 1
-        self.hits += hit
+        self._predictions += 1
+        self._hits += hit
         if hit and self.tokens[: len(fresh)] == fresh:
-            self.preemptive_used += self._preemptive
+            self._preemptive_used += self._preemptive
         self._predicted, self._preemptive = [], 0

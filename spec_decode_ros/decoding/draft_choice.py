@@ -103,6 +103,7 @@ def stale_continuation(
 
 def choose_draft(
     drafts: Sequence[ReceivedDraft],
+    branches: Sequence[ReceivedDraft],
     committed: Sequence[int],
     eos: Collection[int],
     limits: DraftLimits,
@@ -110,8 +111,9 @@ def choose_draft(
 ) -> DraftChoice:
     """Choose what the next pass verifies. Nothing here can change the answer, only its time.
 
-    1. The edge offers the longest draft that agrees with all committed tokens. Stale drafts extend it, or stand in for
-       it, by at most `limits.stale` tokens, unless a draft of the server's own would cost less per token.
+    1. The edge offers the longest draft that agrees with all committed tokens, else a prepared branch that does.
+       Stale drafts extend such a draft, or stand in for it, by at most `limits.stale` tokens, unless a draft of the
+       server's own would cost less per token.
     2. The server drafts by itself, `limits.server` tokens, if that costs less per token than what the edge offers. It
        does not in the first pass and while other robots wait (`limits.server_waits`) if the edge offers anything.
     3. Where the edge offers nothing for the next token, the server drafts unless a pass over one token, followed by what
@@ -120,7 +122,10 @@ def choose_draft(
     server = limits.server
     exact = until_end(exact_continuation(drafts, committed), eos)
     edge = Continuation(exact, len(exact))
-    if limits.stale is not None:
+    prepared = () if exact else until_end(exact_continuation(branches, committed), eos)
+    if prepared:
+        edge = Continuation(prepared, len(prepared))
+    elif limits.stale is not None:
         stale = stale_continuation(drafts, committed, eos).cut(edge.exact + limits.stale)
         if not server or edge_draft_pays(stale, server, eos, measured):
             edge = stale

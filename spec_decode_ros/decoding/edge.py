@@ -17,18 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from spec_decode_ros.decoding.commands import (
-    Counts,
-    Done,
-    DraftFrom,
-    EdgeCommand,
-    Failed,
-    Send,
-    Show,
-    StopDrafting,
-)
+from spec_decode_ros.decoding.branches import PreparedBranches, SecondChoice
+from spec_decode_ros.decoding.commands import Done, DraftFrom, EdgeCommand, Failed, Send, Show, StopDrafting
 from spec_decode_ros.decoding.draft_buffer import DraftBuffer
-from spec_decode_ros.decoding.edge_states import TRANSITIONS, WITH_CLOUD, EdgeEvent, EdgeState
 from spec_decode_ros.decoding.message_builder import DraftState, MessageBuilder
 from spec_decode_ros.decoding.messages import (
     Close,
@@ -46,6 +37,7 @@ from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.resampling import Resampler, separately
 from spec_decode_ros.decoding.retry_timer import RetryTimer
+from spec_decode_ros.decoding.states import EDGE_TRANSITIONS, WITH_CLOUD, EdgeEvent, EdgeState, next_state
 from spec_decode_ros.errors import SpecDecodeError
 
 _FULL = (ErrorCode.BUSY, ErrorCode.DRAINING)
@@ -61,6 +53,7 @@ class EdgeMachine:
         self.request = request
         self._output = OutputTokens(request.max_tokens)
         self._draft = DraftBuffer(self.method, self._output, request.max_tokens, frozenset(eos))
+        self._branches = PreparedBranches(self.method.branches, request.max_tokens, frozenset(eos))
         self._resampler = Resampler(request.sampling)  # only asked where the sampling is separate
         self._messages = MessageBuilder(request, self.method, self._resampler)
         self._timer = RetryTimer(request)
@@ -92,23 +85,34 @@ class EdgeMachine:
         self._move(EdgeEvent.OPEN)
         return [self._opening(), *self._draft_on()]
 
-    def drafted(self, run: int, drafted: int | DraftedToken) -> list[EdgeCommand]:
-        """The drafting of that run has made one more token; rejection sampling needs its distribution too."""
+    def drafted(
+        self, run: int, drafted: int | DraftedToken, second: SecondChoice | None = None
+    ) -> list[EdgeCommand]:
+        """The drafting of that run has made one more token; rejection sampling needs its distribution too.
+
+        `second` would have been its second choice.
+        """
         if not self._is_current(run):
             return []
+        token = drafted.token if isinstance(drafted, DraftedToken) else drafted
+        if self._branches.drafting:
+            self._draft.drafted += 1
+            return self._allowed(self._branch_ended() if self._branches.append(token, second) else [])
         if isinstance(drafted, DraftedToken):
             self._resampler.drafted(len(self.answer), drafted)
-            drafted = drafted.token
-        self._draft.append(drafted)
-        return self._allowed([self._show(), *self._drafting_moved()])
+        self._branches.note(self.answer, second)
+        self._draft.append(token)
+        return self._allowed([self._show(), *self._drafting_moved(), *self._draft_branch()])
 
     def draft_ended(self, run: int) -> list[EdgeCommand]:
         """The drafting of that run can make no more tokens, though its budget is not used."""
         if not self._is_current(run):
             return []
+        if self._branches.drafting:
+            return self._allowed(self._branch_ended())
         self._draft.stop()
         self._draft.exhausted = True
-        return self._allowed(self._drafting_moved())
+        return self._allowed([*self._drafting_moved(), *self._draft_branch()])
 
     def receive(self, message: Down) -> list[EdgeCommand]:
         """A message has arrived; those of other actions, of other kinds or without news do nothing."""
@@ -167,7 +171,7 @@ class EdgeMachine:
 
     def _is_current(self, run: int) -> bool:
         """Whether the news is of the drafting that goes on, and not of one that was replaced."""
-        return run == self._draft.run and self._draft.drafting and self.state is not EdgeState.DONE
+        return run == self._draft.run and self._drafting and self.state is not EdgeState.DONE
 
     def _allowed(self, commands: list[EdgeCommand]) -> list[EdgeCommand]:
         """Nothing goes to a server that is full; what it missed is said when it is asked again."""
@@ -194,8 +198,9 @@ class EdgeMachine:
         commands: list[EdgeCommand] = []
         if fresh:
             self._timer.heard()
-            drafting = self._draft.drafting
+            drafting = self._drafting
             self._draft.settle(fresh)
+            self._branches.forget(tuple(self._output.tokens))
             commands = self._show_and_draft_on(drafting)
         if resampled and self._draft.server_turn_at == len(self._output.tokens):
             commands.append(self._draft_message(final=True))
@@ -240,7 +245,7 @@ class EdgeMachine:
         if list(message.tokens[: len(settled)]) != settled:
             return []  # late, and wrong already: what it says of the rest follows another text
         del predicted[self.request.max_tokens - len(committed) :]
-        drafting = self._draft.drafting
+        drafting = self._drafting
         self._draft.predict(predicted)
         return self._show_and_draft_on(drafting)
 
@@ -297,14 +302,7 @@ class EdgeMachine:
 
     @property
     def _draft_state(self) -> DraftState:
-        draft = self._draft
-        return DraftState(
-            committed=tuple(self._output.tokens),
-            draft=tuple(draft.tokens),
-            drafting=draft.drafting,
-            exhausted=draft.exhausted,
-            rounds=self._newest.rounds,
-        )
+        return self._draft.state(self._newest.rounds)
 
     # ---- drafting ------------------------------------------------------------------------------------------
 
@@ -314,26 +312,50 @@ class EdgeMachine:
         if not self._draft.may_draft(alone):
             return []
         run = self._draft.begin_run(alone)
-        return [run] if run else self._poll_without_draft()
+        if run is None:
+            return self._poll_without_draft()
+        self._branches.stop()
+        return [run]
 
     def _drafting_moved(self) -> list[EdgeCommand]:
         """A token more, or the end of the drafting: send it, or finish, if it is time for that."""
         if self.state is EdgeState.ALONE:
             return self._go_on_alone()
+        return self._send_draft() or self._poll_without_draft()
+
+    def _send_draft(self) -> list[EdgeCommand]:
         length = self._draft.take_unsent()
-        return [self._draft_message(length)] if length else self._poll_without_draft()
+        return [self._draft_message(length)] if length else []
 
     def _poll_without_draft(self) -> list[EdgeCommand]:
         return [self._draft_message(final=True)] if self._draft.nothing_to_propose else []
 
     def _show_and_draft_on(self, drafting: bool) -> list[EdgeCommand]:
         """Show the changed answer and draft on; `drafting` says whether a drafting went on before the change."""
-        onward = self._draft_on()
+        prepared = () if self._draft.drafting or self._draft.ended else self._branches.take(self.answer)
+        self._draft.tokens += prepared
+        onward = [*self._draft_on(), *(self._send_draft() if prepared else []), *self._draft_branch()]
         replaced = any(isinstance(command, DraftFrom) for command in onward)
-        stop: list[EdgeCommand] = (
-            [StopDrafting()] if drafting and not self._draft.drafting and not replaced else []
-        )
+        stop: list[EdgeCommand] = [StopDrafting()] if drafting and not self._drafting and not replaced else []
         return [*stop, self._show(), *onward]
+
+    @property
+    def _drafting(self) -> bool:
+        """Whether the driver drafts, for the answer or for a branch."""
+        return self._draft.drafting or self._branches.drafting
+
+    def _draft_branch(self) -> list[EdgeCommand]:
+        """While there is nothing else to draft, prepare for the likeliest rejection."""
+        if self._draft.drafting or self.state not in WITH_CLOUD:
+            return []
+        begun = self._branches.begin(tuple(self._output.tokens), tuple(self._draft.tokens))
+        return [self._draft.next_run(*begun)] if begun else []
+
+    def _branch_ended(self) -> list[EdgeCommand]:
+        self._branches.stop()
+        tree = self._branches.tree(self._output.tokens)
+        sent: list[EdgeCommand] = [Send(self._messages.branches(self._draft_state, tree))] if tree else []
+        return [*sent, *self._draft_branch()]
 
     def _show(self) -> Show:
         return Show(self.answer, len(self._output.tokens))
@@ -350,23 +372,8 @@ class EdgeMachine:
     def _finish(self, verified: bool) -> list[EdgeCommand]:
         outcomes = (*self._output.outcomes, *(TokenOutcome.UNVERIFIED for _ in self._draft.tokens))
         complete = verified or self._draft.ended
-        return [*self._leave(), Done(self.answer, outcomes, verified, complete, self._counts)]
-
-    @property
-    def _counts(self) -> Counts:
-        draft, cloud = self._draft, self._newest
-        return Counts(
-            drafted=cloud.drafted,
-            accepted=self._output.outcomes.count(TokenOutcome.ACCEPTED),
-            passes=cloud.passes,
-            round_trips=cloud.rounds,
-            cloud_busy_ms=cloud.busy_ms,
-            drafted_on_edge=draft.drafted,
-            preemptive=draft.preemptive,
-            preemptive_used=draft.preemptive_used,
-            predictions=draft.predictions,
-            prediction_hits=draft.hits,
-        )
+        counts = self._draft.counts(self._newest, self._branches.used)
+        return [*self._leave(), Done(self.answer, outcomes, verified, complete, counts)]
 
     def _give_up(self) -> list[EdgeCommand]:
         """The deadline has passed."""
@@ -381,17 +388,13 @@ class EdgeMachine:
         return [*self._leave(), Failed(code, sentence)]
 
     def _leave(self) -> list[EdgeCommand]:
-        commands: list[EdgeCommand] = [StopDrafting()] if self._draft.drafting else []
+        commands: list[EdgeCommand] = [StopDrafting()] if self._drafting else []
         if self.method.uses_cloud:
             commands.append(Send(Close(self.request.action_id)))
         self._draft.stop()
+        self._branches.stop()
         self._move(EdgeEvent.END)
         return commands
 
     def _move(self, event: EdgeEvent) -> None:
-        try:
-            self.state = TRANSITIONS[self.state][event]
-        except KeyError:
-            raise RuntimeError(
-                f"The edge machine cannot take {event.name} while {self.state.name}."
-            ) from None
+        self.state = next_state(EDGE_TRANSITIONS, self.state, event)

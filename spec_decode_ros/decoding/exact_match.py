@@ -17,7 +17,7 @@ from spec_decode_ros.decoding.draft_choice import (
     judged_more,
     stale_continuation,
 )
-from spec_decode_ros.decoding.messages import Draft, Open, ServerMode, TokenOutcome
+from spec_decode_ros.decoding.messages import Branches, Draft, Open, ServerMode, TokenOutcome
 from spec_decode_ros.decoding.tree import Tree, judge_tree, merge, outcomes_along
 from spec_decode_ros.decoding.verification import AnswerState, StepResult
 
@@ -52,6 +52,8 @@ class ExactMatch:
         self._mode = ServerMode.STREAM
         self._patience_ms = 0.0
         self._drafts: list[ReceivedDraft] = []  # newest last
+        self._branches: list[ReceivedDraft] = []
+        self._newest_branches = (-1, 0)  # their position and tokens
         self._without_draft_at = -1  # where the edge has asked for a token without proposing one
         self._waiting = False  # a `Wait` runs
         self._waited = False  # a `Wait` has passed and no draft came since
@@ -71,8 +73,11 @@ class ExactMatch:
         if message.draft:  # whatever has come before is newer
             self._drafts.insert(0, ReceivedDraft(0, until_end(message.draft, self._eos)))
 
-    def receive(self, message: Draft, answer: AnswerState) -> None:
+    def receive(self, message: Draft | Branches, answer: AnswerState) -> None:
         """Of two drafts from the same place, one the beginning of the other, only the longer is kept."""
+        if isinstance(message, Branches):
+            self._receive_branches(message)
+            return
         if len(message.tokens) <= message.settled:
             if _leaves_to_server(message, answer):
                 self._without_draft_at = message.position
@@ -87,6 +92,15 @@ class ExactMatch:
                 del self._drafts[index]
                 break
         self._drafts = [*self._drafts, new][-_DRAFTS_KEPT:]
+
+    def _receive_branches(self, message: Branches) -> None:
+        age = (message.position, len(message.tokens))
+        if age > self._newest_branches:
+            self._newest_branches = age
+            self._branches = [
+                ReceivedDraft(message.position, until_end(line, self._eos), message.round)
+                for line in message.lines
+            ]
 
     def polled_position(self, message: Draft, answer: AnswerState, idle: bool) -> int | None:
         if len(message.tokens) > message.settled or _leaves_to_server(message, answer):
@@ -147,7 +161,7 @@ class ExactMatch:
             else 0,
             server_waits=not answer.passes or answer.yields,
         )
-        return choose_draft(self._drafts, answer.committed, self._eos, limits, self._measured)
+        return choose_draft(self._drafts, self._branches, answer.committed, self._eos, limits, self._measured)
 
     def _lay_out(
         self,
@@ -208,7 +222,8 @@ class ExactMatch:
 
     def _round_of(self, position: int, used: tuple[int, ...]) -> int:
         """The earliest of the edge's rounds whose drafts could have brought these tokens."""
-        rounds = [draft.round for draft in self._drafts if draft.continuation(position)[: len(used)] == used]
+        known = (*self._branches, *self._drafts)
+        rounds = [draft.round for draft in known if draft.continuation(position)[: len(used)] == used]
         return min(rounds, default=1) if used else 1
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spec_decode_ros.decoding.messages import Draft, Open
+from spec_decode_ros.decoding.messages import Branches, Draft, Open
 from spec_decode_ros.decoding.methods import Method
 from spec_decode_ros.decoding.request import Request
 from spec_decode_ros.decoding.resampling import Resampler
+from spec_decode_ros.decoding.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ class MessageBuilder:
         if self._request.sampling.separate:
             return self._sampled(at, position, len(at.draft))
         return Draft(self._request.action_id, position, at.answer[position:], round=at.rounds + 1)
+
+    def branches(self, at: DraftState, tree: Tree) -> Branches:
+        parents = tuple(parent if parent >= 0 else node for node, parent in enumerate(tree.parents))
+        return Branches(self._request.action_id, len(at.committed), tree.tokens, parents, at.rounds + 1)
 
     def _sampled(self, at: DraftState, position: int | None, length: int, final: bool = False) -> Draft:
         """What is settled from `position` on (by default nothing), and the first `length` draft tokens."""

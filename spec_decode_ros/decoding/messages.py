@@ -18,12 +18,15 @@ from dataclasses import dataclass, field
 
 from spec_decode_ros.errors import SpecDecodeError
 
-PROTOCOL = 5
+PROTOCOL = 4
 """Version of this vocabulary; `Hello` and `Welcome` compare it."""
 
 MAX_TOKEN_ID = 2**31 - 1
 
 MAX_RETRY_MS = 600_000.0
+
+MAX_BRANCH_NODES = 64
+"""Tokens of one `Branches`, at most."""
 
 
 class ServerMode(enum.Enum):
@@ -200,6 +203,42 @@ class Draft:
 
 
 @dataclass(frozen=True)
+class Branches:
+    """Branches: what may follow the committed tokens before `position` instead of the draft, as a tree.
+
+    Node i is `tokens[i]` after node `parents[i]`, or right at `position` where `parents[i]` is i itself. `round` is
+    that of `Draft`. Of several the one from the latest position counts, of those the largest.
+    """
+
+    action_id: int
+    position: int
+    tokens: tuple[int, ...]
+    parents: tuple[int, ...]
+    round: int = 1
+
+    def __post_init__(self) -> None:
+        _check_id(self.action_id)
+        _check_position(self.position)
+        object.__setattr__(self, "tokens", _token_tuple(self.tokens))
+        object.__setattr__(self, "parents", _token_tuple(self.parents))
+        if not 1 <= len(self.tokens) == len(self.parents) <= MAX_BRANCH_NODES:
+            raise SpecDecodeError(f"Branches have 1 to {MAX_BRANCH_NODES} tokens, with one parent each.")
+        if any(parent > node for node, parent in enumerate(self.parents)):
+            raise SpecDecodeError("The parent of a node must stand before it.")
+        if self.round < 1:
+            raise SpecDecodeError(f"round counts from 1, not {self.round}.")
+
+    @property
+    def lines(self) -> tuple[tuple[int, ...], ...]:
+        """Every branch from `position` to its last token."""
+        lines: list[tuple[int, ...]] = []
+        for node, (token, parent) in enumerate(zip(self.tokens, self.parents, strict=True)):
+            lines.append((token,) if parent == node else (*lines[parent], token))
+        inner = {parent for node, parent in enumerate(self.parents) if parent != node}
+        return tuple(line for node, line in enumerate(lines) if node not in inner)
+
+
+@dataclass(frozen=True)
 class Close:
     """The edge needs nothing more of this action."""
 
@@ -331,7 +370,7 @@ class Pong:
     stamp: int
 
 
-Up = Hello | Open | Draft | Close | Ping
+Up = Hello | Open | Draft | Branches | Close | Ping
 Down = Welcome | Opened | Committed | Early | Error | Pong
 Message = Up | Down
 

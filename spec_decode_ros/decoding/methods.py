@@ -24,6 +24,7 @@ class Method:
     `patience_ms`  how long the server may hold back a pass for a draft that is on its way.
     `early`        take the predictions of the target's early exits as draft tokens, and draft on behind them.
     `yields`       while other robots wait, the server only verifies.
+    `branches`     for how many rejections that may come the edge prepares drafts while it waits; 0 for none.
     `adapts`       the controller may change the other choices as the conditions change.
     """
 
@@ -38,6 +39,7 @@ class Method:
     patience_ms: float = 0.0
     early: bool = False
     yields: bool = False
+    branches: int = 0
     adapts: bool = False
 
     def __post_init__(self) -> None:
@@ -61,6 +63,10 @@ class Method:
             raise SpecDecodeError(
                 f"Method {self.name!r} asks for early exits but has nobody to draft after them; give it a window and "
                 "a server."
+            )
+        if self.branches < 0 or (self.branches and not (self.window and self.server)):
+            raise SpecDecodeError(
+                f"Method {self.name!r}: branches must be 0 or more, and need a window and a server, not {self.branches}."
             )
         if self.chunk < 1:
             raise SpecDecodeError(f"Method {self.name!r}: chunk must be at least 1, not {self.chunk}.")
@@ -128,6 +134,7 @@ METHODS: dict[str, Method] = {
             ahead=True,
             temporal=True,
             early=True,
+            branches=4,
             adapts=True,
         ),
     )

@@ -21,7 +21,7 @@ from collections.abc import Collection, Sequence
 from spec_decode_ros.decoding.acceptance import until_end
 from spec_decode_ros.decoding.commands import RunPass
 from spec_decode_ros.decoding.distribution import Distribution
-from spec_decode_ros.decoding.messages import Draft, Open, Sampling, ServerMode, TokenOutcome
+from spec_decode_ros.decoding.messages import Branches, Draft, Open, Sampling, ServerMode, TokenOutcome
 from spec_decode_ros.decoding.rejection import DEFAULT_K, SampledDraft, judge_sampled
 from spec_decode_ros.decoding.sparse import pack
 from spec_decode_ros.decoding.verification import AnswerState, StepResult
@@ -60,9 +60,13 @@ class RejectionSampling:
             certain = (1.0,) * len(settled)
             self._keep(Draft(message.action_id, 0, settled, probabilities=certain, settled=len(settled)))
 
-    def receive(self, message: Draft, answer: AnswerState) -> None:
-        """A draft without probabilities can't be judged and is dropped."""
-        if len(message.probabilities) == len(message.tokens) and (message.tokens or message.final):
+    def receive(self, message: Draft | Branches, answer: AnswerState) -> None:
+        """What has no probabilities can't be judged and is dropped."""
+        if (
+            isinstance(message, Draft)
+            and len(message.probabilities) == len(message.tokens)
+            and (message.tokens or message.final)
+        ):
             self._keep(message)
 
     def _keep(self, message: Draft) -> None:

@@ -30,7 +30,7 @@ def separately(method: Method) -> Method:
             f"The method {method.name!r} waits for a verdict and yet sends its draft in parts, so that time would tell "
             "which part is judged; give it a chunk of its whole window, or use the gumbel sampler."
         )
-    return replace(method, server=ServerMode.VERIFY_ONLY, early=False, yields=False)
+    return replace(method, server=ServerMode.VERIFY_ONLY, early=False, yields=False, branches=0)
 
 
 class Resampler:

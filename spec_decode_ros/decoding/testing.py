@@ -1,7 +1,4 @@
-"""Both machines driven in virtual time: no sockets, no threads, no models, thousands of actions a second.
-
-A queue of events stands in for sockets and threads, `Times` for what work costs, functions of the text for the models.
-"""
+"""Both machines in virtual time: a queue of events for sockets and threads, functions of the text for models."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from spec_decode_ros.decoding.commands import (
 )
 from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.edge import EdgeMachine
-from spec_decode_ros.decoding.messages import Close, Down, Draft, Error, ErrorCode, Open
+from spec_decode_ros.decoding.messages import Branches, Close, Down, Draft, Error, ErrorCode, Open
 from spec_decode_ros.decoding.methods import Method
 from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.decoding.request import Request
@@ -113,7 +110,8 @@ class SteadyLink:
     def arrivals(self, now: float, upward: bool, message: object) -> list[float]:
         if not upward:
             return [now + self.rtt / 2]
-        upload = {Open: self.frame_upload, Draft: self.draft_upload}.get(type(message), 0.0)
+        drafts = self.draft_upload
+        upload = {Open: self.frame_upload, Draft: drafts, Branches: drafts}.get(type(message), 0.0)
         self._up_free = max(now, self._up_free) + upload
         return [self._up_free + self.rtt / 2]
 
@@ -147,12 +145,11 @@ class Scenario:
     Attributes:
         target: the large model.
         drafter: the small one, on the edge and, with `server_draft_tokens`, on the server too.
-        forget_at: when the server is restarted, in seconds.
+        forget_at: when the server is restarted.
         keeps_early_drafts: whether the server keeps a draft that overtakes its `Open`.
         exits: early exits of the target.
         server_draft_tokens: how many tokens the server's own draft model makes for a pass.
-        second_choice: of the server's draft model after a text, as an alternative in the pass; None for a target that
-            takes no trees.
+        second_choice: of the draft model after a text; with `trees` also beside the server's own draft.
         sure: how confident an exit has to be.
         stale_tokens: how many tokens of stale drafts a pass may be over.
         others_wait: other robots wait for the target all the time.
@@ -171,6 +168,7 @@ class Scenario:
     exits: Sequence[Exit] = ()
     server_draft_tokens: int = 0
     second_choice: Callable[[Sequence[int]], int] | None = None
+    trees: bool = False
     sure: float = 0.9
     stale_tokens: int = 32
     others_wait: bool = False
@@ -259,7 +257,8 @@ class VirtualAction:
         text = (*text, token)
         if len(text) - len(current.prefix) < current.budget and token not in self.eos:
             self.at(self.now + self.times.draft_token, partial(self.draft_token, run, text))
-        self.obey_edge(self.edge.drafted(run, said))
+        second = self.scenario.second_choice(text[:-1]) if self.scenario.second_choice else None
+        self.obey_edge(self.edge.drafted(run, said, None if second is None else (second, 0.2)))
 
     def plan_tick(self) -> None:
         wake = self.edge.wake_at
@@ -277,7 +276,7 @@ class VirtualAction:
 
     # ---- the cloud -----------------------------------------------------------------------------------------
 
-    def reach_cloud(self, message: Open | Draft | Close) -> None:
+    def reach_cloud(self, message: Open | Draft | Branches | Close) -> None:
         opens = isinstance(message, Open) and not self.closed
         if self.cloud is None and (
             opens or (self.scenario.keeps_early_drafts and not isinstance(message, Close))
@@ -335,7 +334,7 @@ class VirtualAction:
     def alternatives(self, run: RunPass, made: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Beginnings of the server's own draft with a second choice at their end."""
         second = self.scenario.second_choice
-        if second is None:
+        if second is None or not self.scenario.trees:
             return []
         return [(*made[:place], second([*run.committed, *made[:place]])) for place in range(len(made))]
 

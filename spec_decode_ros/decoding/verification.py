@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from spec_decode_ros.decoding.commands import RunPass, Wait
-from spec_decode_ros.decoding.messages import Draft, Open, TokenOutcome
+from spec_decode_ros.decoding.messages import Branches, Draft, Open, TokenOutcome
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Verification(Protocol):
         """The action is opened by this message."""
         ...
 
-    def receive(self, message: Draft, answer: AnswerState) -> None:
-        """Remember a draft."""
+    def receive(self, message: Draft | Branches, answer: AnswerState) -> None:
+        """Remember a draft or branches."""
         ...
 
     def polled_position(self, message: Draft, answer: AnswerState, idle: bool) -> int | None:

@@ -71,7 +71,7 @@ class RunningAction:
         self._method = method
         self._request = request
         self._images = images
-        self._frame = Frame(request.prompt, images, request.sampling)
+        self._frame = Frame(request.prompt, images, request.sampling, method.branches > 0)
         self._recorder = recorder
         self._on_event = on_event
         self._eos = frozenset(self._drafter.eos_ids)
@@ -140,7 +140,7 @@ class RunningAction:
             return
         self._recorder.drafted(event.began, event.at, event.run != self._run)
         self._run = event.run
-        self._obey(self._machine.drafted(event.run, event.token))
+        self._obey(self._machine.drafted(event.run, event.token, event.second))
 
     def _on_arrival(self, event: Arrival) -> None:
         if isinstance(event.message, Reconnected):

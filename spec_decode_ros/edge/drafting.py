@@ -20,11 +20,12 @@ _JOIN_S = 10.0
 
 @dataclass(frozen=True)
 class Frame:
-    """Prompt, images and sampling of one action."""
+    """Prompt, images and sampling of one action, and whether second choices are wanted, which cost a little."""
 
     prompt: str
     images: tuple[bytes, ...]
     sampling: Sampling
+    second_choices: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Drafted:
     began: float
     at: float
     error: Exception | None = None
+    second: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class DraftingThread:
             if order is not self._current:
                 return
             now = time.perf_counter()
-            order.report(Drafted(order.run, token, began, now))
+            second = session.runner_up if order.frame.second_choices else None
+            order.report(Drafted(order.run, token, began, now, second=second))
             began = now
             if made == order.budget:
                 return

@@ -155,6 +155,7 @@ class Recorder:
             "preemptive_used": counts.preemptive_used,
             "preemptive_saved_ms": counts.preemptive_used * token_ms,
             "preemptive_wasted_ms": (counts.preemptive - counts.preemptive_used) * token_ms,
+            "branches_used": counts.branches_used,
             "rejections": len(self._rejections),
             "rejection_bytes": statistics.fmean(self._rejections.values()) if self._rejections else None,
             "rtt_ms": self._rtt_ms,

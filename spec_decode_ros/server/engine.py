@@ -16,8 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from spec_decode_ros.decoding.cloud_states import CloudState
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Wait
+from spec_decode_ros.decoding.states import CloudState
 from spec_decode_ros.models.interfaces import Choices, ForwardInput, OnEarly, Verifier
 from spec_decode_ros.server.observer import ServerObserver
 from spec_decode_ros.server.scheduler import NEWEST_PASS, BatchSlot, VerifyRequest, schedule_step

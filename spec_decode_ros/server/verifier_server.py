@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from spec_decode_ros.decoding.acceptance import AcceptanceAverage
 from spec_decode_ros.decoding.cloud import CloudMachine
-from spec_decode_ros.decoding.cloud_states import CloudState
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Send
 from spec_decode_ros.decoding.controller import Measurements, worth_verifying
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
+    Branches,
     Close,
     Draft,
     Error,
@@ -28,6 +28,7 @@ from spec_decode_ros.decoding.messages import (
     Open,
     Welcome,
 )
+from spec_decode_ros.decoding.states import CloudState
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import SharedDrafter, Verifier
 from spec_decode_ros.models.warmup import UNKNOWN, PassTiming
@@ -216,7 +217,7 @@ class VerifierServer:
     # ---- in the socket thread ------------------------------------------------------------------------------
 
     def _on_message(self, client: bytes, message: Message, images: tuple[bytes, ...]) -> None:
-        assert isinstance(message, Open | Draft | Close)
+        assert isinstance(message, Open | Draft | Branches | Close)
         with self._changed:
             session = self._session_for(client, message)
             if session is None:
@@ -230,7 +231,7 @@ class VerifierServer:
             except Exception as error:
                 self._fail(session, error)
 
-    def _session_for(self, client: bytes, message: Open | Draft | Close) -> Session | None:
+    def _session_for(self, client: bytes, message: Open | Draft | Branches | Close) -> Session | None:
         key = (client, message.action_id)
         if key in self._sessions or isinstance(message, Close):
             return self._sessions.get(key)
@@ -272,7 +273,7 @@ class VerifierServer:
 
     def _lets_in(self, client: bytes, message: Message) -> bool:
         """Whether a new action may begin; a draft that has overtaken its `Open` does not count yet."""
-        assert isinstance(message, Open | Draft)
+        assert isinstance(message, Open | Draft | Branches)
         if self._draining:
             self._refuse(client, message.action_id, ErrorCode.DRAINING, _DRAINING, _DRAINING_RETRY_MS)
             return False

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
+    Branches,
     Close,
     Draft,
     Error,
@@ -196,7 +197,7 @@ class Client:
         with self._changed:
             if isinstance(message, Open) and not self._action_id:
                 self._review()  # a robot that acts without a pause is between two actions only here
-            if isinstance(message, Open | Draft):
+            if isinstance(message, Open | Draft | Branches):
                 self._action_id = message.action_id
             elif isinstance(message, Close):
                 self._action_id = 0

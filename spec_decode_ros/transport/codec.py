@@ -37,6 +37,7 @@ _KINDS: dict[int, type] = {
     3: messages.Draft,
     4: messages.Close,
     5: messages.Ping,
+    6: messages.Branches,
     65: messages.Welcome,
     66: messages.Opened,
     67: messages.Committed,

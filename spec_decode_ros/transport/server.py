@@ -53,7 +53,7 @@ class Server:
 
     Args:
         welcome: what this side is; a `Hello` that does not fit is refused.
-        on_message: called in the socket's thread with (client, message, images) for every `Open`, `Draft`
+        on_message: called in the socket's thread with (client, message, images) for every `Open`, `Draft`, `Branches`
             and `Close` of a client that was welcomed; must return quickly.
         on_gone: called in the socket's thread with a client that was found to be gone, or whose key was revoked.
         bind: endpoint; by default a free port that only this machine can reach.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from spec_decode_ros.decoding.controller import plan, server_draft_length
-from spec_decode_ros.decoding.messages import Close, Draft, Open, ServerMode
+from spec_decode_ros.decoding.messages import Branches, Close, Draft, Open, ServerMode
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.testing import SteadyLink
 from spec_decode_ros.lab.bench.grid import Cell, compare, figures, measurements
@@ -66,5 +66,6 @@ def test_drafts_take_their_time_to_upload() -> None:
     link = SteadyLink(rtt=0.02, frame_upload=0.5, draft_upload=0.1)
     assert link.arrivals(0.0, True, Open(1, "go")) == [pytest.approx(0.51)]
     assert link.arrivals(0.0, True, Draft(1, 0, (3,))) == [pytest.approx(0.61)]
-    assert link.arrivals(0.0, True, Close(1)) == [pytest.approx(0.61)]
+    assert link.arrivals(0.0, True, Branches(1, 0, (3,), (0,))) == [pytest.approx(0.71)]
+    assert link.arrivals(0.0, True, Close(1)) == [pytest.approx(0.71)]
     assert link.arrivals(0.0, False, Close(1)) == [pytest.approx(0.01)]

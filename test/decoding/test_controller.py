@@ -136,6 +136,36 @@ def test_objectives() -> None:
         plan(auto, "speed", HERE)  # type: ignore[arg-type]
 
 
+def test_branches_are_prepared_where_the_edge_is_idle_and_the_server_has_no_draft_model() -> None:
+    auto, far = METHODS["auto"], replace(HERE, rtt_ms=250.0, server_draft_ms=None)
+    assert plan(auto, "latency", far) == replace(auto, server=ServerMode.STREAM, window=window(far))
+    for now in (replace(far, server_draft_ms=4.0), replace(far, draft_ms=40.0), replace(far, acceptance=1.0)):
+        assert not plan(auto, "latency", now).branches
+    assert not plan(auto, "cost", far).branches
+    assert not plan(replace(auto, branches=0), "latency", far).branches
+
+
+def test_a_target_whose_passes_are_short_has_no_use_for_branches() -> None:
+    far = replace(HERE, rtt_ms=60.0, draft_ms=0.5, server_draft_ms=None)
+    assert plan(METHODS["auto"], "latency", far).branches
+    assert not plan(METHODS["auto"], "latency", replace(far, step_ms=0.9)).branches
+
+
+def test_branches_are_not_prepared_where_sending_them_takes_as_long_as_the_round_trip_that_they_save() -> (
+    None
+):
+    narrow = replace(HERE, server_draft_ms=None, rtt_ms=70.0, uplink_mbps=0.01)
+    assert not plan(METHODS["auto"], "latency", narrow).branches
+    assert plan(METHODS["auto"], "latency", replace(narrow, uplink_mbps=1.0)).branches
+
+
+def test_a_frame_that_takes_long_to_upload_leaves_time_for_branches() -> None:
+    slow = replace(HERE, server_draft_ms=None, rtt_ms=5.0, draft_ms=8.0)
+    assert not plan(METHODS["auto"], "latency", slow).branches
+    assert plan(METHODS["auto"], "latency", replace(slow, upload_ms=100.0)).branches
+    assert plan(METHODS["auto"], "latency", replace(slow, tokens=5.0)).branches
+
+
 def test_where_the_server_drafts_by_itself_the_edge_does_so_once() -> None:
     far = replace(HERE, rtt_ms=200.0)
     assert plan(METHODS["auto"], "latency", far).server is ServerMode.SELF_DRAFT

@@ -10,7 +10,8 @@ from toys import EOS
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import RunPass
 from spec_decode_ros.decoding.controller import Measurements
-from spec_decode_ros.decoding.messages import Draft, Open, ServerMode
+from spec_decode_ros.decoding.messages import Branches, Draft, Open, ServerMode
+from spec_decode_ros.decoding.tree import Tree
 
 OWN = 4
 MEASURED = Measurements(
@@ -143,3 +144,19 @@ def test_refuted_drafts_are_judged_also_where_the_pass_is_over_others() -> None:
     machine.pass_begins((7, 8, 2, 2))
     machine.pass_finished((7, 8, 3, 1, 1))
     assert machine.stale_judged == (3, 2)
+
+
+def test_alternatives_to_the_servers_draft_and_the_edges_tokens_are_counted_apart() -> None:
+    machine = server(replace(MEASURED, stale_acceptance=0.0), last=(5, 6, 7))
+    assert machine.pass_finished((4, 9, 9, 9))[1:] == [RunPass((4,), (), server_tokens=OWN)]
+    tree = Tree((8, 7, 6), (-1, 0, -1))
+    assert machine.pass_begins((8, 7), [(6,)]) == RunPass((4,), (8, 7), tree=tree)
+    sent, *_ = machine.pass_finished((6, 9, 9, 7))
+    assert sent.message.tokens == (6, 7), "the second choice was right, and the target goes on after it"
+    assert machine.server_draft_judged == (1, 0)
+
+
+def test_a_prepared_branch_that_agrees_goes_before_stale_drafts() -> None:
+    machine = server(None, last=(5, 6, 7, 8), mode=ServerMode.STREAM)
+    machine.receive(Branches(1, 0, (5, 4, 1), (0, 0, 1)))
+    assert machine.pass_finished((5, 4, 9, 9, 9))[1:] == [RunPass((5, 4), (1,))]

@@ -62,6 +62,7 @@ def actions(draw) -> dict:
         method=replace(
             method,
             redrafts=method.server is ServerMode.VERIFY_ONLY or method.yields or draw(st.booleans()),
+            branches=draw(st.sampled_from([0, 0, 1, 6])) if method.window else 0,
         ),
         request=Request(
             action_id=1,
@@ -82,6 +83,7 @@ def actions(draw) -> dict:
             for i, fraction in enumerate(draw(st.sampled_from([(), (0.5,), (0.2, 0.9)])))
         ],
         server_draft_tokens=draw(st.sampled_from([0, 0, 1, 5])),
+        trees=draw(st.booleans()),
         second_choice=draw(st.sampled_from([None, toy_drafter(target, seed + 9, 0.5), target])),
         stale_tokens=draw(st.sampled_from([0, 1, 32])),
         others_wait=draw(st.booleans()),

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import EOS, toy_target
 
-from spec_decode_ros.decoding import cloud_states, edge_states
 from spec_decode_ros.decoding.cloud import CloudMachine
-from spec_decode_ros.decoding.cloud_states import CloudState
 from spec_decode_ros.decoding.commands import (
+    Counts,
     Done,
     DraftFrom,
     Failed,
@@ -26,7 +25,6 @@ from spec_decode_ros.decoding.commands import (
     Wait,
 )
 from spec_decode_ros.decoding.edge import EdgeMachine
-from spec_decode_ros.decoding.edge_states import EdgeState
 from spec_decode_ros.decoding.messages import (
     Close,
     Committed,
@@ -42,11 +40,16 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.request import Request
+from spec_decode_ros.decoding.states import CLOUD_TRANSITIONS, EDGE_TRANSITIONS, CloudState, EdgeState
 from spec_decode_ros.decoding.testing import decode_alone
 from spec_decode_ros.errors import SpecDecodeError
 
 VERIFY = Open(1, "p", mode=ServerMode.VERIFY_ONLY)
 STREAM = Open(1, "p")
+
+
+def counts_of(machine: EdgeMachine) -> Counts:
+    return machine._draft.counts(machine._newest, machine._branches.used)
 
 
 def passing(message: Open = STREAM, *before: Draft) -> CloudMachine:
@@ -248,7 +251,7 @@ def test_closing_a_waiting_server_frees_the_target_at_once() -> None:
 
 
 def test_a_driver_that_reports_what_was_not_asked_is_told_so() -> None:
-    with pytest.raises(RuntimeError, match="cannot take PREPARED while NEW"):
+    with pytest.raises(RuntimeError, match="NEW has no transition for PREPARED"):
         CloudMachine({EOS}).prepared()
 
 
@@ -406,7 +409,7 @@ def test_without_the_cloud_the_draft_goes_on_alone(action_id: int) -> None:
     machine.drafted(2, 9)
     assert machine.drafted(2, EOS)[1:] == [
         Send(Close(1)),
-        Done((5, 6, 7, 8, 9, EOS), (TokenOutcome.UNVERIFIED,) * 6, False, True, machine._counts),
+        Done((5, 6, 7, 8, 9, EOS), (TokenOutcome.UNVERIFIED,) * 6, False, True, counts_of(machine)),
     ]
 
 
@@ -478,7 +481,7 @@ def test_requests_that_could_not_work_are_refused(bad) -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "transitions"), [(CloudState, cloud_states.TRANSITIONS), (EdgeState, edge_states.TRANSITIONS)]
+    ("states", "transitions"), [(CloudState, CLOUD_TRANSITIONS), (EdgeState, EDGE_TRANSITIONS)]
 )
 def test_every_state_can_be_reached_and_left(states, transitions) -> None:
     reached = {state for moves in transitions.values() for state in moves.values()}
@@ -527,7 +530,7 @@ def test_foresight_is_judged_by_what_was_told_and_nothing_else() -> None:
         edge.drafted(1, token)
 
     def counts() -> tuple[int, int]:
-        return edge._counts.predictions, edge._counts.prediction_hits
+        return counts_of(edge).predictions, counts_of(edge).prediction_hits
 
     edge.receive(Early(1, 0, (5, 6), 0.99))
     edge.receive(Committed(1, 0, (5,), (TokenOutcome.ACCEPTED,), passes=1))

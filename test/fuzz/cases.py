@@ -9,6 +9,7 @@ import msgpack
 
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
+    Branches,
     Close,
     Committed,
     Draft,
@@ -47,6 +48,7 @@ UP: tuple[Message, ...] = (
     Draft(1, 2, (7,), final=True, round=2),
     Draft(4, 0, (4, 5), probabilities=(1.0, 0.25), settled=1),
     Draft(2, 0),
+    Branches(1, 0, (4, 5, 6, 7), (0, 0, 2, 2), 2),
     Close(1),
     Ping(2**62),
 )
@@ -99,9 +101,9 @@ def seeds() -> list[bytes]:
     """Every message alone, and some conversations."""
     single = [join([(0, frames_of(message))]) for message in (*UP, *DOWN)]
     told = [
-        [(0, HELLO), (0, UP[1]), (0, UP[5]), (0, UP[6]), (0, UP[9])],
+        [(0, HELLO), (0, UP[1]), (0, UP[5]), (0, UP[6]), (0, UP[10])],
         [(1, UP[2]), (1, UP[8]), (0, UP[4]), (0, UP[7])],
-        [(0, UP[1]), (0, UP[5]), (1, UP[3]), (1, UP[10]), (2, UP[1])],
+        [(0, UP[1]), (0, UP[9]), (1, UP[3]), (1, UP[11]), (2, UP[1])],
     ]
     return single + [join([(client, frames_of(message)) for client, message in talk]) for talk in told]
 

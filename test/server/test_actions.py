@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,17 @@ def test_a_server_whose_own_draft_model_fails_goes_on_without_it() -> None:
             result = runtime.act(prompt, [FRAME])
             assert result.verified
             assert result.tokens == target_answer(prompt, [FRAME])
+
+
+def test_branches_that_were_prepared_are_used() -> None:
+    method = replace(METHODS["pipelined"], branches=4, window=64)
+    drafter, used = ToyDrafter(lambda position: position == 2), 0
+    with system(method, drafter, ToyVerifier(0.02), LinkProfile(20.0)) as runtime:
+        for index in range(4):
+            result = runtime.act(f"go {index}", [FRAME])
+            assert result.tokens == target_answer(f"go {index}", [FRAME])
+            used += result.stats["branches_used"]
+    assert used > 0
 
 
 def test_early_exits_are_heard_and_mostly_right() -> None:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from spec_decode_ros.decoding import messages
 from spec_decode_ros.decoding.messages import (
+    MAX_BRANCH_NODES,
+    Branches,
     Close,
     Committed,
     Draft,
@@ -74,6 +76,13 @@ def sampled_draft(draw: st.DrawFn) -> Draft:
     return Draft(draw(IDS), draw(COUNTS), tokens, probabilities=probabilities, settled=settled)
 
 
+@st.composite
+def branches(draw: st.DrawFn) -> Branches:
+    tokens = draw(st.lists(COUNTS, min_size=1, max_size=MAX_BRANCH_NODES))
+    parents = [draw(st.integers(0, node)) for node in range(len(tokens))]
+    return Branches(draw(IDS), draw(COUNTS), tuple(tokens), tuple(parents), draw(st.integers(1, 2**31 - 1)))
+
+
 MESSAGES = st.one_of(
     st.builds(Hello, COUNTS, TEXT, TEXT),
     st.builds(
@@ -82,6 +91,7 @@ MESSAGES = st.one_of(
     ),
     st.builds(Draft, IDS, COUNTS, TOKENS, st.booleans(), st.integers(1, 2**31 - 1)),
     sampled_draft(),
+    branches(),
     st.builds(Close, IDS),
     st.builds(Ping, COUNTS),
     st.builds(Welcome, COUNTS, TEXT, TEXT, TOKENS),
@@ -99,6 +109,7 @@ EXAMPLES = [
     Open(9, "say", 0, Sampling(0.8, sampler="rejection"), draft=(1, 2, 3), settled=2),
     Draft(7, 3, (4, 5), final=True, round=2),
     Draft(7, 3, (4, 5), probabilities=(1.0, 0.25), settled=1),
+    Branches(7, 3, (4, 5, 6), (0, 0, 2), 2),
     Close(7),
     Ping(2**62),
     Welcome(1, "tiny", "abc123", (2,)),

@@ -36,6 +36,7 @@ class Cell:
 class World:
     """What all cells share. Times in milliseconds; an answer has `tokens` tokens.
 
+    `second_choice_right` is the chance that a rejected token's second choice is the target's.
     `draft_upload_ms` is what a message with drafts takes on the uplink by itself. `server_draft_token_ms` and
     `server_draft_prefill_ms` are those of the draft model on the server; None: it is as fast there as on the edge.
     `compute_token_ms` is that of
@@ -53,6 +54,7 @@ class World:
     exit_at: float = 0.5
     exit_sure: float = 0.8
     exit_right: float = 0.95
+    second_choice_right: float = 0.17
     server_draft_token_ms: float | None = None
     server_draft_prefill_ms: float | None = None
     compute_token_ms: float = 0.0
@@ -143,6 +145,12 @@ def exits(world: World, seed: int) -> tuple[Exit, ...]:
     return (Exit(world.exit_at, choose),)
 
 
+def second_choice(world: World, seed: int) -> Callable[[Sequence[int]], int]:
+    """The draft model's second choice: the target's with the given chance, where the first is not."""
+    truth = target(world)
+    return lambda text: truth(text) if chance("second", seed, len(text)) < world.second_choice_right else 8
+
+
 def scenario(
     method: Method, cell: Cell, world: World, seed: int, server_draft_tokens: int, stale: AcceptanceAverage
 ) -> Scenario:
@@ -165,6 +173,7 @@ def scenario(
         times=world.times(cell),
         exits=exits(world, seed),
         server_draft_tokens=server_draft_tokens,
+        second_choice=second_choice(world, seed),
         stale_tokens=worth_verifying(stale.value, world.step_ms, world.per_token_ms),
         measured=replace(measurements(cell, world), stale_acceptance=stale.value),
     )
