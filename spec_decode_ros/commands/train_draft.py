@@ -16,7 +16,7 @@ from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
 
 PROMPTS_A_SECOND = 2.0
-"""That one core answers, for the text that tells how long it takes; measured on an AMD EPYC with bfloat16."""
+"""Prompts that one core answers, for the estimate of the time; measured on an AMD EPYC with bfloat16."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,22 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("out/train/smollm2/answers"),
         metavar="DIR",
-        help="where the target's answers go; what is there already is not made again (%(default)s)",
+        help="where the target's answers go; those of an earlier run are reused (%(default)s)",
     )
     parser.add_argument(
-        "--prompts", type=int, default=8000, metavar="N", help="that the target answers (%(default)s)"
+        "--prompts", type=int, default=8000, metavar="N", help="number of training prompts (%(default)s)"
     )
     parser.add_argument(
-        "--minutes", type=float, default=25.0, help="time for learning, after the answers (%(default)g)"
+        "--minutes", type=float, default=25.0, help="training time, after the answers (%(default)g)"
     )
     parser.add_argument(
-        "--workers", type=int, default=2, help="processes that answer, threads that learn (%(default)s)"
+        "--workers",
+        type=int,
+        default=2,
+        help="processes that generate answers, training threads (%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=7, help="of prompts and answers (%(default)s)")
     parser.add_argument(
         "--measure-only",
         action="store_true",
-        help="make nothing: measure the pair as it is on held-out prompts",
+        help="train nothing: measure the pair as it is on held-out prompts",
     )
     parser.add_argument(
         "--json", metavar="F", help="write the acceptance here; - is standard output, and only it"
@@ -107,15 +110,15 @@ def _train(args: argparse.Namespace, console: Console) -> None:
     answering = args.prompts / PROMPTS_A_SECOND / args.workers / 60
     console.print(
         f"{args.prompts} answers take about {answering:.0f} minutes on {args.workers} cores (less where they are made "
-        f"already), learning takes {args.minutes:g}. A run that is cut off goes on where it was."
+        f"already), training takes {args.minutes:g}. An interrupted run can be resumed with the same command."
     )
     start = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
         bars = {
             "held-out": progress.add_task("held-out prompts", total=None),
-            "training": progress.add_task("prompts", total=None),
-            "learning": progress.add_task("learning", total=1000),
+            "training": progress.add_task("training prompts", total=None),
+            "learning": progress.add_task("training", total=1000),
         }
 
         def asked(which: str, done: int, total: int) -> None:

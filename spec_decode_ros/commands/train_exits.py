@@ -1,4 +1,4 @@
-"""Train early exits for a target, which tell what it will choose before its pass is over."""
+"""Train early exits for a target, which predict its tokens before its forward pass is over."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -15,8 +17,15 @@ from rich.table import Table
 from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
 
-SPOKEN_FRAMES = 300
-"""Default for targets that cannot be run in batches, for which every answer has to be written token by token."""
+if TYPE_CHECKING:
+    from spec_decode_ros.lab.training.exits import ExitTraining
+    from spec_decode_ros.models.exits import ExitFigures
+    from spec_decode_ros.models.hf_model import HfModel
+    from spec_decode_ros.models.pair import PairConfig
+
+BATCHED_FRAMES, GENERATED_FRAMES = 3000, 300
+"""Default number of frames for targets of the shipped architecture, which run in batches, and for all others, whose answers
+are generated token by token."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layers",
         metavar="2,3",
-        help="layers that an exit comes after, counted from 0; by default about two and four fifths of the way",
+        help="layers that get an exit, counted from 0; by default at about two and four fifths of the depth",
     )
     parser.add_argument(
         "--frames",
         type=int,
-        help=f"frames to learn from; 3000 for the shipped kind of target, {SPOKEN_FRAMES} for others",
+        help=f"training frames; {BATCHED_FRAMES} for the shipped architecture, {GENERATED_FRAMES} for others",
     )
-    parser.add_argument("--minutes", type=float, default=2.0, help="time for learning proper (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=2.0, help="training time (%(default)s)")
     parser.add_argument(
         "--measured",
         type=int,
@@ -45,14 +54,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--agreement",
         type=float,
         default=0.98,
-        help="with the final token, from which on an exit counts as sure (%(default)s)",
+        help="agreement with the final token at which an exit counts as sure (%(default)s)",
     )
     parser.add_argument(
         "--work",
         type=Path,
         default=Path("out/train/data"),
         metavar="DIR",
-        help="where frames are, or go (%(default)s)",
+        help="folder for frames (%(default)s)",
     )
     parser.add_argument(
         "--out",
@@ -60,35 +69,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where the exits go; by default exits.safetensors beside the target",
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes that render (%(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="rendering processes (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of frames and weights (%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write what was measured; - for standard output")
 
 
 def run(args: argparse.Namespace) -> int:
-    from spec_decode_ros.lab.training.exits import (
-        ExitTraining,
-        default_layers,
-        in_batches,
-        make_exits,
-        usable_layers,
-    )
+    from spec_decode_ros.lab.training.exits import default_layers, make_exits, usable_layers
     from spec_decode_ros.models.exits import save_exits
     from spec_decode_ros.models.loading import load_model
-    from spec_decode_ros.models.pair import (
-        DEFAULT_PAIR,
-        ModelConfig,
-        PairConfig,
-        exits_file,
-        load_pair_config,
-        resolve_location,
-    )
+    from spec_decode_ros.models.pair import exits_file, resolve_location
 
-    if args.checkpoint is not None:
-        side = ModelConfig(location=str(args.checkpoint.resolve()))
-        pair = PairConfig(name="checkpoint", draft=side, target=side)
-    else:
-        pair = load_pair_config(args.pair or DEFAULT_PAIR)
+    pair = _pair(args)
     out = args.out or exits_file(pair.target, pair.folder)
     if out is None:
         raise SpecDecodeError(
@@ -98,12 +90,59 @@ def run(args: argparse.Namespace) -> int:
     _check_writable(out)
     layers = _layers(args.layers)
     model = load_model(pair.target, resolve_location(pair.target, pair.folder), pair.chat_template)
-    layers = usable_layers(model, layers or default_layers(model))
+    recipe = _recipe(args, pair, model, usable_layers(model, layers or default_layers(model)))
+    console = Console(file=sys.stderr)
+    start = time.monotonic()
+
+    def report(phase: str, fraction: float, figures: dict[str, float]) -> None:
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+        console.print(f"{time.monotonic() - start:6.0f} s  {phase} {fraction:4.0%}  {shown}", highlight=False)
+
+    adapters, exits = make_exits(model, recipe, report)
+    try:
+        save_exits(out, model, adapters, exits)
+    except OSError as error:
+        raise SpecDecodeError(f"{out} cannot be written: {error.strerror or error}") from error
+    console.print(_table(exits))
+    console.print(f"The exits are in {out}.", soft_wrap=True)
+    if args.json:
+        write_json(
+            args.json,
+            {
+                "file": str(out),
+                "target": pair.target.location,
+                "frames": recipe.frames,
+                "minutes": recipe.minutes,
+                "seed": recipe.seed,
+                "exits": [asdict(exit) for exit in exits],
+            },
+        )
+    return 0
+
+
+def _pair(args: argparse.Namespace) -> PairConfig:
+    """The pair whose target gets exits; a checkpoint folder counts as a pair with itself."""
+    from spec_decode_ros.models.pair import DEFAULT_PAIR, ModelConfig, PairConfig, load_pair_config
+
+    if args.checkpoint is None:
+        return load_pair_config(args.pair or DEFAULT_PAIR)
+    side = ModelConfig(location=str(args.checkpoint.resolve()))
+    return PairConfig(name="checkpoint", draft=side, target=side)
+
+
+def _recipe(
+    args: argparse.Namespace, pair: PairConfig, model: HfModel, layers: tuple[int, ...]
+) -> ExitTraining:
+    from spec_decode_ros.lab.training.exits import ExitTraining, in_batches
+
     batched = in_batches(model)
-    plan = ExitTraining(
+    frames = args.frames
+    if frames is None:
+        frames = BATCHED_FRAMES if batched else GENERATED_FRAMES
+    return ExitTraining(
         args.work,
         layers,
-        args.frames if args.frames is not None else 3000 if batched else SPOKEN_FRAMES,
+        frames,
         args.minutes,
         args.measured,
         args.agreement,
@@ -112,38 +151,15 @@ def run(args: argparse.Namespace) -> int:
         "trained" if batched else "instructed" if args.checkpoint else pair.prompt,  # type: ignore[arg-type]
         pair.max_tokens,
     )
-    console = Console(file=sys.stderr)
-    start = time.monotonic()
 
-    def report(phase: str, fraction: float, figures: dict[str, float]) -> None:
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
-        console.print(f"{time.monotonic() - start:6.0f} s  {phase} {fraction:4.0%}  {shown}", highlight=False)
 
-    adapters, exits = make_exits(model, plan, report)
-    try:
-        save_exits(out, model, adapters, exits)
-    except OSError as error:
-        raise SpecDecodeError(f"{out} cannot be written: {error.strerror or error}") from error
+def _table(exits: Sequence[ExitFigures]) -> Table:
     table = Table("exit after layer", "agrees", "sure from", "sure of", "agrees when sure")
     for exit in exits:
         shares = (f"{share:.1%}" for share in (exit.agreement, exit.sure_share, exit.sure_agreement))
         agreement, sure_share, sure_agreement = shares
         table.add_row(str(exit.layer), agreement, f"{exit.threshold:.3f}", sure_share, sure_agreement)
-    console.print(table)
-    console.print(f"The exits are in {out}.", soft_wrap=True)
-    if args.json:
-        write_json(
-            args.json,
-            {
-                "file": str(out),
-                "target": pair.target.location,
-                "frames": plan.frames,
-                "minutes": plan.minutes,
-                "seed": plan.seed,
-                "exits": [asdict(exit) for exit in exits],
-            },
-        )
-    return 0
+    return table
 
 
 def _layers(text: str | None) -> tuple[int, ...]:
@@ -156,7 +172,7 @@ def _layers(text: str | None) -> tuple[int, ...]:
 
 
 def _check_writable(path: Path) -> None:
-    """Find out before the work."""
+    """Raise SpecDecodeError if the file cannot be written; called before the training."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

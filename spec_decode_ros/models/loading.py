@@ -19,7 +19,7 @@ from transformers import (
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
-import spec_decode_ros.models.reduced_vision  # noqa: F401 (makes reduced architectures known to transformers)
+import spec_decode_ros.models.reduced  # noqa: F401 (registers the architecture with transformers)
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import assembled
 from spec_decode_ros.models.blocked import has_bfloat16

@@ -1,4 +1,4 @@
-"""How a model sees: images to features, with less ado for common towers on a CPU."""
+"""The vision encoder of a model: images to features, with a faster implementation for small encoders on a CPU."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch.nn import functional as F
 
 from spec_decode_ros.models.blocked import product_of
 
-Sight = Callable[..., list[torch.Tensor]]
-"""The arguments of the model's `get_image_features` to features, one (tokens, width) for each image."""
+VisionEncoder = Callable[..., list[torch.Tensor]]
+"""Takes the arguments of the model's `get_image_features`; returns features (tokens, width) for each image."""
 
 _GRIDS = 32
 """Image sizes whose rotations are kept; a robot's camera has one."""
 
 
-def vision_encoder_of(model: Any) -> Sight:
-    """The fastest way for `model` to see here."""
+def vision_encoder_of(model: Any) -> VisionEncoder:
+    """The fastest implementation of a model's vision encoder."""
     tower = getattr(getattr(model, "model", None), "visual", None)
     if tower is not None and SmallVision.fits(tower):
         return SmallVision(model)

@@ -201,7 +201,7 @@ def image_family(
         return QwenImages(processor, image_token)
     if kind == "llava":
         return LlavaImages(processor, image_token)
-    if kind in ("smolvlm", "idefics3", "reduced_smolvlm"):
+    if kind in ("smolvlm", "idefics3"):
         vision: Any = config.vision_config
         side = vision.image_size // vision.patch_size
         return TiledImages(processor, tokenizer, image_token, side * side // config.scale_factor**2)

@@ -13,7 +13,6 @@ import numpy as np
 
 from spec_decode_ros.actions.action import REFUSED, Action
 from spec_decode_ros.actions.commands import TURN_STEP_DEG, Command, number_text
-from spec_decode_ros.sim.referring import referent
 from spec_decode_ros.sim.scene import RADIUS, Scene, bearing_and_distance, head_position
 
 Pose = tuple[float, float, float]
@@ -44,7 +43,7 @@ def decide(command: Command, scene: Scene, pose: Pose, visible: set[int], last: 
     """The expert's action.
 
     Args:
-        command: what the operator means.
+        command: what the operator means; a ``goto`` has to name its object.
         scene: the room.
         pose: where the robot's base is.
         visible: indices of the objects that the camera sees now.
@@ -113,9 +112,8 @@ def _blocked_ahead(scene: Scene, pose: Pose) -> bool:
 
 
 def _goto(command: Command, scene: Scene, pose: Pose, visible: set[int], last: Action | None) -> Action:
-    meant = referent(command, scene, pose, visible, last)
-    name, index = meant.name, meant.index
-    if index < 0:
+    name, index = command.target, scene.find(command.target)
+    if index not in visible:
         return _search(name, last)
     bearing, distance = bearing_and_distance(scene.objects[index], pose)
     was_reached = last is not None and last.note == f"{name} reached"

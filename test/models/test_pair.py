@@ -27,7 +27,7 @@ from spec_decode_ros.models.vocabulary import VocabularyMismatch
 
 
 def test_shipped_pairs_can_be_read() -> None:
-    assert pair_names() == ["qwen2-vl", "small", "smollm2", "smolvlm", "tiny", "vicuna-llama2"]
+    assert pair_names() == ["qwen2-vl", "smollm2", "smolvlm", "tiny", "vicuna-llama2"]
     pairs = {name: load_pair_config(name) for name in pair_names()}
     assert all(pair.name == name for name, pair in pairs.items())
     assert pairs["tiny"].prompt == "trained"
@@ -40,7 +40,7 @@ def test_shipped_pairs_can_be_read() -> None:
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
         PairError,
-        match=r"no pair 'huge': choose one of qwen2-vl, small, smollm2, smolvlm, tiny, vicuna-llama2",
+        match=r"no pair 'huge': choose one of qwen2-vl, smollm2, smolvlm, tiny, vicuna-llama2",
     ):
         load_pair_config("huge")
 

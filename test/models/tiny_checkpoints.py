@@ -311,11 +311,13 @@ def make_llama(
     words: Sequence[str] = WORDS,
     template: str | None = LLAMA_TEMPLATE,
     noise: float = 0.0,
+    tied: bool = False,
 ) -> Path:
-    """A text-only Llama checkpoint."""
+    """A text-only Llama checkpoint; if `tied`, its output head is its embedding, as in SmolLM2."""
     path = Path(path)
     tokenizer = make_tokenizer(path, ["<unk>", "</s>", "<s>"], words, template, bos=True)
-    model = LlamaForCausalLM(LlamaConfig(**_text_config(len(tokenizer), width, layers))).eval()
+    config = LlamaConfig(**_text_config(len(tokenizer), width, layers), tie_word_embeddings=tied)
+    model = LlamaForCausalLM(config).eval()
     scramble(model, seed)
     if noise:
         add_noise(model, 1, noise)

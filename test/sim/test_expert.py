@@ -164,7 +164,13 @@ def test_walking_stops_before_what_is_in_the_way(thing: SceneObject) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "note"),
-    [("stop", "stopped"), ("stand", "stand up"), ("sit", "sit down"), ("unknown", "not understood")],
+    [
+        ("stop", "stopped"),
+        ("stand", "stand up"),
+        ("sit", "sit down"),
+        ("unknown", "not understood"),
+        ("refuse", "refused"),
+    ],
 )
 def test_what_needs_no_looking(kind: str, note: str) -> None:
     for last in (None, Action(0.4, 0.2, "red box left 1.5"), Action(0.0, 0.0, note)):

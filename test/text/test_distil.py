@@ -17,9 +17,9 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.training import asking, distil, text_draft
 from spec_decode_ros.lab.training.acceptance import measured
 from spec_decode_ros.lab.training.cutting import Cut, cut, frequent_tokens, token_counts
-from spec_decode_ros.lab.training.distil import Course, acceptance, accepted_length, agreement, fit
+from spec_decode_ros.lab.training.distil import DistillationPhase, acceptance, accepted_length, agreement, fit
 from spec_decode_ros.lab.training.resume import restore
-from spec_decode_ros.lab.training.teacher import Lesson
+from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.lab.training.text_draft import TextDraftRun, measure, train_draft, with_draft
 from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.hf_model import HfModel
@@ -37,20 +37,20 @@ def everything(target: HfModel) -> Cut:
 
 
 @torch.no_grad()
-def test_everything_cut_out_is_the_target_itself(target: HfModel, lessons: list[Lesson]) -> None:
-    draft = cut(target.model, everything(target), lessons).eval()
-    ids = lessons[0].tokens[None]
+def test_everything_cut_out_is_the_target_itself(target: HfModel, examples: list[TeacherExample]) -> None:
+    draft = cut(target.model, everything(target), examples).eval()
+    ids = examples[0].tokens[None]
     difference = draft(ids).logits - target.model(ids).logits
     assert difference.abs().max() < 1e-3
-    assert torch.cat(agreement(draft, lessons)).float().mean() > 0.9  # bfloat16
+    assert torch.cat(agreement(draft, examples)).float().mean() > 0.9  # bfloat16
 
 
 def test_frequent_tokens_are_kept_and_rare_ones_have_a_neighbour(
-    target: HfModel, lessons: list[Lesson]
+    target: HfModel, examples: list[TeacherExample]
 ) -> None:
-    draft = cut(target.model, SMALL, lessons)
-    said = torch.cat([lesson.tokens[lesson.start :] for lesson in lessons])
-    counts = token_counts(lessons, target.model.config.vocab_size)
+    draft = cut(target.model, SMALL, examples)
+    said = torch.cat([example.tokens[example.start :] for example in examples])
+    counts = token_counts(examples, target.model.config.vocab_size)
     kept = frequent_tokens(counts, SMALL.tokens)
     assert counts[kept].min() >= counts[[i for i in range(len(counts)) if i not in set(kept.tolist())]].max()
     assert torch.equal(draft.lm_head.tokens.long(), kept)
@@ -60,9 +60,9 @@ def test_frequent_tokens_are_kept_and_rare_ones_have_a_neighbour(
     assert rows.max() < len(kept)
 
 
-def test_layers_that_are_not_there(target: HfModel, lessons: list[Lesson]) -> None:
+def test_layers_that_are_not_there(target: HfModel, examples: list[TeacherExample]) -> None:
     with pytest.raises(SpecDecodeError, match=r"layers \(0, 7\)"):
-        cut(target.model, replace(SMALL, layers=(0, 7)), lessons)
+        cut(target.model, replace(SMALL, layers=(0, 7)), examples)
 
 
 @pytest.fixture(autouse=True)
@@ -73,43 +73,43 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def learned(
-    draft: ReducedLlamaForCausalLM, lessons: list[Lesson], minutes: float, state: Path | None = None
+    draft: ReducedLlamaForCausalLM, examples: list[TeacherExample], minutes: float, state: Path | None = None
 ) -> list[float]:
     """Learn for so many minutes of the clock; when something was reported, as fractions of them."""
     heard: list[float] = []
-    course = Course(minutes, 5e-3, rows=4)
-    fit(draft, lessons, course, lambda fraction, figures: heard.append(fraction), state=state)
+    phase = DistillationPhase(minutes, 5e-3, rows=4)
+    fit(draft, examples, phase, lambda fraction, figures: heard.append(fraction), state=state)
     return heard
 
 
-def test_learning_raises_acceptance(target: HfModel, lessons: list[Lesson]) -> None:
+def test_learning_raises_acceptance(target: HfModel, examples: list[TeacherExample]) -> None:
     torch.manual_seed(0)
-    draft = cut(target.model, SMALL, lessons)
-    before = acceptance(draft, lessons)
-    learned(draft, lessons, 2.0)
-    after = acceptance(draft, lessons)
+    draft = cut(target.model, SMALL, examples)
+    before = acceptance(draft, examples)
+    learned(draft, examples, 2.0)
+    after = acceptance(draft, examples)
     assert after["acceptance"] > before["acceptance"] + 0.1
     assert after["length_4"] > before["length_4"]
 
 
 def test_learning_goes_on_after_a_break(
-    target: HfModel, lessons: list[Lesson], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: HfModel, examples: list[TeacherExample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distil, "REPORT_S", 0.0)
     state = tmp_path / "state.safetensors"
-    draft = cut(target.model, SMALL, lessons)
-    assert learned(draft, lessons, 0.5, state)
-    other = cut(target.model, SMALL, lessons)
-    assert learned(other, lessons, 0.5, state) == [], "the time was used up before"
+    draft = cut(target.model, SMALL, examples)
+    assert learned(draft, examples, 0.5, state)
+    other = cut(target.model, SMALL, examples)
+    assert learned(other, examples, 0.5, state) == [], "the time was used up before"
     assert all(torch.equal(a, b) for a, b in zip(draft.parameters(), other.parameters(), strict=True))
-    assert learned(other, lessons, 1.0, state)[0] > 0.5
-    wrong = cut(target.model, replace(SMALL, inner=12), lessons)
+    assert learned(other, examples, 1.0, state)[0] > 0.5
+    wrong = cut(target.model, replace(SMALL, inner=12), examples)
     with pytest.raises(SpecDecodeError, match="does not fit"):
-        learned(wrong, lessons, 0.5, state)
+        learned(wrong, examples, 0.5, state)
 
 
 def test_a_run_that_is_cut_off_has_left_its_state(
-    target: HfModel, lessons: list[Lesson], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: HfModel, examples: list[TeacherExample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distil, "STORE_S", 10.0)
     monkeypatch.setattr(distil, "REPORT_S", 20.0)
@@ -119,8 +119,14 @@ def test_a_run_that_is_cut_off_has_left_its_state(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(cut(target.model, SMALL, lessons), lessons, Course(1.0, rows=4), interrupt, state=state)
-    left = cut(target.model, SMALL, lessons)
+        fit(
+            cut(target.model, SMALL, examples),
+            examples,
+            DistillationPhase(1.0, rows=4),
+            interrupt,
+            state=state,
+        )
+    left = cut(target.model, SMALL, examples)
     optimizer = torch.optim.AdamW(left.parameters())
     assert 10 < restore(state, left, optimizer) < 40
     assert optimizer.state[left.model.norm.weight]["step"] > 1

@@ -16,7 +16,7 @@ from spec_decode_ros.lab.bench.peers import PeerAnswer, PeerAnswers
 from spec_decode_ros.lab.bench.text import TOKENS_PER_S, Texts, texts
 from spec_decode_ros.lab.text.prompts import training_prompts
 from spec_decode_ros.lab.training.cutting import Cut, cut
-from spec_decode_ros.lab.training.teacher import Lesson
+from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.lab.training.text_draft import with_draft
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import PairConfig
@@ -26,11 +26,11 @@ ASKED = Texts(("go to the red chair",))
 
 @pytest.fixture(scope="module")
 def reduced_pair(
-    pair_file: Path, target: HfModel, lessons: list[Lesson], tmp_path_factory: pytest.TempPathFactory
+    pair_file: Path, target: HfModel, examples: list[TeacherExample], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The pair with a draft that has a table of the frequent tokens only."""
     folder = pair_file.parent / "reduced"
-    cut(target.model, Cut((0, 1, 2), 64, 60, 64), lessons).save_pretrained(folder)
+    cut(target.model, Cut((0, 1, 2), 64, 60, 64), examples).save_pretrained(folder)
     target.text.tokenizer.save_pretrained(folder)
     file = pair_file.with_name("reduced.yaml")
     file.write_text(pair_file.read_text().replace("location: draft", "location: reduced"))

@@ -1,8 +1,11 @@
-"""Batches: questions packed end to end, mirror images, and last actions that are swapped."""
+"""Batches: packed questions, mirror images, replaced last actions, and batches made in advance."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,10 +16,11 @@ from spec_decode_ros.lab.training.batches import (
     VELOCITY_PLACES,
     VELOCITY_WEIGHT,
     Batch,
-    Forgetter,
+    LastActionDropout,
     batches,
     make_batch,
     pack,
+    prefetched,
 )
 from spec_decode_ros.lab.training.dataset import PAD, PROMPT_TOKENS, Dataset
 from spec_decode_ros.lab.training.frames import GRID, QUESTIONS
@@ -117,7 +121,7 @@ def test_batches_come_from_the_seed_and_pass_through_everything(data: Dataset) -
     assert 8 <= mirrored <= 32
 
 
-def test_forgetting_swaps_only_last_actions_and_only_where_the_picture_tells(data: Dataset) -> None:
+def test_dropout_replaces_only_last_actions_and_only_where_the_frame_tells_the_answer(data: Dataset) -> None:
     tokenizer = build_tokenizer()
     ids = tokenizer.convert_tokens_to_ids
     last, answer_token = ids("last"), ids("<answer>")
@@ -125,7 +129,7 @@ def test_forgetting_swaps_only_last_actions_and_only_where_the_picture_tells(dat
     before = np.array(data.prompts[:, 0])
     answers = np.array(data.answers[:, 0])
     after = before.copy()
-    Forgetter(1.0)(after, answers, np.random.default_rng(0))
+    LastActionDropout(1.0)(after, answers, np.random.default_rng(0))
     changed = 0
     for old, new, answer in zip(
         before.reshape(-1, PROMPT_TOKENS),
@@ -149,15 +153,15 @@ def test_forgetting_swaps_only_last_actions_and_only_where_the_picture_tells(dat
     assert changed > 10
 
 
-def test_forgetting_is_a_share(data: Dataset) -> None:
+def test_dropout_is_a_share(data: Dataset) -> None:
     prompts, answers = np.array(data.prompts[:, 0]), np.array(data.answers[:, 0])
     untouched = prompts.copy()
-    Forgetter(0.0)(prompts, answers, np.random.default_rng(0))
+    LastActionDropout(0.0)(prompts, answers, np.random.default_rng(0))
     assert np.array_equal(prompts, untouched)
     counts = []
     for share in (0.3, 1.0):
         prompts = untouched.copy()
-        Forgetter(share)(prompts, answers, np.random.default_rng(0))
+        LastActionDropout(share)(prompts, answers, np.random.default_rng(0))
         counts.append(int((prompts != untouched).any(2).sum()))
     assert 0 < counts[0] < 0.6 * counts[1]
 
@@ -203,3 +207,26 @@ def test_goals_are_where_the_answers_say(data: Dataset) -> None:
             distance = max(math.exp(log_distance) - 0.2, 0.1)
             assert abs(math.log(float(note.split()[3]) / distance)) < 0.72
     assert told > 40
+
+
+def test_the_same_items_come_in_order() -> None:
+    assert list(prefetched(iter(range(100)), 3)) == list(range(100))
+    assert list(prefetched(iter(()), 3)) == []
+
+
+def test_an_error_comes_where_it_happened() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    items = prefetched(broken(), 3)
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(items)
+
+
+def test_no_thread_is_left_when_enough_was_taken() -> None:
+    items = prefetched(itertools.count(), 2)
+    assert [next(items) for _ in range(5)] == [0, 1, 2, 3, 4]
+    items.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name == "batches"]

@@ -19,11 +19,11 @@ from spec_decode_ros import cli
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.lab.training import recipe
 from spec_decode_ros.lab.training.dataset import Dataset
-from spec_decode_ros.lab.training.fit import Heads, TrainingPhase, accuracy, fit
+from spec_decode_ros.lab.training.fit import Student, TrainingPhase, accuracy, fit
 from spec_decode_ros.lab.training.frames import to_model_size
-from spec_decode_ros.lab.training.network import see, think
+from spec_decode_ros.lab.training.network import encode_frames, text_hidden_states
 from spec_decode_ros.lab.training.processor import build_tokenizer
-from spec_decode_ros.lab.training.recipe import DRAFT, TrainingRun, save
+from spec_decode_ros.lab.training.recipe import TrainingRun, save
 from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_drafter, load_verifier
 from spec_decode_ros.sim.render import to_jpeg
 
@@ -66,14 +66,14 @@ def test_the_recipes_phases_fill_its_time(tmp_path: Path) -> None:
 def test_a_short_fit_moves_every_weight_to_a_finite_value(
     model: Qwen2VLForConditionalGeneration, data: Dataset, distil: bool
 ) -> None:
-    student, teacher = copy.deepcopy(model), copy.deepcopy(model)
+    student, teacher = Student(copy.deepcopy(model)), copy.deepcopy(model)
     phase = TrainingPhase(
         "x", 0.02, 1e-3, batch=16, cell_weight=1.0, answer_weight=1.0, distill_weight=float(distil)
     )
-    fit(student, Heads(DRAFT.width), [data], phase, 1, silent, teacher if distil else None)
+    fit(student, [data], phase, 1, silent, teacher if distil else None)
     assert not student.training
     unmoved = []
-    for (name, new), old in zip(student.named_parameters(), model.parameters(), strict=True):
+    for (name, new), old in zip(student.model.named_parameters(), model.parameters(), strict=True):
         assert new.isfinite().all(), name
         if torch.equal(new, old):
             unmoved.append(name)
@@ -131,8 +131,10 @@ def test_the_product_says_what_the_trained_model_says(
     answer = tokenizer("vx 0.4 wz 0.2 | red chair left 1.5").input_ids
     tokens = torch.tensor([text + answer])
     with torch.no_grad():
-        visual = see(half, torch.from_numpy(to_model_size(rgb).copy())[None])
-        hidden = think(half, visual, tokens, torch.zeros_like(tokens), torch.arange(tokens.shape[1])[None])
+        visual = encode_frames(half, torch.from_numpy(to_model_size(rgb).copy())[None])
+        hidden = text_hidden_states(
+            half, visual, tokens, torch.zeros_like(tokens), torch.arange(tokens.shape[1])[None]
+        )
         logits = half.lm_head(hidden)[0, len(text) - 1 :]
     session = verifier.prepare(prompt, [to_jpeg(rgb)])
     choices = session.verify([], answer, Sampling())
@@ -199,6 +201,7 @@ def test_train_from_nothing_leaves_a_pair_that_loads(
         (["--threads", "-1"], "cannot be negative"),
         (["--seed", "-1"], "cannot be negative"),
         (["--device", "tpu"], "no device 'tpu'"),
+        (["--pair", "small"], "no recipe to train the pair 'small': choose tiny"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(

@@ -19,13 +19,13 @@ from spec_decode_ros.lab.training.network import (
     VISUAL_TOKENS,
     CellHead,
     build_model,
+    encode_frames,
+    image_positions,
     patches,
-    picture_positions,
-    see,
-    think,
+    text_hidden_states,
 )
 from spec_decode_ros.lab.training.processor import build_image_processor, build_tokenizer
-from spec_decode_ros.lab.training.recipe import DRAFT, TARGET, TowerShape
+from spec_decode_ros.lab.training.recipe import DRAFT, TARGET, ModelShape
 
 GRID_THW = torch.tensor([[1, 8, 16]])
 
@@ -48,7 +48,7 @@ def test_patches_are_the_image_processors_bit_for_bit(data: Dataset) -> None:
 def test_see_is_the_vision_tower(model: Qwen2VLForConditionalGeneration, data: Dataset) -> None:
     frames = torch.from_numpy(np.array(data.frames[:3]))
     with torch.no_grad():
-        mine = see(model, frames)
+        mine = encode_frames(model, frames)
         for frame, visual in zip(frames, mine, strict=True):
             theirs = model.model.visual(patches(frame[None])[0], grid_thw=GRID_THW).pooler_output
             assert torch.allclose(theirs, visual, atol=1e-4, rtol=1e-4)
@@ -59,7 +59,7 @@ def test_positions_are_by_qwen2_vls_rule(model: Qwen2VLForConditionalGeneration)
     ids = with_picture(model, [9, 10, 11])
     kinds = (ids == model.config.image_token_id).int()
     theirs, _ = model.model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=GRID_THW)
-    assert torch.equal(picture_positions(), theirs[:, 0, :PREFIX])
+    assert torch.equal(image_positions(), theirs[:, 0, :PREFIX])
     assert theirs[:, 0, PREFIX:].tolist() == [[FIRST_TEXT_POSITION + i for i in range(3)]] * 3
 
 
@@ -69,7 +69,9 @@ def test_packed_questions_get_the_logits_that_each_gets_alone(
 ) -> None:
     batch = make_batch(data, np.array([3, 4]), np.array([mirror, not mirror]))
     with torch.no_grad():
-        hidden = think(model, see(model, batch.frames), batch.tokens, batch.question, batch.position)
+        hidden = text_hidden_states(
+            model, encode_frames(model, batch.frames), batch.tokens, batch.question, batch.position
+        )
         packed = model.lm_head(hidden)
         for row in range(2):
             pixels = patches(batch.frames[row : row + 1])[0]
@@ -88,7 +90,7 @@ def test_packed_questions_get_the_logits_that_each_gets_alone(
 
 
 @pytest.mark.parametrize("shape", [TARGET, DRAFT], ids=["target", "draft"])
-def test_shapes_of_the_pair(shape: TowerShape) -> None:
+def test_shapes_of_the_pair(shape: ModelShape) -> None:
     one, other = build_model(**vars(shape), seed=3), build_model(**vars(shape), seed=3)
     tokenizer = build_tokenizer()
     assert one.config.text_config.vocab_size == len(tokenizer)
@@ -108,10 +110,10 @@ def test_the_draft_is_much_smaller() -> None:
 @pytest.mark.parametrize("field", ["layers", "width", "vision_layers", "vision_width"])
 def test_shapes_refuse_nonsense(field: str) -> None:
     with pytest.raises(ValueError, match="multiple of 64"):
-        TowerShape(**{**vars(DRAFT), field: 0})
+        ModelShape(**{**vars(DRAFT), field: 0})
     if "width" in field:
         with pytest.raises(ValueError, match="multiple of 64"):
-            TowerShape(**{**vars(DRAFT), field: 100})
+            ModelShape(**{**vars(DRAFT), field: 100})
 
 
 def test_what_stands_in_a_cell_can_be_learned(data: Dataset) -> None:
@@ -138,9 +140,9 @@ def test_a_question_cannot_see_another(model: Qwen2VLForConditionalGeneration, d
     tokens = copy.deepcopy(batch.tokens)
     tokens[batch.question == 1] = 20
     with torch.no_grad():
-        visual = see(model, batch.frames)
-        one = think(model, visual, batch.tokens, batch.question, batch.position)
-        other = think(model, visual, tokens, batch.question, batch.position)
+        visual = encode_frames(model, batch.frames)
+        one = text_hidden_states(model, visual, batch.tokens, batch.question, batch.position)
+        other = text_hidden_states(model, visual, tokens, batch.question, batch.position)
     same = (one - other).abs().amax(-1) < 1e-5
     assert same[batch.question != 1].all()
     assert not same[batch.question == 1].any()

@@ -13,7 +13,7 @@ from spec_decode_ros.actions.commands import Command
 from spec_decode_ros.lab.training import rollouts as driving
 from spec_decode_ros.lab.training.dataset import ANSWER_TOKENS, PAD, prompt_tokens
 from spec_decode_ros.lab.training.frames import QUESTIONS, Question, View, look, mistaken
-from spec_decode_ros.lab.training.network import see, think
+from spec_decode_ros.lab.training.network import encode_frames, text_hidden_states
 from spec_decode_ros.lab.training.processor import build_tokenizer
 from spec_decode_ros.lab.training.rollouts import Rollout, answers, rollouts
 from spec_decode_ros.sim.scene import Scene, SceneObject, random_scene
@@ -25,11 +25,13 @@ def token_by_token(model: Qwen2VLForConditionalGeneration, view: View, question:
     prompt = prompt_tokens(tokenizer, question.instruction, question.last)
     prompt, said = [int(t) for t in prompt if t != PAD], []
     with torch.no_grad():
-        visual = see(model, torch.from_numpy(view.frame[None].copy()))
+        visual = encode_frames(model, torch.from_numpy(view.frame[None].copy()))
         while len(said) < ANSWER_TOKENS and tokenizer.eos_token_id not in said:
             tokens = torch.tensor([[*prompt, *said]])
             places = torch.arange(tokens.shape[1])[None]
-            logits = model.lm_head(think(model, visual, tokens, torch.zeros_like(tokens), places))[0, -1]
+            logits = model.lm_head(
+                text_hidden_states(model, visual, tokens, torch.zeros_like(tokens), places)
+            )[0, -1]
             logits[PAD] = float("-inf")
             said.append(int(logits.argmax()))
     return tokenizer.decode([t for t in said if t != tokenizer.eos_token_id])
@@ -63,20 +65,20 @@ def test_rollouts_go_where_the_model_says(model: Qwen2VLForConditionalGeneration
 
     monkeypatch.setattr(driving, "AT_ONCE", 1)
     monkeypatch.setattr(driving, "answers", speak)
-    made = list(rollouts(model, 3, 6, "ray"))
+    made = list(rollouts(model, 3, 6))
     assert len(made) == 6
     lasts = [example.questions[0].last for example in made]
     assert lasts[0] is None
     assert [f"vx {a.vx} wz {a.wz} | {a.note}" for a in lasts[1:] if a] == texts[:5]
     assert all(len(example.questions) == QUESTIONS for example in made)
     assert not np.array_equal(made[0].frame, made[1].frame)
-    assert [e.questions for e in rollouts(model, 4, 3, "ray")] != [e.questions for e in made[:3]]
+    assert [e.questions for e in rollouts(model, 4, 3)] != [e.questions for e in made[:3]]
 
 
 def test_a_text_that_is_no_action_ends_a_rollout(model: Qwen2VLForConditionalGeneration, monkeypatch) -> None:
     monkeypatch.setattr(driving, "AT_ONCE", 1)
     monkeypatch.setattr(driving, "answers", lambda *_: ["not an action"])
-    made = list(rollouts(model, 3, 4, "ray"))
+    made = list(rollouts(model, 3, 4))
     assert all(example.questions[0].last is None for example in made)
 
 

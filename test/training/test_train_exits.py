@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from spec_decode_ros.actions.action import format_action
 from spec_decode_ros.actions.prompt import build_prompt
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.training import exits
 from spec_decode_ros.lab.training.batches import make_batch
 from spec_decode_ros.lab.training.dataset import Dataset
 from spec_decode_ros.lab.training.exits import (
@@ -27,9 +30,9 @@ from spec_decode_ros.lab.training.exits import (
     batched_rows,
     calibrate,
     default_layers,
+    generated_rows,
     in_batches,
     measure,
-    spoken_rows,
     train_exits,
     usable_layers,
 )
@@ -44,6 +47,13 @@ from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
 import tiny_checkpoints
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second passes at every look at the clock: the number of training steps does not depend on the machine."""
+    seconds = itertools.count()
+    monkeypatch.setattr(exits, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
 
 
 def silent(phase: str, fraction: float, figures: dict[str, float]) -> None:
@@ -99,17 +109,17 @@ def test_rows_are_what_the_product_computes(target: HfModel, rows: Rows) -> None
         assert torch.allclose(rows.hidden[layer][: len(tokens) + 1], hidden, atol=1e-3)
 
 
-def test_training_raises_agreement(target: HfModel, rows: Rows) -> None:
+def test_training_raises_agreement(target: HfModel, rows: Rows, clock: None) -> None:
     untrained = measure(target, [ExitAdapter(rows.final.shape[1], 8) for _ in rows.hidden], rows)
     before = [weight.clone() for weight in target.model.parameters()]
-    trained = measure(target, train_exits(target, rows, 10.0, 0, silent, steps=150), rows)
+    trained = measure(target, train_exits(target, rows, 5.0, 0, silent), rows)
     for old, new in zip(untrained, trained, strict=True):
         assert new.agreement > old.agreement + 0.1
     assert all(torch.equal(a, b) for a, b in zip(before, target.model.parameters(), strict=True))
 
 
 def test_an_untrained_adapter_after_the_last_layer_agrees_fully(target: HfModel) -> None:
-    rows = spoken_rows(target, examples(3, 2), [2], max_tokens=6)
+    rows = generated_rows(target, examples(3, 2), [2], max_tokens=6)
     assert len(rows) <= 2 * 4 * 6
     figures = measure(target, [ExitAdapter(rows.final.shape[1], 8)], rows)[0]
     assert (figures.agreement, figures.sure_agreement, figures.sure_share) == (1.0, 1.0, 1.0)
@@ -117,13 +127,13 @@ def test_an_untrained_adapter_after_the_last_layer_agrees_fully(target: HfModel)
 
 @pytest.mark.parametrize("make", [tiny_checkpoints.make_llama, tiny_checkpoints.make_smolvlm])
 def test_targets_of_other_kinds_learn_from_their_own_answers(
-    make: Callable[..., Path], tmp_path: Path
+    make: Callable[..., Path], tmp_path: Path, clock: None
 ) -> None:
     other = target_of(make(tmp_path / "other"))
     assert not in_batches(other)
-    rows = spoken_rows(other, examples(3, 4), [0], "instructed", max_tokens=8)
+    rows = generated_rows(other, examples(3, 4), [0], "instructed", max_tokens=8)
     untrained = measure(other, [ExitAdapter(64, 8)], rows)[0]
-    trained = measure(other, train_exits(other, rows, 10.0, 0, silent, steps=100), rows)[0]
+    trained = measure(other, train_exits(other, rows, 4.0, 0, silent), rows)[0]
     assert trained.agreement > untrained.agreement
 
 

@@ -116,7 +116,7 @@ def test_made_once_and_made_again_where_something_differs(
 ) -> None:
     written: list[tuple[int, int, int]] = []
 
-    def write(folder: Path, start: int, count: int, seed: int, source: object, layout: object) -> int:
+    def write(folder: Path, start: int, count: int, seed: int, source: object) -> int:
         np.load(folder / "presence.npy", mmap_mode="r+")[start : start + count] = seed
         written.append((start, count, seed))
         return count

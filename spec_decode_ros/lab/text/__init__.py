@@ -1,1 +1,1 @@
-"""The text pair: prompts that the project writes itself, for distilling its draft model and for measuring it."""
+"""Text prompts, for distilling and measuring the draft model of the text pair."""

@@ -1,10 +1,13 @@
-"""Templates of prompts and what fills their blanks: one half to learn on, one to be measured on.
+"""Prompt templates and the fillings of their blanks, for training and for measuring.
 
-No template of `HELD_OUT` occurs in `TRAINING`, and the fillings of a blank differ between the two as well wherever
-`HELD_OUT_FILLINGS` names it.
+No template of `HELD_OUT` is in `TRAINING`. A blank with held-out fillings shares none of them with its training fillings.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spec_decode_ros.actions.commands import split_templates
 
 TRAINING: tuple[str, ...] = (
     # a robot and its operator
@@ -155,411 +158,118 @@ HELD_OUT: tuple[str, ...] = (
     "Write a small test for a Python function that {task}.",
 )
 
-FILLINGS: dict[str, tuple[str, ...]] = {
-    "room": (
-        "the kitchen",
-        "a warehouse",
-        "the garage",
-        "an office",
-        "a laboratory",
-        "the corridor",
-        "a hospital",
-        "the cellar",
-        "a greenhouse",
-        "a factory hall",
-        "the workshop",
-        "a car park",
-        "the entrance hall",
-        "a construction site",
-        "a library",
-    ),
-    "colour": ("red", "blue", "green", "yellow", "white", "black", "orange", "grey"),
-    "object": (
-        "box",
-        "chair",
-        "ball",
-        "cone",
-        "bag",
-        "bottle",
-        "book",
-        "bucket",
-        "lamp",
-        "table",
-        "key",
-        "suitcase",
-        "hammer",
-        "umbrella",
-        "clock",
-        "mirror",
-    ),
-    "ground": (
-        "wet grass",
-        "a gravel path",
-        "snow",
-        "sand",
-        "a steep ramp",
-        "loose stones",
-        "a carpet",
-        "mud",
-    ),
-    "sensor": (
-        "a camera",
-        "a lidar",
-        "an inertial sensor",
-        "a microphone",
-        "ultrasound",
-        "GPS",
-        "a depth camera",
-        "a touch sensor",
-        "wheel odometry",
-    ),
-    "topic": (
-        "photosynthesis",
-        "gravity",
-        "electricity",
-        "the internet",
-        "machine learning",
-        "climate change",
-        "democracy",
-        "inflation",
-        "recycling",
-        "solar energy",
-        "vaccination",
-        "the water cycle",
-        "evolution",
-        "music theory",
-        "the stock market",
-        "public transport",
-        "a healthy diet",
-        "encryption",
-        "magnetism",
-        "volcanoes",
-        "black holes",
-        "the Roman Empire",
-        "the printing press",
-        "antibiotics",
-        "wind turbines",
-        "chess",
-        "artificial intelligence",
-        "robots in hospitals",
-        "time management",
-        "friendship",
-        "sleep",
-        "earthquakes",
-        "the human heart",
-        "batteries",
-        "agriculture",
-        "space travel",
-        "architecture",
-        "open-source software",
-        "teamwork",
-        "noise",
-        "rainbows",
-        "the seasons",
-        "money",
-        "advertising",
-        "fermentation",
-        "renewable energy",
-        "neural networks",
-        "databases",
-        "the moon",
-        "tides",
-    ),
-    "thing": (
-        "bicycles",
-        "electric cars",
-        "trains",
-        "paper books",
-        "e-books",
-        "laptops",
-        "tablets",
-        "coffee",
-        "tea",
-        "wooden toys",
-        "running shoes",
-        "solar panels",
-        "umbrellas",
-        "garden tools",
-        "headphones",
-    ),
-    "animal": (
-        "elephants",
-        "penguins",
-        "honey bees",
-        "dolphins",
-        "owls",
-        "wolves",
-        "sea turtles",
-        "ants",
-        "octopuses",
-        "cats",
-        "dogs",
-        "bats",
-        "horses",
-        "whales",
-        "foxes",
-        "frogs",
-        "spiders",
-        "bears",
-    ),
-    "place": (
-        "Paris",
-        "the mountains",
-        "a small village",
-        "Japan",
-        "the beach",
-        "the desert",
-        "New York",
-        "a forest",
-        "Rome",
-        "an island",
-        "the city park",
-        "Egypt",
-        "a lake",
-        "London",
-        "a farm",
-        "Brazil",
-        "the zoo",
-    ),
-    "activity": (
-        "swimming",
-        "painting a wall",
-        "learning a language",
-        "cooking",
-        "playing the guitar",
-        "gardening",
-        "public speaking",
-        "running a marathon",
-        "photography",
-        "writing a book",
-        "saving money",
-        "camping",
-        "moving to a new flat",
-        "studying for an exam",
-        "changing a tyre",
-        "building a website",
-        "yoga",
-        "knitting",
-        "hiking",
-        "job interviews",
-        "growing tomatoes",
-        "baking bread",
-        "drawing faces",
-    ),
-    "food": (
-        "pancakes",
-        "tomato soup",
-        "an apple pie",
-        "fried rice",
-        "pasta with cheese",
-        "a salad",
-        "pizza",
-        "chocolate cake",
-        "vegetable curry",
-        "an omelette",
-        "potato soup",
-        "banana bread",
-        "tacos",
-        "noodles",
-    ),
-    "machine": (
-        "bicycle",
-        "washing machine",
-        "coffee machine",
-        "drone",
-        "laptop",
-        "car",
-        "robot",
-        "printer",
-        "fridge",
-        "telescope",
-        "clock",
-        "wind turbine",
-        "lawn mower",
-        "camera",
-        "phone",
-    ),
-    "job": (
-        "teacher",
-        "nurse",
-        "farmer",
-        "pilot",
-        "cook",
-        "carpenter",
-        "programmer",
-        "doctor",
-        "police officer",
-        "librarian",
-        "mechanic",
-        "gardener",
-        "journalist",
-        "scientist",
-        "bus driver",
-        "robot operator",
-    ),
-    "name": (
-        "Anna",
-        "Ben",
-        "Clara",
-        "David",
-        "Emma",
-        "Felix",
-        "Grace",
-        "Henry",
-        "Ida",
-        "James",
-        "Lena",
-        "Omar",
-    ),
-    "few": ("three", "four", "five", "six", "seven", "3", "4", "5", "6", "10"),
-    "n": ("5", "8", "10", "12", "15", "20", "25", "30", "40", "50"),
-    "a": ("14", "23", "37", "48", "56", "75", "81", "99", "120", "145", "230", "512"),
-    "b": ("6", "9", "17", "28", "39", "44", "63", "87", "105", "150", "311", "640"),
-    "task": (
-        "adds two numbers",
-        "reverses a string",
-        "counts the vowels in a word",
-        "finds the largest number in a list",
-        "checks whether a number is prime",
-        "sorts a list of names",
-        "computes the factorial of a number",
-        "reads a file and counts its lines",
-        "removes duplicates from a list",
-        "converts Celsius to Fahrenheit",
-        "checks whether a word is a palindrome",
-        "computes the average of a list",
-        "merges two dictionaries",
-        "prints the first ten Fibonacci numbers",
-        "counts how often each word occurs",
-        "finds the distance between two points",
-        "limits a speed to a maximum",
-        "rounds a number to two digits",
-    ),
-    "concept": (
-        "list",
-        "dictionary",
-        "loop",
-        "function",
-        "class",
-        "tuple",
-        "set",
-        "variable",
-        "module",
-        "generator",
-        "decorator",
-        "lambda",
-        "string",
-        "recursion",
-        "exception",
-    ),
-    "file": ("text", "CSV", "JSON", "YAML", "binary", "log", "ZIP"),
-    "shell": (
-        "lists all files in a folder",
-        "counts the lines of a file",
-        "finds large files",
-        "shows the free disk space",
-        "copies a folder",
-        "deletes empty folders",
-        "searches for a word in all files",
-        "shows running processes",
-    ),
-    "error": (
-        "an IndexError",
-        "a KeyError",
-        "a TypeError",
-        "a SyntaxError",
-        "an ImportError",
-        "a ValueError",
-    ),
-    "opening": (
-        "On Monday the robot began its round at eight in the morning.",
-        "The town council met on Thursday evening.",
-        "A storm reached the coast in the early hours.",
-        "The new library opened its doors last week.",
-        "Scientists tested a small walking machine in the desert.",
-        "The bakery at the corner has changed its owner.",
-        "Our team repaired the old bridge in the spring.",
-        "The school bought twenty new computers.",
-    ),
-    "middle": (
-        "It checked the doors, read two gauges and found a leaking pipe.",
-        "Many people came, asked questions and stayed longer than planned.",
-        "Several trees fell and a road had to be closed for some hours.",
-        "The first results were good, although the batteries lasted only half as long as expected.",
-        "Everybody helped to carry boxes, and the work was finished before noon.",
-        "Prices went up a little, but the customers did not mind.",
-        "At first nobody noticed the problem with the lights.",
-    ),
-    "ending": (
-        "Nobody was hurt, and everything was back to normal by the evening.",
-        "The next test is planned for the coming month.",
-        "The manager thanked the workers and promised a better plan.",
-        "In the end the repair cost less than a new one would have.",
-        "The decision will be announced next week.",
-        "The visitors went home tired and happy.",
-    ),
-}
 
-HELD_OUT_FILLINGS: dict[str, tuple[str, ...]] = {
-    "room": ("a power station", "the loading dock", "a museum", "an underground tunnel", "the canteen"),
-    "topic": (
-        "nuclear power",
-        "glaciers",
-        "online shopping",
-        "the immune system",
-        "bridges",
-        "satellites",
-        "voting",
-        "plastic waste",
-        "remote work",
-        "coral reefs",
-        "statistics",
-        "speech recognition",
-        "tourism",
-        "insurance",
-    ),
-    "animal": ("giraffes", "squirrels", "sharks", "eagles", "beavers", "camels", "hedgehogs", "parrots"),
-    "place": ("Berlin", "the harbour", "Iceland", "a castle", "India", "the old town", "a river valley"),
-    "activity": (
-        "sailing",
-        "assembling a shelf",
-        "meditation",
-        "learning the piano",
-        "rock climbing",
-        "making candles",
-        "giving a presentation",
-        "fishing",
-        "repairing a bicycle",
-    ),
-    "food": ("lentil stew", "blueberry muffins", "mushroom risotto", "a cheese sandwich", "fruit salad"),
-    "machine": ("sewing machine", "tractor", "vacuum cleaner", "3D printer", "lift", "dishwasher"),
-    "job": ("dentist", "firefighter", "translator", "architect", "baker", "electrician", "surveyor"),
-    "name": ("Paul", "Rita", "Samuel", "Tara", "Victor", "Zoe"),
-    "task": (
-        "finds the second largest number in a list",
-        "counts the digits in a text",
-        "multiplies two matrices",
-        "checks whether a year is a leap year",
-        "swaps the keys and values of a dictionary",
-        "splits a list into two halves",
-        "finds the longest word in a sentence",
-    ),
-    "concept": ("stack", "queue", "thread", "constant", "comprehension", "context manager"),
-    "opening": (
-        "The ferry left the harbour with an hour's delay.",
-        "Two students built a weather station on the roof.",
-        "An inspection robot was sent into the tunnel on Friday.",
-        "The museum shows old maps until the end of June.",
-    ),
-    "middle": (
-        "The crew had to replace a broken pump before the engine could be started again.",
-        "It sent pictures of every room, and one of them showed water on the floor.",
-        "More than three hundred visitors came on the first day alone.",
-        "Their measurements agreed with those of the airport within half a degree.",
-    ),
-    "ending": (
-        "A full report will follow in two weeks.",
-        "The passengers got their money back.",
-        "Next year they want to build a larger one.",
-    ),
-}
+def _fillings(texts: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The fillings of each blank, from texts that separate them by semicolons or line ends."""
+    return {blank: split_templates(text) for blank, text in texts.items()}
+
+
+FILLINGS = _fillings(
+    {
+        "room": """the kitchen; a warehouse; the garage; an office; a laboratory; the corridor; a hospital
+        the cellar; a greenhouse; a factory hall; the workshop; a car park; the entrance hall
+        a construction site; a library""",
+        "colour": "red; blue; green; yellow; white; black; orange; grey",
+        "object": """box; chair; ball; cone; bag; bottle; book; bucket; lamp; table; key; suitcase; hammer
+        umbrella; clock; mirror""",
+        "ground": "wet grass; a gravel path; snow; sand; a steep ramp; loose stones; a carpet; mud",
+        "sensor": """a camera; a lidar; an inertial sensor; a microphone; ultrasound; GPS; a depth camera
+        a touch sensor; wheel odometry""",
+        "topic": """photosynthesis; gravity; electricity; the internet; machine learning; climate change
+        democracy; inflation; recycling; solar energy; vaccination; the water cycle; evolution; music theory
+        the stock market; public transport; a healthy diet; encryption; magnetism; volcanoes; black holes
+        the Roman Empire; the printing press; antibiotics; wind turbines; chess; artificial intelligence
+        robots in hospitals; time management; friendship; sleep; earthquakes; the human heart; batteries
+        agriculture; space travel; architecture; open-source software; teamwork; noise; rainbows
+        the seasons; money; advertising; fermentation; renewable energy; neural networks; databases
+        the moon; tides""",
+        "thing": """bicycles; electric cars; trains; paper books; e-books; laptops; tablets; coffee; tea
+        wooden toys; running shoes; solar panels; umbrellas; garden tools; headphones""",
+        "animal": """elephants; penguins; honey bees; dolphins; owls; wolves; sea turtles; ants; octopuses
+        cats; dogs; bats; horses; whales; foxes; frogs; spiders; bears""",
+        "place": """Paris; the mountains; a small village; Japan; the beach; the desert; New York; a forest
+        Rome; an island; the city park; Egypt; a lake; London; a farm; Brazil; the zoo""",
+        "activity": """swimming; painting a wall; learning a language; cooking; playing the guitar
+        gardening; public speaking; running a marathon; photography; writing a book; saving money; camping
+        moving to a new flat; studying for an exam; changing a tyre; building a website; yoga; knitting
+        hiking; job interviews; growing tomatoes; baking bread; drawing faces""",
+        "food": """pancakes; tomato soup; an apple pie; fried rice; pasta with cheese; a salad; pizza
+        chocolate cake; vegetable curry; an omelette; potato soup; banana bread; tacos; noodles""",
+        "machine": """bicycle; washing machine; coffee machine; drone; laptop; car; robot; printer; fridge
+        telescope; clock; wind turbine; lawn mower; camera; phone""",
+        "job": """teacher; nurse; farmer; pilot; cook; carpenter; programmer; doctor; police officer
+        librarian; mechanic; gardener; journalist; scientist; bus driver; robot operator""",
+        "name": "Anna; Ben; Clara; David; Emma; Felix; Grace; Henry; Ida; James; Lena; Omar",
+        "few": "three; four; five; six; seven; 3; 4; 5; 6; 10",
+        "n": "5; 8; 10; 12; 15; 20; 25; 30; 40; 50",
+        "a": "14; 23; 37; 48; 56; 75; 81; 99; 120; 145; 230; 512",
+        "b": "6; 9; 17; 28; 39; 44; 63; 87; 105; 150; 311; 640",
+        "task": """adds two numbers; reverses a string; counts the vowels in a word
+        finds the largest number in a list; checks whether a number is prime; sorts a list of names
+        computes the factorial of a number; reads a file and counts its lines
+        removes duplicates from a list; converts Celsius to Fahrenheit
+        checks whether a word is a palindrome; computes the average of a list; merges two dictionaries
+        prints the first ten Fibonacci numbers; counts how often each word occurs
+        finds the distance between two points; limits a speed to a maximum; rounds a number to two digits""",
+        "concept": """list; dictionary; loop; function; class; tuple; set; variable; module; generator
+        decorator; lambda; string; recursion; exception""",
+        "file": "text; CSV; JSON; YAML; binary; log; ZIP",
+        "shell": """lists all files in a folder; counts the lines of a file; finds large files
+        shows the free disk space; copies a folder; deletes empty folders; searches for a word in all files
+        shows running processes""",
+        "error": "an IndexError; a KeyError; a TypeError; a SyntaxError; an ImportError; a ValueError",
+        "opening": """On Monday the robot began its round at eight in the morning.
+        The town council met on Thursday evening.
+        A storm reached the coast in the early hours.
+        The new library opened its doors last week.
+        Scientists tested a small walking machine in the desert.
+        The bakery at the corner has changed its owner.
+        Our team repaired the old bridge in the spring.
+        The school bought twenty new computers.""",
+        "middle": """It checked the doors, read two gauges and found a leaking pipe.
+        Many people came, asked questions and stayed longer than planned.
+        Several trees fell and a road had to be closed for some hours.
+        The first results were good, although the batteries lasted only half as long as expected.
+        Everybody helped to carry boxes, and the work was finished before noon.
+        Prices went up a little, but the customers did not mind.
+        At first nobody noticed the problem with the lights.""",
+        "ending": """Nobody was hurt, and everything was back to normal by the evening.
+        The next test is planned for the coming month.
+        The manager thanked the workers and promised a better plan.
+        In the end the repair cost less than a new one would have.
+        The decision will be announced next week.
+        The visitors went home tired and happy.""",
+    }
+)
+
+HELD_OUT_FILLINGS = _fillings(
+    {
+        "room": "a power station; the loading dock; a museum; an underground tunnel; the canteen",
+        "topic": """nuclear power; glaciers; online shopping; the immune system; bridges; satellites; voting
+        plastic waste; remote work; coral reefs; statistics; speech recognition; tourism; insurance""",
+        "animal": "giraffes; squirrels; sharks; eagles; beavers; camels; hedgehogs; parrots",
+        "place": "Berlin; the harbour; Iceland; a castle; India; the old town; a river valley",
+        "activity": """sailing; assembling a shelf; meditation; learning the piano; rock climbing
+        making candles; giving a presentation; fishing; repairing a bicycle""",
+        "food": "lentil stew; blueberry muffins; mushroom risotto; a cheese sandwich; fruit salad",
+        "machine": "sewing machine; tractor; vacuum cleaner; 3D printer; lift; dishwasher",
+        "job": "dentist; firefighter; translator; architect; baker; electrician; surveyor",
+        "name": "Paul; Rita; Samuel; Tara; Victor; Zoe",
+        "task": """finds the second largest number in a list; counts the digits in a text
+        multiplies two matrices; checks whether a year is a leap year
+        swaps the keys and values of a dictionary; splits a list into two halves
+        finds the longest word in a sentence""",
+        "concept": "stack; queue; thread; constant; comprehension; context manager",
+        "opening": """The ferry left the harbour with an hour's delay.
+        Two students built a weather station on the roof.
+        An inspection robot was sent into the tunnel on Friday.
+        The museum shows old maps until the end of June.""",
+        "middle": """The crew had to replace a broken pump before the engine could be started again.
+        It sent pictures of every room, and one of them showed water on the floor.
+        More than three hundred visitors came on the first day alone.
+        Their measurements agreed with those of the airport within half a degree.""",
+        "ending": """A full report will follow in two weeks.
+        The passengers got their money back.
+        Next year they want to build a larger one.""",
+    }
+)

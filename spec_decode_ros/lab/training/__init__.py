@@ -1,0 +1,1 @@
+"""Training: the shipped pair, early exits, and the draft of the text pair."""

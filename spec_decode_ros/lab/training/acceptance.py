@@ -1,4 +1,4 @@
-"""How much of what a drafter proposes its target confirms, measured by decoding as an edge would."""
+"""Acceptance of a drafter's tokens by its target, measured by speculative decoding."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Acceptance:
     """Counts over all answers.
 
     Attributes:
-        tokens: of the answers.
-        passes: of the target.
-        judged: drafted tokens that were looked at: up to the first of a pass that the target did not confirm.
-        accepted: of these the confirmed ones.
+        tokens: tokens of the answers.
+        passes: forward passes of the target.
+        judged: drafted tokens up to and including the first rejected one of each pass.
+        accepted: the accepted ones among these.
     """
 
     tokens: int
@@ -28,12 +28,12 @@ class Acceptance:
 
     @property
     def rate(self) -> float:
-        """Share of the drafted tokens, looked at one by one, that the target confirms."""
+        """Share of the judged tokens that the target accepts."""
         return self.accepted / max(1, self.judged)
 
     @property
     def length(self) -> float:
-        """Tokens that a pass commits."""
+        """Accepted length: tokens committed per target pass."""
         return self.tokens / max(1, self.passes)
 
 
@@ -46,7 +46,7 @@ def measured(
     drafted: int = 4,
     max_tokens: int = 64,
 ) -> Acceptance:
-    """Decode answers with `drafted` tokens to a pass; each prompt has a seed of its own, from that of `sampling` on."""
+    """Decode an answer to each prompt with `drafted` tokens a pass; the seeds count up from that of `sampling`."""
     tokens = passes = judged = accepted = 0
     for number, prompt in enumerate(prompts):
         seeded = Sampling(sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed + number)

@@ -1,4 +1,4 @@
-"""Asking a target many prompts, in several processes, each with its part of them and one thread."""
+"""Generating teacher data: a target answers many prompts in several processes with one thread each."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pathlib import Path
 import torch
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.training import lessons
-from spec_decode_ros.lab.training.teacher import Teacher, TeacherPrompt
+from spec_decode_ros.lab.training import teacher_data
+from spec_decode_ros.lab.training.teacher import Teacher, TeacherExample, TeacherPrompt
 from spec_decode_ros.models.blocked import has_bfloat16
 from spec_decode_ros.models.text import CheckpointText
 
-ROOM = 128
-"""Longest prompt, in tokens; longer ones are passed over."""
+LONGEST_PROMPT = 128
+"""In tokens; longer prompts are skipped."""
 
 _POLL_S = 2.0
 
 
 @dataclass(frozen=True)
 class Questions:
-    """What a target is asked.
+    """The prompts that a target answers, and how.
 
     Attributes:
         pair: name or file of the pair whose target answers.
-        prompts: numbered from 0.
+        prompts: their positions are their indices.
         length: longest answer, in tokens.
         temperature: of every second answer; the others are greedy.
-        rows: answers that one process writes at a time.
+        rows: answers in one batch of one process.
         seed: of the sampling.
     """
 
@@ -55,28 +55,28 @@ def ask(
     folder: Path,
     workers: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[lessons.Lesson]:
-    """Lessons for all questions, those that are in `folder` already taken from there.
+) -> list[TeacherExample]:
+    """Teacher data for all prompts; what is in `folder` already is taken from there.
 
     Raises:
-        SpecDecodeError: the target cannot be loaded or is no Llama, or a process died.
+        SpecDecodeError: the target cannot be loaded or is not a Llama, or a process died.
     """
     total = len(questions.prompts)
     folder.mkdir(parents=True, exist_ok=True)
-    if len(lessons.indices(folder)) < total:
+    if len(teacher_data.indices(folder)) < total:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             jobs = [pool.submit(_work, questions, folder, number, workers) for number in range(workers)]
             try:
-                _watch(jobs, lambda: progress(len(lessons.indices(folder)), total))
+                _watch(jobs, lambda: progress(len(teacher_data.indices(folder)), total))
             except BaseException:
-                # Workers look for this between two files; without it an interrupt would wait for all answers.
+                # Workers check for this file between two batches; without it an interrupt would wait for all answers.
                 (folder / _STOP).touch()
                 raise
             finally:
                 wait(jobs)
                 (folder / _STOP).unlink(missing_ok=True)
-    return lessons.load(folder)
+    return teacher_data.load(folder)
 
 
 _STOP = "stop"
@@ -97,12 +97,12 @@ def _watch(jobs: Sequence[Future[None]], show: Callable[[], None]) -> None:
 
 
 def _work(questions: Questions, folder: Path, number: int, workers: int) -> None:
-    """One process: every `workers`-th prompt from `number` on that has no lesson yet."""
+    """One process: answers every `workers`-th prompt from `number` on that has no answer yet."""
     from spec_decode_ros.models.pair import load_pair_config, load_verifier
 
     torch.set_num_threads(1)
     model = load_verifier(load_pair_config(questions.pair), device="cpu", threads=1).model
-    done = lessons.indices(folder)
+    done = teacher_data.indices(folder)
     torch.manual_seed(questions.seed * 1_000_003 + number + len(done))
     asked = [index for index in range(number, len(questions.prompts), workers) if index not in done]
     if not asked:
@@ -111,23 +111,23 @@ def _work(questions: Questions, folder: Path, number: int, workers: int) -> None
         model.model,
         preamble(model.text),
         rows=min(questions.rows, len(asked)),
-        length=ROOM + questions.length,
+        length=LONGEST_PROMPT + questions.length,
         dtype=torch.bfloat16 if has_bfloat16() else torch.float32,
     )
-    written = lessons.save(folder, teacher.answer(_tasks(questions, model.text, asked)))
+    written = teacher_data.save(folder, teacher.answer(_requests(questions, model.text, asked)))
     for _ in written:
         if (folder / _STOP).exists():
             return
 
 
-def _tasks(questions: Questions, text: CheckpointText, asked: Sequence[int]) -> Iterator[TeacherPrompt]:
+def _requests(questions: Questions, text: CheckpointText, asked: Sequence[int]) -> Iterator[TeacherPrompt]:
     for index in asked:
         prompt = tuple(text.encode_prompt(text.render(questions.prompts[index], 0)))
         yield TeacherPrompt(index, prompt, questions.temperature * (index % 2), questions.length)
 
 
 def preamble(text: CheckpointText) -> tuple[int, ...]:
-    """The tokens with which every rendered prompt begins."""
+    """The tokens that every rendered prompt begins with."""
     one, other = (text.encode_prompt(text.render(prompt, 0)) for prompt in ("Alpha", "0"))
     shared = 0
     while shared < min(len(one), len(other)) and one[shared] == other[shared]:

@@ -1,10 +1,13 @@
-"""Batches for training: random examples, half of them mirrored, with their questions packed end to end."""
+"""Training batches: random examples, half of them mirrored, each with its questions packed into one sequence."""
 
 from __future__ import annotations
 
 import functools
+import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,16 +16,18 @@ from spec_decode_ros.lab.training.dataset import PAD, Dataset
 from spec_decode_ros.lab.training.frames import COMBINATIONS, GRID
 from spec_decode_ros.lab.training.processor import build_tokenizer
 
+Item = TypeVar("Item")
+
 VELOCITY_PLACES = (1, 3)
-"""Where in an answer the two velocities stand: ``vx V wz W | ...``."""
+"""Token indices of the two velocities in an answer: ``vx V wz W | ...``."""
 
 NOTE_PLACE = 5
-"""Where the note begins."""
+"""Token index at which the note begins."""
 
 VELOCITY_WEIGHT = 2.0
 
-FORGOTTEN = 0.65
-"""Share of the answers toward an object whose last action is swapped for another."""
+LAST_ACTION_DROPOUT = 0.65
+"""Share of the answers toward an object whose last action is replaced by another."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,10 @@ class Batch:
     """B frames with their questions packed into T tokens.
 
     ``tokens question position`` are (B, T) int64; ``target`` (B, T) is the next token where it belongs to an answer and
-    -100 elsewhere; ``weight`` (B, T) is its share in the loss; ``place_in_answer`` (B, T) counts the answer's tokens;
-    ``goal`` (B, Q, 2) is bearing in radians and log distance of the object that the answer names, NaN if not in
-    view, and ``goal_cells`` (B, Q, 33) say where to look: the cells that show it, or the first for one not in view.
+    -100 elsewhere; ``weight`` (B, T) is its weight in the loss; ``place_in_answer`` (B, T) is its index in the answer;
+    ``goal`` (B, Q, 2) is bearing in radians and log distance of the object that the answer names, NaN if it is not in
+    view; ``goal_cells`` (B, Q, 33) marks where attention belongs: the cells that show the object, or index 0 if it is not in
+    view.
     """
 
     frames: torch.Tensor
@@ -54,7 +60,7 @@ def _token_ids() -> dict[str, int]:
 
 
 def named_objects(answers: np.ndarray) -> np.ndarray:
-    """Index into :data:`COMBINATIONS` of the object that each answer (B, Q, 12) names in its note, -1 for none."""
+    """Index into :data:`COMBINATIONS` of the object that the note of each answer (B, Q, 12) names, -1 for none."""
     ids = _token_ids()
     table = {(ids[c], ids[k]): i for i, (c, k) in enumerate(name.split() for name in COMBINATIONS)}
     pairs = answers[..., NOTE_PLACE : NOTE_PLACE + 2].reshape(-1, 2)
@@ -62,7 +68,7 @@ def named_objects(answers: np.ndarray) -> np.ndarray:
 
 
 def sought(answers: np.ndarray) -> np.ndarray:
-    """Which answers (B, Q, 12) look for an object that is not in view, (B, Q) bool."""
+    """Which answers (B, Q, 12) search for an object that is not in view, (B, Q) bool."""
     ids = _token_ids()
     return (answers[..., NOTE_PLACE] == ids["searching"]) | (answers[..., NOTE_PLACE + 3] == ids["found"])
 
@@ -71,7 +77,7 @@ def goals(named: np.ndarray, presence: np.ndarray, place: np.ndarray) -> tuple[n
     """Where the objects of :func:`named_objects` are in their frames.
 
     Returns:
-        (B, Q, 2) bearing in radians and log distance, NaN if not in view; and (B, Q, 32) the cells that show it.
+        (B, Q, 2) bearing in radians and log distance, NaN if not in view; and (B, Q, 32) which cells show the object.
     """
     bit = np.where(named < 0, 0, 1 << np.maximum(named, 0)).astype(np.int64)[..., None]
     seen = presence.astype(np.int64)[:, None]
@@ -82,24 +88,15 @@ def goals(named: np.ndarray, presence: np.ndarray, place: np.ndarray) -> tuple[n
         return (values / np.where(count, count, np.nan)).astype(np.float32), (seen & bit) > 0
 
 
-def pack(
-    prompts: np.ndarray, answers: np.ndarray, velocities: np.ndarray | None = None
-) -> dict[str, torch.Tensor]:
-    """Pack padded prompts (B, Q, P) and answers (B, Q, A) into the token fields of :class:`Batch`.
-
-    Args:
-        velocities: (B, Q, A) which tokens of an answer tell its velocities; by default those of the tiny pair.
-    """
+def pack(prompts: np.ndarray, answers: np.ndarray) -> dict[str, torch.Tensor]:
+    """Pack padded prompts (B, Q, P) and answers (B, Q, A) into the token fields of :class:`Batch`."""
     batch, questions, longest = prompts.shape
     length = longest + answers.shape[2]
-    if velocities is None:
-        velocities = np.broadcast_to(np.isin(np.arange(answers.shape[2]), VELOCITY_PLACES), answers.shape)
     ids = torch.from_numpy(np.concatenate([prompts, answers], 2).astype(np.int64))
     used = ids != PAD
     question = torch.arange(questions).view(1, -1, 1).expand(batch, -1, length)
     position = used.long().cumsum(2) - 1
     place = (torch.arange(length) - longest).view(1, 1, -1).expand(batch, questions, -1)
-    heavy = torch.from_numpy(np.concatenate([np.zeros(prompts.shape, bool), velocities], 2))
     used = used.view(batch, -1)
     order = (~used).long().argsort(dim=1, stable=True)[:, : int(used.sum(1).max())]
 
@@ -113,7 +110,7 @@ def pack(
     following = torch.roll(place, -1, 1)
     following[:, -1] = -1
     answered = following >= 0
-    weight = torch.where(torch.roll(packed(heavy), -1, 1), VELOCITY_WEIGHT, 1.0)
+    weight = torch.where(torch.isin(following, torch.tensor(VELOCITY_PLACES)), VELOCITY_WEIGHT, 1.0)
     return {
         "tokens": tokens,
         "question": question,
@@ -124,11 +121,11 @@ def pack(
     }
 
 
-class Forgetter:
-    """Swaps the last action in a prompt for another where the answer does not depend on it.
+class LastActionDropout:
+    """Replaces the last action in a prompt by another one where the answer does not depend on it.
 
-    The way to an object in view is in the picture. With the true last action always there, which is nearly the
-    answer, a model learns to copy it long before it learns to look.
+    The way to an object in view can be read from the frame alone. The true last action nearly equals the answer: if it
+    is always there, a model learns to copy it long before it learns to use the frame.
     """
 
     def __init__(self, share: float):
@@ -160,7 +157,7 @@ def make_batch(
     mirror: np.ndarray,
     change: Callable[[np.ndarray, np.ndarray], None] = lambda prompts, answers: None,
 ) -> Batch:
-    """The examples ``index`` (B,), those with ``mirror`` (B,) as their mirror image; ``change`` may edit the tokens."""
+    """The examples ``index`` (B,), mirrored where ``mirror`` (B,) is set; ``change`` may edit the tokens in place."""
     frames, presence, place = data.frames[index], data.presence[index], data.place[index]
     columns = GRID[1]
     rows = presence.shape[1] // columns
@@ -172,24 +169,19 @@ def make_batch(
     side = mirror.astype(int)
     prompts, answers = data.prompts[index, side], data.answers[index, side]
     change(prompts, answers)
-    if data.named is None or data.sought is None or data.until_bar is None:
-        named, looked_for, velocities = named_objects(answers), sought(answers), None
-    else:
-        named, looked_for = data.named[index].astype(np.int64), data.sought[index]
-        velocities = np.arange(answers.shape[2]) < data.until_bar[index, side][..., None]
-    goal, cells = goals(named, presence, place)
+    goal, cells = goals(named_objects(answers), presence, place)
     return Batch(
         torch.from_numpy(frames),
         torch.from_numpy(presence.astype(np.int64)),
         torch.from_numpy(place),
-        **pack(prompts, answers, velocities),
+        **pack(prompts, answers),
         goal=torch.from_numpy(goal),
-        goal_cells=torch.from_numpy(np.concatenate([looked_for[..., None], cells], 2)),
+        goal_cells=torch.from_numpy(np.concatenate([sought(answers)[..., None], cells], 2)),
     )
 
 
 def batches(sources: Sequence[Dataset], size: int, seed: int) -> Iterator[Batch]:
-    """Batches without end, each from one of the sources, a larger one more often; every pass is a new shuffle."""
+    """Endless batches, each from one source drawn in proportion to its size; every epoch is reshuffled."""
     rng = np.random.default_rng(seed)
     sizes = np.array([len(source) for source in sources])
     if sizes.min() < size:
@@ -200,10 +192,49 @@ def batches(sources: Sequence[Dataset], size: int, seed: int) -> Iterator[Batch]
 
 
 def _shuffled(data: Dataset, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-    # Where the answers' objects are noted apart, the examples were made forgetful already.
-    forget = Forgetter(FORGOTTEN) if data.named is None else lambda prompts, answers, rng: None
+    dropout = LastActionDropout(LAST_ACTION_DROPOUT)
     while True:
         shuffled = rng.permutation(len(data))
         for start in range(0, len(data) - size + 1, size):
             index = np.sort(shuffled[start : start + size])
-            yield make_batch(data, index, rng.random(size) < 0.5, lambda p, a: forget(p, a, rng))
+            yield make_batch(data, index, rng.random(size) < 0.5, lambda p, a: dropout(p, a, rng))
+
+
+def prefetched(items: Iterator[Item], count: int) -> Iterator[Item]:
+    """The same items; a thread makes up to `count` of them in advance."""
+    made: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(count)
+    over = threading.Event()
+
+    def make() -> None:
+        failure: BaseException | None = None
+        try:
+            for item in items:
+                if not _put(made, (item, None), over):
+                    return
+        except BaseException as error:
+            failure = error
+        _put(made, (None, failure), over)
+
+    thread = threading.Thread(target=make, daemon=True, name="batches")
+    thread.start()
+    try:
+        while True:
+            item, error = made.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        over.set()
+        thread.join(timeout=10.0)
+
+
+def _put(made: queue.Queue[Any], item: Any, over: threading.Event) -> bool:
+    while not over.is_set():
+        try:
+            made.put(item, timeout=0.2)
+            return True
+        except queue.Full:
+            continue
+    return False

@@ -1,7 +1,7 @@
-"""A draft model cut out of its target: a few of its layers, their most used inner units, its most used tokens.
+"""Pruning a draft model out of its target: a few of its layers, their most used inner units, its most frequent tokens.
 
-It begins far better than a random one of the same size, since it knows already what words mean and how attention finds
-the last ones; distillation (see :mod:`spec_decode_ros.lab.training.distil`) does the rest. For Llama architectures.
+It starts far better than a random model of the same size, because its embedding and its attention are trained already;
+distillation (see :mod:`spec_decode_ros.lab.training.distil`) follows. Only for Llama architectures.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from torch import nn
 from torch.nn import functional as F
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.training.teacher import Lesson
+from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.models.reduced import ReducedLlamaConfig, ReducedLlamaForCausalLM
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LOOKED_AT = 16
-"""Lessons that show which inner units are used."""
+CALIBRATION_EXAMPLES = 16
+"""Teacher data that is used to rank the inner units."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What of a target goes into its draft model.
+    """The parts of a target that its draft model keeps.
 
     Attributes:
-        layers: the target's layers, numbered from 0, in the order in which the draft has them.
-        inner: inner units of each layer that are kept.
-        tokens: tokens that the draft can say.
-        table_width: dimensions of their table.
+        layers: numbers of the target's layers, from 0, in the draft's order.
+        inner: number of inner units of each layer.
+        tokens: number of tokens that the draft can generate.
+        table_width: dimensions of their embedding table.
     """
 
     layers: tuple[int, ...]
@@ -46,8 +46,8 @@ class Cut:
             raise SpecDecodeError(f"a draft has at least one layer, and nothing in it is zero: {self}")
 
 
-def cut(target: PreTrainedModel, plan: Cut, lessons: Sequence[Lesson]) -> ReducedLlamaForCausalLM:
-    """A draft model with the target's weights, in float32; `lessons` show what is used most."""
+def cut(target: PreTrainedModel, plan: Cut, data: Sequence[TeacherExample]) -> ReducedLlamaForCausalLM:
+    """A draft model with the target's weights, in float32; teacher data tells which units and tokens are used most."""
     source: Any = target.config
     decoder: Any = target.get_decoder()
     if source.model_type != "llama" or max(plan.layers) >= len(decoder.layers):
@@ -58,7 +58,7 @@ def cut(target: PreTrainedModel, plan: Cut, lessons: Sequence[Lesson]) -> Reduce
         raise SpecDecodeError(
             "a draft has one table for input and output, so its target must share its embedding between the two"
         )
-    counts = token_counts(lessons, source.vocab_size)
+    counts = token_counts(data, source.vocab_size)
     kept = frequent_tokens(counts, min(plan.tokens, source.vocab_size))
     embedding = decoder.embed_tokens.weight.detach().float()
     width = min(plan.table_width, embedding.shape[1], len(kept))
@@ -82,7 +82,7 @@ def cut(target: PreTrainedModel, plan: Cut, lessons: Sequence[Lesson]) -> Reduce
     draft = ReducedLlamaForCausalLM(config).float()
     with torch.no_grad():
         _fill_table(draft, embedding, kept, counts)
-        units = _used_units(target, plan, lessons)
+        units = _used_units(target, plan, data)
         for layer, number in zip(draft.model.layers, plan.layers, strict=True):
             _fill_layer(layer, decoder.layers[number], units[number])
         draft.model.norm.weight.copy_(decoder.norm.weight)
@@ -90,28 +90,30 @@ def cut(target: PreTrainedModel, plan: Cut, lessons: Sequence[Lesson]) -> Reduce
     return draft
 
 
-def token_counts(lessons: Sequence[Lesson], size: int) -> torch.Tensor:
-    """How often each token was said, or might have been, in the answers."""
+def token_counts(data: Sequence[TeacherExample], size: int) -> torch.Tensor:
+    """For each token, its occurrences in the answers plus its probabilities at all their positions."""
     counts = torch.zeros(size)
-    for lesson in lessons:
-        answered = slice(lesson.start - 1 - lesson.first, None)
-        chances = lesson.chances[answered].float().exp().flatten()
-        counts.index_add_(0, lesson.choices[answered].flatten().long(), chances)
-        counts.index_add_(0, lesson.tokens[lesson.start :], torch.ones(len(lesson.tokens) - lesson.start))
+    for example in data:
+        answered = slice(example.start - 1 - example.first, None)
+        probabilities = example.top_logprobs[answered].float().exp().flatten()
+        counts.index_add_(0, example.top_tokens[answered].flatten().long(), probabilities)
+        counts.index_add_(0, example.tokens[example.start :], torch.ones(len(example.tokens) - example.start))
     return counts
 
 
 def frequent_tokens(counts: torch.Tensor, size: int) -> torch.Tensor:
-    """The ids of the most frequent tokens, rising."""
+    """The ids of the most frequent tokens, in ascending order."""
     return counts.topk(size).indices.sort().values
 
 
 def _fill_table(
     draft: ReducedLlamaForCausalLM, embedding: torch.Tensor, kept: torch.Tensor, counts: torch.Tensor
 ) -> None:
-    """Singular vectors of the frequent tokens' embeddings; every other token stands for the most similar of these."""
+    """Reduce the frequent tokens' embeddings by SVD; every other token gets the row of the most similar frequent one."""
     rows = embedding[kept]
-    weight = (counts[kept] + 1).pow(0.25)[:, None]  # frequent tokens have to be met better, yet not alone
+    weight = (counts[kept] + 1).pow(0.25)[
+        :, None
+    ]  # frequent tokens have to be approximated better, but not only these
     _, _, directions = torch.linalg.svd(weight * rows, full_matrices=False)
     directions = directions[: draft.config.table_width]
     table: Any = draft.model.embed_tokens
@@ -129,8 +131,10 @@ def _fill_table(
     table.rows.copy_(stands_for)
 
 
-def _used_units(target: PreTrainedModel, plan: Cut, lessons: Sequence[Lesson]) -> dict[int, torch.Tensor]:
-    """By layer, the inner units with the largest part in what the layer adds, most of all first."""
+def _used_units(
+    target: PreTrainedModel, plan: Cut, data: Sequence[TeacherExample]
+) -> dict[int, torch.Tensor]:
+    """By layer, the inner units that contribute most to the layer's output, in descending order."""
     decoder: Any = target.get_decoder()
     size = min(plan.inner, target.config.intermediate_size)
     sums: dict[int, torch.Tensor] = {}
@@ -146,8 +150,8 @@ def _used_units(target: PreTrainedModel, plan: Cut, lessons: Sequence[Lesson]) -
     handles = [part.register_forward_pre_hook(watch(number)) for number, part in watched.items()]
     try:
         with torch.inference_mode():
-            for lesson in lessons[:LOOKED_AT]:
-                decoder(input_ids=lesson.tokens[None], use_cache=False)
+            for example in data[:CALIBRATION_EXAMPLES]:
+                decoder(input_ids=example.tokens[None], use_cache=False)
     finally:
         for handle in handles:
             handle.remove()

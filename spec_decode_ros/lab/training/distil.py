@@ -1,24 +1,22 @@
-"""Distillation of a text draft: it learns what its target would have said next, on answers that the target gave.
+"""Distillation of a text draft: it learns the target's next-token distributions on answers that the target generated.
 
-What counts is that the target agrees, so the loss is the cross entropy against the target's own likeliest tokens and
-not the text, and what is measured is acceptance: how often the draft's choice is the target's on answers to prompts from
-templates that it has not seen.
+A draft is as good as the target's agreement with it. So the loss is the cross entropy against the target's likeliest tokens,
+not against the text, and the measure is acceptance: how often the draft's first choice is the target's token, on answers to
+held-out prompts.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from spec_decode_ros.lab.training.optimizer import adamw, attention_kernel, warmup_cosine
 from spec_decode_ros.lab.training.resume import restore, store
-from spec_decode_ros.lab.training.teacher import Lesson
+from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.models.reduced import ReducedLlamaForCausalLM
 
 REPORT_S = 30.0
@@ -30,129 +28,116 @@ Report = Callable[[float, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Lessons side by side, filled up at the end.
+    """Examples side by side, padded at the end.
 
     Attributes:
         tokens: (rows, length).
-        places: (N,) indices into the flattened `tokens` behind which a token of an answer is predicted.
-        choices: rows of the draft's table, (N, K); -1 for tokens that the draft cannot say.
-        chances: their probabilities, (N, K).
+        places: (N,) indices into the flattened `tokens` whose next token belongs to an answer.
+        wanted_rows: rows of the draft's table for the target's likeliest tokens, (N, K); -1 for tokens that it lacks.
+        probabilities: of these tokens, (N, K).
     """
 
     tokens: torch.Tensor
     places: torch.Tensor
-    choices: torch.Tensor
-    chances: torch.Tensor
+    wanted_rows: torch.Tensor
+    probabilities: torch.Tensor
 
 
-def make_batch(lessons: Sequence[Lesson], row_of: torch.Tensor) -> TextBatch:
-    """A batch; `row_of` says for every token its row in the draft's table, or -1."""
-    length = max(len(lesson.tokens) for lesson in lessons) - 1
-    tokens = torch.zeros(len(lessons), length, dtype=torch.long)
-    places, choices, chances = [], [], []
-    for number, lesson in enumerate(lessons):
-        inputs = lesson.tokens[:-1]
+def make_batch(examples: Sequence[TeacherExample], row_of: torch.Tensor) -> TextBatch:
+    """A batch; `row_of` holds for every token its row in the draft's table, or -1."""
+    length = max(len(example.tokens) for example in examples) - 1
+    tokens = torch.zeros(len(examples), length, dtype=torch.long)
+    places, top_tokens, logprobs = [], [], []
+    for number, example in enumerate(examples):
+        inputs = example.tokens[:-1]
         tokens[number, : len(inputs)] = inputs
-        places.append(number * length + torch.arange(lesson.start - 1, len(inputs)))
-        answered = slice(lesson.start - 1 - lesson.first, None)
-        choices.append(lesson.choices[answered])
-        chances.append(lesson.chances[answered])
-    likely = row_of[torch.cat(choices).long()]
-    return TextBatch(tokens, torch.cat(places), likely, torch.cat(chances).float().exp())
+        places.append(number * length + torch.arange(example.start - 1, len(inputs)))
+        answered = slice(example.start - 1 - example.first, None)
+        top_tokens.append(example.top_tokens[answered])
+        logprobs.append(example.top_logprobs[answered])
+    wanted_rows = row_of[torch.cat(top_tokens).long()]
+    return TextBatch(tokens, torch.cat(places), wanted_rows, torch.cat(logprobs).float().exp())
 
 
-def batches(lessons: Sequence[Lesson], rows: int, seed: int) -> Iterator[list[Lesson]]:
-    """Lessons of about the same length together, in random order, without end."""
-    chance = torch.Generator().manual_seed(seed)
+def batches(data: Sequence[TeacherExample], rows: int, seed: int) -> Iterator[list[TeacherExample]]:
+    """Endless batches of examples of similar length, in random order."""
+    generator = torch.Generator().manual_seed(seed)
     while True:
-        order = torch.randperm(len(lessons), generator=chance).tolist()
+        order = torch.randperm(len(data), generator=generator).tolist()
         for start in range(0, len(order), 16 * rows):
-            some = sorted(order[start : start + 16 * rows], key=lambda index: len(lessons[index].tokens))
+            some = sorted(order[start : start + 16 * rows], key=lambda index: len(data[index].tokens))
             groups = [some[first : first + rows] for first in range(0, len(some), rows)]
-            for number in torch.randperm(len(groups), generator=chance).tolist():
-                yield [lessons[index] for index in groups[number]]
+            for number in torch.randperm(len(groups), generator=generator).tolist():
+                yield [data[index] for index in groups[number]]
 
 
 def table_rows(draft: ReducedLlamaForCausalLM) -> torch.Tensor:
-    """For every token its row in the draft's table, or -1 if the draft cannot say it."""
+    """For every token its row in the draft's table, or -1 if the draft cannot generate it."""
     rows = torch.full((draft.config.vocab_size,), -1)
     tokens = draft.lm_head.tokens.long()
     rows[tokens] = torch.arange(len(tokens))
     return rows
 
 
-def loss_of(draft: ReducedLlamaForCausalLM, batch: TextBatch, sharpness: float) -> torch.Tensor:
-    """Cross entropy against the target's distribution, made `sharpness` times as sharp."""
+def loss_of(draft: ReducedLlamaForCausalLM, batch: TextBatch) -> torch.Tensor:
+    """Mean cross entropy against the target's distributions."""
     hidden = draft.model(input_ids=batch.tokens, use_cache=False).last_hidden_state
     logits = draft.lm_head.frequent(hidden.flatten(0, 1)[batch.places]).float()
-    known = batch.choices >= 0
-    wanted = torch.where(known, batch.chances, 0.0)
-    if sharpness != 1:
-        wanted = wanted.pow(sharpness)
-        wanted = wanted / wanted.sum(dim=-1, keepdim=True).clamp_min(1e-6)
-    scores = logits.gather(1, batch.choices.clamp_min(0))
+    wanted = torch.where(batch.wanted_rows >= 0, batch.probabilities, 0.0)
+    scores = logits.gather(1, batch.wanted_rows.clamp_min(0))
     losses = wanted.sum(dim=-1) * logits.logsumexp(dim=-1) - (wanted * scores).sum(dim=-1)
     return losses.mean()
 
 
 @dataclass(frozen=True)
-class Course:
-    """How a draft learns, bounded by time, so that it ends when it was told to on any machine."""
+class DistillationPhase:
+    """Settings of a training run, which ends after a given time."""
 
     minutes: float
     peak_lr: float = 1e-3
     rows: int = 10
     warmup: float = 0.03
-    sharpness: float = 1.0
     seed: int = 0
 
     def learning_rate(self, fraction: float) -> float:
         """Linear warm-up, then a cosine to a hundredth."""
-        if fraction < self.warmup:
-            return self.peak_lr * max(fraction / self.warmup, 0.01)
-        done = min(1.0, (fraction - self.warmup) / (1 - self.warmup))
-        return self.peak_lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        return warmup_cosine(self.peak_lr, fraction, self.warmup, floor=0.01)
 
 
 def fit(
     draft: ReducedLlamaForCausalLM,
-    lessons: Sequence[Lesson],
-    course: Course,
+    data: Sequence[TeacherExample],
+    phase: DistillationPhase,
     report: Report,
-    held_out: Sequence[Lesson] = (),
+    held_out: Sequence[TeacherExample] = (),
     state: Path | None = None,
 ) -> None:
     """Train `draft` in place.
 
     Args:
-        held_out: lessons that acceptance is measured on now and then.
-        state: a file from which a run that was cut off goes on, and where it leaves its state.
+        held_out: examples that acceptance is measured on from time to time.
+        state: a file that the run's state is written to, and resumed from if it exists.
     """
     row_of = table_rows(draft)
-    parameters = list(draft.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": 0.02},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=course.peak_lr, betas=(0.9, 0.98), fused=True)
+    optimizer = adamw(draft.parameters(), weight_decay=0.02)
     draft.train()
     used = restore(state, draft, optimizer) if state else 0.0
     begun = shown = stored = time.monotonic()
     start = begun - used
     tokens = 0
-    # Another order after a break, so that the same lessons are not taken twice.
-    for chosen in batches(lessons, course.rows, course.seed + round(used)):
-        fraction = (time.monotonic() - start) / (60 * course.minutes)
+    # A resumed run draws in another order, so that it does not repeat the same examples.
+    for chosen in batches(data, phase.rows, phase.seed + round(used)):
+        fraction = (time.monotonic() - start) / (60 * phase.minutes)
         if fraction >= 1:
             break
         for group in optimizer.param_groups:
-            group["lr"] = course.learning_rate(fraction)
+            group["lr"] = phase.learning_rate(fraction)
         batch = make_batch(chosen, row_of)
-        with _attention(), torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(draft, batch, course.sharpness)
+        with attention_kernel(batch.tokens.device), torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(draft, batch)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        torch.nn.utils.clip_grad_norm_(draft.parameters(), 1.0)
         optimizer.step()
         tokens += len(batch.places)
         now = time.monotonic()
@@ -170,28 +155,23 @@ def fit(
     draft.eval()
 
 
-def _attention() -> AbstractContextManager[object]:
-    # On a CPU the fused attention's backward pass costs more than all matrix products together.
-    return sdpa_kernel(SDPBackend.MATH) if not torch.cuda.is_available() else nullcontext()
-
-
 @torch.no_grad()
-def agreement(draft: ReducedLlamaForCausalLM, lessons: Sequence[Lesson]) -> list[torch.Tensor]:
-    """For each lesson, at which tokens of the answer the draft's first choice is what was said."""
+def agreement(draft: ReducedLlamaForCausalLM, data: Sequence[TeacherExample]) -> list[torch.Tensor]:
+    """For each example, at which answer tokens the draft's first choice is the target's token."""
     was_training = draft.training
     draft.eval()
     found = []
-    for lesson in lessons:
+    for example in data:
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = draft.model(input_ids=lesson.tokens[None, :-1], use_cache=False).last_hidden_state
-            scores = draft.lm_head.frequent(hidden[0, lesson.start - 1 :])
-        found.append(draft.lm_head.tokens.long()[scores.argmax(dim=-1)] == lesson.tokens[lesson.start :])
+            hidden = draft.model(input_ids=example.tokens[None, :-1], use_cache=False).last_hidden_state
+            scores = draft.lm_head.frequent(hidden[0, example.start - 1 :])
+        found.append(draft.lm_head.tokens.long()[scores.argmax(dim=-1)] == example.tokens[example.start :])
     draft.train(was_training)
     return found
 
 
 def accepted_length(agreed: Sequence[torch.Tensor], drafted: int) -> float:
-    """Tokens that a pass of the target commits, if each pass gets `drafted` tokens: those that hold and its own one."""
+    """Tokens committed per target pass with `drafted` tokens a pass: the accepted ones and the target's own."""
     passes = tokens = 0
     for row in agreed:
         place, flags = 0, row.tolist()
@@ -205,8 +185,8 @@ def accepted_length(agreed: Sequence[torch.Tensor], drafted: int) -> float:
     return tokens / max(1, passes)
 
 
-def acceptance(draft: ReducedLlamaForCausalLM, lessons: Sequence[Lesson]) -> dict[str, float]:
-    """Share of tokens at which the draft says what the target said, and tokens a pass with four drafted."""
-    agreed = agreement(draft, lessons)
+def acceptance(draft: ReducedLlamaForCausalLM, data: Sequence[TeacherExample]) -> dict[str, float]:
+    """Share of the tokens at which the draft agrees with the target, and the accepted length with four drafted tokens."""
+    agreed = agreement(draft, data)
     flags = torch.cat(agreed).float()
     return {"acceptance": flags.mean().item(), "length_4": accepted_length(agreed, 4)}

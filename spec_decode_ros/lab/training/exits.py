@@ -1,8 +1,8 @@
-"""Training early exits: the target stays as it is, and small adapters learn to foretell its final choice.
+"""Training early exits: adapters behind inner layers of a frozen target learn to predict its final tokens.
 
-First the target runs over answers and its hidden states are kept, then the adapters are fitted to its own final
-distributions (distillation), which needs the target no more, and last they are measured on answers that the target
-gives itself, as robots get them. See :mod:`spec_decode_ros.models.exits`.
+First the target runs on answers and its hidden states are recorded. Then the adapters are fitted to its final
+distributions (distillation). At last they are measured on answers that the target generates itself. See
+:mod:`spec_decode_ros.models.exits`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from torch.nn import functional as F
 from spec_decode_ros.actions.action import format_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.training import network
 from spec_decode_ros.lab.training.batches import Batch, batches
 from spec_decode_ros.lab.training.dataset import Dataset, load, make
 from spec_decode_ros.lab.training.fit import Report, TrainingPhase
 from spec_decode_ros.lab.training.frames import Example, examples
-from spec_decode_ros.lab.training.passes import Passes
+from spec_decode_ros.lab.training.network import encode_frames, text_hidden_states
 from spec_decode_ros.lab.training.processor import MERGE, PATCH, build_tokenizer
 from spec_decode_ros.models.answer import CachedSequence
 from spec_decode_ros.models.decoders import AfterLayer
@@ -36,10 +35,10 @@ from spec_decode_ros.models.vocabulary import fingerprint
 from spec_decode_ros.sim.render import to_jpeg
 
 SURE = 0.98
-"""Agreement with the final choice from which on an exit counts as sure. Ten such tokens in a row hold in 4 of 5 cases."""
+"""Least agreement with the final token at which an exit counts as sure: ten such tokens in a row hold in 4 of 5 cases."""
 
 WIDEST = 512
-"""Most inner units of an adapter."""
+"""Largest number of inner units of an adapter."""
 
 FRAMES_A_BATCH = 16
 ROWS_A_STEP = 512
@@ -52,18 +51,18 @@ FRAMES_SEED_FACTOR = 1_000_003  # far from the seeds of the held-out frames
 
 @dataclass(frozen=True)
 class ExitTraining:
-    """How the exits of a target are made.
+    """Settings for training a target's exits.
 
     Attributes:
-        work: a folder for frames; those that `spec-decode train` left there are taken.
-        layers: that exits come after; none for the default ones.
-        frames: to learn from, with four questions each.
-        minutes: of learning, after the target has run over the frames.
-        measured: further frames, to measure on.
-        agreement: with the final choice among the tokens of which an exit counts as sure.
-        workers: processes that render.
-        style: of the prompts.
-        max_tokens: of an answer.
+        work: folder for frames; those that `spec-decode train` left there are reused.
+        layers: the layers that get an exit; empty for the default ones.
+        frames: number of training frames, with four questions each.
+        minutes: training time, after the target has run on the frames.
+        measured: number of further frames to measure on.
+        agreement: agreement with the final token, among the tokens of which an exit counts as sure.
+        workers: rendering processes.
+        style: prompt style.
+        max_tokens: longest answer.
     """
 
     work: Path
@@ -91,11 +90,11 @@ class ExitTraining:
 
 @dataclass(frozen=True)
 class Rows:
-    """What the target computes where N answer tokens are predicted.
+    """Hidden states of the target at the N positions that predict an answer token.
 
     Attributes:
-        hidden: for some layers, the hidden states (N, width) that come out of them.
-        final: those that go into the output head, (N, width).
+        hidden: by layer, its output (N, width).
+        final: the input of the output head, (N, width).
     """
 
     hidden: Mapping[int, torch.Tensor]
@@ -106,40 +105,40 @@ class Rows:
 
 
 def make_exits(
-    model: HfModel, plan: ExitTraining, report: Report
+    model: HfModel, recipe: ExitTraining, report: Report
 ) -> tuple[list[ExitAdapter], list[ExitFigures]]:
-    """Train and measure exits for a target; raises SpecDecodeError where it has no such layers."""
-    layers = usable_layers(model, plan.layers or default_layers(model))
+    """Train and measure a target's exits. Raises SpecDecodeError if it lacks one of the layers."""
+    layers = usable_layers(model, recipe.layers or default_layers(model))
     if in_batches(model):
-        stream = batches([_frames(plan)], FRAMES_A_BATCH, plan.seed)
-        count = plan.frames // FRAMES_A_BATCH
+        stream = batches([_frames(recipe)], FRAMES_A_BATCH, recipe.seed)
+        count = recipe.frames // FRAMES_A_BATCH
         rows = batched_rows(model, _counted(stream, count, "look", report), layers)
     else:
-        stream = examples(plan.seed * FRAMES_SEED_FACTOR, plan.frames)
-        seen = _counted(stream, plan.frames, "look", report)
-        rows = spoken_rows(model, seen, layers, plan.style, plan.max_tokens)
-    adapters = train_exits(model, rows, plan.minutes, plan.seed, report)
-    stream = examples(plan.seed + HELD_OUT_SEED_OFFSET, plan.measured)
-    held_out = _counted(stream, plan.measured, "measure", report)
-    rows = spoken_rows(model, held_out, layers, plan.style, plan.max_tokens)
-    return adapters, measure(model, adapters, rows, plan.agreement)
+        stream = examples(recipe.seed * FRAMES_SEED_FACTOR, recipe.frames)
+        seen = _counted(stream, recipe.frames, "look", report)
+        rows = generated_rows(model, seen, layers, recipe.style, recipe.max_tokens)
+    adapters = train_exits(model, rows, recipe.minutes, recipe.seed, report)
+    stream = examples(recipe.seed + HELD_OUT_SEED_OFFSET, recipe.measured)
+    held_out = _counted(stream, recipe.measured, "measure", report)
+    rows = generated_rows(model, held_out, layers, recipe.style, recipe.max_tokens)
+    return adapters, measure(model, adapters, rows, recipe.agreement)
 
 
-def _frames(plan: ExitTraining) -> Dataset:
-    """The frames of the pair's own training if there are enough, else new ones."""
-    made = plan.work / "train"
+def _frames(recipe: ExitTraining) -> Dataset:
+    """The frames of the pair's training if there are enough, else new ones."""
+    made = recipe.work / "train"
     if (made / "recipe.json").exists():
         data = load(made)
-        if len(data) >= plan.frames:
+        if len(data) >= recipe.frames:
             return data
-    return make(plan.work / "exits", plan.frames, plan.seed, plan.workers)
+    return make(recipe.work / "exits", recipe.frames, recipe.seed, recipe.workers)
 
 
 Item = TypeVar("Item")
 
 
 def _counted(items: Iterable[Item], count: int, name: str, report: Report) -> Iterator[Item]:
-    """The first `count` items, with a report now and then."""
+    """The first `count` items, with a report from time to time."""
     shown = time.monotonic()
     for index, item in enumerate(itertools.islice(items, count)):
         yield item
@@ -150,7 +149,7 @@ def _counted(items: Iterable[Item], count: int, name: str, report: Report) -> It
 
 
 def usable_layers(model: HfModel, layers: Sequence[int]) -> tuple[int, ...]:
-    """The layers in rising order. Raises SpecDecodeError for one that the target lacks, or that is its last."""
+    """The layers in ascending order. Raises SpecDecodeError for a layer that the target lacks, and for its last one."""
     last = layer_count(model) - 1
     if not last:
         raise SpecDecodeError("This target has one decoder layer only, so there is nothing to leave early.")
@@ -170,7 +169,7 @@ def default_layers(model: HfModel) -> tuple[int, ...]:
 
 
 def in_batches(model: HfModel) -> bool:
-    """Whether the target is of the kind that :mod:`~spec_decode_ros.lab.training.network` runs in batches."""
+    """Whether the target has the shipped pair's architecture, which :mod:`~spec_decode_ros.lab.training.network` batches."""
     images = getattr(model.model.config, "vision_config", None)
     return (
         model.model.config.model_type == "qwen2_vl"
@@ -180,10 +179,8 @@ def in_batches(model: HfModel) -> bool:
 
 
 @torch.no_grad()
-def batched_rows(
-    model: HfModel, stream: Iterable[Batch], layers: Sequence[int], passes: Passes = network
-) -> Rows:
-    """Rows for the expert's answers, a batch of frames at a time, for targets of the architecture of ``passes``."""
+def batched_rows(model: HfModel, stream: Iterable[Batch], layers: Sequence[int]) -> Rows:
+    """Rows for the expert's answers, one batch of frames at a time; only for the shipped pair's architecture."""
     decoder = model.model.get_decoder()
     seen: dict[int, torch.Tensor] = {}
     kept: dict[int, list[torch.Tensor]] = {layer: [] for layer in layers}
@@ -197,8 +194,8 @@ def batched_rows(
     try:
         for batch in stream:
             batch = Batch(**{name: value.to(model.device) for name, value in vars(batch).items()})
-            visual = passes.see(model.model, batch.frames)
-            last = passes.think(model.model, visual, batch.tokens, batch.question, batch.position)
+            visual = encode_frames(model.model, batch.frames)
+            last = text_hidden_states(model.model, visual, batch.tokens, batch.question, batch.position)
             asked = batch.target >= 0
             final.append(last[asked])
             for layer in layers:
@@ -210,20 +207,20 @@ def batched_rows(
 
 
 @torch.no_grad()
-def spoken_rows(
+def generated_rows(
     model: HfModel,
     examples: Iterable[Example],
     layers: Sequence[int],
     style: PromptStyle = "trained",
     max_tokens: int = 32,
 ) -> Rows:
-    """Rows for the answers that the target itself gives, token by token, on the way that robots' questions take.
+    """Rows for answers that the target generates token by token, through the code that serves robots.
 
-    Works with any target. One that takes text only gets the questions without the frames.
+    Works with any target; a text-only target gets the questions without the frames.
     """
     last = layer_count(model) - 1
     kept: dict[int, list[torch.Tensor]] = {layer: [] for layer in (*layers, last)}
-    # Clones, as a row of its own would keep the whole prompt's in memory.
+    # Cloned: a slice would keep the whole prompt's hidden states in memory.
     keep: AfterLayer = {
         layer: lambda rows, box=box: box.append(rows.clone())  # type: ignore[misc]
         for layer, box in kept.items()
@@ -252,19 +249,12 @@ def train_exits(
     minutes: float,
     seed: int,
     report: Report,
-    inner: int | None = None,
-    steps: int | None = None,
 ) -> list[ExitAdapter]:
-    """An adapter for each layer of `rows`, in their order, after so many minutes of learning from the target.
-
-    Args:
-        inner: units inside each adapter; by default as many as the target is wide, at most 512.
-        steps: learn no longer than that either.
-    """
+    """Train an adapter for each layer of `rows`, for some minutes; in the order of the layers."""
     phase = TrainingPhase("exits", minutes, PEAK_LR, batch=min(ROWS_A_STEP, len(rows)))
     torch.manual_seed(seed)
     width = rows.final.shape[1]
-    adapters = [ExitAdapter(width, inner or min(width, WIDEST)).to(model.device) for _ in rows.hidden]
+    adapters = [ExitAdapter(width, min(width, WIDEST)).to(model.device) for _ in rows.hidden]
     optimizer = torch.optim.AdamW(
         [p for a in adapters for p in a.parameters()], lr=PEAK_LR, weight_decay=0.01
     )
@@ -272,7 +262,7 @@ def train_exits(
     norm = final_norm(model)
     start = shown = time.monotonic()
     for step, index in enumerate(_shuffled(len(rows), phase.batch, seed)):
-        fraction = max((time.monotonic() - start) / (60 * minutes), step / steps if steps else 0.0)
+        fraction = (time.monotonic() - start) / (60 * minutes)
         if fraction >= 1:
             break
         for group in optimizer.param_groups:
@@ -298,12 +288,12 @@ def train_exits(
 
 
 def _log_probabilities(model: HfModel, final: torch.Tensor) -> torch.Tensor:
-    """(N, vocabulary) of what goes into the output head, (N, width)."""
+    """Log probabilities (N, vocabulary) for inputs (N, width) of the output head."""
     return model.head(final)[:, : model.text.size].float().log_softmax(-1)
 
 
 def _shuffled(count: int, size: int, seed: int) -> Iterator[torch.Tensor]:
-    """Indices without end, every pass over them in a new order."""
+    """Endless batches of indices; every epoch is reshuffled."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(count, generator=generator)[: count // size * size].split(size)
@@ -313,11 +303,11 @@ def _shuffled(count: int, size: int, seed: int) -> Iterator[torch.Tensor]:
 def measure(
     model: HfModel, adapters: Sequence[ExitAdapter], rows: Rows, wanted: float = SURE
 ) -> list[ExitFigures]:
-    """How each of the exits of `rows` agrees with the target's final choices, and from which confidence on it is sure.
+    """Each exit's agreement with the target's final tokens, and the confidence threshold above which it is sure.
 
     Args:
-        wanted: agreement among the tokens of which it counts as sure. The threshold is the lowest confidence with
-            that, and 1 if there is none.
+        wanted: agreement that the tokens above the threshold have at least. The threshold is the lowest confidence with
+            that agreement, and 1 if there is none.
     """
     unmeasured = [ExitFigures(layer, 1.0, 0.0, 0.0, 0.0) for layer in rows.hidden]
     exits = Exits(model, adapters, unmeasured)
@@ -330,12 +320,12 @@ def measure(
 
 
 def calibrate(layer: int, sure: torch.Tensor, right: torch.Tensor, wanted: float) -> ExitFigures:
-    """The figures of an exit that was `sure` (N,) of its choices, of which some were `right` (N,)."""
+    """The figures of an exit, from the confidence `sure` (N,) of its choices and whether they were `right` (N,)."""
     order = sure.argsort(descending=True)
     sure, right = sure[order].double().cpu(), right[order].double().cpu()
     share_right = right.cumsum(0) / torch.arange(1, len(right) + 1)
     ends = torch.ones(len(sure), dtype=torch.bool)
-    ends[:-1] = sure[:-1] != sure[1:]  # all of one confidence or none
+    ends[:-1] = sure[:-1] != sure[1:]  # equal confidences are on the same side of the threshold
     good = (ends & (share_right >= wanted)).nonzero()
     if not len(good):
         return ExitFigures(layer, 1.0, float(right.mean()), 0.0, 0.0)

@@ -1,36 +1,35 @@
-"""Training: first the vision tower alone on what stands where, then the whole model on the expert's answers.
+"""Training one model of the shipped pair: first its vision encoder alone, then the whole model on the expert's answers.
 
-The draft learns the same way and then from the target's own distributions (distillation), since what counts for a
-draft is that the target agrees with it.
+The draft is trained the same way and then on the target's own distributions (distillation), because a draft is as good as
+the target's agreement with it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import Qwen2VLForConditionalGeneration
 
-from spec_decode_ros.lab.training import network
-from spec_decode_ros.lab.training.batches import VELOCITY_PLACES, Batch, batches, make_batch
+from spec_decode_ros.lab.training.batches import VELOCITY_PLACES, Batch, batches, make_batch, prefetched
 from spec_decode_ros.lab.training.dataset import Dataset
-from spec_decode_ros.lab.training.network import CellHead, CompassHead, GoalHead, Pointer, see
-from spec_decode_ros.lab.training.passes import Answers, Passes, ahead
+from spec_decode_ros.lab.training.network import (
+    AttentionLoss,
+    CellHead,
+    GoalHead,
+    PositionHead,
+    encode_frames,
+    text_hidden_states,
+)
+from spec_decode_ros.lab.training.optimizer import adamw, attention_kernel, warmup_cosine
 from spec_decode_ros.lab.training.processor import build_tokenizer
-from spec_decode_ros.lab.training.resume import restore, store
 
 CHECKPOINT_S = 300.0
-STATE_S = 60.0
 MEASURED = 640
 """Held-out frames, with four questions each, that accuracy is measured on."""
 
@@ -40,7 +39,7 @@ Report = Callable[[str, float, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class TrainingPhase:
-    """One stretch of training, bounded by time, so that it ends when it was told to on any machine."""
+    """One part of a training run: its time, its learning rate and the weight of each loss."""
 
     name: str
     minutes: float
@@ -49,8 +48,8 @@ class TrainingPhase:
     warmup: float = 0.04
     cell_weight: float = 0.0
     goal_weight: float = 0.0
-    pointer_weight: float = 0.0
-    compass_weight: float = 0.0
+    attention_weight: float = 0.0
+    position_weight: float = 0.0
     answer_weight: float = 0.0
     distill_weight: float = 0.0
 
@@ -62,170 +61,128 @@ class TrainingPhase:
 
     def learning_rate(self, fraction: float) -> float:
         """Linear warm-up, then a cosine to zero."""
-        if fraction < self.warmup:
-            return self.peak_lr * max(fraction, 0.01 * self.warmup) / self.warmup
-        return (
-            self.peak_lr
-            * 0.5
-            * (1 + math.cos(math.pi * min(1.0, (fraction - self.warmup) / (1 - self.warmup))))
-        )
+        return warmup_cosine(self.peak_lr, fraction, self.warmup)
 
 
-class Heads(nn.Module):
-    """What reads from a model while it trains and is thrown away afterwards."""
+class Student(nn.Module):
+    """A model in training with its auxiliary heads, which are discarded afterwards."""
 
-    def __init__(self, width: int):
+    def __init__(self, model: Qwen2VLForConditionalGeneration):
         super().__init__()
+        width = model.config.text_config.hidden_size
+        self.model = model
         self.cells = CellHead(width)
         self.goal = GoalHead(width)
-        self.compass = CompassHead(width)
+        self.position = PositionHead(width)
 
 
-def _attention(device: torch.device) -> contextlib.AbstractContextManager:
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
+def fit(
+    student: Student,
+    data: Sequence[Dataset],
+    phase: TrainingPhase,
+    seed: int,
+    report: Report,
+    teacher: Qwen2VLForConditionalGeneration | None = None,
+    measure: Callable[[], dict[str, float]] | None = None,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> None:
+    """Train ``student`` in place for one phase.
+
+    Args:
+        data: where batches come from, see :func:`~spec_decode_ros.lab.training.batches.batches`.
+        teacher: the model whose distributions are learned if ``distill_weight`` is positive.
+        measure: gives figures to report from time to time, such as :func:`accuracy` on held-out examples.
+        checkpoint: called from time to time to save the model.
+    """
+    device = next(student.parameters()).device
+    optimizer = adamw(student.parameters(), weight_decay=0.05)
+    middle = student.model.config.text_config.num_hidden_layers // 2
+    attention = AttentionLoss(student.model, middle) if phase.attention_weight else None
+    student.train()
+    start = shown = saved = time.monotonic()
+    stream = batches(data, phase.batch, seed)
+    for step, batch in enumerate(prefetched(stream, 4) if device.type == "cuda" else stream):
+        fraction = (time.monotonic() - start) / (60 * phase.minutes)
+        if fraction >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = phase.learning_rate(fraction)
+        # bfloat16 products are almost twice as fast as float32 ones, on CPUs that have them as on GPUs.
+        with attention_kernel(device):
+            with torch.autocast(device.type, torch.bfloat16):
+                loss = _loss(student, _to(batch, device), phase, teacher, attention)
+            optimizer.zero_grad()
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        now = time.monotonic()
+        if now - shown > 20:
+            rate = (step + 1) * phase.batch / (now - start)
+            report(phase.name, fraction, {"step": step, "images/s": rate, "loss": loss.item()})
+            shown = now
+        if now - saved > CHECKPOINT_S:
+            checkpoint()
+            if measure is not None and phase.answer_weight + phase.distill_weight > 0:
+                report(phase.name, fraction, measure())
+            saved = time.monotonic()
+    if attention is not None:
+        attention.close()
+    student.eval()
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(**{name: value.to(device) for name, value in vars(batch).items()})
 
 
-class Paused(Exception):
-    """The time that a run was given is over before its training; its state is stored."""
-
-
-def _hidden(passes: Passes, model: Any, visual: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Hidden states (N, width) at the N places whose next token belongs to an answer."""
-    hidden = passes.think(model, visual, batch.tokens, batch.question, batch.position)
-    return hidden[batch.target >= 0]
-
-
-def _logits(model: Qwen2VLForConditionalGeneration, visual: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Logits (N, vocabulary) at the same N places."""
-    return model.lm_head(_hidden(network, model, visual, batch))
-
-
-def fit(
-    model: Any,
-    heads: Heads,
-    data: Sequence[Dataset],
-    phase: TrainingPhase,
-    seed: int,
-    report: Report,
-    teacher: Any = None,
-    measure: Callable[[], dict[str, float]] | None = None,
-    checkpoint: Callable[[], None] = lambda: None,
-    *,
-    passes: Passes = network,
-    state: Path | None = None,
-    until: float = math.inf,
-) -> None:
-    """Train what of ``model`` (and ``heads``) is not frozen in place for one phase.
-
-    Args:
-        data: where batches come from, see :func:`~spec_decode_ros.lab.training.batches.batches`.
-        teacher: the model whose distributions are learned where ``distill_weight`` is positive.
-        measure: figures to report now and then, such as :func:`accuracy` on held-out examples.
-        checkpoint: called whenever an intermediate state is worth keeping.
-        passes: of the architecture.
-        state: a file from which a run that was cut off goes on, and where it leaves its state every minute.
-        until: the moment of ``time.monotonic`` at which to store the state and raise Paused.
-    """
-    device = next(model.parameters()).device
-    trained = nn.ModuleDict({"model": model, "heads": heads})
-    parameters = [p for p in trained.parameters() if p.requires_grad]
-    decay = [p for p in parameters if p.dim() >= 2]
-    rest = [p for p in parameters if p.dim() < 2]
-    groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=phase.peak_lr, betas=(0.9, 0.98), fused=True)
-    layers = model.config.text_config.num_hidden_layers
-    pointer = passes.pointer(model, layers // 2) if phase.pointer_weight else None
-    model.train()
-    used = restore(state, trained, optimizer, phase.name) if state else 0.0
-    begun = shown = saved = stored = time.monotonic()
-    start = begun - used
-    seen = 0
-    # Another order after a break, so that the same examples are not taken twice.
-    stream = batches(data, phase.batch, seed + 7919 * round(used))
-    for step, cpu_batch in enumerate(ahead(stream, 4) if device.type == "cuda" else stream):
-        fraction = (time.monotonic() - start) / (60 * phase.minutes)
-        if fraction >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = phase.learning_rate(fraction)
-        batch = _to(cpu_batch, device)
-        # bfloat16 products are almost twice as fast as float32 ones, on CPUs that have them as on GPUs.
-        # On a CPU the fused attention's backward pass costs more than all matrix products together.
-        with _attention(device):
-            with torch.autocast(device.type, torch.bfloat16):
-                loss = _loss(passes, model, heads, batch, phase, teacher, pointer)
-            optimizer.zero_grad()
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        seen += phase.batch
-        now = time.monotonic()
-        if now - shown > 20:
-            report(
-                phase.name, fraction, {"step": step, "images/s": seen / (now - begun), "loss": loss.item()}
-            )
-            shown = now
-        if state and now - stored > STATE_S:
-            store(state, trained, optimizer, now - start, phase.name)
-            stored = now
-        if now - saved > CHECKPOINT_S:
-            checkpoint()
-            if measure is not None and phase.answer_weight + phase.distill_weight > 0:
-                report(phase.name, fraction, measure())
-            saved = time.monotonic()
-        if now >= until:
-            break
-    if pointer is not None:
-        pointer.close()
-    model.eval()
-    if state:
-        store(state, trained, optimizer, time.monotonic() - start, phase.name)
-    if fraction < 1:
-        raise Paused
-
-
 def _loss(
-    passes: Passes,
-    model: Any,
-    heads: Heads,
+    student: Student,
     batch: Batch,
     phase: TrainingPhase,
-    teacher: Any,
-    pointer: Pointer | None,
+    teacher: Qwen2VLForConditionalGeneration | None,
+    attention: AttentionLoss | None,
 ) -> torch.Tensor:
-    visual = passes.see(model, batch.frames)
+    """The weighted sum of the phase's losses."""
+    visual = encode_frames(student.model, batch.frames)
     loss = visual.new_zeros((), dtype=torch.float32)
     if phase.cell_weight:
-        loss = loss + phase.cell_weight * heads.cells.loss(visual.float(), batch.presence, batch.place)
+        loss = loss + phase.cell_weight * student.cells.loss(visual.float(), batch.presence, batch.place)
     if not (phase.answer_weight or phase.distill_weight):
         return loss
-    hidden = _hidden(passes, model, visual, batch)
-    answers = Answers(model.lm_head)
-    logits = answers.logits(hidden).float()
+    hidden = _answer_states(student.model, visual, batch)
+    logits = student.model.lm_head(hidden).float()
     asked = batch.target >= 0
+    begins = batch.place_in_answer == 0
     if phase.goal_weight:
-        begins = batch.place_in_answer[asked] == 0
-        loss = loss + phase.goal_weight * heads.goal.loss(hidden[begins].float(), batch.goal.reshape(-1, 2))
-    if pointer is not None:
-        begins = batch.place_in_answer == 0
-        loss = loss + phase.pointer_weight * pointer.loss(begins, batch.goal_cells.reshape(begins.sum(), -1))
-        if phase.compass_weight:
-            loss = loss + phase.compass_weight * heads.compass.loss(pointer.visual)
+        first = hidden[begins[asked]].float()
+        loss = loss + phase.goal_weight * student.goal.loss(first, batch.goal.reshape(-1, 2))
+    if attention is not None:
+        cells = batch.goal_cells.reshape(begins.sum(), -1)
+        loss = loss + phase.attention_weight * attention.loss(begins, cells)
+        if phase.position_weight:
+            loss = loss + phase.position_weight * student.position.loss(attention.visual)
     weight = batch.weight[asked] / batch.weight[asked].sum()
     if phase.answer_weight:
-        losses = F.cross_entropy(logits, answers.columns(batch.target[asked]), reduction="none")
+        losses = F.cross_entropy(logits, batch.target[asked], reduction="none")
         loss = loss + phase.answer_weight * (losses * weight).sum()
     if phase.distill_weight and teacher is not None:
         with torch.no_grad():
-            known = _hidden(passes, teacher, passes.see(teacher, batch.frames), batch)
-            wanted = answers.of(teacher.lm_head(known)).float().log_softmax(-1)
+            wanted = _answer_logits(teacher, batch).float().log_softmax(-1)
         losses = F.kl_div(logits.log_softmax(-1), wanted, log_target=True, reduction="none").sum(-1)
         loss = loss + phase.distill_weight * (losses * weight).sum()
     return loss
+
+
+def _answer_states(
+    model: Qwen2VLForConditionalGeneration, visual: torch.Tensor, batch: Batch
+) -> torch.Tensor:
+    """Last hidden states (N, width) at the N tokens that an answer token follows."""
+    hidden = text_hidden_states(model, visual, batch.tokens, batch.question, batch.position)
+    return hidden[batch.target >= 0]
+
+
+def _answer_logits(model: Qwen2VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
+    """Logits (N, vocabulary) at the same tokens."""
+    return model.lm_head(_answer_states(model, encode_frames(model, batch.frames), batch))
 
 
 @torch.no_grad()
@@ -234,38 +191,28 @@ def accuracy(
     data: Dataset,
     teacher: Qwen2VLForConditionalGeneration | None = None,
 ) -> dict[str, float]:
-    """Shares of held-out answers that are right, token by token given the right beginning.
+    """Shares of held-out answer tokens that the model predicts correctly, given the correct tokens before them.
 
-    ``vx`` and ``wz`` count the questions whose answer moves toward an object in view; ``wz_near`` allows one step of
-    0.2 rad/s; ``all`` is every token of every answer. With a teacher, the teacher's own choice is what is right.
+    ``vx`` and ``wz`` count the questions whose answer moves toward an object in view; ``wz_near`` accepts a deviation of
+    0.2 rad/s; ``all`` counts every token of every answer. With a teacher, the teacher's choice is what is correct.
     """
     device = next(model.parameters()).device
-    tokenizer = build_tokenizer()
-    words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-    numbers = torch.full((len(words),), float("nan"))
-    for i, word in enumerate(words):
-        try:
-            numbers[i] = float(word)
-        except ValueError:
-            continue
-    toward = torch.tensor(tokenizer.convert_tokens_to_ids(["left", "right", "ahead", "reached"]))
+    numbers, toward = _word_tables()
     was_training = model.training
     model.eval()
     sums: dict[str, list[float]] = {"vx": [], "wz": [], "wz_near": [], "all": []}
     for start in range(0, min(len(data), MEASURED), 64):
         index = np.arange(start, min(start + 64, len(data), MEASURED))
         batch = _to(make_batch(data, index, np.zeros(len(index), bool)), device)
+        asked = (batch.target >= 0).cpu()
+        targets = batch.target.cpu()[asked]
         with torch.autocast(device.type, torch.bfloat16):
-            choice = _logits(model, see(model, batch.frames), batch).argmax(-1).cpu()
-            asked = (batch.target >= 0).cpu()
-            right = batch.target.cpu()[asked]
-            if teacher is not None:
-                right = _logits(teacher, see(teacher, batch.frames), batch).argmax(-1).cpu()
+            choice = _answer_logits(model, batch).argmax(-1).cpu()
+            right = targets if teacher is None else _answer_logits(teacher, batch).argmax(-1).cpu()
         place, question = batch.place_in_answer.cpu()[asked], batch.question.cpu()[asked]
         row = torch.arange(len(index))[:, None].expand(asked.shape)[asked]
         group = row * 100 + question
-        goes = group[torch.isin(batch.target.cpu()[asked], toward)]
-        relevant = torch.isin(group, goes)
+        relevant = torch.isin(group, group[torch.isin(targets, toward)])
         sums["all"] += (choice == right).tolist()
         for name, where in zip(("vx", "wz"), VELOCITY_PLACES, strict=True):
             mine = relevant & (place == where)
@@ -274,3 +221,16 @@ def accuracy(
                 sums["wz_near"] += ((numbers[choice[mine]] - numbers[right[mine]]).abs() < 0.25).tolist()
     model.train(was_training)
     return {name: sum(values) / max(1, len(values)) for name, values in sums.items()}
+
+
+def _word_tables() -> tuple[torch.Tensor, torch.Tensor]:
+    """The number that each token is, NaN for none; and the tokens of answers that go toward an object in view."""
+    tokenizer = build_tokenizer()
+    words = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    numbers = torch.full((len(words),), float("nan"))
+    for i, word in enumerate(words):
+        try:
+            numbers[i] = float(word)
+        except ValueError:
+            continue
+    return numbers, torch.tensor(tokenizer.convert_tokens_to_ids(["left", "right", "ahead", "reached"]))

@@ -1,10 +1,10 @@
-"""Training data from the simulator: frames, questions about them, and what the expert would do."""
+"""Training examples from the simulator: camera frames, questions about them and the expert's answers."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,9 @@ FRAME_SIZE = (192, 96)
 """Width and height that the shipped pair sees."""
 
 QUESTIONS = 4
+VIEWS_PER_SCENE = 5
 MISTAKEN = 0.15
-"""Share of the questions about an object whose last action went to another one: a mistake has to end."""
+"""Share of the questions about an object whose last action went to another object: the model has to correct that."""
 
 COMBINATIONS = [f"{color} {kind}" for color in COLORS for kind in KINDS]
 
@@ -42,11 +43,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Example:
-    """A frame with its questions and with what can be seen in each cell of the grid.
+    """A frame, its questions, and labels for each cell of the grid.
 
-    ``frame`` is (height, width, 3) uint8. ``presence`` (cells,) uint32 has a bit for each of :data:`COMBINATIONS` in the
-    cell; ``place`` (cells, 2) float16 holds bearing in radians and log distance of the object that fills most of the cell,
-    NaN where there is none.
+    ``frame`` is (height, width, 3) uint8. ``presence`` (cells,) uint32 has one bit for each of :data:`COMBINATIONS` that
+    is visible in the cell; ``place`` (cells, 2) float16 holds bearing in radians and log distance of the object that
+    covers most of the cell, NaN where there is none.
     """
 
     frame: np.ndarray
@@ -55,25 +56,22 @@ class Example:
     questions: tuple[Question, ...]
 
 
-def examples(
-    seed: int, count: int, backend: str = "auto", per_scene: int = 5, setting: PairView | None = None
-) -> Iterator[Example]:
-    """Yield ``count`` :class:`Example`; the same seed yields the same."""
-    setting = setting or TINY
+def examples(seed: int, count: int) -> Iterator[Example]:
+    """Yield ``count`` examples from random scenes and poses; the same seed gives the same examples."""
     rng = np.random.default_rng(seed)
-    stage = Stage(backend)
+    stage = Stage()
     made = 0
     while made < count:
         scene = random_scene(rng, 3 if rng.random() < 0.2 else 4, MAX_OBJECTS)
         stage.lay_out(scene)
-        for _ in range(min(per_scene, count - made)):
-            yield _example(stage, scene, rng, setting)
+        for _ in range(min(VIEWS_PER_SCENE, count - made)):
+            yield _example(stage, scene, rng)
             made += 1
 
 
 @dataclass(frozen=True)
 class View:
-    """What the camera shows from a pose: the ``frame`` that the model gets, and the object behind each coarse ray."""
+    """What the camera sees from a pose: the model's input ``frame``, and the object that each coarse ray hits."""
 
     pose: Pose
     frame: np.ndarray
@@ -85,47 +83,21 @@ class View:
         return visible_objects(self.hits)
 
 
-@dataclass(frozen=True)
-class PairView:
-    """What a pair sees and how it is spoken to.
-
-    Attributes:
-        size: width and height of the picture that the vision tower gets.
-        grid: rows and columns of visual tokens.
-        resample: with which its image processor resizes.
-        draw: the commands that are given about a view.
-        say: a sentence for a command.
-        forgotten: share of the answers toward an object whose last action is swapped for another, see
-            :class:`~spec_decode_ros.lab.training.batches.Forgetter`; for pairs whose batches do not do that.
-    """
-
-    size: tuple[int, int]
-    grid: tuple[int, int]
-    resample: Image.Resampling
-    draw: Callable[[Scene, int, View, np.random.Generator], list[Command]]
-    say: Callable[[Command, np.random.Generator], str]
-    forgotten: float = 0.0
-
-    def frame(self, rgb: np.ndarray) -> np.ndarray:
-        """A camera frame as the pair gets it: through JPEG, then resized, uint8."""
-        with Image.open(io.BytesIO(to_jpeg(rgb))) as image:
-            return np.asarray(image.resize(self.size, self.resample))
-
-
 def to_model_size(rgb: np.ndarray) -> np.ndarray:
-    """A camera frame as the tiny pair gets it: through JPEG, then bicubic to 192 x 96, uint8."""
-    return TINY.frame(rgb)
+    """A camera frame as the model gets it: JPEG-compressed, then resized to 192 x 96 (bicubic), uint8."""
+    with Image.open(io.BytesIO(to_jpeg(rgb))) as image:
+        return np.asarray(image.resize(FRAME_SIZE, Image.Resampling.BICUBIC))
 
 
-def look(stage: Stage, pose: Pose, rng: np.random.Generator, setting: PairView | None = None) -> View:
-    """The view from a pose, with the height and the tilt of a body that walks."""
+def look(stage: Stage, pose: Pose, rng: np.random.Generator) -> View:
+    """The view from a pose, with the random height and tilt of a walking body."""
     stage.look(pose, rng.normal(0.31, 0.012), rng.normal(0.0, 0.025), rng.normal(0.0, 0.02))
-    return View(pose, (setting or TINY).frame(stage.camera.rgb(stage.data)), stage.hits())
+    return View(pose, to_model_size(stage.camera.rgb(stage.data)), stage.hits())
 
 
-def example(scene: Scene, view: View, questions: list[Question], grid: tuple[int, int] = GRID) -> Example:
+def example(scene: Scene, view: View, questions: list[Question]) -> Example:
     """A view with its questions."""
-    return Example(view.frame, *_cells(view.hits, scene, view.pose, grid), tuple(questions))
+    return Example(view.frame, *_cells(view.hits, scene, view.pose), tuple(questions))
 
 
 def ask(
@@ -135,50 +107,32 @@ def ask(
     before: Pose,
     commands: list[Command],
     rng: np.random.Generator,
-    setting: PairView | None = None,
 ) -> list[Question]:
-    """Questions about a view, one for each command, with what may have been said a moment ago at ``before``."""
-    setting = setting or TINY
+    """One question about a view for each command, with a plausible last action from the earlier pose ``before``."""
     stage.look(before)
     visible_before = visible_objects(stage.hits())
     questions = []
     for command in commands:
         last = _last_action(command, scene, before, visible_before, rng)
         answer = decide(command, scene, view.pose, view.visible, last)
-        if setting.forgotten and _in_the_picture(command, answer) and rng.random() < setting.forgotten:
-            last = None if rng.random() < 0.5 else _searching(rng)
-            answer = decide(command, scene, view.pose, view.visible, last)
-        questions.append(Question(command, setting.say(command, rng), last, answer))
+        questions.append(Question(command, phrase(command, rng), last, answer))
     return questions
 
 
-def _in_the_picture(command: Command, answer: Action) -> bool:
-    """Whether an answer goes toward an object that was named: the last action is not needed for it."""
-    return (
-        command.kind == "goto"
-        and not command.relation
-        and bool({"left", "right", "ahead"} & set(answer.note.split()))
-    )
-
-
-def _searching(rng: np.random.Generator) -> Action:
-    return Action(0.0, float(rng.choice([-0.8, 0.8])), f"searching {15 * int(rng.integers(0, 25))}")
-
-
-def _example(stage: Stage, scene: Scene, rng: np.random.Generator, setting: PairView) -> Example:
+def _example(stage: Stage, scene: Scene, rng: np.random.Generator) -> Example:
     focus = int(rng.integers(len(scene.objects)))
     pose = _sample_pose(scene, focus, rng)
-    view = look(stage, pose, rng, setting)
-    commands = setting.draw(scene, focus, view, rng)
-    # The frame before this one, as some motion would have left it: mostly the expert's, sometimes another.
+    view = look(stage, pose, rng)
+    commands = draw_commands(scene, focus, view.visible, rng)
+    # The pose one action earlier: mostly as the expert's motion would have left it, sometimes a random one.
     guess = decide(commands[0], scene, pose, view.visible, None)
     vx, wz = (guess.vx, guess.wz) if rng.random() < 0.7 else (rng.uniform(-0.1, 0.6), rng.uniform(-0.8, 0.8))
     before = move(pose, -vx, -wz + rng.normal(0, 0.1), ACTION_PERIOD_S)
-    return example(scene, view, ask(stage, scene, view, before, commands, rng, setting), setting.grid)
+    return example(scene, view, ask(stage, scene, view, before, commands, rng))
 
 
 def _sample_pose(scene: Scene, focus: int, rng: np.random.Generator) -> Pose:
-    """A free pose: anywhere, or on the way to the object in focus, or right before it."""
+    """A collision-free pose: anywhere, on the way to the object in focus, or right in front of it."""
     thing = scene.objects[focus]
     for _ in range(100):
         style = rng.random()
@@ -198,8 +152,8 @@ def _sample_pose(scene: Scene, focus: int, rng: np.random.Generator) -> Pose:
 
 
 def draw_commands(scene: Scene, focus: int, visible: set[int], rng: np.random.Generator) -> list[Command]:
-    """As many as :data:`QUESTIONS`: the object in focus, another (mostly in view), one that only resembles one that is
-    there, and something else."""
+    """:data:`QUESTIONS` commands: the object in focus, another object (mostly one in view), an object that is not there but
+    resembles one that is, and something else."""
 
     def goto(name: str) -> Command:
         color, _, kind = name.partition(" ")
@@ -236,17 +190,17 @@ def other_command(rng: np.random.Generator) -> Command:
 def _last_action(
     command: Command, scene: Scene, pose: Pose, visible: set[int], rng: np.random.Generator
 ) -> Action | None:
-    """A last action that could have come before, from a random one before that."""
+    """A plausible last action: mostly the expert's answer to a random action before it."""
     if rng.random() < 0.12:
         return None
-    if command.kind == "goto" and not command.relation and visible and rng.random() < MISTAKEN:
+    if command.kind == "goto" and visible and rng.random() < MISTAKEN:
         return mistaken(command, scene, pose, visible, rng)
     earlier: Action | None = None
     if rng.random() < 0.85:
-        earlier = _random_action(command, rng, _named(command, scene, rng))
+        earlier = _random_action(command, rng)
     last = decide(command, scene, pose, visible, earlier)
     if command.kind == "goto" and rng.random() < 0.2 and last.note.split()[-1] not in ("reached", "found"):
-        # What was said need not have been right: the frame decides, not the habit.
+        # The last action may be wrong: the answer has to come from the frame.
         wz = round(0.2 * float(rng.integers(-4, 5)), 1) + 0.0
         last = Action(round(0.2 * float(rng.integers(0, 4)), 1), wz, last.note)
     return last
@@ -255,7 +209,7 @@ def _last_action(
 def mistaken(
     command: Command, scene: Scene, pose: Pose, visible: set[int], rng: np.random.Generator
 ) -> Action:
-    """What a pilot says who takes another object in view, one of that colour or kind if there is one, for the target."""
+    """The action of a model that mistakes another object in view, if possible of the same colour or kind, for the target."""
     things = [scene.objects[i] for i in sorted(visible)]
     alike = [t for t in things if command.color == t.color or command.object == t.kind]
     other = (alike or things)[int(rng.integers(len(alike or things)))]
@@ -263,21 +217,15 @@ def mistaken(
     return Action(action.vx, action.wz, action.note.replace(other.name, command.target))
 
 
-def _named(command: Command, scene: Scene, rng: np.random.Generator) -> str:
-    """The object of a ``goto`` by name; of one that is described, any of its kind."""
-    names = [thing.name for thing in scene.objects if thing.kind == command.object]
-    return str(rng.choice(names)) if command.relation and names else command.target
-
-
-def _random_action(command: Command, rng: np.random.Generator, name: str) -> Action:
-    side = float(rng.choice([-0.8, 0.8]))
+def _random_action(command: Command, rng: np.random.Generator) -> Action:
+    name, side = command.target, float(rng.choice([-0.8, 0.8]))
     match command.kind:
         case "goto":
             choice = rng.random()
             if choice < 0.15:
                 return Action(0.0, 0.0, f"{name} reached")
             if choice < 0.2:
-                return Action(0.0, 0.0, f"{command.target} not found")
+                return Action(0.0, 0.0, f"{name} not found")
             if choice < 0.7:
                 return Action(0.0, side, f"searching {15 * int(rng.integers(0, 25))}")
             return Action(0.4, side / 4, f"{name} {'left' if side > 0 else 'right'} 1.5")
@@ -291,18 +239,9 @@ def _random_action(command: Command, rng: np.random.Generator, name: str) -> Act
     return Action(0.0, 0.0, "stopped")
 
 
-def _draw_for_tiny(scene: Scene, focus: int, view: View, rng: np.random.Generator) -> list[Command]:
-    return draw_commands(scene, focus, view.visible, rng)
-
-
-TINY = PairView(FRAME_SIZE, GRID, Image.Resampling.BICUBIC, _draw_for_tiny, phrase)
-"""Of the tiny pair."""
-
-
-def _cells(
-    hits: np.ndarray, scene: Scene, pose: Pose, grid: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    rows, columns = grid
+def _cells(hits: np.ndarray, scene: Scene, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+    """``presence`` and ``place`` of an :class:`Example`."""
+    rows, columns = GRID
     blocks = (
         hits.reshape(rows, RAYS[0] // rows, columns, RAYS[1] // columns)
         .swapaxes(1, 2)

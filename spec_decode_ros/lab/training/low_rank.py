@@ -1,4 +1,4 @@
-"""Low-rank adapters for a language model that is not shipped and stays as it is (Hu et al., LoRA, arXiv 2106.09685)."""
+"""Low-rank adapters for the linear layers of a frozen language model (Hu et al., LoRA, arXiv 2106.09685)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from spec_decode_ros.models.assembled import DOWN, UP
 
 SCALE = 2.0
-"""Of an adapter's product; with it, adapters learn well at the pace of the weights beside them."""
+"""Factor of an adapter's product: with it, adapters train well at the learning rate of the other weights."""
 
 
 class LowRank(nn.Module):
-    """A frozen linear layer with an adapter beside it; a new one changes nothing."""
+    """A frozen linear layer plus an adapter; a new adapter does not change the layer's output."""
 
     def __init__(self, linear: nn.Linear, rank: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class LowRank(nn.Module):
 
 
 def attach(decoder: Any, rank: int) -> None:
-    """Freeze a decoder and put an adapter beside each linear layer in its layers."""
+    """Freeze a decoder and add an adapter to each linear layer of its blocks."""
     decoder.requires_grad_(False)
     for layer in decoder.layers:
         for block in (layer.self_attn, layer.mlp):
@@ -42,7 +42,7 @@ def attach(decoder: Any, rank: int) -> None:
 
 
 def adapters(decoder: Any) -> dict[str, torch.Tensor]:
-    """The adapters' matrices by the names that :func:`spec_decode_ros.models.assembled.merge` reads."""
+    """The adapters' matrices, by the names that :func:`spec_decode_ros.models.assembled.merge` expects."""
     found: dict[str, torch.Tensor] = {}
     for name, part in decoder.named_modules():
         if isinstance(part, LowRank):
@@ -52,8 +52,8 @@ def adapters(decoder: Any) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def take_up(decoder: Any, matrices: dict[str, torch.Tensor]) -> None:
-    """Put matrices that :func:`adapters` gave back into their places. Raises KeyError where some are missing."""
+def load_adapters(decoder: Any, matrices: dict[str, torch.Tensor]) -> None:
+    """Load matrices that :func:`adapters` returned into the adapters. Raises KeyError if some are missing."""
     for name, part in decoder.named_modules():
         if isinstance(part, LowRank):
             part.down.copy_(matrices[name + DOWN])

@@ -1,7 +1,8 @@
-"""The shapes of the shipped pair, and batched passes for training that use the very modules of transformers' Qwen2-VL.
+"""The shipped pair's architecture (a small Qwen2-VL), its batched forward pass for training, and auxiliary heads.
 
-Transformers' own forward treats one image at a time; here a whole batch goes through the vision tower at once, and
-several questions about one frame share its tokens: a block mask lets each question see the frame and itself.
+Transformers' own forward pass runs the vision encoder on one image after the other. Here it runs on a whole batch, and
+the questions about a frame share its visual tokens: a block mask lets each question attend to the frame and itself. The
+modules and weights are transformers' own.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from spec_decode_ros.sim.scene import COLORS, KINDS
 ROWS, COLUMNS = GRID
 VISUAL_TOKENS = ROWS * COLUMNS
 PREFIX = VISUAL_TOKENS + 2
-"""Tokens of a prompt up to the end of the picture: start, picture, end."""
+"""Tokens of a prompt up to the end of the image: vision start, visual tokens, vision end."""
 
 ROPE_THETA = 10.0
-"""Base of the decoder's rotary frequencies. Qwen2-VL gives an image's columns the lowest ones: with the usual 10000 and
-heads 32 wide, eight columns would differ by 0.03 rad, and the decoder could not tell left from right."""
+"""Base of the decoder's rotary frequencies. Qwen2-VL encodes an image's columns with the lowest ones: with the usual base
+of 10000 and heads of width 32, eight columns would differ by 0.03 rad, and the decoder could not tell left from right."""
 
 FIRST_TEXT_POSITION = 1 + max(GRID) + 1
 """Rotary position of the first token of the instruction, by Qwen2-VL's rule."""
@@ -37,7 +38,7 @@ FIRST_TEXT_POSITION = 1 + max(GRID) + 1
 def build_model(
     layers: int, width: int, vision_layers: int, vision_width: int, seed: int
 ) -> Qwen2VLForConditionalGeneration:
-    """A Qwen2-VL with random weights over the shipped vocabulary; heads are 32 wide."""
+    """A Qwen2-VL with random weights and the shipped vocabulary; the width of an attention head is 32."""
     tokenizer = build_tokenizer()
     heads = width // 32
     config = Qwen2VLConfig(
@@ -75,15 +76,15 @@ def build_model(
     model = Qwen2VLForConditionalGeneration._from_config(
         config, attn_implementation="sdpa", dtype=torch.float32
     )
-    initialise(model)
+    _initialise(model)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model
 
 
 @torch.no_grad()
-def initialise(model: nn.Module) -> None:
-    """Weights scaled by fan-in: transformers' fixed spread of 0.02 is made for wide networks and stalls narrow ones."""
+def _initialise(model: nn.Module) -> None:
+    """Scale the weights by fan-in: transformers' fixed deviation of 0.02 suits wide networks and stalls narrow ones."""
     for name, weight in model.named_parameters():
         if weight.dim() < 2:
             continue
@@ -91,7 +92,7 @@ def initialise(model: nn.Module) -> None:
             weight.normal_(0.0, 0.05)
             continue
         closes_residual = name.endswith(
-            ("attn.proj.weight", "out_proj.weight", "mlp.fc2.weight", "o_proj.weight", "down_proj.weight")
+            ("attn.proj.weight", "mlp.fc2.weight", "o_proj.weight", "down_proj.weight")
         )
         weight.normal_(0.0, (0.4 if closes_residual else 1.0) / math.sqrt(weight[0].numel()))
 
@@ -102,27 +103,27 @@ _MEAN, _STD = (
 
 
 def patches(frames: torch.Tensor) -> torch.Tensor:
-    """Frames (B, 96, 192, 3) uint8 to patches (B, 128, 432), in the order and scale of the image processor."""
+    """Cut frames (B, 96, 192, 3) uint8 into patches (B, 128, 432), ordered and scaled as by the image processor."""
     x = (frames.float() / 255 - _MEAN.to(frames.device)) / _STD.to(frames.device)
     x = x.view(len(x), ROWS, MERGE, PATCH, COLUMNS, MERGE, PATCH, 3)
     return x.permute(0, 1, 4, 2, 5, 7, 3, 6).reshape(len(x), ROWS * COLUMNS * MERGE**2, -1)
 
 
-def see(model: Qwen2VLForConditionalGeneration, frames: torch.Tensor) -> torch.Tensor:
+def encode_frames(model: Qwen2VLForConditionalGeneration, frames: torch.Tensor) -> torch.Tensor:
     """Visual tokens (B, 32, width) of frames (B, 96, 192, 3) uint8."""
-    tower = model.model.visual
+    encoder = model.model.visual
     batch, count = len(frames), ROWS * COLUMNS * MERGE**2
-    x = tower.patch_embed(patches(frames).reshape(batch * count, -1)).view(batch, count, -1)
+    x = encoder.patch_embed(patches(frames).reshape(batch * count, -1)).view(batch, count, -1)
     row, column = _patch_positions(frames.device)
-    cos, sin = tower.rotary_pos_emb(x[0], torch.stack([row, column], -1))
-    for block in tower.blocks:
+    cos, sin = encoder.rotary_pos_emb(x[0], torch.stack([row, column], -1))
+    for block in encoder.blocks:
         attention = block.attn
         q, k, v = attention.qkv(block.norm1(x)).view(batch, count, 3, attention.num_heads, -1).unbind(2)
         q, k = apply_rotary_pos_emb_vision(q, k, cos, sin)
         mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
         x = x + attention.proj(mixed.transpose(1, 2).reshape(batch, count, -1))
         x = x + block.mlp(block.norm2(x))
-    return tower.merger(x.reshape(batch * count, -1)).view(batch, VISUAL_TOKENS, -1)
+    return encoder.merger(x.reshape(batch * count, -1)).view(batch, VISUAL_TOKENS, -1)
 
 
 def _patch_positions(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,29 +138,29 @@ def _patch_positions(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     return row.reshape(-1), column.reshape(-1)
 
 
-def picture_positions() -> torch.Tensor:
-    """Rotary positions (3, 34) of start, picture and end, by Qwen2-VL's rule."""
+def image_positions() -> torch.Tensor:
+    """Rotary positions (3, 34) of vision start, visual tokens and vision end, by Qwen2-VL's rule."""
     row = torch.arange(ROWS).view(-1, 1).expand(ROWS, COLUMNS).reshape(-1)
     column = torch.arange(COLUMNS).view(1, -1).expand(ROWS, COLUMNS).reshape(-1)
-    picture = 1 + torch.stack([torch.zeros_like(row), row, column])
+    image = 1 + torch.stack([torch.zeros_like(row), row, column])
     end = FIRST_TEXT_POSITION - 1
-    return torch.cat([torch.zeros(3, 1, dtype=torch.long), picture, torch.full((3, 1), end)], 1)
+    return torch.cat([torch.zeros(3, 1, dtype=torch.long), image, torch.full((3, 1), end)], 1)
 
 
-def think(
+def text_hidden_states(
     model: Qwen2VLForConditionalGeneration,
     visual: torch.Tensor,
     tokens: torch.Tensor,
     question: torch.Tensor,
     position: torch.Tensor,
 ) -> torch.Tensor:
-    """Hidden states (B, T, width) of the text tokens.
+    """Last hidden states (B, T, width) of the text tokens.
 
     Args:
-        visual: (B, 32, width) from :func:`see`.
-        tokens: (B, T) ids of all questions of a frame, one after the other.
-        question: (B, T) which question each token belongs to, -1 for padding.
-        position: (B, T) place of each token in its own question, from 0.
+        visual: (B, 32, width) from :func:`encode_frames`.
+        tokens: (B, T) token ids of all questions about a frame, one after the other.
+        question: (B, T) the question that each token belongs to, -1 for padding.
+        position: (B, T) index of each token in its own question.
     """
     batch, _ = tokens.shape
     config = model.config
@@ -171,27 +172,27 @@ def think(
     length = embeds.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
     mask = causal & ((own[:, :, None] == own[:, None, :]) | (own[:, None, :] == -2))
-    picture = picture_positions().to(tokens.device)[:, None].expand(3, batch, -1)
-    places = torch.cat([picture, (position + FIRST_TEXT_POSITION)[None].expand(3, -1, -1)], 2)
+    image = image_positions().to(tokens.device)[:, None].expand(3, batch, -1)
+    positions = torch.cat([image, (position + FIRST_TEXT_POSITION)[None].expand(3, -1, -1)], 2)
     hidden = model.model.language_model(
         inputs_embeds=embeds,
         attention_mask={"full_attention": mask[:, None]},
-        position_ids=places,
+        position_ids=positions,
         use_cache=False,
     ).last_hidden_state
     return hidden[:, PREFIX:]
 
 
-def _cell_bearings(rows: int = ROWS) -> torch.Tensor:
-    """Angle of the middle of each cell's column, radians, left positive, (cells,)."""
+def _cell_bearings() -> torch.Tensor:
+    """Bearing of the centre of each cell's column, radians, left positive, (cells,)."""
     across = (2 * (torch.arange(COLUMNS) + 0.5) / COLUMNS - 1) * math.tan(FOV_X / 2)
-    return -torch.atan(across).repeat(rows)
+    return -torch.atan(across).repeat(ROWS)
 
 
 class CellHead(nn.Module):
-    """Reads from each visual token what stands in its cell; only for training the vision tower.
+    """Auxiliary head: predicts from each visual token what is visible in its cell.
 
-    The place is told relative to the cell, since the tower's rotary positions carry no absolute one.
+    Bearings are relative to the cell, because the vision encoder's rotary positions hold no absolute position.
     """
 
     def __init__(self, width: int):
@@ -201,13 +202,13 @@ class CellHead(nn.Module):
         self.place = nn.Linear(width, 2)
 
     def loss(self, visual: torch.Tensor, presence: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-        """Mean loss for visual tokens (B, cells, width), presence bits (B, cells), place (B, cells, 2) with NaN for none."""
+        """Mean loss for visual tokens (B, cells, width), presence bits (B, cells) and place (B, cells, 2), NaN for none."""
         bits = (presence[..., None] >> torch.arange(len(COMBINATIONS), device=presence.device)) & 1
         count, first = bits.sum(-1), bits.argmax(-1)
         color = torch.where(count > 0, first // len(KINDS), len(COLORS))
         clear = count < 2
         one = count == 1
-        bearings = _cell_bearings(place.shape[1] // COLUMNS)
+        bearings = _cell_bearings()
         wanted = place.float() - torch.stack([bearings, torch.zeros_like(bearings)], -1).to(place.device)
         known = ~wanted[..., 0].isnan()
         return (
@@ -218,9 +219,9 @@ class CellHead(nn.Module):
 
 
 class GoalHead(nn.Module):
-    """Reads from the last token of a prompt where the object is that it speaks of; only for training.
+    """Auxiliary head: predicts from a prompt's last token where the named object is.
 
-    The answer says the same in rounded words, but a number has a slope, and with it the decoder learns to look.
+    The answer holds the same in rounded words; a regression loss has a gradient that teaches the decoder to use the frame.
     """
 
     def __init__(self, width: int):
@@ -233,11 +234,11 @@ class GoalHead(nn.Module):
         return F.smooth_l1_loss(self.place(hidden)[known].float(), place[known], beta=0.05)
 
 
-class CompassHead(nn.Module):
-    """Reads from each visual token, inside the decoder, which cell it stands for; only for training.
+class PositionHead(nn.Module):
+    """Auxiliary head: predicts from each visual token, inside the decoder, the position of its cell.
 
-    Rotary positions are relative, so a decoder has to work out where in the picture a token is before it can say
-    where an object is.
+    Rotary positions are relative: a decoder has to work out where in the image a token is before it can tell where an
+    object is.
     """
 
     def __init__(self, width: int):
@@ -252,61 +253,50 @@ class CompassHead(nn.Module):
         return F.smooth_l1_loss(read, wanted.expand_as(read), beta=0.05)
 
 
-class Pointer:
-    """Watches one decoder layer and says how well two of its heads look at the object that a prompt speaks of.
+class AttentionLoss:
+    """Supervises two attention heads of one decoder layer: they should attend to the object that a prompt names.
 
-    That heads find an object by its words is what the whole task hangs on, and what takes longest to come about by
-    itself; told where to look, a few thousand frames are enough.
+    Finding an object by its name is the core of the task, and attention learns it slowly by itself. With supervision a few
+    thousand frames are enough.
     """
 
-    def __init__(
-        self, model: Any, layer: int, first: int = 1, cells: int = VISUAL_TOKENS, prefix: int = PREFIX
-    ):
-        """Of ``prefix`` tokens before the questions, ``cells`` from ``first`` on are the picture."""
-        self._attention = model.get_decoder().layers[layer].self_attn
-        self._picture = slice(first, first + cells)
-        self._prefix = prefix
-        self._seen: dict[str, Any] = {}
-        self._hook = self._attention.register_forward_pre_hook(self._note, with_kwargs=True)
+    def __init__(self, model: Qwen2VLForConditionalGeneration, layer: int):
+        self._attention: Any = model.model.language_model.layers[layer].self_attn
+        self._inputs: dict[str, Any] = {}
+        self._hook = self._attention.register_forward_pre_hook(self._record, with_kwargs=True)
 
-    def _note(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._seen = kwargs
+    def _record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._inputs = kwargs
 
     def close(self) -> None:
-        """Stop watching."""
+        """Remove the hook from the layer."""
         self._hook.remove()
 
     @property
     def visual(self) -> torch.Tensor:
-        """What the layer gets of the visual tokens, (B, cells, width), in the latest pass."""
-        return self._seen["hidden_states"][:, self._picture]
+        """The layer's input at the visual tokens in the latest pass, (B, 32, width)."""
+        return self._inputs["hidden_states"][:, 1 : 1 + VISUAL_TOKENS]
 
     def loss(self, begins: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """Minus log of the attention that falls on the object, for the latest pass of :func:`think`.
+        """Negative log of the attention on the object in the latest pass of :func:`text_hidden_states`.
 
         Args:
-            begins: (B, T) where the last token of each prompt is.
-            cells: (N, 1 + cells) for each such place in order, where to look: first the picture's start, for an object that
-                is not in view, then the cells that show it. Rows without any do not count.
+            begins: (B, T) which tokens are the last of a prompt.
+            cells: (N, 33) for each of these in order, which tokens to attend to: the image's start for an object that is
+                not in view, else the visual tokens that show it. Rows without any do not count.
         """
-        attention, seen = self._attention, self._seen
-        hidden = seen["hidden_states"]
+        attention, inputs = self._attention, self._inputs
+        hidden = inputs["hidden_states"]
         batch, length, _ = hidden.shape
         q = attention.q_proj(hidden).view(batch, length, -1, attention.head_dim).transpose(1, 2)
         k = attention.k_proj(hidden).view(batch, length, -1, attention.head_dim).transpose(1, 2)
-        q, k = apply_rotary_pos_emb(q, k, *seen["position_embeddings"])
+        q, k = apply_rotary_pos_emb(q, k, *inputs["position_embeddings"])
         group = q.shape[1] // k.shape[1]
         row, place = begins.nonzero(as_tuple=True)
         known = cells.any(-1)
-        row, place, cells = row[known], place[known] + self._prefix, cells[known]
+        row, place, cells = row[known], place[known] + PREFIX, cells[known]
         scores = torch.einsum("nhd,nhld->nhl", q[row, ::group, place], k[row]).float() * attention.scaling
-        allowed = seen["attention_mask"][row, 0, place]
-        spread = scores.masked_fill(~allowed[:, None], float("-inf")).log_softmax(-1)[
-            ..., self._picture.start - 1 : self._picture.stop
-        ]
-        return -spread.masked_fill(~cells[:, None], float("-inf")).logsumexp(-1).mean()
-
-
-def pointer(model: Qwen2VLForConditionalGeneration, layer: int) -> Pointer:
-    """Watches a decoder layer of the tiny pair."""
-    return Pointer(model, layer)
+        allowed = inputs["attention_mask"][row, 0, place]
+        log_attention = scores.masked_fill(~allowed[:, None], float("-inf")).log_softmax(-1)
+        log_attention = log_attention[..., : 1 + VISUAL_TOKENS]
+        return -log_attention.masked_fill(~cells[:, None], float("-inf")).logsumexp(-1).mean()

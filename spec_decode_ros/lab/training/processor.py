@@ -1,6 +1,6 @@
-"""The shipped pair's processor: a word-level tokenizer of the commands' language and Qwen2-VL's image processor.
+"""The shipped pair's processor: a word-level tokenizer for the commands' vocabulary and Qwen2-VL's image processor.
 
-Both models of the pair use the same one, so that their tokens mean the same.
+Draft and target share it, so that they have one vocabulary.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Words to ids: lower case, punctuation ignored, words it does not know become ``<unk>``."""
+    """A word-level tokenizer: text is lower-cased, punctuation is dropped, unknown words become ``<unk>``."""
     words = [*SPECIAL.values(), *vocabulary()]
     tokenizer = Tokenizer(
         WordLevel({word: i for i, word in enumerate(words)}, unk_token=SPECIAL["unk_token"])
@@ -47,9 +47,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
             normalizers.Replace("’", "'"),
             normalizers.Replace("|", " | "),
             normalizers.Replace(Regex(r"[^a-z0-9|.'\-\s]"), " "),
-            # A dot that is not inside a number ends a sentence.
+            # A dot that is not part of a number ends a sentence.
             normalizers.Replace(Regex(r"\.(?![0-9])"), " "),
-            # Few metres are one word with or without their decimal.
+            # Distances of 1 to 4 m are one word with and without the decimal.
             *(normalizers.Replace(Regex(rf"(?<![0-9.\-]){n}(?![0-9.])"), f"{n}.0") for n in range(1, 5)),
         ]
     )
@@ -70,7 +70,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_image_processor() -> Qwen2VLImageProcessorPil:
-    """Qwen2-VL's image processor, set so that every frame becomes 192 x 96."""
+    """Qwen2-VL's image processor, configured to resize every frame to 192 x 96."""
     pixels = FRAME_SIZE[0] * FRAME_SIZE[1]
     return Qwen2VLImageProcessorPil(
         patch_size=PATCH,
@@ -83,7 +83,7 @@ def build_image_processor() -> Qwen2VLImageProcessorPil:
 def save_processor(folder: Path) -> None:
     """Write tokenizer, chat template and image processor in Hugging Face's layout.
 
-    They are written one by one: the combined processor class also wants a video processor, and that torchvision.
+    They are saved one by one: the combined processor class would need a video processor, and that needs torchvision.
     """
     build_tokenizer().save_pretrained(folder)
     build_image_processor().save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""How the shipped pair is made: shapes, phases and the order of things."""
+"""The training recipe of the shipped pair: model shapes, training phases and their order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from transformers import Qwen2VLForConditionalGeneration
 
 from spec_decode_ros.lab.training.dataset import make
-from spec_decode_ros.lab.training.fit import Heads, Report, TrainingPhase, accuracy, fit
+from spec_decode_ros.lab.training.fit import Report, Student, TrainingPhase, accuracy, fit
 from spec_decode_ros.lab.training.network import build_model
 from spec_decode_ros.lab.training.processor import save_processor
 from spec_decode_ros.lab.training.rollouts import driven_by
@@ -25,8 +25,8 @@ DRIVEN_SEED_OFFSET = 57
 
 
 @dataclass(frozen=True)
-class TowerShape:
-    """Size of one model: decoder layers and width, vision layers and width; widths are multiples of 32."""
+class ModelShape:
+    """Size of one model: layers and width of its decoder and of its vision encoder."""
 
     layers: int
     width: int
@@ -40,24 +40,24 @@ class TowerShape:
             )
 
 
-TARGET = TowerShape(layers=5, width=192, vision_layers=4, vision_width=128)
-DRAFT = TowerShape(layers=2, width=128, vision_layers=2, vision_width=96)
+TARGET = ModelShape(layers=5, width=192, vision_layers=4, vision_width=128)
+DRAFT = ModelShape(layers=2, width=128, vision_layers=2, vision_width=96)
 
-SEE: dict[str, Any] = {"peak_lr": 1.5e-3, "cell_weight": 1.0}
-GROUNDED: dict[str, Any] = {
+VISION: dict[str, Any] = {"peak_lr": 1.5e-3, "cell_weight": 1.0}
+AUXILIARY: dict[str, Any] = {
     "cell_weight": 0.2,
     "goal_weight": 2.0,
-    "pointer_weight": 0.6,
-    "compass_weight": 2.0,
+    "attention_weight": 0.6,
+    "position_weight": 2.0,
 }
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What a training run does.
+    """Settings of a training run.
 
-    ``minutes`` is the whole time of the phases; the frames come on top and take about 12 ms of one core each, those
-    that the half-trained target drives to itself (``rollouts``) 20 ms.
+    ``minutes`` is the time of all phases together. Rendering takes additional time: about 12 ms of one core a frame, and
+    20 ms a frame of a rollout.
     """
 
     out: Path
@@ -72,31 +72,35 @@ class TrainingRun:
             raise ValueError("training needs at least 100 frames, some minutes and one worker")
 
     def target_phases(self) -> tuple[TrainingPhase, ...]:
-        """The target learns to see, then to act, then to act where its own actions take it."""
+        """The vision encoder alone, then the whole target, then the target on frames of its own rollouts."""
         return (
-            TrainingPhase("target: see", 0.04 * self.minutes, **SEE),
+            TrainingPhase("target: vision encoder", 0.04 * self.minutes, **VISION),
             *(
-                TrainingPhase(f"target: {name}", share * self.minutes, 1e-3, answer_weight=1.0, **GROUNDED)
-                for name, share in (("act", 0.3), ("act, 1st round", 0.15), ("act, 2nd round", 0.3))
+                TrainingPhase(f"target: {name}", share * self.minutes, 1e-3, answer_weight=1.0, **AUXILIARY)
+                for name, share in (
+                    ("expert's answers", 0.3),
+                    ("rollouts, 1st round", 0.15),
+                    ("rollouts, 2nd round", 0.3),
+                )
             ),
         )
 
     @property
     def rollouts(self) -> int:
-        """Frames of the target's own driving, before each of the two rounds."""
+        """Frames of the target's own rollouts, made before each of the two rounds."""
         return max(100, self.frames // 5)
 
     def draft_phases(self) -> tuple[TrainingPhase, ...]:
-        """The draft learns to see, then from the target's distributions and, less, from the expert."""
+        """The vision encoder alone, then distillation from the target, with a smaller weight on the expert's answers."""
         return (
-            TrainingPhase("draft: see", 0.04 * self.minutes, **SEE),
+            TrainingPhase("draft: vision encoder", 0.04 * self.minutes, **VISION),
             TrainingPhase(
-                "draft: distil",
+                "draft: distillation",
                 0.17 * self.minutes,
                 1.5e-3,
                 answer_weight=0.2,
                 distill_weight=1.0,
-                **GROUNDED,
+                **AUXILIARY,
             ),
         )
 
@@ -104,7 +108,7 @@ class TrainingRun:
 def train(
     recipe: TrainingRun, device: torch.device, report: Report, frames_made: Callable[[int, int], None]
 ) -> None:
-    """Make the pair and write ``target`` and ``draft`` checkpoint folders in ``recipe.out``."""
+    """Train the pair and write the checkpoint folders ``target`` and ``draft`` to ``recipe.out``."""
     data = [make(recipe.work / "train", recipe.frames, recipe.seed, recipe.workers, frames_made)]
     held_out = make(
         recipe.work / "held_out", HELD_OUT, recipe.seed + HELD_OUT_SEED_OFFSET, recipe.workers, frames_made
@@ -113,20 +117,20 @@ def train(
 
     def learn(
         name: str,
-        pupil: _Pupil,
+        student: Student,
         phases: Sequence[TrainingPhase],
         teacher: Qwen2VLForConditionalGeneration | None = None,
     ) -> None:
-        keep = partial(save, pupil.model, recipe.out / name)
+        keep = partial(save, student.model, recipe.out / name)
         for phase in phases:
-            measure = partial(accuracy, pupil.model, held_out)
-            fit(pupil.model, pupil.heads, data, phase, next(shuffles), report, teacher, measure, keep)
+            measure = partial(accuracy, student.model, held_out)
+            fit(student, data, phase, next(shuffles), report, teacher, measure, keep)
         keep()
-        report(f"{name}: against the expert", 1.0, accuracy(pupil.model, held_out))
+        report(f"{name}: against the expert", 1.0, accuracy(student.model, held_out))
 
-    target = _Pupil.new(TARGET, recipe.seed, device)
-    see, act, *rounds = recipe.target_phases()
-    learn("target", target, [see, act])
+    target = _new_student(TARGET, recipe.seed, device)
+    vision, answers, *rounds = recipe.target_phases()
+    learn("target", target, [vision, answers])
     driver = recipe.out / "target"
     for number, phase in enumerate(rounds):
         data.append(
@@ -141,20 +145,13 @@ def train(
             )
         )
         learn("target", target, [phase])
-    draft = _Pupil.new(DRAFT, recipe.seed, device)
+    draft = _new_student(DRAFT, recipe.seed, device)
     learn("draft", draft, recipe.draft_phases(), target.model)
     report("draft: against the target", 1.0, accuracy(draft.model, held_out, target.model))
 
 
-@dataclass(frozen=True)
-class _Pupil:
-    model: Qwen2VLForConditionalGeneration
-    heads: Heads
-
-    @classmethod
-    def new(cls, shape: TowerShape, seed: int, device: torch.device) -> _Pupil:
-        model = build_model(**vars(shape), seed=seed).to(device)
-        return cls(model, Heads(shape.width).to(device))
+def _new_student(shape: ModelShape, seed: int, device: torch.device) -> Student:
+    return Student(build_model(**vars(shape), seed=seed)).to(device)
 
 
 def _fingerprint(checkpoint: Path) -> str:
@@ -162,7 +159,7 @@ def _fingerprint(checkpoint: Path) -> str:
 
 
 def save(model: Qwen2VLForConditionalGeneration, folder: Path) -> None:
-    """Write an ordinary checkpoint folder: half-precision weights, configuration, tokenizer, image processor."""
+    """Write a checkpoint folder with weights in half precision, configuration, tokenizer and image processor."""
     half = type(model)._from_config(model.config, dtype=torch.float16)
     half.load_state_dict(model.state_dict())
     half.generation_config = model.generation_config

@@ -1,7 +1,8 @@
-"""A target that writes many answers at once and notes what else it might have said at every token.
+"""The distillation teacher: a target that generates many answers at once, with the likeliest tokens at each position.
 
-One row of a batch is one answer; a row that has ended begins the next prompt at once. A prompt goes through the model one
-token a step, beside the others' answers, so that every step is one pass of the same shape. For Llama architectures.
+Each row of the batch is one answer; when it ends, the row takes the next prompt (continuous batching). A prompt goes through
+the model one token a step, together with the other rows, so that every step is a pass of the same shape. Only for Llama
+architectures.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class TeacherPrompt:
     """A prompt to answer.
 
     Attributes:
-        index: whatever tells it from the others.
+        index: identifies the request.
         prompt: token ids.
         temperature: 0 is greedy.
         length: longest answer, in tokens.
@@ -37,44 +38,46 @@ class TeacherPrompt:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """A prompt with its answer, and the likeliest tokens behind each of its tokens from `start` on.
+class TeacherExample:
+    """A prompt with the teacher's answer, and the teacher's likeliest next tokens.
 
     Attributes:
-        index: the task's.
+        index: of the request.
         tokens: prompt and answer, (n,).
-        start: the prompt's length.
-        first: `choices[i]` and `chances[i]` belong to what follows `tokens[first + i]`.
-        choices: token ids, likeliest first, (n - 1 - first, K).
-        chances: their log probabilities, (n - 1 - first, K).
+        start: length of the prompt.
+        first: `top_tokens[i]` and `top_logprobs[i]` are predictions for `tokens[first + i + 1]`.
+        top_tokens: token ids, likeliest first, (n - 1 - first, K).
+        top_logprobs: their log probabilities, (n - 1 - first, K).
     """
 
     index: int
     tokens: torch.Tensor
     start: int
     first: int
-    choices: torch.Tensor
-    chances: torch.Tensor
+    top_tokens: torch.Tensor
+    top_logprobs: torch.Tensor
 
 
 @dataclass
 class _Row:
-    task: TeacherPrompt
+    """An answer in progress."""
+
+    request: TeacherPrompt
     tokens: list[int]
-    choices: list[torch.Tensor] = field(default_factory=list)
-    chances: list[torch.Tensor] = field(default_factory=list)
+    top_tokens: list[torch.Tensor] = field(default_factory=list)
+    top_logprobs: list[torch.Tensor] = field(default_factory=list)
 
 
 class Teacher:
-    """Runs a Llama model over a batch of answers, each at its own length.
+    """Runs a Llama model on a batch of answers of different lengths.
 
     Args:
-        model: the target; its weights are copied in `dtype`.
-        preamble: token ids with which every prompt begins; they go through the model once.
-        rows: answers at a time.
+        model: the target; its weights are copied to `dtype`.
+        preamble: token ids that every prompt begins with; they go through the model once.
+        rows: answers in a batch.
         length: longest prompt and answer together.
-        top: how many of the likeliest tokens are noted.
-        dtype: bfloat16 is three times as fast as float32 on a CPU that has instructions for it.
+        top: number of likeliest tokens to record.
+        dtype: bfloat16 is three times as fast as float32 on a CPU with instructions for it.
     """
 
     def __init__(
@@ -104,21 +107,21 @@ class Teacher:
         self._turn = torch.cat([angles, angles], dim=-1)
         shape = (len(self._layers), rows, self._groups, length, self._size)
         self._values = torch.zeros(shape, dtype=dtype)
-        # Columns of a matrix: products of a few rows with it take half as long as with its transpose.
+        # Stored transposed: products of a few rows with such a matrix take half the time.
         self._keys = self._values.transpose(-1, -2).contiguous()
         self._columns = torch.arange(length)
-        for column, token in enumerate(self.preamble):  # the same in every row
+        for column, token in enumerate(self.preamble):  # computed in row 0, then copied to every row
             ids, position = torch.tensor([token]), torch.tensor([column])
             self._step(ids, position, slice(0, 1))
         self._keys[:, 1:], self._values[:, 1:] = self._keys[:, :1], self._values[:, :1]
 
-    def answer(self, tasks: Iterator[TeacherPrompt]) -> Iterator[Lesson]:
-        """Lessons as they become ready. Prompts that leave no room for an answer are passed over."""
+    def answer(self, requests: Iterator[TeacherPrompt]) -> Iterator[TeacherExample]:
+        """Examples as they are finished. Prompts that leave no room for an answer are skipped."""
         rows: list[_Row | None] = [None] * self._values.shape[1]
         while True:
             for number, row in enumerate(rows):
                 if row is None:
-                    rows[number] = self._next(tasks)
+                    rows[number] = self._next(requests)
             busy = [number for number, row in enumerate(rows) if row is not None]
             if not busy:
                 return
@@ -126,48 +129,51 @@ class Teacher:
             ids = torch.tensor([row.tokens[self._column(row)] for row in active])
             positions = torch.tensor([self._column(row) for row in active])
             where = slice(None) if len(busy) == len(rows) else torch.tensor(busy)
-            choices, chances = self._step(ids, positions, where)
-            for number, row, choice, chance in zip(busy, active, choices, chances, strict=True):
-                lesson = self._advance(row, choice, chance)
-                if lesson is not None:
+            top_tokens, top_logprobs = self._step(ids, positions, where)
+            for number, row, top, logprobs in zip(busy, active, top_tokens, top_logprobs, strict=True):
+                example = self._advance(row, top, logprobs)
+                if example is not None:
                     rows[number] = None
-                    yield lesson
+                    yield example
 
     def _column(self, row: _Row) -> int:
-        """Where in its answer a row is: the token that goes through the model next."""
-        return len(self.preamble) + len(row.choices)
+        """Index of the token of a row that goes through the model next."""
+        return len(self.preamble) + len(row.top_tokens)
 
-    def _next(self, tasks: Iterator[TeacherPrompt]) -> _Row | None:
+    def _next(self, requests: Iterator[TeacherPrompt]) -> _Row | None:
+        """A row for the next prompt that fits, None if there is no more."""
         preamble = len(self.preamble)
-        for task in tasks:
-            if task.prompt[:preamble] != self.preamble or len(task.prompt) <= preamble:
+        for request in requests:
+            if request.prompt[:preamble] != self.preamble or len(request.prompt) <= preamble:
                 raise SpecDecodeError("every prompt has to begin with the preamble and to go on after it")
-            if len(task.prompt) + task.length <= self._values.shape[3]:
-                return _Row(task, list(task.prompt))
+            if len(request.prompt) + request.length <= self._values.shape[3]:
+                return _Row(request, list(request.prompt))
         return None
 
-    def _advance(self, row: _Row, choices: torch.Tensor, chances: torch.Tensor) -> Lesson | None:
-        """Note a step; the lesson, if it was the last one."""
-        row.choices.append(choices)
-        row.chances.append(chances)
-        start = len(row.task.prompt)
+    def _advance(
+        self, row: _Row, top_tokens: torch.Tensor, top_logprobs: torch.Tensor
+    ) -> TeacherExample | None:
+        """Record a step of a row; returns the example if it was the last one."""
+        row.top_tokens.append(top_tokens)
+        row.top_logprobs.append(top_logprobs)
+        start = len(row.request.prompt)
         if self._column(row) < len(row.tokens):
             return None  # still in the prompt
-        if row.task.temperature:
-            noise = -torch.empty(len(chances)).exponential_().log()
-            token = int(choices[(chances / row.task.temperature + noise).argmax()])
+        if row.request.temperature:
+            noise = -torch.empty(len(top_logprobs)).exponential_().log()
+            token = int(top_tokens[(top_logprobs / row.request.temperature + noise).argmax()])
         else:
-            token = int(choices[0])
+            token = int(top_tokens[0])
         row.tokens.append(token)
-        if token != self.eos and len(row.tokens) < start + row.task.length:
+        if token != self.eos and len(row.tokens) < start + row.request.length:
             return None
-        return Lesson(
-            row.task.index,
+        return TeacherExample(
+            row.request.index,
             torch.tensor(row.tokens),
             start,
             len(self.preamble),
-            torch.stack(row.choices),
-            torch.stack(row.chances),
+            torch.stack(row.top_tokens),
+            torch.stack(row.top_logprobs),
         )
 
     @torch.inference_mode()
@@ -197,11 +203,11 @@ class Teacher:
             hidden = hidden + functional.linear(functional.silu(gate) * up, weights["down"])
         exact = functional.rms_norm(hidden.float(), hidden.shape[-1:], self._norm, self._eps)
         logits = functional.linear(exact.to(self._head.dtype), self._head).float()
-        choices = logits.topk(self.top, dim=-1).indices
-        # The winners once more, without the rounding that makes ties of bfloat16 logits.
-        scores = torch.einsum("rw,rkw->rk", exact, self._exact_head[choices])
+        top_tokens = logits.topk(self.top, dim=-1).indices
+        # Computed again in float32: rounding to bfloat16 makes ties.
+        scores = torch.einsum("rw,rkw->rk", exact, self._exact_head[top_tokens])
         scores, order = scores.sort(dim=-1, descending=True)
-        return choices.gather(1, order), scores - logits.logsumexp(dim=-1, keepdim=True)
+        return top_tokens.gather(1, order), scores - logits.logsumexp(dim=-1, keepdim=True)
 
     def _normed(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return functional.rms_norm(hidden, hidden.shape[-1:], weight, self._eps)

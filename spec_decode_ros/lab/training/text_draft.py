@@ -1,4 +1,4 @@
-"""How a text pair gets its draft: the target answers prompts, a draft is cut out of it and learns from the answers."""
+"""The training recipe of a text pair's draft: the target answers prompts, a draft is pruned out of it and distilled."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from spec_decode_ros.lab.text.prompts import held_out_prompts, training_prompts
 from spec_decode_ros.lab.training.acceptance import Acceptance, measured
 from spec_decode_ros.lab.training.asking import Questions, ask
 from spec_decode_ros.lab.training.cutting import Cut, cut
-from spec_decode_ros.lab.training.distil import Course, Report, fit
-from spec_decode_ros.lab.training.teacher import Lesson
+from spec_decode_ros.lab.training.distil import DistillationPhase, Report, fit
+from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair import PairConfig, load_drafter, load_pair_config, load_verifier
 
 CUT = Cut(layers=(0, 1, 2), inner=576, tokens=10240, table_width=192)
-"""For SmolLM2-135M, 30 layers of width 576 and inner width 1536; layers 0, 1 and 29 learned slower."""
+"""For SmolLM2-135M with its 30 layers of width 576 and inner width 1536; layers 0, 1 and 29 learned more slowly."""
 
 HELD_OUT = 48
-"""Lessons of held-out prompts that the training is watched with; what is reported in the end is decoded anew."""
+"""Held-out prompts for the figures during training; the final figures come from decoding other prompts."""
 
 MEASURED = 16
 WATCHED_SEED = 11
@@ -33,16 +33,16 @@ MEASURED_SEED = 12
 
 @dataclass(frozen=True)
 class TextDraftRun:
-    """What a run does.
+    """Settings of a training run.
 
     Attributes:
         pair: name or file of a pair; its target answers, its draft need not exist yet.
-        out: the folder that the draft goes to.
-        work: a folder for the answers and for what a run that was cut off goes on from.
-        prompts: that the target answers to learn from.
-        minutes: of learning, after the target has answered.
-        workers: processes that ask the target, and threads that learn.
-        cut: what of the target the draft begins with.
+        out: folder for the draft.
+        work: folder for the answers and the state of an interrupted run.
+        prompts: number of training prompts.
+        minutes: training time, after the target has answered.
+        workers: processes that generate answers, and training threads.
+        cut: the parts of the target that the draft starts from.
         seed: of prompts, answers and their order.
     """
 
@@ -61,6 +61,7 @@ class TextDraftRun:
 
     @property
     def state(self) -> Path:
+        """File for the state of the training."""
         return self.work / "learning.safetensors"
 
 
@@ -69,20 +70,20 @@ def train_draft(
     report: Report,
     asked: Callable[[str, int, int], None],
 ) -> None:
-    """Make the draft, or go on making it.
+    """Train the draft, or resume its training.
 
     Args:
-        report: hears how the learning goes.
-        asked: hears for `training` and `held-out` prompts how many of how many are answered.
+        report: called with the progress of the training.
+        asked: called with `training` or `held-out`, the number of answered prompts and of all prompts.
     """
     import torch
 
-    lessons, held_out = answered(recipe, asked)
+    data, held_out = answered(recipe, asked)
     torch.set_num_threads(recipe.workers)
     torch.manual_seed(recipe.seed)
     target = load_verifier(recipe.pair, device="cpu", threads=recipe.workers).model
-    draft = cut(target.model, recipe.cut, lessons)
-    fit(draft, lessons, Course(recipe.minutes, seed=recipe.seed), report, held_out, recipe.state)
+    draft = cut(target.model, recipe.cut, data)
+    fit(draft, data, DistillationPhase(recipe.minutes, seed=recipe.seed), report, held_out, recipe.state)
     draft.half().save_pretrained(recipe.out)
     _save_text(target, recipe.out)
     recipe.state.unlink(missing_ok=True)
@@ -90,12 +91,12 @@ def train_draft(
 
 def answered(
     recipe: TextDraftRun, asked: Callable[[str, int, int], None]
-) -> tuple[Sequence[Lesson], Sequence[Lesson]]:
-    """Lessons of training prompts and of held-out prompts, made where they are not there yet."""
+) -> tuple[Sequence[TeacherExample], Sequence[TeacherExample]]:
+    """Teacher data for training prompts and for held-out prompts; what an earlier run made is reused."""
     training = tuple(itertools.islice(training_prompts(recipe.seed), recipe.prompts))
     watched = tuple(held_out_prompts(HELD_OUT, WATCHED_SEED))
     questions = Questions(recipe.pair, training, temperature=0.8, seed=recipe.seed)
-    # Another target, or longer answers, must not go on from these.
+    # Answers of another target or another length are kept apart.
     answers = f"{Path(recipe.pair).stem}-{questions.length}-"
     # Every second answer is sampled; the held-out ones are all greedy.
     held_out = ask(
@@ -104,17 +105,17 @@ def answered(
         recipe.workers,
         lambda done, total: asked("held-out", done, total),
     )
-    lessons = ask(
+    data = ask(
         questions,
         recipe.work / f"{answers}training-{recipe.seed}",
         recipe.workers,
         lambda done, total: asked("training", done, total),
     )
-    return lessons, held_out
+    return data, held_out
 
 
 def _save_text(target: HfModel, folder: Path) -> None:
-    """The target's tokenizer and chat template, since a draft speaks its vocabulary; in as few bytes as they need."""
+    """Write the target's tokenizer and chat template, which the draft shares; without whitespace, to save space."""
     target.text.tokenizer.save_pretrained(folder)
     file = folder / "tokenizer.json"
     document = json.loads(file.read_text(encoding="utf-8"))
@@ -124,24 +125,24 @@ def _save_text(target: HfModel, folder: Path) -> None:
 def measure(
     config: PairConfig, prompts: int = MEASURED, drafted: int = 4
 ) -> dict[str, dict[str, Acceptance]]:
-    """Acceptance on held-out prompts by way of choosing tokens and by drafter: the model, and lookup before it."""
+    """Acceptance on held-out prompts, by sampling and by drafter: the draft model, and prompt lookup before it."""
     verifier = load_verifier(config)
     model = load_drafter(replace(config, lookup=0))
     drafters: dict[str, Drafter] = {"the draft model": model}
     if config.lookup:
         drafters["lookup, then the draft model"] = load_drafter(config)
     asked = held_out_prompts(prompts, MEASURED_SEED)
-    ways = {"greedy": Sampling(), "temperature 0.8": Sampling(temperature=0.8, seed=1)}
+    samplings = {"greedy": Sampling(), "temperature 0.8": Sampling(temperature=0.8, seed=1)}
     return {
-        way: {
+        sampled: {
             name: measured(drafter, verifier, asked, sampling, drafted=drafted)
             for name, drafter in drafters.items()
         }
-        for way, sampling in ways.items()
+        for sampled, sampling in samplings.items()
     }
 
 
 def with_draft(pair: str, folder: Path) -> PairConfig:
-    """The pair with the draft that lies in `folder`."""
+    """The pair with the draft in `folder`."""
     config = load_pair_config(pair)
     return replace(config, draft=replace(config.draft, location=str(folder.resolve())))
