@@ -1,8 +1,7 @@
-"""English as people talk to a robot: many ways to ask, objects by description, numbers in words.
+"""Commands in free English: many ways to ask, objects by description, numbers in words.
 
-:mod:`spec_decode_ros.actions.commands` has the small language of the tiny pair; this is what a pair with a real
-language model learns from. The wordings that it is measured on (`config/instructions/held_out.txt`) share no template
-with these.
+:mod:`spec_decode_ros.actions.commands` has the restricted language of the shipped pair `tiny`; these phrasings are for
+training a real language model. The held-out wordings (`config/instructions/held_out.txt`) share no template with them.
 """
 
 from __future__ import annotations

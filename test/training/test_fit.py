@@ -100,7 +100,7 @@ def saved(model: Qwen2VLForConditionalGeneration, tmp_path_factory: pytest.TempP
 
 def pair(draft: Path, target: Path) -> PairConfig:
     sides = [ModelConfig(location=str(path), device="cpu") for path in (draft, target)]
-    return PairConfig(name="small", draft=sides[0], target=sides[1])
+    return PairConfig(name="random", draft=sides[0], target=sides[1])
 
 
 def test_a_saved_folder_holds_half_precision_and_the_end_token(

@@ -62,7 +62,7 @@ def silent(phase: str, fraction: float, figures: dict[str, float]) -> None:
 
 def target_of(folder: Path) -> HfModel:
     side = ModelConfig(location=str(folder), device="cpu")
-    return load_verifier(PairConfig(name="small", draft=side, target=side)).model
+    return load_verifier(PairConfig(name="random", draft=side, target=side)).model
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_the_command_leaves_exits_beside_the_target(
     assert [vars(exit) for exit in loaded.figures] == written["exits"]
     assert not (tmp_path / "work" / "exits").exists(), "frames that were there are taken"
     side = ModelConfig(location=str(target), device="cpu")
-    verifier = load_verifier(PairConfig(name="small", draft=side, target=side))
+    verifier = load_verifier(PairConfig(name="random", draft=side, target=side))
     session = verifier.prepare("go to the red chair | last none", [tiny_checkpoints.jpeg(1)])
     early: list[tuple[int, ...]] = []
     session.verify((), (20, 21), Sampling(), lambda choices, sure: early.append(choices))

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.models.interfaces import Drafter, Verifier
 
+DRAFTED = 4
+"""Draft tokens in a pass."""
+
 
 @dataclass(frozen=True)
 class Acceptance:
@@ -42,18 +45,16 @@ def measured(
     verifier: Verifier,
     prompts: Sequence[str],
     sampling: Sampling,
-    *,
-    drafted: int = 4,
     max_tokens: int = 64,
 ) -> Acceptance:
-    """Decode an answer to each prompt with `drafted` tokens a pass; the seeds count up from that of `sampling`."""
+    """Decode an answer to each prompt; the seeds count up from that of `sampling`."""
     tokens = passes = judged = accepted = 0
     for number, prompt in enumerate(prompts):
         seeded = Sampling(sampling.temperature, sampling.top_k, sampling.top_p, sampling.seed + number)
         drafting, verifying = drafter.open(prompt), verifier.prepare(prompt)
         answer: list[int] = []
         while len(answer) < max_tokens and not (answer and answer[-1] in verifier.eos_ids):
-            draft = tuple(itertools.islice(drafting.draft(answer, seeded), drafted))
+            draft = tuple(itertools.islice(drafting.draft(answer, seeded), DRAFTED))
             choices = verifying.verify(answer, draft, seeded)
             held = 0
             while held < len(draft) and draft[held] == choices[held]:

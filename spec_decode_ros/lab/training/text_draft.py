@@ -122,9 +122,7 @@ def _save_text(target: HfModel, folder: Path) -> None:
     file.write_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
-def measure(
-    config: PairConfig, prompts: int = MEASURED, drafted: int = 4
-) -> dict[str, dict[str, Acceptance]]:
+def measure(config: PairConfig, prompts: int = MEASURED) -> dict[str, dict[str, Acceptance]]:
     """Acceptance on held-out prompts, by sampling and by drafter: the draft model, and prompt lookup before it."""
     verifier = load_verifier(config)
     model = load_drafter(replace(config, lookup=0))
@@ -134,10 +132,7 @@ def measure(
     asked = held_out_prompts(prompts, MEASURED_SEED)
     samplings = {"greedy": Sampling(), "temperature 0.8": Sampling(temperature=0.8, seed=1)}
     return {
-        sampled: {
-            name: measured(drafter, verifier, asked, sampling, drafted=drafted)
-            for name, drafter in drafters.items()
-        }
+        sampled: {name: measured(drafter, verifier, asked, sampling) for name, drafter in drafters.items()}
         for sampled, sampling in samplings.items()
     }
 
