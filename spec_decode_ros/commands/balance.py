@@ -15,10 +15,10 @@ from spec_decode_ros.commands._signals import end_with_parent, listening
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server import logs, notify
 from spec_decode_ros.server.fleet.balancer import Balancer
-from spec_decode_ros.server.fleet.balancer_service import Front
+from spec_decode_ros.server.fleet.balancer_service import BalancerService
 from spec_decode_ros.server.fleet.routing import RoutingPolicy
 from spec_decode_ros.server.service import keys_of
-from spec_decode_ros.transport.connections import allow_many_connections
+from spec_decode_ros.transport.connection_guard import allow_many_connections
 from spec_decode_ros.transport.keys import robot_keys
 from spec_decode_ros.transport.process import READY
 
@@ -81,15 +81,15 @@ def run(args: argparse.Namespace) -> int:
         replica_keys=robot_keys(args.verifier_keys) if args.verifier_keys else None,
         policy=RoutingPolicy(patience_s=args.patience_s),
     )
-    front = Front(balancer, _STUCK_S)
-    watchdog = notify.SystemdWatchdog(front.alive)
+    service = BalancerService(balancer, _STUCK_S)
+    watchdog = notify.SystemdWatchdog(service.alive)
     # Not an event: a signal may come while this thread holds the lock of one.
     asked: queue.SimpleQueue[None] = queue.SimpleQueue()
     with (
         listening({signal.SIGHUP: lambda: asked.put(None)}),
-        front.watched(config.metrics_address),
+        service.watched(config.metrics_address),
         balancer,
-        front.serving(),
+        service.serving(),
     ):
         print(f"{READY}{balancer.endpoint}", flush=True)
         notify.tell(notify.READY)

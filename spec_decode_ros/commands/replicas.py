@@ -17,14 +17,14 @@ from spec_decode_ros.models.pair import load_pair_config
 from spec_decode_ros.server import logs, notify
 from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.fleet.balancer import Balancer
+from spec_decode_ros.server.fleet.balancer_service import BalancerService
 from spec_decode_ros.server.fleet.cluster import ended_process, local_ray
-from spec_decode_ros.server.fleet.replica_keys import Door, own_door
-from spec_decode_ros.server.fleet.replica_service import ReplicasFront
+from spec_decode_ros.server.fleet.replica_keys import ReplicaKeys, temporary_keys
 from spec_decode_ros.server.fleet.routing import RoutingPolicy
 from spec_decode_ros.server.fleet.supervisor import Supervisor
 from spec_decode_ros.server.process import START_TIMEOUT_S
 from spec_decode_ros.server.service import VerifierService, keys_of
-from spec_decode_ros.transport.connections import allow_many_connections
+from spec_decode_ros.transport.connection_guard import allow_many_connections
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.process import READY
 from spec_decode_ros.transport.server import LOOPBACK
@@ -77,21 +77,23 @@ def run(args: argparse.Namespace) -> int:
     if args.with_parent:
         end_with_parent()
     allow_many_connections()
-    with own_door(closed=keys is not None) as door:
-        return _run(args, config, keys, door)
+    with temporary_keys(needed=keys is not None) as replica_keys:
+        return _run(args, config, keys, replica_keys)
 
 
-def _run(args: argparse.Namespace, config: ServiceConfig, keys: ServerKeys | None, door: Door) -> int:
+def _run(
+    args: argparse.Namespace, config: ServiceConfig, keys: ServerKeys | None, replica_keys: ReplicaKeys
+) -> int:
     policy = RoutingPolicy(patience_s=args.patience_s)
     balancer = Balancer(
-        config.bind, keys=keys, insecure=config.insecure, replica_keys=door.shows, policy=policy
+        config.bind, keys=keys, insecure=config.insecure, replica_keys=replica_keys.balancer, policy=policy
     )
-    front = ReplicasFront(balancer, config.stuck_s)
-    watchdog = notify.SystemdWatchdog(front.alive)
+    service = BalancerService(balancer, config.stuck_s, with_replicas=True)
+    watchdog = notify.SystemdWatchdog(service.alive)
     with (
         listening(),
-        front.watched(config.metrics_address),
-        local_ray(tell=True, prefix=config.log_format == "text") as ray,
+        service.watched(config.metrics_address),
+        local_ray(log=True, prefix=config.log_format == "text") as ray,
         listening(),  # again: Ray has put its own handler for SIGTERM, which aborts, in place of the first one
         balancer,
     ):
@@ -100,15 +102,15 @@ def _run(args: argparse.Namespace, config: ServiceConfig, keys: ServerKeys | Non
         wanted = args.replicas or (max(1, here // gpus) if gpus else 1)
         supervisor = Supervisor(
             ray,
-            partial(_serve, _config_of_replicas(config, door)),
+            partial(_serve, _config_of_replicas(config, replica_keys)),
             balancer,
             wanted,
             gpus=gpus,
             drain_s=config.drain_s,
             patience_s=2 * args.patience_s,
         )
-        front.supervisor = supervisor
-        with supervisor, front.serving():
+        service.supervisor = supervisor
+        with supervisor, service.serving():
             supervisor.wait_serving(wanted, START_TIMEOUT_S)
             print(f"{READY}{balancer.endpoint}", flush=True)
             notify.tell(notify.READY)
@@ -127,10 +129,10 @@ def _run(args: argparse.Namespace, config: ServiceConfig, keys: ServerKeys | Non
     return 0
 
 
-def _config_of_replicas(config: ServiceConfig, door: Door) -> ServiceConfig:
-    """What is in front of them guards the door and shows the metrics, which it reads from them."""
+def _config_of_replicas(config: ServiceConfig, replica_keys: ReplicaKeys) -> ServiceConfig:
+    """The balancer in front of them checks the keys and shows the metrics, which it reads from them."""
     metrics = "127.0.0.1:0" if config.metrics else ""
-    return replace(config, bind=LOOPBACK, keys=door.folder, insecure=False, metrics=metrics)
+    return replace(config, bind=LOOPBACK, keys=replica_keys.folder, insecure=False, metrics=metrics)
 
 
 def _serve(config: ServiceConfig) -> VerifierService:
@@ -141,7 +143,8 @@ def _serve(config: ServiceConfig) -> VerifierService:
 
 def _scale(supervisor: Supervisor, by: int) -> None:
     try:
-        supervisor.scale(max(1, supervisor.wanted + by))
-        _log.info("%d replicas are wanted", supervisor.wanted)
+        wanted = max(1, supervisor.status.wanted + by)
+        supervisor.scale(wanted)
+        _log.info("%d replicas are wanted", wanted)
     except SpecDecodeError as error:
         _log.error("%s", error)

@@ -13,7 +13,7 @@ from spec_decode_ros.commands._settings import add_settings, resolved_settings
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server import logs, notify
 from spec_decode_ros.server.service import VerifierService
-from spec_decode_ros.transport.connections import allow_many_connections
+from spec_decode_ros.transport.connection_guard import allow_many_connections
 from spec_decode_ros.transport.process import READY
 
 _SIGNALLED = 128

@@ -38,7 +38,6 @@ from spec_decode_ros.server.observer import NoObserver, ServerObserver
 from spec_decode_ros.server.scheduler import pass_budget
 from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.session import Session
-from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.server import LOOPBACK, Server, Traffic
 
@@ -74,7 +73,6 @@ class VerifierServer:
         own: the server's own draft model, for robots that ask it to draft by itself; the model thread calls it too.
         pair: name of the model pair, compared with the robots'.
         bind: endpoint to listen on; by default a free port of this machine only.
-        wire: how large messages and images may be.
         keys: with them only robots that have keys are served; see :mod:`spec_decode_ros.transport.keys`.
         limits: how many actions it takes on; their memory is reserved here.
         pace: what a target pass takes, as robots are told; zeros say nothing.
@@ -90,7 +88,6 @@ class VerifierServer:
         bind: str = LOOPBACK,
         *,
         own: ServerDrafter | None = None,
-        wire: Limits = DEFAULT_LIMITS,
         keys: ServerKeys | None = None,
         limits: ServiceLimits | None = None,
         pace: PassTiming = UNKNOWN,
@@ -116,7 +113,7 @@ class VerifierServer:
             pace.per_token_ms,
             server_draft_prefill_ms,
         )
-        self._server = Server(welcome, self._on_message, self._on_gone, bind, wire, keys, insecure=insecure)
+        self._server = Server(welcome, self._on_message, self._on_gone, bind, keys, insecure=insecure)
         self._admission = Admission(self._reserve(own), self._limits.actions_per_second)
         self._observer = observer or NoObserver()
         self._sessions: dict[tuple[bytes, int], Session] = {}
@@ -170,7 +167,7 @@ class VerifierServer:
         with self._changed:
             self._draining = True
             # So that those who know another server go there between two actions, before one is refused.
-            self._server.tell_all(Error(0, ErrorCode.DRAINING, _DRAINING, _DRAINING_RETRY_MS))
+            self._server.broadcast(Error(0, ErrorCode.DRAINING, _DRAINING, _DRAINING_RETRY_MS))
             return self._changed.wait_for(lambda: not self._at_work(), timeout_s)
 
     def __enter__(self) -> VerifierServer:

@@ -1,17 +1,15 @@
-"""How long to wait before trying again: exponential backoff with jitter."""
+"""Exponential backoff with jitter: how long to wait before the next attempt."""
 
 from __future__ import annotations
 
-FIRST_S = 0.1
-LONGEST_S = 1.0
-_DOUBLINGS = 32  # beyond any sensible bound, and far from what a float can't hold
+_MAX_DOUBLINGS = 32  # a float holds the result
 
 
-def backoff_s(failures: int, spread: float, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> float:
-    """Seconds before the next attempt after so many failures in a row.
+def backoff_s(failures: int, jitter: float = 1.0, first_s: float = 0.1, longest_s: float = 1.0) -> float:
+    """Seconds to wait after this number of failures in a row, doubling from `first_s` to at most `longest_s`.
 
-    They double from `first_s` to at most `longest_s`; half of them are fixed, and `spread` (0 to 1, drawn by chance) is
-    how much of the other half is added. So those who lost the same server together do not come back together.
+    Half of the time is fixed, `jitter` (0 to 1, random) is the share of the other half that is added, so that clients
+    that lost a server at the same moment do not all come back at the same moment. 1 is the whole time.
     """
-    doubled = first_s * 2.0 ** min(max(failures, 1) - 1, _DOUBLINGS)
-    return min(longest_s, doubled) * (1.0 + spread) / 2.0
+    doubled = first_s * 2.0 ** min(max(failures, 1) - 1, _MAX_DOUBLINGS)
+    return min(longest_s, doubled) * (1.0 + jitter) / 2.0

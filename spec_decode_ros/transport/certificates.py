@@ -1,7 +1,7 @@
-"""One CurveZMQ key in a file, in the format that ZeroMQ's own tools write.
+"""Key files: one CurveZMQ key each, in the format of ZeroMQ's own tools.
 
-A public key can be marked as that of a balancer, in the file's metadata. The mark counts where the server keeps the
-keys that it lets in, so it is the word of who runs the server.
+The metadata of a public key can mark it as the key of a balancer. Only the mark in the server's folder counts, so it is
+set by whoever runs the server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from spec_decode_ros.errors import SpecDecodeError
 
 _log = logging.getLogger(__name__)
 
-_AWAY = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
+UNAVAILABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
+"""Errors of a file or folder that is not there or may not be read; other errors may pass."""
 _METADATA = "metadata\n"
 _ROLE, _BALANCER = "role", "balancer"
 
@@ -32,7 +33,7 @@ class KeyFolderError(SpecDecodeError):
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a file holds: keys of 40 characters each, the secret one empty where it is not there."""
+    """Content of a key file: keys of 40 characters; `secret` is empty in a public file."""
 
     public: bytes
     secret: bytes
@@ -40,24 +41,24 @@ class Certificate:
 
 
 def make_certificate(folder: Path, name: str, balancer: bool = False) -> None:
-    """Write a new pair of keys to `folder`, as NAME.key and NAME.key_secret. Raises OSError, zmq.ZMQError."""
-    before = os.umask(0o077)
+    """Write a new key pair to `folder`, as NAME.key and NAME.key_secret. Raises OSError, zmq.ZMQError."""
+    umask = os.umask(0o077)
     try:
         public, _ = zmq.auth.create_certificates(folder, name)
-        if balancer:  # pyzmq puts metadata into the secret half only
+        if balancer:  # pyzmq writes metadata into the secret file only
             text = Path(public).read_text(encoding="utf-8")
             marked = text.replace(_METADATA, f'{_METADATA}    {_ROLE} = "{_BALANCER}"\n', 1)
             Path(public).write_text(marked, encoding="utf-8")
     finally:
-        os.umask(before)
+        os.umask(umask)
 
 
 def read_certificate(path: Path, secret_needed: bool = False) -> Certificate:
-    """What is in a file.
+    """Read a key file.
 
     Raises:
-        KeyFolderError: if the file is not there, may not be read, or holds no key, or no secret one where it is needed.
-        OSError: if it can't be read for now, such as with too many open files.
+        KeyFolderError: the file is missing, may not be read or holds no valid key, or no secret key where one is needed.
+        OSError: it can't be read for now, for example because too many files are open.
     """
     try:
         public, secret = zmq.auth.load_certificate(path)
@@ -67,16 +68,16 @@ def read_certificate(path: Path, secret_needed: bool = False) -> Certificate:
             raise ValueError("a key has 40 characters of Z85")
         if secret is not None and stat.S_IMODE(path.stat().st_mode) & 0o077:
             _log.warning("%s can be read by other users of this machine: chmod 600 it", path)
-        return Certificate(public, secret or b"", _is_balancers(path.read_text("utf-8", "replace")))
+        return Certificate(public, secret or b"", _has_balancer_mark(path.read_text("utf-8", "replace")))
     except KeyFolderError:
         raise
     except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
-        if isinstance(error, OSError) and error.errno not in (None, *_AWAY):
+        if isinstance(error, OSError) and error.errno not in (None, *UNAVAILABLE):
             raise
         raise KeyFolderError(f"The key file {path} can't be read: {error}.") from error
 
 
-def _is_balancers(text: str) -> bool:
+def _has_balancer_mark(text: str) -> bool:
     """Whether the section ``metadata``, whose lines are indented, has the mark."""
     section = ""
     for line in text.splitlines():

@@ -1,9 +1,9 @@
-"""The robot's end of the wire: one verifier, or several of which one is used.
+"""The robot's end of the wire: connections to one or several verifiers, of which one is used at a time.
 
 The client greets every server until it is welcomed, also after an outage or a restart, measures the round-trip time
-with pings, and hands on what arrives with the time of its arrival. All servers are kept at hand, so that another one
-can take over at once; see :mod:`~spec_decode_ros.transport.failover` for when. What can't be sent is dropped: the
-methods send again what matters, and nothing stale queues up while the link is down.
+with pings, and hands on messages with the time of their arrival. All servers stay connected, so that another one can
+take over at once; see :mod:`~spec_decode_ros.transport.failover` for when. Messages that can't be sent are dropped: the
+methods repeat what matters, and nothing stale queues up while the link is down.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from spec_decode_ros.decoding.messages import (
     Opened,
     Welcome,
 )
-from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits, decode, encode
-from spec_decode_ros.transport.connection import Connection, standings
+from spec_decode_ros.transport.codec import decode, encode
+from spec_decode_ros.transport.connection import Connection
 from spec_decode_ros.transport.endpoints import parse_endpoints
 from spec_decode_ros.transport.failover import Failover, FailoverPolicy
 from spec_decode_ros.transport.handshake import HandshakeError
@@ -38,20 +38,20 @@ from spec_decode_ros.transport.keys import RobotKeys
 
 _log = logging.getLogger(__name__)
 
-_FRAME_LEAVES_S = 0.005
-_CLOSE_LEAVES_S = 0.02
+_SEND_IMAGE_S = 0.005
+_SEND_CLOSE_S = 0.02
 
 
 @dataclass(frozen=True)
 class Reconnected:
-    """A server has welcomed the robot in mid-action; `known`: it may have what was opened there before."""
+    """A server has welcomed the robot during an action; `known`: it may still have what was opened there before."""
 
     known: bool
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """News from the cloud; `at` is the time of `time.perf_counter`, `size` its bytes on the wire."""
+    """A message or event from the cloud; `at` is in `time.perf_counter`, `size` its bytes on the wire."""
 
     message: Message | Reconnected
     at: float
@@ -62,15 +62,14 @@ class Client:
     """All connections of one robot.
 
     Args:
-        endpoint: where the verifier listens, such as ``tcp://10.0.0.5:5555``; several by commas, the preferred one
-            first.
+        endpoint: of the verifier, such as ``tcp://10.0.0.5:5555``; several by commas, the preferred one first.
         pair: name of the model pair, compared with the servers'.
         vocabulary: fingerprint of its vocabulary, compared with the servers'.
         keys: the robot's keys, for servers that want them.
         policy: when another server is used.
 
     Raises:
-        HandshakeError: if an endpoint is none.
+        HandshakeError: an endpoint is not valid.
     """
 
     def __init__(
@@ -78,15 +77,13 @@ class Client:
         endpoint: str,
         pair: str,
         vocabulary: str,
-        limits: Limits = DEFAULT_LIMITS,
         keys: RobotKeys | None = None,
         *,
         policy: FailoverPolicy | None = None,
     ) -> None:
         self.endpoints = parse_endpoints(endpoint)
-        self._limits = limits
         self._listener: Callable[[Arrival], None] | None = None
-        self._action_id = 0  # the one that is under way
+        self._action_id = 0  # of the present action, 0 between actions
         self._ids = itertools.count(1)
         self._changed = threading.Condition(threading.RLock())
         self._failover = Failover(len(self.endpoints), time.perf_counter(), policy)
@@ -95,7 +92,7 @@ class Client:
         identity = b"r" + secrets.token_bytes(16)
         try:
             for each in self.endpoints:
-                self._connections.append(Connection(each, hello, identity, limits, keys, self))
+                self._connections.append(Connection(each, hello, identity, keys, self))
         except HandshakeError:
             self.close()
             raise
@@ -109,10 +106,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Leave the server in order and end all connections."""
+        """Close the present action and end all connections."""
         if self._action_id and self.ready:
             self.send(Close(self._action_id))
-            time.sleep(_CLOSE_LEAVES_S)
+            time.sleep(_SEND_CLOSE_S)
         for connection in self._connections:
             connection.close()
 
@@ -120,7 +117,7 @@ class Client:
         """Wait until a server has welcomed this client.
 
         Raises:
-            HandshakeError: if all refuse, or none answers within `timeout_s`.
+            HandshakeError: all refuse, or none answers within `timeout_s`.
         """
         with self._changed:
             self._changed.wait_for(
@@ -142,12 +139,12 @@ class Client:
 
     @property
     def endpoint(self) -> str:
-        """The one that is in use."""
+        """The endpoint in use."""
         return self._current.endpoint
 
     @property
     def failovers(self) -> int:
-        """How often another server was taken."""
+        """How often the server was changed."""
         return self._failover.changes
 
     @property
@@ -157,17 +154,17 @@ class Client:
 
     @property
     def welcome(self) -> Welcome | None:
-        """What the server said of itself, or None before it has."""
+        """The server's last welcome, or None before the first."""
         return self._current.welcome
 
     @property
     def refusal(self) -> str:
-        """Why the server refuses this client, or an empty text."""
+        """Why the server refuses this client; empty if it does not."""
         return self._current.refusal
 
     @property
     def rtt_ms(self) -> float | None:
-        """Smoothed round-trip time of the pings, or None before the first answer."""
+        """Round-trip time of the pings, or None before the first answer."""
         return self._current.rtt_ms
 
     @property
@@ -176,7 +173,7 @@ class Client:
         return self._current.silence_s
 
     def next_action_id(self) -> int:
-        """A number for a new action: they count up over all that use this client."""
+        """A number for a new action, counting up over all users of this client."""
         return next(self._ids)
 
     def listen(self, listener: Callable[[Arrival], None] | None) -> None:
@@ -189,53 +186,52 @@ class Client:
     def send(self, message: Message, images: Sequence[bytes] = ()) -> int:
         """Send from any thread; returns the bytes on the wire, images apart.
 
-        Raises:
-            WireError: if the message or an image is larger than the limits allow.
+        Raises WireError if the message or an image is larger than the limits allow.
         """
         frames = encode(message, images)
-        decode(frames, limits=self._limits)
+        decode(frames)
         with self._changed:
             if isinstance(message, Open) and not self._action_id:
-                self._review()  # a robot that acts without a pause is between two actions only here
+                self._review()  # the only moment between two actions of a robot that acts without a pause
             if isinstance(message, Open | Draft | Branches):
                 self._action_id = message.action_id
             elif isinstance(message, Close):
                 self._action_id = 0
             connection = self._current
-        # The draft model starts right after the frame; it must not keep the frame from leaving.
-        connection.send(frames, _FRAME_LEAVES_S if images else 0.0)
+        # The draft model starts right after the frame and would delay it by keeping the interpreter busy.
+        connection.send(frames, _SEND_IMAGE_S if images else 0.0)
         return len(frames[0])
 
     # ---- in the threads of the sockets ---------------------------------------------------------------------
 
     def on_welcome(self, connection: Connection, known: bool) -> None:
         with self._changed:
-            self._failover.welcomed(self._connections.index(connection))
+            self._failover.on_welcome(self._connections.index(connection))
             if not self._review() and connection is self._current and self._action_id:
-                self._tell(Reconnected(known))
+                self._notify(Reconnected(known))
             self._changed.notify_all()
 
     def on_change(self, connection: Connection) -> None:
         with self._changed:
             changed = self._review()
             if not changed and connection is self._current and connection.refused_for_good:
-                self._tell(Error(0, ErrorCode.MISMATCH, connection.refusal))
+                self._notify(Error(0, ErrorCode.MISMATCH, connection.refusal))
             self._changed.notify_all()
 
     def on_message(self, connection: Connection, message: Message, size: int) -> None:
         with self._changed:
             server, now = self._connections.index(connection), time.perf_counter()
             if isinstance(message, Opened):
-                self._failover.served(server)
+                self._failover.on_opened(server)
             if isinstance(message, Error) and message.code == ErrorCode.BUSY:
-                self._failover.full(server, now, message.retry_ms / 1000.0)
+                self._failover.on_busy(server, now, message.retry_ms / 1000.0)
             if isinstance(message, Error) and message.code == ErrorCode.DRAINING:
-                self._failover.ends(server, now, refused=bool(message.action_id))
+                self._failover.on_draining(server, now, refused=bool(message.action_id))
                 if not message.action_id:
                     return
-            # What a server says of an action that another one has taken over is not heard any more.
+            # Messages of a server about an action that another one has taken over are dropped.
             if connection is self._current and not self._review():
-                self._tell(message, size)
+                self._notify(message, size)
 
     def on_tick(self) -> None:
         if len(self._connections) > 1:
@@ -243,19 +239,18 @@ class Client:
                 self._review()
 
     def _review(self) -> bool:
-        """Whether another server is used from now on; an action that is under way is opened there anew."""
+        """Change the server if that is due, and say whether; the listener opens the present action there anew."""
         before = self._current
-        if not self._failover.review(
-            standings(self._connections), time.perf_counter(), bool(self._action_id)
-        ):
+        statuses = [connection.status for connection in self._connections]
+        if not self._failover.review(statuses, time.perf_counter(), bool(self._action_id)):
             return False
         _log.warning("changing from the verifier at %s to %s", before.endpoint, self.endpoint)
         if self._action_id:
             before.send(encode(Close(self._action_id)))
-            self._tell(Reconnected(known=False))
+            self._notify(Reconnected(known=False))
         self._changed.notify_all()
         return True
 
-    def _tell(self, message: Message | Reconnected, size: int = 0) -> None:
+    def _notify(self, message: Message | Reconnected, size: int = 0) -> None:
         if self._listener:
             self._listener(Arrival(message, time.perf_counter(), size))

@@ -1,6 +1,6 @@
-"""One server and the way to it: greets it, pings it, and comes back to it after every loss, ever more rarely.
+"""The robot's connection to one server: greeting, pings, and reconnection with backoff.
 
-Everything here happens in the thread of the socket, except for what is said to be for all threads.
+Everything runs in the thread of the socket, except for what is marked as safe in all threads.
 """
 
 from __future__ import annotations
@@ -11,30 +11,28 @@ import enum
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import zmq
 
 from spec_decode_ros.decoding.messages import Error, ErrorCode, Hello, Message, Ping, Pong, Welcome
 from spec_decode_ros.transport.backoff import backoff_s
-from spec_decode_ros.transport.codec import DOWN, Limits, WireError, decode, encode
-from spec_decode_ros.transport.connection_monitor import ConnectionMonitor, Sign
-from spec_decode_ros.transport.failover import Standing
+from spec_decode_ros.transport.codec import DOWN, WireError, decode, encode
+from spec_decode_ros.transport.connection_monitor import ConnectionEvent, ConnectionMonitor
+from spec_decode_ros.transport.failover import ConnectionStatus
 from spec_decode_ros.transport.handshake import HELLO_FIRST, HandshakeError, difference
 from spec_decode_ros.transport.keys import RobotKeys
-from spec_decode_ros.transport.loop import SocketLoop, common_options
+from spec_decode_ros.transport.loop import SocketLoop, set_common_options
 
 _log = logging.getLogger(__name__)
 
-_TICK_S = 0.1
 _HELLO_EVERY_S = 0.5
 _HELLO_AFTER_REFUSAL_S = 5.0
-_ANSWER_S = 3.0
-"""A greeting that has no answer for so long is tried over a new connection; twice as long each time."""
-_LONGEST_ANSWER_S = 30.0
+_WELCOME_S = 3.0
+"""A greeting without an answer for so long is repeated over a new connection; twice as long each time."""
+_LONGEST_WELCOME_S = 30.0
 _SILENT_S = 10.0
-"""A connection that stands and is silent for so long is made anew; the server's machine may have another address now."""
+"""A connection that is silent for so long is made anew: the server's machine may have another address by now."""
 _CONNECT_MS = 3_000
 _NEVER_MS = 24 * 3_600_000
 _PING_EVERY_S = 1.0
@@ -43,25 +41,25 @@ _FIRST_PINGS = 3
 
 
 class ConnectionPhase(enum.Enum):
-    GREETING = "connected or about to be; hello is said until it is answered"
+    GREETING = "connected or connecting; hello is repeated until it is answered"
     READY = "welcomed"
-    RESTING = "lost; connects again when it is time for that"
+    WAITING = "lost; connects again when the backoff is over"
 
 
-class Owner(Protocol):
-    """Who is told, in the thread of the socket, about one of the connections."""
+class ConnectionListener(Protocol):
+    """Receives the events of connections, in the threads of their sockets."""
 
     def on_welcome(self, connection: Connection, known: bool) -> None:
-        """The server has greeted; `known`: it did so before, and was not heard to have forgotten it."""
+        """The server has greeted. `known`: it did so before, and has not forgotten this robot as far as is known."""
 
     def on_change(self, connection: Connection) -> None:
         """The connection was lost, or the server refuses the robot."""
 
     def on_message(self, connection: Connection, message: Message, size: int) -> None:
-        """Anything else has come, of so many bytes."""
+        """Any other message has come, of so many bytes."""
 
     def on_tick(self) -> None:
-        """Some tenths of a second have passed at most."""
+        """Called several times a second."""
 
 
 class Connection:
@@ -69,11 +67,16 @@ class Connection:
 
     Args:
         hello: what this robot is; a server that does not fit is refused.
-        identity: by which the server knows this robot, over all connections.
+        identity: the routing id by which the server knows this robot, over all connections.
         keys: for a server that wants them.
 
+    Attributes:
+        welcome: the server's last welcome.
+        refusal: why the server refuses this robot; empty if it does not.
+        refused_for_good: whether waiting will not help.
+
     Raises:
-        HandshakeError: if `endpoint` is none.
+        HandshakeError: `endpoint` is not an endpoint.
     """
 
     def __init__(
@@ -81,68 +84,43 @@ class Connection:
         endpoint: str,
         hello: Hello,
         identity: bytes,
-        limits: Limits,
         keys: RobotKeys | None,
-        owner: Owner,
-        *,
-        chance: Callable[[], float] = random.random,
+        listener: ConnectionListener,
     ) -> None:
         self.endpoint = endpoint
         self.welcome: Welcome | None = None
-        """What the server said of itself the last time."""
         self.refusal = ""
-        """Why the server does not take this robot."""
         self.refused_for_good = False
-        """Whether waiting will not help."""
         self._hello = hello
-        self._limits = limits
-        self._owner = owner
-        self._chance = chance
+        self._listener = listener
         self._phase = ConnectionPhase.GREETING
-        self._knows_us = False
-        self._greets_again = False
+        self._was_welcomed = False
+        self._must_greet_again = False
         self._failures = 0
-        self._due = 0.0  # the next hello, ping or attempt
-        self._began = time.perf_counter()
+        self._next_action = 0.0  # time of the next hello, ping or attempt
+        self._greeting_since = time.perf_counter()
         self._pings = 0
         self._round_trips_s: collections.deque[float] = collections.deque(maxlen=_PINGS_KEPT)
         self._last_arrival = 0.0
-        self._started = False
-        self._sock = sock = _socket(limits, identity, keys)
+        self._sock = sock = _socket(identity, keys)
         self._monitor = ConnectionMonitor(sock)
+        monitors = {self._monitor.socket: self._on_connection_events}
+        self._loop = SocketLoop(sock, "client socket", self._on_frames, self._on_tick, extra_sockets=monitors)
         try:
             sock.connect(endpoint)
         except zmq.ZMQError as error:
-            self._close_sockets()
+            self._loop.stop()
             raise HandshakeError(
                 f"{endpoint!r} is not an endpoint to connect to ({error.strerror}); write it as tcp://HOST:PORT."
             ) from error
-        self._loop = SocketLoop(
-            sock,
-            "client socket",
-            limits,
-            self._on_frames,
-            self._on_tick,
-            lambda frames, error: None,
-            _TICK_S,
-            beside={self._monitor.socket: self._on_signs},
-        )
 
-    # ---- for all threads -----------------------------------------------------------------------------------
+    # ---- safe in all threads -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._started = True
         self._loop.start()
 
     def close(self) -> None:
         self._loop.stop()
-        if not self._started:
-            self._close_sockets()
-
-    def _close_sockets(self) -> None:
-        self._sock.disable_monitor()
-        self._sock.close(0)
-        self._monitor.socket.close(0)
 
     def send(self, frames: list[bytes], patience_s: float = 0.0) -> None:
         """Send to a server that has welcomed this robot, else drop; see :meth:`SocketLoop.send`."""
@@ -151,12 +129,12 @@ class Connection:
 
     @property
     def ready(self) -> bool:
-        """Whether the server has welcomed this robot over the connection that stands."""
+        """Whether the server has welcomed this robot over the present connection."""
         return self._phase is ConnectionPhase.READY
 
     @property
     def rtt_ms(self) -> float | None:
-        """The shortest of the last round trips; the others stood behind a frame."""
+        """The shortest of the last round trips; the others may have waited behind a frame."""
         trips = list(self._round_trips_s)
         return min(trips) * 1000.0 if trips else None
 
@@ -165,10 +143,11 @@ class Connection:
         return time.perf_counter() - self._last_arrival if self._last_arrival else float("inf")
 
     @property
-    def standing(self) -> Standing:
-        """A server that has only to be greeted again still counts as welcoming."""
-        welcomed = self.ready or self._greets_again
-        return Standing(welcomed, self.silence_s, not welcomed and bool(self._failures or self.refusal))
+    def status(self) -> ConnectionStatus:
+        """The status for failover; a server that only has to be greeted again still counts as welcoming."""
+        welcomed = self.ready or self._must_greet_again
+        failed = not welcomed and bool(self._failures or self.refusal)
+        return ConnectionStatus(welcomed, self.silence_s, failed)
 
     # ---- in the thread of the socket -----------------------------------------------------------------------
 
@@ -176,30 +155,35 @@ class Connection:
         now = time.perf_counter()
         if self._is_dead(now):
             self._lose(now)
-        if now >= self._due:
+        if now >= self._next_action:
             self._act(now)
-        self._owner.on_tick()
+        self._listener.on_tick()
 
     def _act(self, now: float) -> None:
-        if self._phase is ConnectionPhase.RESTING:
+        if self._phase is ConnectionPhase.WAITING:
             self._connect(now)
         elif self._phase is ConnectionPhase.GREETING:
-            self._due = now + (_HELLO_AFTER_REFUSAL_S if self.refusal else _HELLO_EVERY_S)
+            self._next_action = now + (_HELLO_AFTER_REFUSAL_S if self.refusal else _HELLO_EVERY_S)
             self._loop.send(encode(self._hello))
         else:
             self._pings += 1
-            self._due = now + (_PING_EVERY_S if self._pings >= _FIRST_PINGS else 0.0)
+            self._next_action = now + (_PING_EVERY_S if self._pings >= _FIRST_PINGS else 0.0)
             self._loop.send(encode(Ping(time.perf_counter_ns())))
 
     def _is_dead(self, now: float) -> bool:
-        """Whether a connection that seems to stand has been silent for too long."""
+        """Whether the present connection has been silent for too long."""
         if self._phase is ConnectionPhase.READY:
             return self.silence_s > _SILENT_S
-        patience_s = min(_LONGEST_ANSWER_S, _ANSWER_S * 2.0 ** min(self._failures, 8))
-        return self._phase is ConnectionPhase.GREETING and not self.refusal and now - self._began > patience_s
+        if self._phase is not ConnectionPhase.GREETING or self.refusal:
+            return False
+        patience_s = backoff_s(self._failures + 1, first_s=_WELCOME_S, longest_s=_LONGEST_WELCOME_S)
+        return now - self._greeting_since > patience_s
+
+    def _greet(self, now: float) -> None:
+        self._phase, self._greeting_since, self._next_action = ConnectionPhase.GREETING, now, now
 
     def _connect(self, now: float) -> None:
-        self._phase, self._began, self._due = ConnectionPhase.GREETING, now, now
+        self._greet(now)
         try:
             self._sock.connect(self.endpoint)
         except zmq.ZMQError as error:
@@ -207,33 +191,36 @@ class Connection:
             self._lose(now)
 
     def _lose(self, now: float, pause_s: float = 0.0) -> None:
-        if self._phase is ConnectionPhase.RESTING:
+        if self._phase is ConnectionPhase.WAITING:
             return
-        self._loop.take_in()  # what came before the end counts
-        self._phase, self._greets_again = ConnectionPhase.RESTING, False
+        self._loop.receive_all()  # messages that came before the end count
+        self._phase, self._must_greet_again = ConnectionPhase.WAITING, False
         self._failures += 1
-        self._due = now + max(pause_s, backoff_s(self._failures, self._chance()))
+        self._next_action = now + max(pause_s, backoff_s(self._failures, random.random()))
         with contextlib.suppress(zmq.ZMQError):  # ZeroMQ has dropped it already
             self._sock.disconnect(self.endpoint)
-        self._owner.on_change(self)
+        self._listener.on_change(self)
 
-    def _on_signs(self) -> None:
+    def _on_connection_events(self) -> None:
         now = time.perf_counter()
-        for sign in self._monitor.read():
-            if self._phase is ConnectionPhase.RESTING:
+        for event in self._monitor.read():
+            if self._phase is ConnectionPhase.WAITING:
                 continue  # about the connection that was given up
-            if sign is Sign.UP:
-                self._due = now  # what was said before that is lost
-            elif sign is Sign.LOST:
+            if event is ConnectionEvent.UP:
+                self._next_action = now  # earlier hellos are lost
+            elif event is ConnectionEvent.LOST:
                 self._lose(now)
             else:
-                self._refuse(_KEYS[sign].format(self.endpoint), sign is Sign.KEY_REFUSED)
+                key_refused = event is ConnectionEvent.KEY_REFUSED
+                self._refuse(
+                    (_KEY_REFUSED if key_refused else _ENCRYPTION).format(self.endpoint), key_refused
+                )
                 self._lose(now, _HELLO_AFTER_REFUSAL_S if self.refused_for_good else 0.0)
 
-    def _on_frames(self, frames: list[bytes]) -> None:
+    def _on_frames(self, frames: list[zmq.Frame]) -> None:
         now = time.perf_counter()
         try:
-            message, _ = decode(frames, DOWN, self._limits)
+            message, _ = decode([frame.bytes for frame in frames], DOWN)
         except WireError as error:
             _log.warning("dropped a message from %s: %s", self.endpoint, error)
             if self._phase is ConnectionPhase.GREETING:
@@ -244,12 +231,12 @@ class Connection:
             self._round_trips_s.append(max(0.0, (time.perf_counter_ns() - message.stamp) / 1e9))
         elif isinstance(message, Welcome):
             self._on_welcome(message, now)
-        elif isinstance(message, Error) and not self._is_of_an_action(message):
-            self._on_error(message, now)
+        elif isinstance(message, Error) and not self._is_about_action(message):
+            self._on_connection_error(message, now)
         else:
-            self._owner.on_message(self, message, len(frames[0]))
+            self._listener.on_message(self, message, len(frames[0]))
 
-    def _is_of_an_action(self, error: Error) -> bool:
+    def _is_about_action(self, error: Error) -> bool:
         if error.code in (HELLO_FIRST, ErrorCode.MISMATCH):
             return False
         return bool(error.action_id) or self._phase is ConnectionPhase.READY
@@ -261,55 +248,48 @@ class Connection:
             return
         if self._phase is ConnectionPhase.READY:
             return  # the answer to a second hello
-        known, self._knows_us, self._greets_again = self._knows_us, True, False
+        known, self._was_welcomed, self._must_greet_again = self._was_welcomed, True, False
         self.welcome, self.refusal, self.refused_for_good = welcome, "", False
-        self._phase, self._failures, self._pings, self._due = ConnectionPhase.READY, 0, 0, now
-        self._owner.on_welcome(self, known)
+        self._phase, self._failures, self._pings, self._next_action = ConnectionPhase.READY, 0, 0, now
+        self._listener.on_welcome(self, known)
 
-    def _on_error(self, error: Error, now: float) -> None:
-        """An error that is about the connection."""
+    def _on_connection_error(self, error: Error, now: float) -> None:
         if error.code == HELLO_FIRST:
             if self._phase is ConnectionPhase.READY:
-                self._phase, self._began, self._due = ConnectionPhase.GREETING, now, now
-                self._knows_us, self._greets_again = False, True
+                self._greet(now)
+                self._was_welcomed, self._must_greet_again = False, True
         elif error.code in (ErrorCode.BUSY, ErrorCode.DRAINING):
             self._refuse(error.sentence, for_good=False)
-            self._due = now + max(_HELLO_EVERY_S, error.retry_ms / 1000.0) * (1.0 + 0.5 * self._chance())
+            pause_s = max(_HELLO_EVERY_S, error.retry_ms / 1000.0)
+            self._next_action = now + pause_s * (1.0 + 0.5 * random.random())
         else:
             self._refuse(error.sentence)
 
     def _refuse(self, sentence: str, for_good: bool = True) -> None:
         if self._phase is ConnectionPhase.READY:
-            self._phase, self._due = ConnectionPhase.GREETING, time.perf_counter() + _HELLO_AFTER_REFUSAL_S
-        self._greets_again = False
+            self._phase = ConnectionPhase.GREETING
+            self._next_action = time.perf_counter() + _HELLO_AFTER_REFUSAL_S
+        self._must_greet_again = False
         self.refusal, self.refused_for_good = sentence, for_good
-        self._owner.on_change(self)
+        self._listener.on_change(self)
 
 
-_KEYS = {
-    Sign.KEY_REFUSED: "The verifier at {} does not let this robot's key in; add it to the server's keys.",
-    Sign.NO_AGREEMENT: (
-        "The verifier at {} and this robot do not agree on encryption; give the robot the keys that were made for it "
-        "at that server, or none if the server has none."
-    ),
-}
+_KEY_REFUSED = "The verifier at {} does not let this robot's key in; add it to the server's keys."
+_ENCRYPTION = (
+    "The verifier at {} and this robot do not agree on encryption; give the robot the keys that were made for it "
+    "at that server, or none if the server has none."
+)
 
 
-def _socket(limits: Limits, identity: bytes, keys: RobotKeys | None) -> zmq.Socket:
+def _socket(identity: bytes, keys: RobotKeys | None) -> zmq.Socket:
     sock: zmq.Socket = zmq.Context.instance().socket(zmq.DEALER)
-    common_options(sock, limits)
+    set_common_options(sock)
     sock.setsockopt(zmq.ROUTING_ID, identity)
-    # When to connect again is decided here. ZeroMQ's own ways to say so (RECONNECT_IVL of -1, IMMEDIATE) would throw
-    # away what has arrived and was not read when a connection ends: the last words of a server.
+    # This class decides when to connect again. ZeroMQ's own ways to prevent it (RECONNECT_IVL of -1, IMMEDIATE) would
+    # throw away what has arrived and was not yet read when a connection ends.
     sock.setsockopt(zmq.RECONNECT_IVL, _NEVER_MS)
     sock.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS)
     sock.setsockopt(zmq.HANDSHAKE_IVL, _CONNECT_MS)
     if keys:
-        sock.curve_publickey, sock.curve_secretkey = keys.public, keys.secret
-        sock.curve_serverkey = keys.server
+        keys.apply(sock)
     return sock
-
-
-def standings(connections: Sequence[Connection]) -> list[Standing]:
-    """How all of them stand."""
-    return [connection.standing for connection in connections]

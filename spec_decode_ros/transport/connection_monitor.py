@@ -1,60 +1,78 @@
-"""What becomes of a connection, from ZeroMQ's own account of it.
+"""Events of ZeroMQ's socket monitor: what happens to the TCP connections of a socket.
 
-A peer that is refused hears nothing by itself: it sees a connection that ends. With keys, ZeroMQ's monitor knows more.
-And the end of a process that was killed is known as soon as the operating system says so, long before a ping is missed.
+A peer that is refused receives nothing; its connection just ends. With keys, only the monitor knows why. It also reports
+the end of a killed process as soon as the operating system does, long before a ping is missed.
 """
 
 from __future__ import annotations
 
 import enum
 import itertools
+from collections.abc import Iterator
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-
-class Sign(enum.Enum):
-    """One event."""
-
-    UP = "a connection stands, and both ends have agreed on how it is encrypted"
-    LOST = "a connection has ended, or there was nobody to connect to"
-    KEY_REFUSED = "the server knows the key and does not let it in"
-    NO_AGREEMENT = "one side wants keys and the other has none or wrong ones, or it speaks another protocol"
-
-
-_SIGNS: dict[int, Sign] = {
-    zmq.EVENT_HANDSHAKE_SUCCEEDED: Sign.UP,
-    zmq.EVENT_DISCONNECTED: Sign.LOST,
-    zmq.EVENT_CLOSED: Sign.LOST,
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: Sign.KEY_REFUSED,
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: Sign.NO_AGREEMENT,
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: Sign.NO_AGREEMENT,
-}
-_AT_ONCE = 64
 _numbers = itertools.count()
 
 
+class ConnectionEvent(enum.Enum):
+    """What has happened to the connection of a client."""
+
+    UP = "connected, and both ends agree on the encryption"
+    LOST = "the connection has ended, or nobody was there to connect to"
+    KEY_REFUSED = "the server does not let this key in"
+    ENCRYPTION_MISMATCH = (
+        "one side wants keys and the other has none or wrong ones, or speaks another protocol"
+    )
+
+
+_EVENTS: dict[int, ConnectionEvent] = {
+    zmq.EVENT_HANDSHAKE_SUCCEEDED: ConnectionEvent.UP,
+    zmq.EVENT_DISCONNECTED: ConnectionEvent.LOST,
+    zmq.EVENT_CLOSED: ConnectionEvent.LOST,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: ConnectionEvent.KEY_REFUSED,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: ConnectionEvent.ENCRYPTION_MISMATCH,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: ConnectionEvent.ENCRYPTION_MISMATCH,
+}
+
+
 class ConnectionMonitor:
-    """The signs of one socket that connects.
+    """The connection events of one client socket.
 
     Attributes:
         socket: to be polled, and closed, by the thread that owns the watched socket.
     """
 
     def __init__(self, watched: zmq.Socket) -> None:
-        # An address of its own: by default it is made of a descriptor, which a new socket may have again too soon.
-        self.socket: zmq.Socket = watched.get_monitor_socket(
-            sum(_SIGNS), f"inproc://connection-monitor-{next(_numbers)}"
-        )
+        self.socket = open_monitor(watched, sum(_EVENTS))
 
-    def read(self) -> list[Sign]:
-        """The signs since the last call, at most 64."""
-        signs: list[Sign] = []
-        while len(signs) < _AT_ONCE:
-            try:
-                event = recv_monitor_message(self.socket, zmq.DONTWAIT)["event"]
-            except zmq.Again:
-                break
-            if (sign := _SIGNS.get(event)) is not None:
-                signs.append(sign)
-        return signs
+    def read(self) -> list[ConnectionEvent]:
+        """The events since the last call, at most 64."""
+        return [_EVENTS[number] for number, _ in read_monitor(self.socket, 64) if number in _EVENTS]
+
+
+def open_monitor(watched: zmq.Socket, events: int) -> zmq.Socket:
+    """A socket that receives these events of `watched`.
+
+    ZeroMQ's own thread, which serves every socket of the context, waits while the queue of events is full. So the queue
+    has no limit, and `watched.disable_monitor()` must be called before this socket is closed.
+    """
+    # Not pyzmq's default address: it is made of a descriptor, which a new socket may have again too soon.
+    address = f"inproc://monitor-{next(_numbers)}"
+    watched.monitor(address, events)
+    sock: zmq.Socket = watched.context.socket(zmq.PAIR)
+    sock.setsockopt(zmq.RCVHWM, 0)
+    sock.setsockopt(zmq.LINGER, 0)
+    sock.connect(address)
+    return sock
+
+
+def read_monitor(sock: zmq.Socket, most: int) -> Iterator[tuple[int, int]]:
+    """The next events of a monitor: their numbers and values."""
+    for _ in range(most):
+        try:
+            event = recv_monitor_message(sock, zmq.DONTWAIT)
+        except zmq.Again:
+            return
+        yield event["event"], event["value"]

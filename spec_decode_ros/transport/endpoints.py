@@ -1,17 +1,16 @@
-"""Where verifiers listen: one endpoint, or several by commas, the preferred one first."""
+"""Parser of verifier endpoints: one, or several separated by commas, in order of preference."""
 
 from __future__ import annotations
 
 from spec_decode_ros.transport.handshake import HandshakeError
 
-MOST = 8
+MAX_ENDPOINTS = 8
 
 
 def parse_endpoints(text: str) -> tuple[str, ...]:
     """``tcp://a:5555,tcp://b:5555`` as a tuple.
 
-    Raises:
-        HandshakeError: if one is empty or there twice, or there are more than eight.
+    Raises HandshakeError if one is empty or named twice, or there are more than eight.
     """
     endpoints = tuple(part.strip() for part in text.split(","))
     if not all(endpoints):
@@ -21,8 +20,8 @@ def parse_endpoints(text: str) -> tuple[str, ...]:
     twice = next((each for each in endpoints if endpoints.count(each) > 1), None)
     if twice:
         raise HandshakeError(f"The endpoint {twice!r} is named twice; name every server once.")
-    if len(endpoints) > MOST:
+    if len(endpoints) > MAX_ENDPOINTS:
         raise HandshakeError(
-            f"{len(endpoints)} endpoints are named and at most {MOST} can be; a robot pings all of them."
+            f"{len(endpoints)} endpoints are named and at most {MAX_ENDPOINTS} can be; a robot pings all of them."
         )
     return endpoints

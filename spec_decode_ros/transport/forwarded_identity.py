@@ -1,10 +1,10 @@
-"""For which robot a balancer speaks: the routing id of each connection that it opens says so.
+"""Forwarded identity: the routing id of a balancer's connection names the robot that it forwards for.
 
-    16 bytes that tell the connection from every other | the robot's name, empty where the balancer knows none
+    16 bytes that tell the connection from every other | the robot's name, empty if the balancer does not know it
 
-A server believes that of connections whose key is marked as a balancer's, and of no others. To the server the robot
-is ``BALANCER/ROBOT``, so that balancers whose robots have the same names do not meddle with each other's. Behind
-several balancers it is a path of such names.
+A server trusts that name on connections whose key is marked as a balancer's, and on no others. To the server the robot
+is ``BALANCER/ROBOT``, so that balancers whose robots have the same names do not interfere. Behind several balancers the
+name is a path.
 """
 
 from __future__ import annotations
@@ -17,56 +17,55 @@ import uuid
 
 from spec_decode_ros.transport.keys import NAME
 
-_MARK_BYTES = 16
-_NAME_BYTES = 255 - _MARK_BYTES
+_TAG_BYTES = 16
+_NAME_BYTES = 255 - _TAG_BYTES
 """A routing id has at most 255 bytes."""
 _PATH = re.compile(f"{NAME}(/{NAME})*")
 
 
 def identity_prefix(endpoint: str, key: bytes = b"") -> bytes:
-    """What tells the balancer that is bound to `endpoint` from all others, and is the same after it was restarted.
+    """Tells the balancer at `endpoint` from all others; the same after a restart.
 
-    Not its `key` alone: two balancers may share one, and a robot that knows both speaks through both at once.
+    The key alone would not do: two balancers may share one, and a robot may connect through both at once.
     """
     return b"\0".join([endpoint.encode(), socket.gethostname().encode(), b"%x" % uuid.getnode(), key])
 
 
 def routing_id(name: str, robot: bytes, balancer: bytes) -> bytes:
-    """The routing id of a balancer's connection for a robot, 17 to 255 bytes with a name and 16 without.
+    """The routing id of a balancer's connection for a robot: 17 to 255 bytes with a name, 16 without.
 
-    The same robot has the same one again, so that a server knows it again when the balancer was restarted.
+    It is the same again for the same robot, so that a server recognizes it after a restart of the balancer.
 
     Args:
-        name: of the robot, empty where it is not known.
-        robot: the routing id that the balancer knows it by.
+        name: of the robot, empty if it is not known.
+        robot: the routing id of the robot's connection to the balancer.
         balancer: its `identity_prefix`.
     """
-    mark = bytearray(
-        # What ZeroMQ has made up begins with a zero and is told from others by nobody but this balancer, in this run.
-        os.urandom(_MARK_BYTES) if robot.startswith(b"\0") else _digest(balancer + b"\0" + robot)
-    )
-    mark[0] |= 1  # a zero at the beginning is ZeroMQ's own
-    return bytes(mark) + _tellable(name).encode("ascii")
+    # An id that ZeroMQ made up begins with a zero and is unique only within this run of the balancer.
+    made_up = robot.startswith(b"\0")
+    tag = bytearray(os.urandom(_TAG_BYTES) if made_up else _digest(balancer + b"\0" + robot))
+    tag[0] |= 1  # a leading zero is reserved for ZeroMQ
+    return bytes(tag) + _encodable(name).encode("ascii")
 
 
 def robot_of(balancer: str, client: bytes) -> str:
-    """The name of the robot for which a balancer of this name speaks, in a connection with the routing id `client`.
+    """The name of the robot that the balancer of this name forwards for over the connection `client` (a routing id).
 
-    A robot without a name is named after its connection. What no balancer says counts as said by the balancer itself.
+    A robot without a name is named after its connection. An id that no balancer makes counts as the balancer itself.
     """
-    mark, told = client[:_MARK_BYTES], client[_MARK_BYTES:]
-    if len(mark) < _MARK_BYTES:
+    tag, text = client[:_TAG_BYTES], client[_TAG_BYTES:]
+    if len(tag) < _TAG_BYTES:
         return balancer
-    name = told.decode("ascii", "replace") or mark.hex()
+    name = text.decode("ascii", "replace") or tag.hex()
     return f"{balancer}/{name}" if _PATH.fullmatch(name) else balancer
 
 
-def _tellable(name: str) -> str:
-    """The name, or in place of one that is too long or has other characters one that is its alone."""
+def _encodable(name: str) -> str:
+    """The name, or a hash of one that is too long or has other characters."""
     if not name or (len(name) <= _NAME_BYTES and _PATH.fullmatch(name)):
         return name
     return _digest(name.encode("utf-8", "surrogateescape")).hex()
 
 
 def _digest(text: bytes) -> bytes:
-    return hashlib.blake2b(text, digest_size=_MARK_BYTES).digest()
+    return hashlib.blake2b(text, digest_size=_TAG_BYTES).digest()

@@ -1,4 +1,4 @@
-"""Do both sides mean the same thing by a token? Compared once per connection, before anything else."""
+"""Handshake: robot and server compare protocol version, model pair and vocabulary before anything else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from spec_decode_ros.decoding.messages import Hello, Welcome
 from spec_decode_ros.errors import SpecDecodeError
 
 HELLO_FIRST = "hello_first"
-"""`Error.code` of a server that does not know the client, because it was restarted; the client greets again."""
-
+"""`Error.code` of a server that does not know the client, for example after a restart; the client greets again."""
 
 _SHOWN = 64
 """Characters of a name that anybody may have sent; the whole sentence must fit into an `Error`."""
@@ -18,7 +17,7 @@ class HandshakeError(SpecDecodeError):
 
 
 def difference(hello: Hello, welcome: Welcome) -> str | None:
-    """One sentence that says what differs between robot and cloud, or None where they fit."""
+    """One sentence that says what differs between robot and cloud, or None if they fit."""
     if hello.protocol != welcome.protocol:
         return (
             f"the robot speaks protocol {hello.protocol} and the cloud protocol {welcome.protocol}; "

@@ -1,45 +1,43 @@
-"""The public keys of the robots and balancers that a server lets in, as they are in its folder now."""
+"""The public keys that a server lets in, kept up to date with its folder of keys."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spec_decode_ros.transport.certificates import KeyFolderError, read_certificate
+from spec_decode_ros.transport.certificates import UNAVAILABLE, KeyFolderError, read_certificate
 
 _log = logging.getLogger(__name__)
 
-_Stamp = tuple[int, int, int, int]
-_AWAY = (errno.ENOENT, errno.ENOTDIR, errno.EACCES)
+_FileStamp = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Holder:
-    """Who has a key: its name, and whether it is a balancer, which speaks for robots of its own."""
+class KeyHolder:
+    """Owner of a key: a robot, or a balancer, which forwards for robots of its own."""
 
     name: str
     balancer: bool = False
 
 
 class Keyring:
-    """Follows a folder of public keys, ``NAME.key`` each: what is added counts, and what is deleted no longer does.
+    """The public keys in a folder, ``NAME.key`` each. Added files are let in, deleted ones no longer.
 
-    A folder that is away, or may not be read, lets nobody in. One that can't be read for another reason, such as too
-    many open files, leaves things as they are.
+    A folder that is missing or may not be read lets nobody in. If it can't be read for another reason, such as too many
+    open files, the keys stay as they are.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stamps: dict[str, _Stamp] = {}
-        self._holders: dict[str, Holder] = {}
+        self._stamps: dict[str, _FileStamp] = {}
+        self._holders: dict[str, KeyHolder] = {}
 
-    def refresh(self) -> Mapping[str, Holder]:
-        """Look at the folder; returns the keys that were let in and no longer are. Costs a stat for each robot."""
+    def refresh(self) -> Mapping[str, KeyHolder]:
+        """Read the folder again if it has changed; returns the revoked keys. Costs a stat per file."""
         try:
             stamps = self._read_stamps()
             if stamps == self._stamps:
@@ -53,14 +51,14 @@ class Keyring:
         before, self._holders, self._stamps = self._holders, holders, stamps
         return {key: holder for key, holder in before.items() if key not in holders}
 
-    def holder(self, key: str) -> Holder | None:
-        """Who has this key (as 40 characters), or None for one that is not let in."""
+    def holder(self, key: str) -> KeyHolder | None:
+        """The owner of this key (40 characters), or None if it is not let in."""
         return self._holders.get(key)
 
     def __len__(self) -> int:
         return len(self._holders)
 
-    def _read_stamps(self) -> dict[str, _Stamp]:
+    def _read_stamps(self) -> dict[str, _FileStamp]:
         stamps = {}
         try:
             with os.scandir(self._folder) as entries:
@@ -68,27 +66,23 @@ class Keyring:
                     if entry.name.endswith(".key"):
                         with contextlib.suppress(FileNotFoundError):  # deleted a moment ago
                             stat = entry.stat()
-                            stamps[entry.name] = (
-                                stat.st_mtime_ns,
-                                stat.st_ctime_ns,
-                                stat.st_ino,
-                                stat.st_size,
-                            )
+                            stamp = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_size)
+                            stamps[entry.name] = stamp
         except OSError as error:
-            if error.errno not in _AWAY:
+            if error.errno not in UNAVAILABLE:
                 raise
             if self._holders:
                 _log.error("the folder of keys %s is gone (%s): no robot is let in", self._folder, error)
             return {}
         return stamps
 
-    def _read_holders(self, files: Iterable[str]) -> dict[str, Holder]:
+    def _read_holders(self, files: Iterable[str]) -> dict[str, KeyHolder]:
         holders = {}
         for file in sorted(files):
             path = self._folder / file
             try:
-                known = read_certificate(path)
-                holders[known.public.decode("ascii")] = Holder(path.stem, known.balancer)
+                certificate = read_certificate(path)
+                holders[certificate.public.decode("ascii")] = KeyHolder(path.stem, certificate.balancer)
             except KeyFolderError as error:
                 _log.warning("%s Its robot is not let in.", error)
         return holders

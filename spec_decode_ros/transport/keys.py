@@ -1,13 +1,13 @@
-"""Who may talk to whom: CurveZMQ keys in a folder, made on first use.
+"""CurveZMQ keys of a server and its robots: a folder of key files, made on first use.
 
-The cloud's folder holds its own pair of keys, the public keys of the robots that it serves, and for each robot a
-folder to copy to it::
+The server's folder holds its own key pair, the public keys of the robots that it lets in, and for each robot a folder
+to copy to it::
 
     cloud.key  cloud.key_secret        the server
     robots/robot.key                   robots that are let in, and balancers, whose keys are marked
     robot/cloud.key  robot/robot.key_secret    copy this folder to the robot, and delete it here
 
-With keys everything on the wire is encrypted, a robot talks only to this server, and the server only to its robots.
+With keys all traffic is encrypted, a robot talks only to this server, and the server only to its robots.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ CLOUD = "cloud"
 ROBOTS = "robots"
 FIRST_ROBOT = "robot"
 NAME = "[A-Za-z0-9_-]{1,64}"
-"""What a robot or a balancer may be called."""
+"""Names that a robot or a balancer may have."""
 
 
 @dataclass(frozen=True)
 class ServerKeys:
-    """The server's own keys and the folder with the public keys of its robots."""
+    """Key pair of a server, and the folder with the public keys of its robots."""
 
     public: bytes
     secret: bytes
@@ -39,22 +39,23 @@ class ServerKeys:
 
 @dataclass(frozen=True)
 class RobotKeys:
-    """A robot's own keys and the public key of its server."""
+    """Key pair of a robot, and the public key of its server."""
 
     public: bytes
     secret: bytes
     server: bytes
 
+    def apply(self, sock: zmq.Socket) -> None:
+        """Encrypt the connections that this client socket will make."""
+        sock.curve_publickey, sock.curve_secretkey = self.public, self.secret
+        sock.curve_serverkey = self.server
+
 
 @dataclass(frozen=True)
 class KnownRobot:
-    """A robot that is let in, or a balancer, which speaks for robots of its own.
+    """A robot or balancer that is let in.
 
-    Attributes:
-        name: of its keys.
-        key: its public key (40 characters).
-        to_copy: whether its folder is still here.
-        balancer: whether it is one.
+    `key` is its public key (40 characters), `to_copy` says whether its folder is still here.
     """
 
     name: str
@@ -64,13 +65,13 @@ class KnownRobot:
 
 
 def make_keys(folder: str | Path, robot: str | None = None, balancer: bool = False) -> list[Path]:
-    """Complete the cloud's folder: its own keys if it has none, and those of `robot` (of a first one, if there is none).
+    """Complete a server's folder: its own keys if it has none, and those of `robot` (or of a first robot, if there is none).
 
-    With `balancer` the new keys are marked as those of a balancer: whoever has them is believed for which robot it
-    speaks. Returns the folders that are to be copied to their owners.
+    With `balancer` the new key is marked as a balancer's, whose statements about the robots behind it are trusted. Returns
+    the folders that are to be copied to their owners.
 
     Raises:
-        KeyFolderError: if the folder can't be written, or there are keys for `robot` already.
+        KeyFolderError: the folder can't be written, or there are keys for `robot` already.
     """
     folder = Path(folder)
     if robot is not None:
@@ -93,28 +94,28 @@ def make_keys(folder: str | Path, robot: str | None = None, balancer: bool = Fal
 
 def robots_of(folder: str | Path) -> list[KnownRobot]:
     """The robots and balancers that the server with this folder lets in, by name. Raises KeyFolderError."""
-    folder = _cloud_folder(folder)
+    folder = _server_folder(folder)
     robots = []
     for path in sorted((folder / ROBOTS).glob("*.key")):
-        known, own = read_certificate(path), folder / path.stem / f"{path.stem}.key_secret"
-        robots.append(KnownRobot(path.stem, known.public.decode("ascii"), own.exists(), known.balancer))
+        certificate, secret = read_certificate(path), folder / path.stem / f"{path.stem}.key_secret"
+        key = certificate.public.decode("ascii")
+        robots.append(KnownRobot(path.stem, key, secret.exists(), certificate.balancer))
     return robots
 
 
 def revoke(folder: str | Path, robot: str) -> None:
-    """Shut a robot or a balancer out, also from servers that run: they follow the folder.
+    """Shut a robot or a balancer out, also from running servers, which follow the folder.
 
     Raises:
-        KeyFolderError: if there is no such robot, or its key can't be deleted.
+        KeyFolderError: there is no such robot, or its key can't be deleted.
     """
-    folder = _cloud_folder(folder)
+    folder = _server_folder(folder)
     _check_name(robot)
-    known = folder / ROBOTS / f"{robot}.key"
     try:
-        known.unlink()
-        # What was never copied is of no use any more.
-        for left in (folder / robot / f"{robot}.key_secret", folder / robot / f"{CLOUD}.key"):
-            left.unlink(missing_ok=True)
+        (folder / ROBOTS / f"{robot}.key").unlink()
+        # A folder that was never copied is of no use any more.
+        for file in (folder / robot / f"{robot}.key_secret", folder / robot / f"{CLOUD}.key"):
+            file.unlink(missing_ok=True)
         if (folder / robot).is_dir() and not any((folder / robot).iterdir()):
             (folder / robot).rmdir()
     except FileNotFoundError:
@@ -124,7 +125,7 @@ def revoke(folder: str | Path, robot: str) -> None:
         raise KeyFolderError(f"{robot!r} can't be revoked in {folder}: {error.strerror or error}.") from error
 
 
-def _cloud_folder(folder: str | Path) -> Path:
+def _server_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     if not (folder / ROBOTS).is_dir():
         raise KeyFolderError(
@@ -139,29 +140,29 @@ def _check_name(robot: str) -> None:
 
 
 def _add_robot(folder: Path, robot: str, balancer: bool) -> Path:
-    known = folder / ROBOTS / f"{robot}.key"
-    if known.exists():
+    public = folder / ROBOTS / f"{robot}.key"
+    if public.exists():
         raise KeyFolderError(
             f"There are keys for {robot!r} already; shut it out first with `spec-decode keygen {folder} --revoke "
             f"{robot}`, or choose another name."
         )
-    own = folder / robot
-    own.mkdir(mode=0o700, exist_ok=True)
-    make_certificate(own, robot, balancer)
-    shutil.copy(folder / f"{CLOUD}.key", own / f"{CLOUD}.key")
-    shutil.move(own / f"{robot}.key", known)  # last: from here on it is let in
-    return own
+    robot_folder = folder / robot
+    robot_folder.mkdir(mode=0o700, exist_ok=True)
+    make_certificate(robot_folder, robot, balancer)
+    shutil.copy(folder / f"{CLOUD}.key", robot_folder / f"{CLOUD}.key")
+    shutil.move(robot_folder / f"{robot}.key", public)  # last: from here on it is let in
+    return robot_folder
 
 
 def server_keys(folder: str | Path) -> ServerKeys:
-    """The cloud's keys. Raises KeyFolderError."""
+    """The keys of the server with this folder. Raises KeyFolderError."""
     folder = Path(folder)
-    own = read_certificate(folder / f"{CLOUD}.key_secret", secret_needed=True)
-    return ServerKeys(own.public, own.secret, folder / ROBOTS)
+    pair = read_certificate(folder / f"{CLOUD}.key_secret", secret_needed=True)
+    return ServerKeys(pair.public, pair.secret, folder / ROBOTS)
 
 
 def robot_keys(folder: str | Path) -> RobotKeys:
-    """A robot's own keys, from the folder that was copied to it. Raises KeyFolderError."""
+    """A robot's keys, from the folder that was copied to it. Raises KeyFolderError."""
     folder = Path(folder)
     secrets = [path for path in folder.glob("*.key_secret") if path.stem != CLOUD]
     if len(secrets) != 1:
@@ -169,5 +170,5 @@ def robot_keys(folder: str | Path) -> RobotKeys:
             f"{folder} is not the key folder of a robot, which holds one robot's .key_secret and {CLOUD}.key; copy it "
             "from where the server keeps its keys."
         )
-    own = read_certificate(secrets[0], secret_needed=True)
-    return RobotKeys(own.public, own.secret, read_certificate(folder / f"{CLOUD}.key").public)
+    pair = read_certificate(secrets[0], secret_needed=True)
+    return RobotKeys(pair.public, pair.secret, read_certificate(folder / f"{CLOUD}.key").public)

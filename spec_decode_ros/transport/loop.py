@@ -1,7 +1,7 @@
-"""A thread that owns one ZeroMQ socket: others hand it frames to send, it hands on what arrives.
+"""A thread that owns one ZeroMQ socket: other threads hand it frames to send, it hands on what arrives.
 
-ZeroMQ sockets must not be shared between threads. Senders therefore put frames into an outbox and wake the
-thread through a socket pair, which costs some 50 microseconds.
+ZeroMQ sockets must not be shared between threads. Senders therefore put frames into an outbox and wake the thread
+through a socket pair, which costs some 50 microseconds.
 """
 
 from __future__ import annotations
@@ -11,74 +11,88 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import zmq
 
-from spec_decode_ros.transport.codec import Limits
+from spec_decode_ros.transport.codec import MAX_FRAME_BYTES, MAX_FRAMES
 
 _log = logging.getLogger(__name__)
 
-HEARTBEAT_MS = 1_000
-HEARTBEAT_TIMEOUT_MS = 3_000
-_JOIN_S = 5.0
-_LEAVES_MS = 100
-"""So long a socket that is closed still sends what was handed over."""
+_HEARTBEAT_MS = 1_000
+_HEARTBEAT_TIMEOUT_MS = 3_000
 _SEND_QUEUE = 512
-_AT_ONCE = 8
-"""Messages that are read before answers are sent and ZeroMQ looks who else has something to say; then peers take turns."""
 _RECEIVE_QUEUE = 16
 """Messages that wait per peer before TCP holds it back: what a flood can make this side store."""
+_TICK_MS = 100
+_JOIN_S = 5.0
+_LINGER_MS = 100
+"""How long a closed socket still sends what was handed over."""
+_MAX_BATCH = 8
+"""Messages that are read before answers are sent and the other peers have their turn."""
+
+
+class Waker:
+    """Wakes a thread that polls `socket`; safe in all threads and in signal handlers."""
+
+    def __init__(self) -> None:
+        self._sender, self.socket = socket.socketpair()
+        self._sender.setblocking(False)
+        self.socket.setblocking(False)
+
+    def wake(self) -> None:
+        # A full pipe means that the thread has been woken already; a closed one that it has ended.
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._sender.send(b"x")
+
+    def clear(self) -> None:
+        """To be called by the thread when it was woken."""
+        with contextlib.suppress(BlockingIOError):
+            self.socket.recv(4096)
+
+    def close(self) -> None:
+        self._sender.close()
+        self.socket.close()
 
 
 class SocketLoop:
     """Sends, receives and ticks in a thread of its own until stopped.
 
+    All callbacks run in the thread and must return quickly.
+
     Args:
-        sock: the socket; from `start` on it belongs to the thread, which closes it.
-        limits: how many frames of a message are kept; the rest of a longer one is read and dropped.
-        on_frames: called in the thread with the frames of every message; must return quickly.
-        on_tick: called in the thread at least every `tick_s` seconds.
-        on_unsent: called in the thread with frames that ZeroMQ refused, and the reason.
-        beside: further sockets that the thread polls, owns and closes, and what it calls when one of them has
-            something to read.
-        copy: hand on bytes; else `zmq.Frame` objects, which know their sender and are copied only when asked to.
+        sock: the socket; it belongs to the loop, which closes it.
+        on_frames: called with the frames of every message, which know their sender and are copied only when asked to.
+        on_tick: called several times a second.
+        on_unsent: called with frames that ZeroMQ refused, and the reason.
+        extra_sockets: further sockets that the loop polls and closes, and what it calls when one is readable.
 
     Attributes:
-        received_bytes: what arrived in whole messages, without a ROUTER's identities and ZeroMQ's own framing.
-        sent_bytes: what was handed to ZeroMQ, likewise.
+        received_bytes: size of all whole messages, without a ROUTER's identities and ZeroMQ's own framing.
+        sent_bytes: size of what was handed to ZeroMQ, likewise.
     """
 
     def __init__(
         self,
         sock: zmq.Socket,
         name: str,
-        limits: Limits,
-        on_frames: Callable[[list[Any]], None],
+        on_frames: Callable[[list[zmq.Frame]], None],
         on_tick: Callable[[], None],
-        on_unsent: Callable[[list[bytes], zmq.ZMQError], None],
-        tick_s: float = 0.25,
-        beside: Mapping[zmq.Socket, Callable[[], None]] | None = None,
-        copy: bool = True,
+        on_unsent: Callable[[list[bytes], zmq.ZMQError], None] = lambda frames, error: None,
+        extra_sockets: Mapping[zmq.Socket, Callable[[], None]] | None = None,
     ) -> None:
         self._sock = sock
-        self._beside = dict(beside or {})
-        self._copy = copy
-        self._envelope = 1 if sock.getsockopt(zmq.TYPE) == zmq.ROUTER else 0
-        self._frames = limits.frames + self._envelope
-        self.received_bytes = 0
-        self.sent_bytes = 0
         self._on_frames = on_frames
         self._on_tick = on_tick
         self._on_unsent = on_unsent
-        self._tick_ms = int(tick_s * 1000)
+        self._extra_sockets = dict(extra_sockets or {})
+        self._envelope = 1 if sock.getsockopt(zmq.TYPE) == zmq.ROUTER else 0
+        self.received_bytes = 0
+        self.sent_bytes = 0
         self._outbox: collections.deque[list[bytes]] = collections.deque()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._outbox_empty = threading.Event()
+        self._waker = Waker()
         self._stopping = threading.Event()
-        self._idle = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
@@ -90,10 +104,12 @@ class SocketLoop:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and close the socket; what was handed over before has a moment to leave. Safe to call twice."""
+        """End the thread and close the sockets; what was handed over before has a moment to leave. Safe to call twice."""
         self._stopping.set()
-        self._wake()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        self._waker.wake()
+        if self._thread.ident is None:
+            self._close()
+        elif self._thread is not threading.current_thread():
             self._thread.join(_JOIN_S)
 
     def send(self, frames: list[bytes], patience_s: float = 0.0) -> None:
@@ -101,47 +117,47 @@ class SocketLoop:
 
         Waits up to `patience_s` until they are with ZeroMQ, for a caller that will then keep the interpreter busy.
         """
-        self._idle.clear()
+        self._outbox_empty.clear()
         self._outbox.append(frames)
         if threading.current_thread() is not self._thread:
-            self._wake()
+            self._waker.wake()
             if patience_s:
-                self._idle.wait(patience_s)
+                self._outbox_empty.wait(patience_s)
 
-    def _wake(self) -> None:
-        # A full pipe means that the thread has been woken already; a closed one that it has ended.
-        with contextlib.suppress(BlockingIOError, OSError):
-            self._wake_in.send(b"x")
+    def receive_all(self) -> None:
+        """Hand on all that has arrived, before something is done that would lose it. Only in the thread."""
+        while int(self._sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._receive_batch()
 
     def _run(self) -> None:
         poller = zmq.Poller()
-        poller.register(self._sock, zmq.POLLIN)
-        poller.register(self._wake_out, zmq.POLLIN)
-        for other in self._beside:
-            poller.register(other, zmq.POLLIN)
+        for sock in (self._sock, self._waker.socket, *self._extra_sockets):
+            poller.register(sock, zmq.POLLIN)
         try:
             while not self._stopping.is_set():
-                ready = dict(poller.poll(self._tick_ms))
-                if self._wake_out.fileno() in ready:
-                    with contextlib.suppress(BlockingIOError):
-                        self._wake_out.recv(4096)
-                for other, call in self._beside.items():
-                    if other in ready:
-                        self._guarded(call)
+                ready = dict(poller.poll(_TICK_MS))
+                if self._waker.socket.fileno() in ready:
+                    self._waker.clear()
+                for sock, on_readable in self._extra_sockets.items():
+                    if sock in ready:
+                        self._call(on_readable)
                 self._flush()
                 if self._sock in ready:
-                    self._receive_some()
-                self._guarded(self._on_tick)
+                    self._receive_batch()
+                self._call(self._on_tick)
                 self._flush()
         finally:
             self._flush()
+            self._close()
+
+    def _close(self) -> None:
+        if not self._sock.closed:
             # A monitor's sender waits for its reader, in the thread of all of ZeroMQ's connections: end it first.
             self._sock.disable_monitor()
-            self._sock.close(_LEAVES_MS)
-            for other in self._beside:
-                other.close(0)
-            self._wake_in.close()
-            self._wake_out.close()
+            self._sock.close(_LINGER_MS)
+        for sock in self._extra_sockets:
+            sock.close(0)
+        self._waker.close()
 
     def _flush(self) -> None:
         while self._outbox:
@@ -149,46 +165,45 @@ class SocketLoop:
             try:
                 self._sock.send_multipart(frames, zmq.DONTWAIT)
             except zmq.ZMQError as error:
-                self._guarded(self._on_unsent, frames, error)
+                self._call(self._on_unsent, frames, error)
             else:
-                self.sent_bytes += _size(frames[self._envelope :])
-        self._idle.set()
+                self.sent_bytes += sum(map(len, frames[self._envelope :]))
+        self._outbox_empty.set()
 
-    def take_in(self) -> None:
-        """Hand on all that has arrived, before something is done that would lose it; only in the thread."""
-        while int(self._sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._receive_some()
-
-    def _receive_some(self) -> None:
-        for _ in range(_AT_ONCE):
-            try:
-                frames = [self._sock.recv(zmq.DONTWAIT, copy=self._copy)]
-            except zmq.Again:
+    def _receive_batch(self) -> None:
+        for _ in range(_MAX_BATCH):
+            frames = receive_now(self._sock)
+            if frames is None:
                 return
-            while self._sock.getsockopt(zmq.RCVMORE):
-                part = self._sock.recv(copy=self._copy)
-                if len(frames) <= self._frames:
-                    frames.append(part)
-            self.received_bytes += _size(frames[self._envelope :])
-            self._guarded(self._on_frames, frames)
+            self.received_bytes += sum(map(len, frames[self._envelope :]))
+            self._call(self._on_frames, frames)
 
-    def _guarded(self, call: Callable[..., None], *arguments: object) -> None:
+    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
         try:
-            call(*arguments)
+            callback(*arguments)
         except Exception:
             _log.exception("%s: a handler failed; going on", self._thread.name)
 
 
-def _size(frames: Sequence[Any]) -> int:
-    return sum(map(len, frames))
+def receive_now(sock: zmq.Socket) -> list[zmq.Frame] | None:
+    """The frames of the next message, or None when none waits. Of too many frames only so many that it shows are kept."""
+    try:
+        frames = [sock.recv(zmq.DONTWAIT, copy=False)]
+    except zmq.Again:
+        return None
+    while sock.getsockopt(zmq.RCVMORE):
+        part = sock.recv(copy=False)
+        if len(frames) < MAX_FRAMES + 2:  # a ROUTER's identity, and one too many
+            frames.append(part)
+    return frames
 
 
-def common_options(sock: zmq.Socket, limits: Limits) -> None:
+def set_common_options(sock: zmq.Socket) -> None:
     """Never linger, never queue without bound, notice a dead peer, and refuse oversized frames."""
     sock.setsockopt(zmq.LINGER, 0)
     sock.setsockopt(zmq.SNDHWM, _SEND_QUEUE)
     sock.setsockopt(zmq.RCVHWM, _RECEIVE_QUEUE)
-    sock.setsockopt(zmq.MAXMSGSIZE, limits.frame_bytes)
-    sock.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    sock.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS)
+    sock.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+    sock.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+    sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
+    sock.setsockopt(zmq.HEARTBEAT_TTL, _HEARTBEAT_TIMEOUT_MS)

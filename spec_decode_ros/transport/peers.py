@@ -1,22 +1,23 @@
-"""Who speaks to a server: which key owns which routing identity, and who has gone. Without sockets and clocks."""
+"""The peers of a ROUTER: which key owns which routing id, who is gone, and who is evicted when there is no room.
+
+Without sockets and clocks; times are seconds of one steady clock.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-
-from spec_decode_ros.transport.connection_counts import ConnectionCounts
 
 
 @dataclass(frozen=True)
 class PeerLimits:
-    """How many peers a server remembers, and for how long.
+    """How many peers are remembered, and for how long.
 
     Attributes:
-        most: peers at once. Then one of the robot with the most connections gives way, so that nobody can keep the
-            others out; without keys a further one is told to come back.
-        grace_s: so long a peer may be unreachable before it is gone.
-        silence_s: so long a peer may say nothing before it is gone; a client pings once a second.
+        most: peers at once. For a further one a connection of the robot with the most connections is evicted, so that
+            no robot can keep the others out; without keys the further one is refused.
+        grace_s: how long a peer may be unreachable.
+        silence_s: how long a peer may be silent; a client pings once a second.
     """
 
     most: int = 4096
@@ -28,22 +29,48 @@ class PeerLimits:
 class _Peer:
     key: str
     robot: str
-    seen: float
+    last_message: float
     unreachable_since: float | None = None
-    usurped: bool = False
+    hijacked: bool = False
+
+
+class ConnectionCounts:
+    """Connections by the name of their robot; those without a name are not counted."""
+
+    def __init__(self) -> None:
+        self._of_robot: dict[str, list[bytes]] = {}
+
+    def add(self, robot: str, client: bytes) -> None:
+        if robot:
+            self._of_robot.setdefault(robot, []).append(client)
+
+    def remove(self, robot: str, client: bytes) -> None:
+        if robot:
+            self._of_robot[robot].remove(client)
+            if not self._of_robot[robot]:
+                del self._of_robot[robot]
+
+    def of(self, robot: str) -> Sequence[bytes]:
+        """The connections of one robot."""
+        return self._of_robot.get(robot, [])
+
+    def most_exceeding(self, robot: str) -> Sequence[bytes]:
+        """The connections of the robot with the most, if it has more than `robot` would have with one more."""
+        most = max(self._of_robot.values(), key=len, default=[])
+        return most if robot and len(most) > len(self.of(robot)) + 1 else []
 
 
 class Peers:
-    """The peers that a server has welcomed.
+    """The known peers.
 
-    A routing identity belongs to the key that first said hello with it, until that peer is gone: what arrives under
-    it with another key is not from the peer, and until the peer itself is heard again nothing may be sent there.
+    A routing id belongs to the key that used it first, until that peer is gone. What arrives under it with another key is
+    not from the peer, and until the peer itself sends again nothing may be sent to it.
     """
 
     def __init__(self, limits: PeerLimits) -> None:
         self._limits = limits
         self._peers: dict[bytes, _Peer] = {}
-        self._crowd = ConnectionCounts()
+        self._counts = ConnectionCounts()
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -53,70 +80,72 @@ class Peers:
 
     @property
     def all(self) -> list[bytes]:
-        """Everybody; from any thread."""
+        """All peers; from any thread."""
         return list(self._peers)
 
     def key(self, client: bytes) -> str | None:
-        """The key that owns this identity, None for a stranger; without keys it is an empty text."""
+        """The key that owns this routing id; empty without keys, None if nobody owns it."""
         peer = self._peers.get(client)
         return peer.key if peer else None
 
-    def hears(self, client: bytes, key: str, now: float) -> bool:
-        """Something arrived; False if the identity belongs to another key."""
+    def robot(self, client: bytes) -> str:
+        """The name of a peer's robot, empty without keys or if it is not known; from any thread."""
+        peer = self._peers.get(client)
+        return peer.robot if peer else ""
+
+    def on_message(self, client: bytes, key: str, now: float) -> bool:
+        """A message arrived; False if the routing id belongs to another key."""
         peer = self._peers.get(client)
         if peer is None:
             return True
-        peer.usurped = peer.key != key
-        if not peer.usurped:
-            peer.seen, peer.unreachable_since = now, None
-        return not peer.usurped
+        peer.hijacked = peer.key != key
+        if not peer.hijacked:
+            peer.last_message, peer.unreachable_since = now, None
+        return not peer.hijacked
 
     def may_send(self, client: bytes) -> bool:
-        """Whether what is sent to this identity reaches its owner, as far as is known; from any thread."""
+        """Whether what is sent to this routing id reaches its owner, as far as is known; from any thread."""
         peer = self._peers.get(client)
-        return peer is None or not peer.usurped
+        return peer is None or not peer.hijacked
 
-    def welcome(self, client: bytes, key: str, robot: str, now: float) -> list[bytes] | None:
-        """A stranger said a fitting hello, or a peer repeated it.
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for one more."""
+        return len(self._peers) >= self._limits.most
 
-        `robot` is the name of whom it counts as, empty without keys; many robots may share a balancer's key. Returns the
-        peers that had to give way, or None if there is no room for a stranger.
+    def evictable(self, robot: str, own: bool = True) -> bytes | None:
+        """The peer to evict for one more connection of `robot`, None if there is none.
+
+        That is the longest silent one of the robot with the most connections; with `own` also one of `robot` itself.
         """
-        if client in self._peers:
-            return []
-        give_way = []
-        if len(self._peers) >= self._limits.most:
-            candidates = self._crowd.gives_way_to(robot) or self._crowd.of(robot)
-            if not candidates:
-                return None
-            give_way.append(min(candidates, key=lambda each: self._peers[each].seen))
-            self.forget(give_way[0])
-        self._peers[client] = _Peer(key, robot, now)
-        self._crowd.add(robot, client)
-        return give_way
+        candidates = self._counts.most_exceeding(robot) or (self._counts.of(robot) if own else [])
+        return min(candidates, key=lambda each: self._peers[each].last_message, default=None)
 
-    def unreachable(self, client: bytes, now: float) -> None:
-        """Something could not be sent, because nobody with this identity is connected."""
+    def add(self, client: bytes, key: str, robot: str, now: float) -> None:
+        """Remember a new peer. `robot` is empty without keys; robots behind a balancer share its key."""
+        self._peers[client] = _Peer(key, robot, now)
+        self._counts.add(robot, client)
+
+    def on_unreachable(self, client: bytes, now: float) -> None:
+        """A message could not be sent, because nobody with this routing id is connected."""
         peer = self._peers.get(client)
         if peer is not None and peer.unreachable_since is None:
             peer.unreachable_since = now
 
     def forget(self, client: bytes) -> None:
+        """Remove a peer; an unknown one is no error."""
         peer = self._peers.pop(client, None)
         if peer is not None:
-            self._crowd.remove(peer.robot, client)
+            self._counts.remove(peer.robot, client)
 
-    def gone(self, now: float) -> list[bytes]:
-        """The peers that were unreachable or silent for too long; they are forgotten."""
-        gone = [
+    def expired(self, now: float) -> list[bytes]:
+        """The peers that were unreachable or silent for too long."""
+        return [
             client
             for client, peer in self._peers.items()
-            if now - peer.seen > self._limits.silence_s
+            if now - peer.last_message > self._limits.silence_s
             or (peer.unreachable_since is not None and now - peer.unreachable_since > self._limits.grace_s)
         ]
-        for client in gone:
-            self.forget(client)
-        return gone
 
     def with_keys(self, keys: Collection[str]) -> list[bytes]:
         """The peers that use one of these keys."""

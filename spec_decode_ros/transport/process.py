@@ -1,4 +1,4 @@
-"""Child processes that announce themselves with one line ``ready <endpoint>`` and end with their parent."""
+"""Child processes that print one line ``ready <endpoint>`` when they serve, and end with their parent."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ _TAIL = 4000
 
 
 class ChildError(SpecDecodeError):
-    """A child process did not come up, or failed; the message holds the end of what it wrote to standard error."""
+    """A child process did not start, or failed; the message holds the last lines of its standard error."""
 
 
 class ReadyChild:
-    """A process that can be killed and started again.
+    """A child process that can be killed and started again.
 
-    Its standard input is a pipe that closes when this process dies, however it dies; children end when they see it
-    closed.
+    Its standard input is a pipe that closes when this process dies, however it dies; children end when it closes.
 
     Args:
         command: to run.
         name: for messages.
-        timeout_s: it has to be ready within so many seconds.
+        timeout_s: how long it may take to be ready.
     """
 
     def __init__(self, command: Sequence[str], name: str, timeout_s: float) -> None:
@@ -46,8 +45,7 @@ class ReadyChild:
     def start(self) -> str:
         """Start it, wait for its ready line and return what follows the word ``ready``; it must not be running.
 
-        Raises:
-            ChildError: if the child ends or stays silent for too long.
+        Raises ChildError if the child ends or is not ready in time.
         """
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in stop
         self._child = subprocess.Popen(
@@ -66,7 +64,7 @@ class ReadyChild:
 
     @property
     def pid(self) -> int:
-        """Of the process that was started last."""
+        """Process id of the last start."""
         assert self._child is not None, "start it first"
         return self._child.pid
 
@@ -74,15 +72,15 @@ class ReadyChild:
     def running(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
-    def tell(self, line: str) -> None:
-        """Write a line to its standard input; nothing happens if it has gone."""
+    def write_line(self, line: str) -> None:
+        """Write a line to its standard input; does nothing if it has ended."""
         assert self._child is not None and self._child.stdin is not None
         with contextlib.suppress(OSError):
             self._child.stdin.write(f"{line}\n")
             self._child.stdin.flush()
 
-    def said(self) -> str:
-        """What it has written to standard error since its start; empty after `stop`."""
+    def stderr_text(self) -> str:
+        """Its standard error since the start; empty after `stop`."""
         if self._stderr is None:
             return ""
         # The child writes through the same file position, so read without moving it.
@@ -90,11 +88,7 @@ class ReadyChild:
         return os.pread(self._stderr.fileno(), size, 0).decode("utf-8", "replace")
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until it has ended by itself.
-
-        Raises:
-            ChildError: it goes on for longer, or has ended with another code than 0.
-        """
+        """Wait until it has ended by itself. Raises ChildError if it takes longer, or ends with a code other than 0."""
         assert self._child is not None
         try:
             code = self._child.wait(timeout_s)
@@ -104,7 +98,7 @@ class ReadyChild:
             raise ChildError(f"{self._name} ended with code {code}{self._tail()}")
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """SIGKILL it, and wait until it has ended."""
         if self._child is not None:
             self._child.kill()
         self.stop()
@@ -140,17 +134,13 @@ class ReadyChild:
         return line[len(READY) :].strip()
 
     def _tail(self) -> str:
-        lines = [line.strip() for line in self.said()[-_TAIL:].splitlines() if line.strip()]
+        lines = [line.strip() for line in self.stderr_text()[-_TAIL:].splitlines() if line.strip()]
         return ": " + " / ".join(lines[-3:]) if lines else "; it wrote nothing to standard error"
 
 
 @contextlib.contextmanager
 def ready_child(command: Sequence[str], name: str, timeout_s: float) -> Iterator[str]:
-    """Start `command`, wait for its ready line and yield what follows the word ``ready``; end it at exit.
-
-    Raises:
-        ChildError: if the child ends or stays silent for `timeout_s` seconds.
-    """
+    """Start `command`, yield what follows the word ``ready`` in its ready line, and end it at exit. Raises ChildError."""
     child = ReadyChild(command, name, timeout_s)
     try:
         yield child.start()
@@ -159,7 +149,7 @@ def ready_child(command: Sequence[str], name: str, timeout_s: float) -> Iterator
 
 
 def _environment() -> dict[str, str]:
-    """The child imports this package from where this process did, installed or not."""
+    """Lets the child import this package from where this process did, installed or not."""
     here = str(Path(spec_decode_ros.__file__).resolve().parent.parent)
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}

@@ -1,4 +1,4 @@
-"""For what others could make happen at any rate, such as a line in the log."""
+"""Rate limiter for what a peer could otherwise trigger at any rate, such as log lines."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import time
 
 
 class RateLimiter:
-    """True at most once in `every_s` seconds."""
+    """Allows something at most once in `period_s` seconds."""
 
-    def __init__(self, every_s: float = 1.0) -> None:
-        self._every_s = every_s
+    def __init__(self, period_s: float = 1.0) -> None:
+        self._period_s = period_s
         self._next = 0.0
 
-    def __call__(self) -> bool:
+    def allow(self) -> bool:
+        """Whether it may be done now; if so, the next time is a period later."""
         now = time.monotonic()
         if now < self._next:
             return False
-        self._next = now + self._every_s
+        self._next = now + self._period_s
         return True

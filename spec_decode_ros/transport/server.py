@@ -1,4 +1,4 @@
-"""The cloud's end of the wire: one ROUTER socket, any number of robots."""
+"""The cloud's end of the wire: one ROUTER socket for any number of robots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import zmq
 
 from spec_decode_ros.decoding.messages import Error, ErrorCode, Hello, Message, Ping, Pong, Welcome
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.transport.codec import DEFAULT_LIMITS, UP, Limits, WireError, decode, encode
+from spec_decode_ros.transport.codec import UP, WireError, decode, encode
 from spec_decode_ros.transport.handshake import HELLO_FIRST, difference
 from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.loop import SocketLoop
@@ -23,23 +23,21 @@ from spec_decode_ros.transport.secured_router import SecuredRouter
 _log = logging.getLogger(__name__)
 
 LOOPBACK = "tcp://127.0.0.1:*"
-DEFAULT_PEER_LIMITS = PeerLimits()
-_SWEEP_S = 1.0
+_EXPIRY_CHECK_S = 1.0
 _FULL = "The verifier knows as many robots as it may; try again, or start another one."
-_FULL_RETRY_MS = 5_000.0
+FULL_RETRY_MS = 5_000.0
 REVOKED = "Refused: the keys of this robot were revoked; ask who runs the verifier for new ones."
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What went over a server's socket so far.
+    """Counts of a server's socket since its start.
 
     Attributes:
         received_bytes: of whole messages, without ZeroMQ's own framing.
         sent_bytes: likewise.
-        bad_messages: what was no message, came from a key that was revoked, or spoke under another's identity.
-        refused_peers: connections that failed before a word was said (no key, a wrong key, another protocol), and
-            hellos that were refused.
+        bad_messages: malformed, or with a revoked key, or under another client's routing id.
+        refused_peers: connections whose handshake failed (no key, a wrong key, another protocol), and refused hellos.
     """
 
     received_bytes: int = 0
@@ -49,16 +47,15 @@ class Traffic:
 
 
 class Server:
-    """Greets clients, answers pings, refuses what is malformed, and hands everything else on.
+    """Greets clients, answers pings, refuses malformed messages, and hands everything else on.
 
     Args:
-        welcome: what this side is; a `Hello` that does not fit is refused.
+        welcome: what this server is; a `Hello` that does not fit is refused.
         on_message: called in the socket's thread with (client, message, images) for every `Open`, `Draft`, `Branches`
             and `Close` of a client that was welcomed; must return quickly.
-        on_gone: called in the socket's thread with a client that was found to be gone, or whose key was revoked.
+        on_gone: called in the socket's thread with a client that is gone, was evicted, or whose key was revoked.
         bind: endpoint; by default a free port that only this machine can reach.
-        keys: with them only robots that have keys are let in, and everything is encrypted. The folder of the robots'
-            keys is followed: who is added is let in within a second, who is deleted is shut out.
+        keys: with them only robots that have keys are let in; see :class:`SecuredRouter`.
         insecure: listen beyond this machine although there are no keys.
         peers: how many clients are remembered, and for how long.
     """
@@ -69,53 +66,45 @@ class Server:
         on_message: Callable[[bytes, Message, tuple[bytes, ...]], None],
         on_gone: Callable[[bytes], None] = lambda client: None,
         bind: str = LOOPBACK,
-        limits: Limits = DEFAULT_LIMITS,
         keys: ServerKeys | None = None,
         *,
         insecure: bool = False,
-        peers: PeerLimits = DEFAULT_PEER_LIMITS,
+        peers: PeerLimits | None = None,
     ) -> None:
         self._welcome = welcome
         self._on_message = on_message
         self._on_gone = on_gone
         self._bind = bind
-        self._limits = limits
         self._keys = keys
         self._insecure = insecure
-        self._peers = Peers(peers)
-        self._speaks, self._sweeps = RateLimiter(), RateLimiter(_SWEEP_S)
+        self._peers = Peers(peers or PeerLimits())
+        self._log_limiter, self._expiry_limiter = RateLimiter(), RateLimiter(_EXPIRY_CHECK_S)
         self._bad_messages = 0
-        self._refused_peers = 0
+        self._refused_hellos = 0
         self._context: zmq.Context | None = None
-        self._gate: SecuredRouter | None = None
+        self._router: SecuredRouter | None = None
         self._loop: SocketLoop | None = None
         self.endpoint = ""
 
     def start(self) -> str:
         """Bind and serve; returns the bound endpoint.
 
-        Raises:
-            SpecDecodeError: if the endpoint can't be bound, or others could reach it and there are no keys.
+        Raises SpecDecodeError if it can't be bound, or others could reach it and there are no keys.
         """
-        # Authentication is a matter of a whole context, so it gets one of its own.
         self._context = zmq.Context() if self._keys else zmq.Context.instance()
         try:
-            self._gate = gate = SecuredRouter(
-                self._context, self._bind, self._limits, self._keys, self._insecure
-            )
+            self._router = router = SecuredRouter(self._context, self._bind, self._keys, self._insecure)
         except SpecDecodeError:
             self._end_context()
             raise
-        self.endpoint = gate.endpoint
+        self.endpoint = router.endpoint
         self._loop = SocketLoop(
-            gate.sock,
+            router.sock,
             "server socket",
-            self._limits,
             self._on_frames,
             self._on_tick,
             self._on_unsent,
-            beside=gate.beside,
-            copy=False,
+            router.extra_sockets,
         )
         self._loop.start()
         return self.endpoint
@@ -126,12 +115,12 @@ class Server:
         self._end_context()
 
     def send(self, client: bytes, message: Message) -> None:
-        """Send to one client, from any thread. What a vanished or overfull client misses is dropped."""
+        """Send to one client, from any thread. Messages to a client that is gone or reads too slowly are dropped."""
         assert self._loop is not None, "start the server first"
         if self._peers.may_send(client):
             self._loop.send([client, *encode(message)])
 
-    def tell_all(self, message: Message) -> None:
+    def broadcast(self, message: Message) -> None:
         """Send to every client that was welcomed, from any thread."""
         for client in self._peers.all:
             self.send(client, message)
@@ -143,15 +132,15 @@ class Server:
 
     @property
     def traffic(self) -> Traffic:
-        """What went over the socket so far; from any thread."""
-        if self._loop is None or self._gate is None:
+        """The counts so far; from any thread."""
+        if self._loop is None or self._router is None:
             return Traffic()
-        refused = self._refused_peers + self._gate.refused
+        refused = self._refused_hellos + self._router.guard.refused
         return Traffic(self._loop.received_bytes, self._loop.sent_bytes, self._bad_messages, refused)
 
     def robot(self, client: bytes) -> str:
-        """The name of the robot that a client is, empty without keys; from any thread."""
-        return self._gate.robot(self._peers.key(client), client) if self._gate else ""
+        """The name of a client's robot, empty without keys; from any thread."""
+        return self._peers.robot(client)
 
     def _end_context(self) -> None:
         if self._keys and self._context:
@@ -160,67 +149,67 @@ class Server:
     # ---- in the socket's thread ----------------------------------------------------------------------------
 
     def _on_frames(self, frames: list[zmq.Frame]) -> None:
-        assert self._gate is not None
+        assert self._router is not None
         client, body, now = frames[0].bytes, frames[1:], time.monotonic()
-        key = self._gate.sender(frames)
-        if key is None:  # it was revoked, and that was said to it once
+        key = self._router.sender(frames)
+        if key is None:  # it was revoked, and the robot was told so once
             self._bad_messages += 1
-        elif not self._peers.hears(client, key, now):
+        elif not self._peers.on_message(client, key, now):
             self._bad_messages += 1
-            self._warn("a client spoke under the routing identity of another one", client, key)
+            self._warn("a client used the routing identity of another one", client, key)
         else:
-            self._on_message_frames(client, key, body, now)
+            self._on_body(client, key, body, now)
 
-    def _on_message_frames(self, client: bytes, key: str, body: list[zmq.Frame], now: float) -> None:
+    def _on_body(self, client: bytes, key: str, body: list[zmq.Frame], now: float) -> None:
         try:
-            # Images are looked at by their length; only those of a peer are copied.
+            # Images are checked by their length; only those of a known client are copied.
             frames = cast("list[bytes]", [frame.bytes for frame in body[:1]] + body[1:])
-            message, images = decode(frames, UP, self._limits)
+            message, images = decode(frames, UP)
         except WireError as error:
             self._bad_messages += 1
             self.send(client, Error(0, ErrorCode.BAD_MESSAGE, str(error)))
             return
         if isinstance(message, Hello):
-            self._greet(client, key, message, now)
+            self._on_hello(client, key, message, now)
         elif isinstance(message, Ping):
             self.send(client, Pong(message.stamp))
         elif client in self._peers:
             self._on_message(client, message, tuple(bytes(image) for image in images))
         else:
-            self.send(
-                client,
-                Error(0, HELLO_FIRST, "This server was restarted or does not know you; say hello first."),
-            )
+            sentence = "This server was restarted or does not know you; say hello first."
+            self.send(client, Error(0, HELLO_FIRST, sentence))
 
-    def _greet(self, client: bytes, key: str, hello: Hello, now: float) -> None:
+    def _on_hello(self, client: bytes, key: str, hello: Hello, now: float) -> None:
         differs = difference(hello, self._welcome)
         if differs:
             self._forget(client)
-            self._refused_peers += 1
+            self._refused_hellos += 1
             self._warn(f"refused a robot: {differs}", client, key)
             self.send(client, Error(0, ErrorCode.MISMATCH, f"Refused: {differs}."))
             return
-        assert self._gate is not None
-        give_way = self._peers.welcome(client, key, self._gate.robot(key, client), now)
-        if give_way is None:
-            self._refused_peers += 1
-            self.send(client, Error(0, ErrorCode.BUSY, _FULL, _FULL_RETRY_MS))
-            return
-        for older in give_way:
-            self._on_gone(older)
+        if client not in self._peers:
+            robot = self._robot(key, client)
+            if self._peers.full:
+                evicted = self._peers.evictable(robot)
+                if evicted is None:
+                    self._refused_hellos += 1
+                    self.send(client, Error(0, ErrorCode.BUSY, _FULL, FULL_RETRY_MS))
+                    return
+                self._forget(evicted)
+            self._peers.add(client, key, robot, now)
         self.send(client, self._welcome)
 
     def _on_tick(self) -> None:
-        assert self._gate is not None
-        revoked = self._gate.tick()
+        assert self._router is not None
+        revoked = self._router.tick()
         for client in self._peers.with_keys(revoked):
-            # A balancer's robots are as good as ever: it finds out by itself, and gives them to another server.
+            # The robots behind a balancer are not revoked: it notices by itself and gives them to another server.
             if not revoked[self._peers.key(client) or ""].balancer:
                 self.send(client, Error(0, ErrorCode.MISMATCH, REVOKED))
             self._forget(client)
-        if self._sweeps():
-            for client in self._peers.gone(time.monotonic()):
-                self._on_gone(client)
+        if self._expiry_limiter.allow():
+            for client in self._peers.expired(time.monotonic()):
+                self._forget(client)
 
     def _forget(self, client: bytes) -> None:
         if client in self._peers:
@@ -229,8 +218,11 @@ class Server:
 
     def _on_unsent(self, frames: list[bytes], error: zmq.ZMQError) -> None:
         if error.errno == zmq.EHOSTUNREACH:
-            self._peers.unreachable(frames[0], time.monotonic())
+            self._peers.on_unreachable(frames[0], time.monotonic())
 
-    def _warn(self, what: str, client: bytes, key: str) -> None:
-        if self._gate and self._speaks():
-            _log.warning("%s", what, extra={"robot": self._gate.robot(key, client) or client[:4].hex()})
+    def _robot(self, key: str, client: bytes) -> str:
+        return self._router.robot(key, client) if self._router else ""
+
+    def _warn(self, sentence: str, client: bytes, key: str) -> None:
+        if self._log_limiter.allow():
+            _log.warning("%s", sentence, extra={"robot": self._robot(key, client) or client[:4].hex()})

@@ -1,4 +1,4 @@
-"""Whether a thread that comes round several times a second still does."""
+"""Watchdog that tells whether the loop of a thread still runs."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import time
 
 
 class Watchdog:
-    """Of one thread, which calls :meth:`comes_round`; everybody else may ask."""
+    """Watches one thread, which calls :meth:`feed` in every iteration of its loop. Any thread may ask."""
 
     def __init__(self) -> None:
-        self._at = time.monotonic()
+        self._fed = time.monotonic()
 
-    def comes_round(self) -> float:
-        """To be called in each round; the time, in seconds of the monotonic clock."""
-        self._at = time.monotonic()
-        return self._at
+    def feed(self) -> float:
+        """Note that the loop runs; returns the time in seconds of the monotonic clock."""
+        self._fed = time.monotonic()
+        return self._fed
 
-    def missed_s(self, thread: threading.Thread, stopping: bool) -> float | None:
-        """For how many seconds the thread has not come round.
+    def stalled_s(self, thread: threading.Thread, stopping: bool) -> float | None:
+        """Seconds since the last iteration.
 
-        None while it does not run because nobody wants it to, infinite where it has ended by itself.
+        None before the thread was started and while it is being stopped, infinite if it has ended by itself.
         """
         if thread.ident is None or stopping:
             return None
-        return time.monotonic() - self._at if thread.is_alive() else math.inf
+        return time.monotonic() - self._fed if thread.is_alive() else math.inf

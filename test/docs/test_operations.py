@@ -33,9 +33,9 @@ def test_metrics_are_those_that_there_are() -> None:
     pytest.importorskip("prometheus_client", reason="prometheus_client is not installed: metrics need it")
     from prometheus_client import CollectorRegistry, generate_latest
 
-    from spec_decode_ros.server.fleet.balancer import Balancer
-    from spec_decode_ros.server.fleet.replica_metrics import ReplicasCollector
-    from spec_decode_ros.server.fleet.replica_service import ReplicasFront
+    from spec_decode_ros.server.fleet.balancer import BalancerStatus
+    from spec_decode_ros.server.fleet.balancer_metrics import BalancerMetrics
+    from spec_decode_ros.server.fleet.supervisor import SupervisorStatus
     from spec_decode_ros.server.metrics import ServiceMetrics
     from spec_decode_ros.server.verifier_server import ServerCounts
     from spec_decode_ros.transport.server import Traffic
@@ -46,9 +46,8 @@ def test_metrics_are_those_that_there_are() -> None:
     metrics = ServiceMetrics("tiny", lambda: True)
     metrics.watch(Server())  # type: ignore[arg-type]
     whole = CollectorRegistry()
-    with Balancer() as balancer:
-        whole.register(ReplicasCollector(ReplicasFront(balancer, 1.0)))
-        text = generate_latest(metrics.registry).decode() + generate_latest(whole).decode()
+    whole.register(BalancerMetrics(BalancerStatus, lambda: True, SupervisorStatus))  # type: ignore[arg-type]
+    text = generate_latest(metrics.registry).decode() + generate_latest(whole).decode()
     exposed = dict(re.findall(r"^# TYPE (spec_decode_\w+) (\w+)$", text, re.M))
     rows = {name: kind for name, (kind, _) in table("Watch").items()}
     assert rows == exposed

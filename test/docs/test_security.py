@@ -19,7 +19,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 
 def test_every_file_that_is_named_exists() -> None:
-    cells = re.findall(r"`((?:transport|models|runtime)/\w+\.py)`((?:, `\w+\.py`)*)", TEXT)
+    cells = re.findall(r"`((?:transport|models|server)/[\w/]*\w+\.py)`((?:, `\w+\.py`)*)", TEXT)
     assert len(cells) > 10
     for first, others in cells:
         folder = (REPOSITORY / "spec_decode_ros" / first).parent
@@ -37,11 +37,11 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_the_limits_are_those_of_the_software() -> None:
+    from spec_decode_ros.transport.connection_guard import ConnectionLimits
+
     from spec_decode_ros.models.images import MOST_PIXELS
-    from spec_decode_ros.transport.codec import DEFAULT_LIMITS
-    from spec_decode_ros.transport.connections import ConnectionLimits
     from spec_decode_ros.transport.loop import _RECEIVE_QUEUE
-    from spec_decode_ros.transport.secured_router import _HANDSHAKE_MS, unread_bytes
+    from spec_decode_ros.transport.secured_router import _HANDSHAKE_MS, UNREAD_BYTES
 
     assert f"{MOST_PIXELS / 1e6:.1f} million pixels" in TEXT
     assert (
@@ -49,4 +49,4 @@ def test_the_limits_are_those_of_the_software() -> None:
         in TEXT
     )
     assert f"at most {_RECEIVE_QUEUE} messages wait" in TEXT
-    assert f"about {unread_bytes(DEFAULT_LIMITS) // 2**20 // 10 * 10} MB" in TEXT
+    assert f"about {UNREAD_BYTES // 2**20 // 10 * 10} MB" in TEXT

@@ -23,9 +23,10 @@ from spec_decode_ros.server.fleet.balancer import Balancer
 from spec_decode_ros.server.fleet.routing import ReplicaState, RoutingPolicy
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.client import Client
-from spec_decode_ros.transport.codec import DOWN, Limits, decode, encode
+from spec_decode_ros.transport.codec import DOWN, MAX_FRAME_BYTES, decode, encode
 from spec_decode_ros.transport.handshake import HELLO_FIRST
 from spec_decode_ros.transport.keys import RobotKeys, make_keys, revoke, robot_keys, server_keys
+from spec_decode_ros.transport.peers import PeerLimits
 from spec_decode_ros.transport.process import ReadyChild
 
 QUICK = RoutingPolicy(quiet_s=0.2, patience_s=1.0)
@@ -59,7 +60,7 @@ def robots_at(front: Balancer) -> dict[str, int]:
     return {name: state.robots for name, state in front.status.replicas.items()}
 
 
-def test_robots_meet_different_replicas_as_if_there_was_one() -> None:
+def test_robots_are_spread_over_replicas_behind_one_address() -> None:
     with (
         echo() as one,
         echo() as two,
@@ -220,7 +221,7 @@ def test_only_robots_with_keys_get_through_and_only_while_their_keys_are_there(t
         assert served.seen.empty() and front.status.robots == 0
 
 
-def test_nobody_speaks_in_the_name_of_a_robot_with_another_key(tmp_path: Path) -> None:
+def test_another_key_cannot_use_a_robots_routing_id(tmp_path: Path) -> None:
     keys = [robot_keys(make_keys(tmp_path, name)[0]) for name in ("one", "two")]
 
     def dealer(own: RobotKeys) -> zmq.Socket:
@@ -236,13 +237,13 @@ def test_nobody_speaks_in_the_name_of_a_robot_with_another_key(tmp_path: Path) -
         owner = dealer(keys[0])
         owner.send_multipart(encode(Ping(1)))
         assert decode(owner.recv_multipart(), DOWN)[0] == Pong(1)
-        usurper = dealer(keys[1])
-        usurper.send_multipart(encode(Ping(2)))
+        other = dealer(keys[1])
+        other.send_multipart(encode(Ping(2)))
         assert eventually(lambda: front.status.dropped > 0)
-        usurper.setsockopt(zmq.RCVTIMEO, 300)
+        other.setsockopt(zmq.RCVTIMEO, 300)
         with pytest.raises(zmq.Again):
-            usurper.recv_multipart()
-        usurper.close(0)
+            other.recv_multipart()
+        other.close(0)
         owner.close(0)
 
 
@@ -253,7 +254,7 @@ def test_other_machines_are_not_served_without_keys() -> None:
         assert front.endpoint.startswith("tcp://0.0.0.0:")
 
 
-def test_replicas_can_ask_the_balancer_for_keys(tmp_path: Path) -> None:
+def test_replicas_can_want_keys_of_the_balancer(tmp_path: Path) -> None:
     folder = make_keys(tmp_path, "balancer")[0]
     with (
         VerifierServer(ToyVerifier(), "toy", keys=server_keys(tmp_path)) as served,
@@ -266,7 +267,7 @@ def test_replicas_can_ask_the_balancer_for_keys(tmp_path: Path) -> None:
 def test_no_more_robots_than_there_is_room_for() -> None:
     with (
         echo() as served,
-        balancer(served.endpoint, policy=RoutingPolicy(max_robots=1)) as front,
+        balancer(served.endpoint, peers=PeerLimits(most=1)) as front,
         connected(front.endpoint) as (client, _),
         raw_dealer(front.endpoint) as sock,
     ):
@@ -277,7 +278,7 @@ def test_no_more_robots_than_there_is_room_for() -> None:
         assert client.ready and front.status.robots == 1
 
 
-def test_what_it_does_not_understand_is_the_replicas_matter() -> None:
+def test_malformed_messages_are_answered_by_the_replica() -> None:
     with echo() as served, balancer(served.endpoint) as front, raw_dealer(front.endpoint) as sock:
         sock.send_multipart([b"\x07 a later version"])
         assert decode(sock.recv_multipart(), DOWN)[0].code == ErrorCode.BAD_MESSAGE
@@ -292,10 +293,10 @@ def test_what_it_does_not_understand_is_the_replicas_matter() -> None:
 def test_an_oversized_frame_stops_at_the_balancer() -> None:
     with (
         echo() as served,
-        balancer(served.endpoint, limits=Limits(message_bytes=2000, image_bytes=2000)) as front,
+        balancer(served.endpoint) as front,
         raw_dealer(front.endpoint) as sock,
     ):
-        sock.send_multipart([b"x" * 3000])
+        sock.send_multipart([bytes(MAX_FRAME_BYTES + 1)])
         sock.setsockopt(zmq.RCVTIMEO, 300)
         with pytest.raises(zmq.Again):
             sock.recv_multipart()
@@ -305,7 +306,7 @@ def test_an_oversized_frame_stops_at_the_balancer() -> None:
 def test_a_robot_that_has_gone_is_forgotten() -> None:
     with (
         echo() as served,
-        balancer(served.endpoint, policy=RoutingPolicy(forget_s=2.0)) as front,
+        balancer(served.endpoint, peers=PeerLimits(silence_s=2.0)) as front,
     ):
         with connected(front.endpoint) as (client, _):
             client.wait_ready(WAIT_S)
@@ -328,7 +329,7 @@ def test_balancers_can_stand_behind_a_balancer() -> None:
         assert one.counts.actions == two.counts.actions == 1
 
 
-def test_robots_that_know_two_balancers_of_the_same_verifier_do_without_one_of_them() -> None:
+def test_a_robot_with_two_balancers_of_the_same_verifier_needs_only_one_of_them() -> None:
     with (
         toy_server(0.01) as served,
         balancer(served.endpoint) as first,

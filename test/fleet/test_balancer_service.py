@@ -1,4 +1,4 @@
-"""A balancer as its operator has it: a process, watched over HTTP while robots act, verifiers die, and it ends."""
+"""The balancer as a service: a process whose health and metrics are read while robots act and verifiers die."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from server.toys import ToyText
 from spec_decode_ros.cli import main
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server.fleet.balancer import Balancer
-from spec_decode_ros.server.fleet.balancer_service import Front
-from spec_decode_ros.server.fleet.routing import RoutingPolicy
+from spec_decode_ros.server.fleet.balancer_service import BalancerService
 from spec_decode_ros.server.status_client import read_page
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.keys import robot_keys
@@ -59,10 +58,10 @@ class Balance:
                 cwd=HERE.parents[1],
                 env={**os.environ, **(environment or {})},
             )
-        self.url = str(self.said("metrics and health")["url"])
-        self.endpoint = str(self.said("robots can connect")["endpoint"])
+        self.url = str(self.log_entry("metrics and health")["url"])
+        self.endpoint = str(self.log_entry("robots can connect")["endpoint"])
 
-    def said(self, words: str) -> dict[str, Any]:
+    def log_entry(self, words: str) -> dict[str, Any]:
         """The log entry with `words`, waited for."""
         found: list[dict[str, Any]] = []
 
@@ -72,7 +71,7 @@ class Balance:
             return bool(found) or self.process.poll() is not None
 
         eventually(there, f"{words!r} in the log")
-        assert found, f"it ended with {self.process.poll()} and said {self._log.read_text()}"
+        assert found, f"it ended with {self.process.poll()} and logged {self._log.read_text()}"
         return found[0]
 
     def page(self, path: str) -> dict[str, Any]:
@@ -92,7 +91,7 @@ class Balance:
 @pytest.fixture
 def verifiers() -> Iterator[dict[str, ReadyChild]]:
     """Two processes with the toy target, by endpoint."""
-    toy = [sys.executable, str(HERE / "toy_server.py"), "tcp://127.0.0.1:*", "0.01"]
+    toy = [sys.executable, str(HERE.parent / "server" / "toy_server.py"), "tcp://127.0.0.1:*", "0.01"]
     children = [ReadyChild(toy, "a toy verifier", 30.0) for _ in range(2)]
     try:
         yield {child.start(): child for child in children}
@@ -168,7 +167,7 @@ def test_a_balancer_is_watched_while_robots_act_and_verifiers_die(
         balance.kill()
 
 
-def test_systemd_is_told_and_settings_are_those_of_every_service(tmp_path: Path) -> None:
+def test_systemd_is_notified_and_settings_are_those_of_every_service(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     settings = tmp_path / "balancer.yaml"
     settings.write_text("metrics: 0\n")
@@ -181,10 +180,10 @@ def test_systemd_is_told_and_settings_are_those_of_every_service(tmp_path: Path)
             assert [supervisor.recv(100), supervisor.recv(100)] == [b"READY=1", b"WATCHDOG=1"]
             assert balance.page("/healthz")["ok"]
             balance.process.send_signal(signal.SIGTERM)
-            said = supervisor.recv(100)
-            while said == b"WATCHDOG=1":
-                said = supervisor.recv(100)
-            assert said == b"STOPPING=1"
+            state = supervisor.recv(100)
+            while state == b"WATCHDOG=1":
+                state = supervisor.recv(100)
+            assert state == b"STOPPING=1"
             assert balance.process.wait(WAIT_S) == 0
         finally:
             balance.kill()
@@ -198,12 +197,12 @@ def test_a_balancer_that_hangs_is_stuck_and_its_pages_answer() -> None:
         release.wait(WAIT_S)
 
     with Balancer("tcp://127.0.0.1:*", ["tcp://127.0.0.1:9"]) as balancer:
-        front = Front(balancer, stuck_s=0.5)
-        with front.watched(("127.0.0.1", 0)) as url, front.serving(), ThreadPoolExecutor(1) as pool:
+        service = BalancerService(balancer, stuck_s=0.5)
+        with service.watched(("127.0.0.1", 0)) as url, service.serving(), ThreadPoolExecutor(1) as pool:
             call = pool.submit(balancer._call, hang)
             try:
                 assert held.wait(WAIT_S)
-                eventually(lambda: front.alive().status == "stuck", "the balancer to be stuck")
+                eventually(lambda: service.alive().status == "stuck", "the balancer to be stuck")
                 ok, line = read_page(url + "/healthz", WAIT_S)
                 assert not ok and "The balancer has been at one round of work" in line
                 metrics = scrape(url)
@@ -212,23 +211,23 @@ def test_a_balancer_that_hangs_is_stuck_and_its_pages_answer() -> None:
             finally:
                 release.set()
             call.result(WAIT_S)
-            eventually(lambda: front.alive().ok, "the balancer to come round again")
-        assert front.ready().status == "draining"
+            eventually(lambda: service.alive().ok, "the balancer to go on")
+        assert service.ready().status == "draining"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_balancer_whose_thread_has_ended_is_dead() -> None:
-    with Balancer("tcp://127.0.0.1:*", policy=RoutingPolicy()) as balancer:
-        front = Front(balancer, stuck_s=10.0)
-        assert front.ready().status == "loading"
-        with front.serving():
-            assert front.alive().ok
+    with Balancer("tcp://127.0.0.1:*", replicas=[]) as balancer:
+        service = BalancerService(balancer, stuck_s=10.0)
+        assert service.ready().status == "loading"
+        with service.serving():
+            assert service.alive().ok
 
             def fail(timeout_s: float) -> list[object]:
                 raise OSError("no more handles")
 
-            balancer._watch.wait = fail  # type: ignore[assignment,method-assign]
-            eventually(lambda: front.alive().status == "dead", "the end of the thread")
-            assert front.ready().status == "dead"
+            balancer._poller.wait = fail  # type: ignore[assignment,method-assign]
+            eventually(lambda: service.alive().status == "dead", "the end of the thread")
+            assert service.ready().status == "dead"
             with pytest.raises(SpecDecodeError, match="does not run"):
                 _ = balancer.status

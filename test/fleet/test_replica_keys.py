@@ -1,4 +1,4 @@
-"""Replicas let in their own balancer alone where robots need keys; without Ray, over real sockets."""
+"""Where robots need keys, replicas let in only their own balancer; without Ray, over real sockets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from server.toys import ToyVerifier
 from transport.test_secured_router import SILENT_S, Robot
 
 from fleet.test_balancer import balancer
-from fleet.test_robots_behind_balancers import SELDOM, TOY_HELLO, begin
+from fleet.test_robots_behind_balancers import ONE_ACTION, TOY_HELLO, begin
 from spec_decode_ros.decoding.messages import ErrorCode
-from spec_decode_ros.server.fleet.replica_keys import Door, own_door
+from spec_decode_ros.server.fleet.replica_keys import ReplicaKeys, temporary_keys
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
 
@@ -21,9 +21,9 @@ from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
 def test_robots_get_to_replicas_through_the_balancer_only_and_under_their_names(tmp_path: Path) -> None:
     a, b = (robot_keys(make_keys(tmp_path, name)[0]) for name in ("a", "b"))
     with (
-        own_door(closed=True) as door,
-        VerifierServer(ToyVerifier(), "toy", keys=server_keys(door.folder), limits=SELDOM) as replica,
-        balancer(replica.endpoint, keys=server_keys(tmp_path), replica_keys=door.shows) as front,
+        temporary_keys(needed=True) as made,
+        VerifierServer(ToyVerifier(), "toy", keys=server_keys(made.folder), limits=ONE_ACTION) as replica,
+        balancer(replica.endpoint, keys=server_keys(tmp_path), replica_keys=made.balancer) as front,
         Robot(front.endpoint, a) as one,
         Robot(front.endpoint, a) as again,
         Robot(front.endpoint, b) as two,
@@ -33,7 +33,7 @@ def test_robots_get_to_replicas_through_the_balancer_only_and_under_their_names(
             with Robot(replica.endpoint, keys) as intruder:  # which speaks before it is shut out
                 intruder.say(TOY_HELLO)
                 assert intruder.hear(SILENT_S) is None
-        folder = Path(door.folder)
+        folder = Path(made.folder)
         assert folder.stat().st_mode & 0o077 == 0
         handle = os.open(folder, os.O_RDONLY)
         with pytest.raises(BlockingIOError):  # locked, so that nobody takes it for forgotten
@@ -43,5 +43,5 @@ def test_robots_get_to_replicas_through_the_balancer_only_and_under_their_names(
 
 
 def test_where_robots_need_no_keys_replicas_need_none() -> None:
-    with own_door(closed=False) as door:
-        assert door == Door("", None)
+    with temporary_keys(needed=False) as made:
+        assert made == ReplicaKeys("", None)

@@ -1,4 +1,4 @@
-"""A verifier knows which robot is which although a balancer speaks for all of them; real sockets, real keys."""
+"""A verifier tells the robots behind a balancer apart; real sockets, real keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.server.admission import ServiceLimits
 from spec_decode_ros.server.fleet.balancer import Balancer
-from spec_decode_ros.server.fleet.routing import RoutingPolicy
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.forwarded_identity import routing_id
 from spec_decode_ros.transport.handshake import HELLO_FIRST
@@ -35,7 +34,7 @@ from spec_decode_ros.transport.peers import PeerLimits
 from .test_balancer import balancer
 
 TOY_HELLO = Hello(PROTOCOL, "toy", "toy-50")
-SELDOM = ServiceLimits(actions_per_second=0.01)
+ONE_ACTION = ServiceLimits(actions_per_second=0.01)
 """Each robot may begin one action, and the next one after a hundred seconds."""
 _PING = iter(range(1, 1_000_000))
 
@@ -51,7 +50,7 @@ class Sites:
         return robot_keys(make_keys(self.folder / site, name, balancer)[0])
 
     @contextlib.contextmanager
-    def verifier(self, limits: ServiceLimits = SELDOM) -> Iterator[VerifierServer]:
+    def verifier(self, limits: ServiceLimits = ONE_ACTION) -> Iterator[VerifierServer]:
         make_keys(self.folder / "cloud", "nobody")
         keys = server_keys(self.folder / "cloud")
         with VerifierServer(ToyVerifier(), "toy", keys=keys, limits=limits) as server:
@@ -59,12 +58,12 @@ class Sites:
 
     @contextlib.contextmanager
     def front(
-        self, endpoint: str, shows: RobotKeys | None, site: str | None = "front", **options: object
+        self, endpoint: str, balancer_keys: RobotKeys | None, site: str | None = "front", **options: object
     ) -> Iterator[Balancer]:
         """A balancer before `endpoint`, to which robots show the keys of `site`."""
         if site:
             options["keys"] = server_keys(self.folder / site)
-        with balancer(endpoint, replica_keys=shows, **options) as front:
+        with balancer(endpoint, replica_keys=balancer_keys, **options) as front:
             yield front
 
 
@@ -95,11 +94,11 @@ def answers(robot: Robot, within_s: float = WAIT_S) -> bool:
 
 
 def test_a_robot_over_its_rate_costs_the_others_behind_its_balancer_nothing(sites: Sites) -> None:
-    shows = sites.keys("cloud", "front", balancer=True)
+    balancer_keys = sites.keys("cloud", "front", balancer=True)
     greedy, modest = sites.keys("front", "greedy"), sites.keys("front", "modest")
     with (
         sites.verifier() as cloud,
-        sites.front(cloud.endpoint, shows) as front,
+        sites.front(cloud.endpoint, balancer_keys) as front,
         Robot(front.endpoint, greedy, b"one") as one,
         Robot(front.endpoint, greedy, b"two") as two,
         Robot(front.endpoint, greedy) as three,
@@ -118,10 +117,10 @@ def test_a_robot_over_its_rate_costs_the_others_behind_its_balancer_nothing(site
 def test_failures_are_logged_with_the_robot_behind_the_balancer(
     sites: Sites, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shows, keys = sites.keys("cloud", "front", balancer=True), sites.keys("front", "go2-a")
+    balancer_keys, keys = sites.keys("cloud", "front", balancer=True), sites.keys("front", "go2-a")
     with (
         sites.verifier() as cloud,
-        sites.front(cloud.endpoint, shows) as front,
+        sites.front(cloud.endpoint, balancer_keys) as front,
         Robot(front.endpoint, keys) as robot,
         caplog.at_level(logging.WARNING),
     ):
@@ -143,11 +142,11 @@ def test_a_robot_that_pretends_to_be_a_balancer_counts_as_itself(sites: Sites) -
 
 
 def test_a_balancer_whose_key_is_not_marked_is_one_robot(sites: Sites) -> None:
-    shows = sites.keys("cloud", "front")
+    balancer_keys = sites.keys("cloud", "front")
     keys = [sites.keys("front", name) for name in ("a", "b")]
     with (
         sites.verifier() as cloud,
-        sites.front(cloud.endpoint, shows) as front,
+        sites.front(cloud.endpoint, balancer_keys) as front,
         Robot(front.endpoint, keys[0]) as a,
         Robot(front.endpoint, keys[1]) as b,
     ):
@@ -156,18 +155,18 @@ def test_a_balancer_whose_key_is_not_marked_is_one_robot(sites: Sites) -> None:
 
 
 def test_what_is_no_name_counts_as_the_balancer(sites: Sites) -> None:
-    shows = sites.keys("cloud", "front", balancer=True)
+    balancer_keys = sites.keys("cloud", "front", balancer=True)
     with sites.verifier() as cloud, contextlib.ExitStack() as stack:
         ids = [b"m" * 16 + b"../go2", b"n" * 16 + b"go2\n", b"short", b""]
-        robots = [stack.enter_context(Robot(cloud.endpoint, shows, each)) for each in ids]
+        robots = [stack.enter_context(Robot(cloud.endpoint, balancer_keys, each)) for each in ids]
         assert [begin(robot, 1) for robot in robots] == ["", *[ErrorCode.BUSY] * 3]
 
 
 def test_a_balancer_without_keys_knows_no_names(sites: Sites) -> None:
-    shows = sites.keys("cloud", "front", balancer=True)
+    balancer_keys = sites.keys("cloud", "front", balancer=True)
     with (
         sites.verifier() as cloud,
-        sites.front(cloud.endpoint, shows, site=None) as front,
+        sites.front(cloud.endpoint, balancer_keys, site=None) as front,
         Robot(front.endpoint) as one,
         # A name that a stranger chooses is none.
         Robot(front.endpoint, identity=b"m" * 16 + b"go2") as two,
@@ -182,14 +181,14 @@ def test_a_balancer_without_keys_knows_no_names(sites: Sites) -> None:
 
 
 def test_behind_two_balancers_a_robot_is_still_itself(sites: Sites) -> None:
-    inner_shows = sites.keys("cloud", "inner", balancer=True)
-    outer_shows = sites.keys("inner", "outer", balancer=True)
+    inner_balancer_keys = sites.keys("cloud", "inner", balancer=True)
+    outer_balancer_keys = sites.keys("inner", "outer", balancer=True)
     keys = [sites.keys("outer", name) for name in ("a", "b")]
     beside = sites.keys("inner", "a")  # of the same name, but not behind the same balancer
     with (
         sites.verifier() as cloud,
-        sites.front(cloud.endpoint, inner_shows, "inner") as inner,
-        sites.front(inner.endpoint, outer_shows, "outer") as outer,
+        sites.front(cloud.endpoint, inner_balancer_keys, "inner") as inner,
+        sites.front(inner.endpoint, outer_balancer_keys, "outer") as outer,
         Robot(outer.endpoint, keys[0]) as a,
         Robot(outer.endpoint, keys[0]) as again,
         Robot(outer.endpoint, keys[1]) as b,
@@ -201,14 +200,14 @@ def test_behind_two_balancers_a_robot_is_still_itself(sites: Sites) -> None:
 
 
 @pytest.mark.parametrize("names", [("one", "two"), ("one", "one")])
-def test_a_robot_speaks_through_two_balancers_at_once(sites: Sites, names: tuple[str, str]) -> None:
-    """As one does that knows both; also where both show the same keys."""
+def test_a_robot_can_use_two_balancers_at_once(sites: Sites, names: tuple[str, str]) -> None:
+    """Also if both balancers have the same keys."""
     made = {name: sites.keys("cloud", name, balancer=True) for name in {*names}}
-    shows, keys = [made[name] for name in names], sites.keys("front", "go2")
+    balancer_keys, keys = [made[name] for name in names], sites.keys("front", "go2")
     with (
         guarded(sites.folder / "cloud") as served,
-        sites.front(served.endpoint, shows[0]) as first,
-        sites.front(served.endpoint, shows[1]) as second,
+        sites.front(served.endpoint, balancer_keys[0]) as first,
+        sites.front(served.endpoint, balancer_keys[1]) as second,
         Robot(first.endpoint, keys, b"its own id") as robot,
         Robot(second.endpoint, keys, b"its own id") as elsewhere,
     ):
@@ -220,16 +219,16 @@ def test_a_robot_speaks_through_two_balancers_at_once(sites: Sites, names: tuple
         assert served.server.traffic.bad_messages == 0
 
 
-def test_a_balancer_that_comes_back_speaks_for_robots_that_are_known(sites: Sites) -> None:
-    shows, keys = sites.keys("cloud", "front", balancer=True), sites.keys("front", "go2")
+def test_after_a_restart_of_the_balancer_its_robots_are_known(sites: Sites) -> None:
+    balancer_keys, keys = sites.keys("cloud", "front", balancer=True), sites.keys("front", "go2")
     with guarded(sites.folder / "cloud") as served:
         with (
-            sites.front(served.endpoint, shows) as front,
+            sites.front(served.endpoint, balancer_keys) as front,
             Robot(front.endpoint, keys, b"own") as robot,
         ):
             assert robot.ask(HELLO) == WELCOME
         with (
-            sites.front(served.endpoint, shows, bind=front.endpoint) as front,
+            sites.front(served.endpoint, balancer_keys, bind=front.endpoint) as front,
             Robot(front.endpoint, keys, b"own") as robot,
         ):
             assert robot.ask(Open(2, "go on")) == Opened(2)  # without a hello
@@ -237,7 +236,7 @@ def test_a_balancer_that_comes_back_speaks_for_robots_that_are_known(sites: Site
 
 
 def test_a_revoked_balancer_is_not_its_robots_fault(sites: Sites) -> None:
-    """They hear no word of revoked keys, and go on at the other verifier."""
+    """They are not told of revoked keys, and go on at the other verifier."""
     (front_keys,) = make_keys(sites.folder / "cloud", "front", balancer=True)
     keys = sites.keys("front", "go2")
     # Another verifier with the same keys, and a folder of its own of those that it lets in.
@@ -255,8 +254,8 @@ def test_a_revoked_balancer_is_not_its_robots_fault(sites: Sites) -> None:
         assert eventually(lambda: front.status.replicas[two.endpoint].up)
         revoke(sites.folder / "cloud", "front")
         assert one.gone.get(timeout=WAIT_S)  # its actions are freed
-        told = robot.hear()
-        assert isinstance(told, Error) and told.code == HELLO_FIRST
+        error = robot.hear()
+        assert isinstance(error, Error) and error.code == HELLO_FIRST
         assert robot.ask(HELLO) == WELCOME
         assert robot.ask(Open(1, "go")) == Opened(1)
         assert two.seen.get(timeout=WAIT_S)[1] == Open(1, "go")
@@ -264,11 +263,11 @@ def test_a_revoked_balancer_is_not_its_robots_fault(sites: Sites) -> None:
 
 
 def test_a_revoked_balancer_of_one_verifier_gets_nothing_through(sites: Sites) -> None:
-    shows, keys = sites.keys("cloud", "front", balancer=True), sites.keys("front", "go2")
+    balancer_keys, keys = sites.keys("cloud", "front", balancer=True), sites.keys("front", "go2")
     direct = sites.keys("cloud", "direct")
     with (
         guarded(sites.folder / "cloud") as served,
-        sites.front(served.endpoint, shows) as front,
+        sites.front(served.endpoint, balancer_keys) as front,
         Robot(front.endpoint, keys) as robot,
         Robot(served.endpoint, direct) as bystander,
     ):
@@ -290,66 +289,66 @@ def test_a_revoked_balancer_of_one_verifier_gets_nothing_through(sites: Sites) -
 
 
 def test_a_balancer_that_is_revoked_at_a_balancer_is_not_its_robots_fault_either(sites: Sites) -> None:
-    inner_shows = sites.keys("cloud", "inner", balancer=True)
-    outer_shows = sites.keys("inner", "outer", balancer=True)
+    inner_balancer_keys = sites.keys("cloud", "inner", balancer=True)
+    outer_balancer_keys = sites.keys("inner", "outer", balancer=True)
     keys = sites.keys("outer", "go2")
     with (
         guarded(sites.folder / "cloud") as served,
-        sites.front(served.endpoint, inner_shows, "inner") as inner,
-        sites.front(inner.endpoint, outer_shows, "outer") as outer,
+        sites.front(served.endpoint, inner_balancer_keys, "inner") as inner,
+        sites.front(inner.endpoint, outer_balancer_keys, "outer") as outer,
         Robot(outer.endpoint, keys) as robot,
     ):
         assert robot.ask(HELLO) == WELCOME
         revoke(sites.folder / "inner", "outer")
         assert eventually(lambda: inner.status.robots == 0)
-        told = robot.hear()
-        assert isinstance(told, Error) and told.code == HELLO_FIRST
+        error = robot.hear()
+        assert isinstance(error, Error) and error.code == HELLO_FIRST
 
 
 def test_a_full_verifier_takes_from_the_robot_with_the_most_and_not_from_its_balancer(sites: Sites) -> None:
-    shows = sites.keys("cloud", "front", balancer=True)
+    balancer_keys = sites.keys("cloud", "front", balancer=True)
     greedy, modest = sites.keys("front", "greedy"), sites.keys("front", "modest")
     direct = sites.keys("cloud", "direct")
     with (
         guarded(sites.folder / "cloud", peers=PeerLimits(most=4)) as served,
-        sites.front(served.endpoint, shows) as front,
+        sites.front(served.endpoint, balancer_keys) as front,
         contextlib.ExitStack() as stack,
     ):
         shy = stack.enter_context(Robot(front.endpoint, modest))
         assert shy.ask(HELLO) == WELCOME
-        crowd = [stack.enter_context(Robot(front.endpoint, greedy)) for _ in range(3)]
-        for robot in crowd:
+        connections = [stack.enter_context(Robot(front.endpoint, greedy)) for _ in range(3)]
+        for robot in connections:
             assert robot.ask(HELLO) == WELCOME
         late = stack.enter_context(Robot(served.endpoint, direct))
         assert late.ask(HELLO) == WELCOME
         assert shy.ask(Open(1, "go")) == late.ask(Open(1, "go")) == Opened(1)
-        gave_way = crowd[0].ask(Open(1, "go"))
-        assert isinstance(gave_way, Error) and gave_way.code == HELLO_FIRST
+        evicted = connections[0].ask(Open(1, "go"))
+        assert isinstance(evicted, Error) and evicted.code == HELLO_FIRST
         names = sorted(served.server.robot(client) for client in served.server._peers.all)
         assert names == ["direct", "front/greedy", "front/greedy", "front/modest"]
 
 
 def test_a_full_balancer_takes_from_the_robot_with_the_most_connections(sites: Sites) -> None:
-    shows = sites.keys("cloud", "front", balancer=True)
+    balancer_keys = sites.keys("cloud", "front", balancer=True)
     greedy, modest = sites.keys("front", "greedy"), sites.keys("front", "modest")
     with (
         guarded(sites.folder / "cloud") as served,
-        sites.front(served.endpoint, shows, policy=RoutingPolicy(max_robots=3)) as front,
+        sites.front(served.endpoint, balancer_keys, peers=PeerLimits(most=3)) as front,
         contextlib.ExitStack() as stack,
     ):
-        crowd = [stack.enter_context(Robot(front.endpoint, greedy)) for _ in range(4)]
-        for robot in crowd[:3]:
+        connections = [stack.enter_context(Robot(front.endpoint, greedy)) for _ in range(4)]
+        for robot in connections[:3]:
             assert robot.ask(HELLO) == WELCOME
-        refused = crowd[3].ask(HELLO)  # of its own it takes none
+        refused = connections[3].ask(HELLO)  # of its own it takes none
         assert isinstance(refused, Error) and refused.code == ErrorCode.BUSY
         shy = stack.enter_context(Robot(front.endpoint, modest))
         assert shy.ask(HELLO) == WELCOME
-        gave_way = crowd[0].hear()
-        assert isinstance(gave_way, Error) and gave_way.code == ErrorCode.BUSY
+        evicted = connections[0].hear()
+        assert isinstance(evicted, Error) and evicted.code == ErrorCode.BUSY
         assert front.status.robots == 3
-        assert all(answers(robot) for robot in (*crowd[1:3], shy))
+        assert all(answers(robot) for robot in (*connections[1:3], shy))
         # It does not come back in its place, however often it asks.
         for _ in range(3):
-            refused = crowd[0].ask(HELLO)
+            refused = connections[0].ask(HELLO)
             assert isinstance(refused, Error) and refused.code == ErrorCode.BUSY
         assert shy.ask(Open(1, "go")) == Opened(1)

@@ -1,11 +1,11 @@
-"""Which replicas are started and ended."""
+"""Scaling plans: which replicas are started and ended."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec_decode_ros.server.fleet.scaling import ReplicaPhase, ReplicaStatus, ScalingPlan, delay_s, plan
+from spec_decode_ros.server.fleet.scaling import ReplicaPhase, ReplicaStatus, ScalingPlan, plan_scaling
 
 PATIENCE_S = 60.0
 ROWS = st.lists(
@@ -39,7 +39,7 @@ def made(rows: list[ReplicaStatus], todo: ScalingPlan, now: float) -> list[Repli
 def test_a_plan_brings_the_replicas_to_what_is_wanted(
     rows: list[ReplicaStatus], wanted: int, now: float
 ) -> None:
-    todo = plan(rows, wanted, now, PATIENCE_S)
+    todo = plan_scaling(rows, wanted, now, PATIENCE_S)
     after = made(rows, todo, now)
     assert sum(row.phase is not ReplicaPhase.LEAVING for row in after) == wanted
     by_number = {row.number: row for row in rows}
@@ -53,10 +53,10 @@ def test_a_plan_brings_the_replicas_to_what_is_wanted(
 @given(ROWS, st.integers(0, 6))
 def test_what_is_leaving_ends_in_the_end(rows: list[ReplicaStatus], wanted: int) -> None:
     now = 100.0
-    rows = made(rows, plan(rows, wanted, now, PATIENCE_S), now)
-    rows = made(rows, plan(rows, wanted, now + PATIENCE_S, PATIENCE_S), now + PATIENCE_S)
+    rows = made(rows, plan_scaling(rows, wanted, now, PATIENCE_S), now)
+    rows = made(rows, plan_scaling(rows, wanted, now + PATIENCE_S, PATIENCE_S), now + PATIENCE_S)
     assert len(rows) == wanted
-    assert plan(rows, wanted, now + PATIENCE_S, PATIENCE_S) == ScalingPlan()
+    assert plan_scaling(rows, wanted, now + PATIENCE_S, PATIENCE_S) == ScalingPlan()
 
 
 def test_too_many() -> None:
@@ -66,8 +66,8 @@ def test_too_many() -> None:
         ReplicaStatus(3, ReplicaPhase.SERVING, 0.0, 1),
         ReplicaStatus(4, ReplicaPhase.STARTING, 9.0),
     ]
-    assert plan(rows, 3, 10.0, PATIENCE_S) == ScalingPlan(end=(4,))
-    assert plan(rows, 2, 10.0, PATIENCE_S) == ScalingPlan(leave=(3,), end=(4,))
+    assert plan_scaling(rows, 3, 10.0, PATIENCE_S) == ScalingPlan(end=(4,))
+    assert plan_scaling(rows, 2, 10.0, PATIENCE_S) == ScalingPlan(leave=(3,), end=(4,))
 
 
 def test_too_few() -> None:
@@ -76,12 +76,7 @@ def test_too_few() -> None:
         ReplicaStatus(2, ReplicaPhase.LEAVING, 0.0, 1),
         ReplicaStatus(3, ReplicaPhase.LEAVING, 0.0, 0),
     ]
-    assert plan(rows, 1, 10.0, PATIENCE_S) == ScalingPlan(end=(3,))
-    assert plan(rows, 2, 10.0, PATIENCE_S) == ScalingPlan(stay=(2,), end=(3,))
-    assert plan(rows, 4, 10.0, PATIENCE_S) == ScalingPlan(start=1, stay=(2, 3))
-    assert plan(rows, 1, 60.0, PATIENCE_S) == ScalingPlan(end=(2, 3))
-
-
-def test_starts_that_fail_are_tried_more_and_more_seldom() -> None:
-    assert [delay_s(failures) for failures in range(5)] == [0.0, 1.0, 2.0, 4.0, 8.0]
-    assert delay_s(1000) == 60.0
+    assert plan_scaling(rows, 1, 10.0, PATIENCE_S) == ScalingPlan(end=(3,))
+    assert plan_scaling(rows, 2, 10.0, PATIENCE_S) == ScalingPlan(stay=(2,), end=(3,))
+    assert plan_scaling(rows, 4, 10.0, PATIENCE_S) == ScalingPlan(start=1, stay=(2, 3))
+    assert plan_scaling(rows, 1, 60.0, PATIENCE_S) == ScalingPlan(end=(2, 3))

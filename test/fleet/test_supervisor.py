@@ -21,9 +21,9 @@ from server.acting import Robot
 from spec_decode_ros.cli import main
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server.fleet.balancer import Balancer
+from spec_decode_ros.server.fleet.balancer_service import BalancerService
 from spec_decode_ros.server.fleet.cluster import local_ray
 from spec_decode_ros.server.fleet.janitor import users_of
-from spec_decode_ros.server.fleet.replica_service import ReplicasFront
 from spec_decode_ros.server.fleet.routing import RoutingPolicy
 from spec_decode_ros.server.fleet.scaling import ReplicaPhase
 from spec_decode_ros.server.fleet.supervisor import Supervisor
@@ -68,7 +68,11 @@ def wait_until(condition: Any) -> None:
 
 
 def serving(supervisor: Supervisor) -> dict[str, int]:
-    return {row.endpoint: row.robots for row in supervisor.rows if row.phase is ReplicaPhase.SERVING}
+    return {
+        replica.endpoint: replica.robots
+        for replica in supervisor.status.replicas
+        if replica.phase is ReplicaPhase.SERVING
+    }
 
 
 def test_replicas_die_come_and_go_while_robots_act(ray: Any) -> None:
@@ -79,10 +83,10 @@ def test_replicas_die_come_and_go_while_robots_act(ray: Any) -> None:
             wait_until(lambda: all(robot.actions or robot.done.done() for robot in robots))
             wait_until(lambda: sorted(serving(supervisor).values()) == [2, 2])
 
-            victim = supervisor.rows[0]
+            victim = supervisor.status.replicas[0]
             assert robots[1].mid_action.wait(WAIT_S)
-            ray.kill(supervisor._entries[0].actor)
-            wait_until(lambda: supervisor.deaths == 1)
+            ray.kill(supervisor._actors[0].actor)
+            wait_until(lambda: supervisor.status.failures == 1)
             wait_until(lambda: sorted(serving(supervisor).values()) == [2, 2])
             assert victim.endpoint not in serving(supervisor)
 
@@ -90,7 +94,7 @@ def test_replicas_die_come_and_go_while_robots_act(ray: Any) -> None:
             wait_until(lambda: sorted(serving(supervisor).values()) == [1, 1, 2])
             supervisor.scale(1)
             wait_until(lambda: sorted(serving(supervisor).values()) == [4])
-            wait_until(lambda: len(supervisor.rows) == 1)
+            wait_until(lambda: len(supervisor.status.replicas) == 1)
             so_far = [robot.actions for robot in robots]
             wait_until(
                 lambda: all(r.actions > n or r.done.done() for r, n in zip(robots, so_far, strict=True))
@@ -100,7 +104,7 @@ def test_replicas_die_come_and_go_while_robots_act(ray: Any) -> None:
                 robot.stop()
         for robot in robots:
             robot.done.result(WAIT_S)
-        assert supervisor.deaths == 1
+        assert supervisor.status.failures == 1
 
 
 def test_what_runs_when_all_is_ended_is_finished(ray: Any) -> None:
@@ -118,13 +122,13 @@ def test_one_page_has_what_each_replica_counts(ray: Any) -> None:
     pytest.importorskip("prometheus_client", reason="prometheus_client is not installed: metrics need it")
     from server.scrape import Samples, samples, scrape
 
-    from spec_decode_ros.server.fleet.replica_metrics import ReplicasCollector
+    from spec_decode_ros.server.fleet.balancer_metrics import BalancerMetrics
 
     with service(ray, 2) as (balancer, supervisor), ThreadPoolExecutor(3) as pool:
-        front = ReplicasFront(balancer, stuck_s=WAIT_S)
-        front.supervisor = supervisor
-        with front.serving(), front.watched(("127.0.0.1", 0)) as url:
-            wait_until(lambda: sum(state.up for state in balancer.glance.replicas.values()) == 2)
+        watched = BalancerService(balancer, stuck_s=WAIT_S, with_replicas=True)
+        watched.supervisor = supervisor
+        with watched.serving(), watched.watched(("127.0.0.1", 0)) as url:
+            wait_until(lambda: sum(state.up for state in balancer.last_status.replicas.values()) == 2)
             robots = [Robot(pool, balancer.endpoint, f"robot {n}", pair=PAIR) for n in range(2)]
             try:
                 wait_until(lambda: all(robot.actions or robot.done.done() for robot in robots))
@@ -138,7 +142,11 @@ def test_one_page_has_what_each_replica_counts(ray: Any) -> None:
             def done(page: Samples) -> dict[str, float]:
                 return page.by("replica", "spec_decode_actions_total")
 
-            patient, hasty = ReplicasCollector(front, WAIT_S), ReplicasCollector(front, 0.5)
+            def metrics(answer_s: float) -> BalancerMetrics:
+                statuses = lambda: balancer.last_status, lambda: True, lambda: supervisor.status
+                return BalancerMetrics(*statuses, answer_s=answer_s)
+
+            patient, hasty = metrics(WAIT_S), metrics(0.5)
             wait_until(lambda: sum(done(scrape(url)).values()) >= actions)
             page = samples(patient.collect)
             assert set(done(page)) == {"1", "2"}
@@ -153,7 +161,7 @@ def test_one_page_has_what_each_replica_counts(ray: Any) -> None:
             verifiers = set(page.by("verifier", "spec_decode_balancer_verifier_up"))
             assert set(page.by("verifier", "spec_decode_replica_info")) == verifiers
 
-            hanging = supervisor.rows[0].pid
+            hanging = supervisor.status.replicas[0].pid
             os.kill(hanging, signal.SIGSTOP)
             try:
                 waiting = pool.submit(samples, patient.collect)
@@ -166,14 +174,14 @@ def test_one_page_has_what_each_replica_counts(ray: Any) -> None:
             assert set(waiting.result(WAIT_S).by("replica", "spec_decode_ready")) == {"1", "2"}
 
 
-def test_one_that_does_not_come_up_is_given_up(ray: Any) -> None:
+def test_a_replica_that_does_not_start_is_given_up(ray: Any) -> None:
     with Balancer() as balancer, Supervisor(ray, serve_late, balancer, 1, start_s=0.5) as supervisor:
-        wait_until(lambda: supervisor.deaths >= 2)
+        wait_until(lambda: supervisor.status.failures >= 2)
         with pytest.raises(SpecDecodeError, match=r"does not serve after 0.5 s"):
             supervisor.wait_serving(1, WAIT_S)
 
 
-def test_what_cannot_be_loaded_is_told_in_its_own_words(ray: Any) -> None:
+def test_why_a_replica_does_not_start_is_reported(ray: Any) -> None:
     with (
         Balancer() as balancer,
         Supervisor(ray, serve_nothing, balancer, 1) as supervisor,
@@ -233,12 +241,12 @@ def test_the_command_is_watched_and_ends_without_ray_so_that_it_is_started_anew(
             assert scrape(url).by("replica", "spec_decode_ready") == {"1": 1}
             (victim,) = [child for child in psutil.Process(service.pid).children() if child.name() == name]
             victim.kill()
-            _, said = service.communicate(timeout=WAIT_S)
+            _, errors = service.communicate(timeout=WAIT_S)
         finally:
             service.kill()
     assert service.returncode == 1
-    assert all("message" in json.loads(line) for line in said.splitlines())
-    assert f"Ray's process {name} has ended" in said
+    assert all("message" in json.loads(line) for line in errors.splitlines())
+    assert f"Ray's process {name} has ended" in errors
 
 
 @pytest.mark.skipif("SPEC_DECODE_LONG" not in os.environ, reason="starts a second Ray: SPEC_DECODE_LONG=1")
@@ -250,11 +258,11 @@ def test_a_signal_while_replicas_load_ends_the_command_in_order() -> None:
             while "loading the pair" not in (line := service.stderr.readline()):
                 assert line, "it has ended by itself"
             service.terminate()
-            _, said = service.communicate(timeout=WAIT_S)
+            _, errors = service.communicate(timeout=WAIT_S)
         finally:
             service.kill()
     assert service.returncode == 0
-    assert "SIGTERM" not in said
+    assert "SIGTERM" not in errors
 
 
 def test_one_ray_in_a_process(ray: Any) -> None:

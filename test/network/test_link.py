@@ -159,7 +159,7 @@ def test_a_child_can_be_killed_and_started_again_and_told_things() -> None:
     child.kill()
     assert not child.running
     assert child.start() == "here" and child.pid != first
-    child.tell("go")
+    child.write_line("go")
     with pytest.raises(ChildError, match="it ended with code 3"):
         child.wait(WAIT_S)
     child.stop()

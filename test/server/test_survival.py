@@ -21,7 +21,7 @@ from spec_decode_ros.transport.failover import FailoverPolicy
 from .test_actions import CLOUD_METHODS, FRAME, WAIT_S, client_of, eventually, toy_process
 from .toys import ToyDrafter, ToyText, ToyVerifier, target_answer
 
-QUICK = FailoverPolicy(first_s=0.3, steady_s=0.3, full_s=0.1, away_s=0.5)
+QUICK = FailoverPolicy(startup_s=0.3, stable_s=0.3, busy_s=0.1, avoid_s=0.5)
 LONG = max((f"go to chair {index}" for index in range(80)), key=lambda p: len(target_answer(p, [FRAME])))
 
 

@@ -34,9 +34,10 @@ from spec_decode_ros.decoding.sparse import Sparse, pack
 from spec_decode_ros.transport.codec import (
     _KINDS,
     DOWN,
+    MAX_IMAGE_BYTES,
+    MAX_MESSAGE_BYTES,
     UP,
     WIRE_VERSION,
-    Limits,
     WireError,
     decode,
     encode,
@@ -260,18 +261,15 @@ def test_each_side_accepts_only_what_is_meant_for_it() -> None:
             decode(encode(message, images_of(message)), other)
 
 
-def test_limits_are_configurable() -> None:
-    frames = encode(Open(1, "look at that", images=1), [b"x" * 100])
-    decode(frames, limits=Limits(image_bytes=100))
-    with pytest.raises(WireError, match="image has 100 bytes"):
-        decode(frames, limits=Limits(image_bytes=99))
-    two = encode(Open(1, "look", images=2), [b"x" * 60] * 2)
-    with pytest.raises(WireError, match="images have 120 bytes together; at most 100"):
-        decode(two, limits=Limits(image_bytes=100))
-    with pytest.raises(WireError, match="12 characters; at most 5"):
-        decode(frames, limits=Limits(prompt_chars=5))
+def test_images_and_messages_have_limits() -> None:
+    decode(encode(Open(1, "look at that", images=1), [bytes(MAX_IMAGE_BYTES)]))
+    with pytest.raises(WireError, match="image has 4194305 bytes"):
+        decode(encode(Open(1, "look", images=1), [bytes(MAX_IMAGE_BYTES + 1)]))
+    half = bytes(MAX_IMAGE_BYTES // 2 + 1)
+    with pytest.raises(WireError, match="images have 4194306 bytes together; at most 4194304"):
+        decode(encode(Open(1, "look", images=2), [half, half]))
     with pytest.raises(WireError, match="bytes without images"):
-        decode(frames, limits=Limits(message_bytes=10))
+        decode([bytes([WIRE_VERSION]) + bytes(MAX_MESSAGE_BYTES)])
 
 
 def test_what_is_no_message_is_not_encoded() -> None:

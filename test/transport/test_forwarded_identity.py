@@ -1,4 +1,4 @@
-"""What the routing id of a balancer's connection says, and what a server makes of it."""
+"""Forwarded identities: the routing ids of a balancer's connections, and how a server reads them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from spec_decode_ros.transport.forwarded_identity import robot_of, routing_id
 KEY, OTHER = b"k" * 40, b"o" * 40
 NAMES = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 IDS = st.binary(min_size=1, max_size=255)
-TELLABLE = re.compile(r"front(/[A-Za-z0-9_-]{1,64})*")
+VALID = re.compile(r"front(/[A-Za-z0-9_-]{1,64})*")
 
 
 @given(NAMES, IDS)
-def test_the_server_hears_for_whom_the_balancer_speaks(name: str, robot: bytes) -> None:
+def test_the_server_reads_the_name_of_the_robot(name: str, robot: bytes) -> None:
     client = routing_id(name, robot, KEY)
     assert robot_of("front", client) == f"front/{name}"
     assert 16 < len(client) <= 255 and client[0] != 0
@@ -46,10 +46,10 @@ def test_behind_several_balancers_the_name_is_a_path(path: list[str]) -> None:
 
 
 @given(IDS)
-def test_robots_that_nobody_can_name_are_told_apart(robot: bytes) -> None:
+def test_robots_without_a_name_are_told_apart(robot: bytes) -> None:
     one, two = routing_id("", robot, KEY), routing_id("", robot + b"2", KEY)
     names = {robot_of("front", one), robot_of("front", two)}
-    assert len(names) == 2 and all(TELLABLE.fullmatch(name) for name in names)
+    assert len(names) == 2 and all(VALID.fullmatch(name) for name in names)
     # Also through another balancer.
     assert (
         robot_of("inner", routing_id(robot_of("front", one), robot, OTHER))
@@ -59,19 +59,19 @@ def test_robots_that_nobody_can_name_are_told_apart(robot: bytes) -> None:
 
 @given(st.text(min_size=1, max_size=300))
 def test_a_key_file_of_any_name_is_one_robot(name: str) -> None:
-    told = robot_of("front", routing_id(name, b"id", KEY))
-    assert told != "front" and told == robot_of("front", routing_id(name, b"another id", KEY))
-    assert TELLABLE.fullmatch(told)
-    assert told != robot_of("front", routing_id(name + "x", b"id", KEY))
+    robot = robot_of("front", routing_id(name, b"id", KEY))
+    assert robot != "front" and robot == robot_of("front", routing_id(name, b"another id", KEY))
+    assert VALID.fullmatch(robot)
+    assert robot != robot_of("front", routing_id(name + "x", b"id", KEY))
 
 
 @given(st.binary(max_size=255))
-def test_whatever_a_balancer_says_no_other_name_comes_of_it(client: bytes) -> None:
-    assert TELLABLE.fullmatch(robot_of("front", client))
+def test_no_routing_id_gives_a_name_outside_its_balancers(client: bytes) -> None:
+    assert VALID.fullmatch(robot_of("front", client))
 
 
-def test_names_that_no_keyring_has_count_as_the_balancers_own_word() -> None:
-    for told in (b"go2 a", b"../x", b"a//b", b"/a", b"a/", b"go2\n", b"\xc3\xa4", b"x" * 65, b"\0"):
-        assert robot_of("front", b"m" * 16 + told) == "front"
+def test_names_that_no_key_can_have_count_as_the_balancer() -> None:
+    for text in (b"go2 a", b"../x", b"a//b", b"/a", b"a/", b"go2\n", b"\xc3\xa4", b"x" * 65, b"\0"):
+        assert robot_of("front", b"m" * 16 + text) == "front"
     for short in (b"", b"\0abcd", b"m" * 15):
         assert robot_of("front", short) == "front"

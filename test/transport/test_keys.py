@@ -13,7 +13,7 @@ from spec_decode_ros.decoding.messages import PROTOCOL, Welcome
 from spec_decode_ros.transport.certificates import KeyFolderError, read_certificate
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.handshake import HandshakeError
-from spec_decode_ros.transport.keyring import Holder, Keyring
+from spec_decode_ros.transport.keyring import KeyHolder, Keyring
 from spec_decode_ros.transport.keys import (
     RobotKeys,
     make_keys,
@@ -130,7 +130,7 @@ def test_keys_that_come_and_go_while_robot_and_server_run(tmp_path: Path) -> Non
         client.wait_ready(10.0)
         known.unlink()
         assert eventually(lambda: not client.ready)
-        # It is told so once; where the end of its connection overtakes that, it learns it at the door.
+        # It is told so once; where the end of its connection overtakes that, its next handshake fails.
         assert eventually(
             lambda: "were revoked" in client.refusal or "let this robot's key in" in client.refusal
         )
@@ -175,26 +175,26 @@ def test_a_damaged_key_file_is_one_sentence(tmp_path: Path, damage: bytes) -> No
         server_keys(tmp_path)
 
 
-def test_a_balancers_mark_is_where_the_server_keeps_its_key_and_nowhere_else(tmp_path: Path) -> None:
+def test_a_balancers_mark_counts_in_the_servers_folder_and_nowhere_else(tmp_path: Path) -> None:
     (front,) = make_keys(tmp_path, "front", balancer=True)
     (robot,) = make_keys(tmp_path, "go2")
     assert [(each.name, each.balancer) for each in robots_of(tmp_path)] == [("front", True), ("go2", False)]
     keyring, key = Keyring(tmp_path / "robots"), robot_keys(robot).public.decode()
     balancers = robot_keys(front).public.decode()
     keyring.refresh()
-    assert keyring.holder(balancers) == Holder("front", balancer=True)
-    assert keyring.holder(key) == Holder("go2")
-    # What its owner writes into its own folder says nothing.
+    assert keyring.holder(balancers) == KeyHolder("front", balancer=True)
+    assert keyring.holder(key) == KeyHolder("go2")
+    # A mark in its own folder does not count.
     secret = robot / "go2.key_secret"
     secret.write_text(secret.read_text().replace("metadata\n", 'metadata\n    role = "balancer"\n'))
     keyring.refresh()
-    assert keyring.holder(key) == Holder("go2")
+    assert keyring.holder(key) == KeyHolder("go2")
     known = tmp_path / "robots" / "front.key"
     known.write_text(known.read_text().replace("role", "rule"))
     assert keyring.refresh() == {}
-    assert keyring.holder(balancers) == Holder("front")
+    assert keyring.holder(balancers) == KeyHolder("front")
     revoke(tmp_path, "front")
-    assert keyring.refresh() == {balancers: Holder("front")}
+    assert keyring.refresh() == {balancers: KeyHolder("front")}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Who has no key, a wrong one, a revoked one or another's identity gets nothing; over real sockets."""
+"""Without a key, or with a wrong or revoked one or another robot's identity, nothing gets through; over real sockets."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def guarded(folder: Path, **options: object) -> Iterator[Guarded]:
 
 
 class Robot:
-    """A DEALER that says exactly what it is told."""
+    """A DEALER that sends exactly the given messages."""
 
     def __init__(self, endpoint: str, keys: RobotKeys | None = None, identity: bytes = b"") -> None:
         self.sock = zmq.Context.instance().socket(zmq.DEALER)
@@ -158,10 +158,10 @@ def test_a_revoked_robot_is_shut_out_although_it_is_connected(tmp_path: Path) ->
         assert served.server.robot(client) == "go2-a"
         revoke(tmp_path, "go2-a")
         assert served.gone.get(timeout=WAIT_S) == client  # its actions are freed
-        farewell = robot.hear()
-        assert isinstance(farewell, Error)
-        assert (farewell.action_id, farewell.code) == (0, ErrorCode.MISMATCH)
-        assert "keys of this robot were revoked" in farewell.sentence
+        refusal = robot.hear()
+        assert isinstance(refusal, Error)
+        assert (refusal.action_id, refusal.code) == (0, ErrorCode.MISMATCH)
+        assert "keys of this robot were revoked" in refusal.sentence
         for message in (Open(2, "go"), Ping(1), HELLO, Open(3, "go")):
             robot.say(message)
         assert bystander.ask(Open(1, "go")) == Opened(1)
@@ -207,7 +207,7 @@ def test_a_broken_key_file_shuts_out_its_robot_alone(tmp_path: Path) -> None:
         assert one.hear(SILENT_S) is None
 
 
-def test_another_key_cannot_speak_or_listen_under_a_robots_identity(tmp_path: Path) -> None:
+def test_another_key_cannot_send_or_receive_under_a_robots_identity(tmp_path: Path) -> None:
     (own,) = make_keys(tmp_path, "victim")
     (other,) = make_keys(tmp_path, "thief")
     identity = b"the victim's routing id"
@@ -268,6 +268,7 @@ def test_a_full_server_says_when_to_come_back(tmp_path: Path) -> None:
         answer = second.ask(HELLO)
         assert isinstance(answer, Error)
         assert (answer.code, answer.retry_ms) == (ErrorCode.BUSY, 5000.0)
+        assert first.ask(HELLO) == WELCOME  # a known robot needs no room
 
 
 @pytest.mark.parametrize("bind", ["tcp://0.0.0.0:*", "tcp://*:*", "tcp://[::]:*"])
@@ -279,7 +280,7 @@ def test_beyond_this_machine_a_server_without_keys_does_not_start(bind: str) -> 
     server.stop()
 
 
-def test_told_so_in_so_many_words_it_starts(caplog: pytest.LogCaptureFixture) -> None:
+def test_with_insecure_it_starts(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(WELCOME, lambda *_: None, bind="tcp://0.0.0.0:*", insecure=True)
     try:
         port = server.start().rpartition(":")[2]
@@ -298,7 +299,7 @@ def test_with_keys_it_listens_anywhere(tmp_path: Path) -> None:
             assert robot.ask(HELLO) == WELCOME
 
 
-def test_something_can_be_said_to_every_robot(tmp_path: Path) -> None:
+def test_a_message_can_be_sent_to_every_robot(tmp_path: Path) -> None:
     make_keys(tmp_path, "a")
     make_keys(tmp_path, "b")
     with (
@@ -310,7 +311,7 @@ def test_something_can_be_said_to_every_robot(tmp_path: Path) -> None:
         assert first.ask(HELLO) == second.ask(HELLO) == WELCOME
         assert unknown.ask(Ping(1)) == Pong(1)
         leaving = Error(0, ErrorCode.DRAINING, "This verifier ends.", 1000.0)
-        served.server.tell_all(leaving)
+        served.server.broadcast(leaving)
         assert first.hear() == second.hear() == leaving
         assert unknown.hear(SILENT_S / 4) is None
 

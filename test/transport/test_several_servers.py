@@ -33,7 +33,7 @@ from spec_decode_ros.transport.keys import make_keys, robot_keys
 from .test_keys import guarded, is_let_in
 from .test_wire import WAIT_S, Echo, echo, eventually
 
-QUICK = FailoverPolicy(silent_s=2.5, first_s=0.2, steady_s=0.3, full_s=0.1, away_s=0.5)
+QUICK = FailoverPolicy(silent_s=2.5, startup_s=0.2, stable_s=0.3, busy_s=0.1, avoid_s=0.5)
 
 
 @contextlib.contextmanager
@@ -51,8 +51,8 @@ def nobody() -> str:
         return f"tcp://127.0.0.1:{taken.getsockname()[1]}"
 
 
-def heard(arrivals: queue.Queue[Arrival], wanted: object) -> None:
-    """Wait for it, whatever comes before."""
+def wait_for(arrivals: queue.Queue[Arrival], wanted: object) -> None:
+    """Wait for this message, whatever comes before."""
     while arrivals.get(timeout=WAIT_S).message != wanted:
         pass
 
@@ -72,7 +72,7 @@ def test_the_first_server_is_used_and_the_others_are_kept_at_hand() -> None:
         assert (client.endpoint, client.failovers) == (one.endpoint, 0)
         assert client.endpoints == (one.endpoint, two.endpoint)
         client.send(Open(1, "go"))
-        heard(arrivals, Opened(1))
+        wait_for(arrivals, Opened(1))
         assert messages(one) == [Open(1, "go")] and not messages(two)
 
 
@@ -107,14 +107,14 @@ def test_when_a_server_goes_in_mid_action_another_takes_over_and_it_is_gone_back
         one = first.enter_context(echo())
         with robot(one.endpoint, two.endpoint) as (client, arrivals):
             client.send(Open(1, "go"))
-            heard(arrivals, Opened(1))
+            wait_for(arrivals, Opened(1))
             first.close()
-            heard(arrivals, Reconnected(known=False))
+            wait_for(arrivals, Reconnected(known=False))
             assert client.endpoint == two.endpoint
             client.send(Open(1, "go"))
-            heard(arrivals, Opened(1))
+            wait_for(arrivals, Opened(1))
             with echo(bind=one.endpoint):
-                time.sleep(3 * QUICK.steady_s)
+                time.sleep(3 * QUICK.stable_s)
                 assert client.endpoint == two.endpoint, "not in the middle of an action"
                 client.send(Close(1))
                 assert eventually(lambda: client.endpoint == one.endpoint)
@@ -131,7 +131,7 @@ def test_a_robot_that_acts_without_a_pause_finds_the_moment_to_go_back() -> None
             assert eventually(lambda: client.endpoint == two.endpoint)
             with echo(bind=one.endpoint):
                 assert eventually(lambda: client._connections[0].ready)
-                time.sleep(2 * QUICK.steady_s)
+                time.sleep(2 * QUICK.stable_s)
                 assert client.endpoint == two.endpoint
                 with client._changed:  # so that no other thread looks in between
                     client.send(Close(1))
@@ -139,7 +139,7 @@ def test_a_robot_that_acts_without_a_pause_finds_the_moment_to_go_back() -> None
                     assert client.endpoint == one.endpoint
 
 
-def test_a_silent_server_is_left_and_what_it_says_later_is_not_heard() -> None:
+def test_a_silent_server_is_left_and_its_later_messages_are_dropped() -> None:
     with (
         echo() as one,
         echo() as two,
@@ -147,13 +147,13 @@ def test_a_silent_server_is_left_and_what_it_says_later_is_not_heard() -> None:
         robot(link.endpoint, two.endpoint, policy=replace(QUICK, silent_s=1.5)) as (client, arrivals),
     ):
         client.send(Open(1, "go"))
-        heard(arrivals, Opened(1))
+        wait_for(arrivals, Opened(1))
         identity = one.seen.get(timeout=WAIT_S)[0]
         link.cut()
-        heard(arrivals, Reconnected(known=False))
+        wait_for(arrivals, Reconnected(known=False))
         assert client.endpoint == two.endpoint
         client.send(Open(1, "go"))
-        heard(arrivals, Opened(1))
+        wait_for(arrivals, Opened(1))
         forget(arrivals)
         link.mend()
         late, came = Committed(1, 0, (9,), (TokenOutcome.BONUS,)), []
@@ -167,7 +167,7 @@ def test_a_silent_server_is_left_and_what_it_says_later_is_not_heard() -> None:
 
 
 class Choosy(Echo):
-    """Turns actions away while it has something to say against them."""
+    """Refuses actions while it has an error to send."""
 
     def __init__(self) -> None:
         self.error: Error | None = None
@@ -215,18 +215,18 @@ def test_a_server_that_is_full_for_a_moment_is_not_left() -> None:
         assert arrivals.get(timeout=WAIT_S).message == one.error
         one.error = None
         client.send(Open(1, "go"))
-        heard(arrivals, Opened(1))
+        wait_for(arrivals, Opened(1))
         assert client.endpoint == one.endpoint and not messages(two)
 
 
-def test_a_server_that_says_it_will_end_is_left_when_the_action_is_over() -> None:
+def test_a_server_that_drains_is_left_when_the_action_is_over() -> None:
     with echo() as one, echo() as two, robot(one.endpoint, two.endpoint) as (client, arrivals):
         client.send(Open(1, "go"))
-        heard(arrivals, Opened(1))
+        wait_for(arrivals, Opened(1))
         identity = one.seen.get(timeout=WAIT_S)[0]
         one.server.send(identity, Error(0, ErrorCode.DRAINING, "ending", 1000.0))
         client.send(Draft(1, 0, (5,)))
-        heard(arrivals, Committed(1, 0, (5,), (TokenOutcome.ACCEPTED,)))
+        wait_for(arrivals, Committed(1, 0, (5,), (TokenOutcome.ACCEPTED,)))
         assert client.endpoint == one.endpoint
         client.send(Close(1))
         assert eventually(lambda: client.endpoint == two.endpoint)
@@ -240,13 +240,13 @@ def test_after_an_outage_the_robot_is_the_same_robot() -> None:
         robot(link.endpoint) as (client, arrivals),
     ):
         client.send(Open(1, "go"))
-        heard(arrivals, Opened(1))
+        wait_for(arrivals, Opened(1))
         link.stop()
         assert eventually(lambda: not client.ready)
         with EmulatedLink(served.endpoint, LinkProfile(), bind=link.endpoint):
-            heard(arrivals, Reconnected(known=True))
+            wait_for(arrivals, Reconnected(known=True))
             client.send(Draft(1, 0, (7,)))
-            heard(arrivals, Committed(1, 0, (7,), (TokenOutcome.ACCEPTED,)))
+            wait_for(arrivals, Committed(1, 0, (7,), (TokenOutcome.ACCEPTED,)))
         assert len({client for client, _, _ in list(served.seen.queue)}) == 1
         assert served.gone.empty()
 
@@ -255,7 +255,7 @@ def test_a_robot_that_leaves_in_order_closes_its_action() -> None:
     with echo() as served:
         with robot(served.endpoint) as (client, arrivals):
             client.send(Open(1, "go"))
-            heard(arrivals, Opened(1))
+            wait_for(arrivals, Opened(1))
         assert eventually(lambda: Close(1) in messages(served))
 
 

@@ -31,7 +31,7 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.client import Arrival, Client, Reconnected
-from spec_decode_ros.transport.codec import DOWN, Limits, WireError, decode, encode
+from spec_decode_ros.transport.codec import DOWN, MAX_FRAME_BYTES, MAX_IMAGE_BYTES, WireError, decode, encode
 from spec_decode_ros.transport.handshake import HELLO_FIRST, HandshakeError
 from spec_decode_ros.transport.peers import PeerLimits
 from spec_decode_ros.transport.secured_router import is_loopback
@@ -46,11 +46,11 @@ WAIT_S = 10.0
 class Echo:
     """A server that answers `Open` with `Opened` and each draft with the same tokens, committed."""
 
-    def __init__(self, bind: str = "tcp://127.0.0.1:*", limits: Limits | None = None) -> None:
+    def __init__(self, bind: str = "tcp://127.0.0.1:*") -> None:
         self.seen: queue.Queue[tuple[bytes, object, tuple[bytes, ...]]] = queue.Queue()
         self.gone: queue.Queue[bytes] = queue.Queue()
         peers = PeerLimits(grace_s=0.1)
-        self.server = Server(WELCOME, self._answer, self.gone.put, bind, limits or Limits(), peers=peers)
+        self.server = Server(WELCOME, self._answer, self.gone.put, bind, peers=peers)
         self.endpoint = self.server.start()
 
     def _answer(self, client: bytes, message: object, images: tuple[bytes, ...]) -> None:
@@ -276,15 +276,12 @@ def test_a_client_that_is_gone_is_noticed() -> None:
 
 
 def test_an_oversized_frame_costs_its_sender_the_connection_and_nobody_else() -> None:
-    with (
-        echo(limits=Limits(message_bytes=2000, image_bytes=2000)) as served,
-        connected(served.endpoint) as (client, arrivals),
-    ):
+    with echo() as served, connected(served.endpoint) as (client, arrivals):
         client.wait_ready(WAIT_S)
         with raw_dealer(served.endpoint) as sock:
             sock.send_multipart(encode(Hello(PROTOCOL, "toy", "words-1")))
             assert decode(sock.recv_multipart())[0] == WELCOME
-            sock.send_multipart([*encode(Open(1, "go"))[:1], b"x" * 3000])
+            sock.send_multipart([*encode(Open(1, "go"))[:1], bytes(MAX_FRAME_BYTES + 1)])
             sock.setsockopt(zmq.RCVTIMEO, 300)
             with pytest.raises(zmq.Again):
                 sock.recv_multipart()
@@ -297,10 +294,10 @@ def test_an_oversized_frame_costs_its_sender_the_connection_and_nobody_else() ->
 def test_what_is_too_large_is_refused_before_it_is_sent() -> None:
     with (
         echo() as served,
-        Client(served.endpoint, "toy", "words-1", Limits(image_bytes=10)) as client,
-        pytest.raises(WireError, match="image has 11 bytes"),
+        Client(served.endpoint, "toy", "words-1") as client,
+        pytest.raises(WireError, match="image has 4194305 bytes"),
     ):
-        client.send(Open(1, "go", images=1), [b"x" * 11])
+        client.send(Open(1, "go", images=1), [bytes(MAX_IMAGE_BYTES + 1)])
 
 
 def test_a_message_of_endless_frames_is_refused() -> None:

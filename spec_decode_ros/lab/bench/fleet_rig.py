@@ -92,7 +92,7 @@ class FleetRig:
         )
         with self.robots(orders) as child:
             start = time.perf_counter() + _LEAD_S
-            child.tell(repr(start))
+            child.write_line(repr(start))
             measured, end = start + pace.warm_s, start + pace.warm_s + pace.seconds
             time.sleep(max(0.0, measured - time.perf_counter()))
             before = self.usage(child)

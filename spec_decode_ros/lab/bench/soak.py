@@ -167,7 +167,7 @@ def soak(rig: FleetRig, plan: SoakPlan, report: Callable[[float, Sequence[Act], 
     with rig.robots(orders) as robots:
         start = time.perf_counter()
         child = {"server": rig.server, "robots": robots}
-        robots.tell(repr(start))
+        robots.write_line(repr(start))
         told = 0
         while (now := time.perf_counter() - start) < plan.seconds and rig.server.running:
             if now >= _WARM_UP * plan.seconds:

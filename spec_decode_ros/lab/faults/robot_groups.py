@@ -108,7 +108,7 @@ class Group:
         trouble = ""
         if robots is not None:
             try:
-                robots.tell(END)
+                robots.write_line(END)
                 robots.wait(self._orders.grace_s + _MARGIN_S)
             except ChildError as error:
                 trouble = str(error)
@@ -136,7 +136,7 @@ class Group:
         robots = robots_child(orders)
         with on(self._cores):
             robots.start()
-        robots.tell(repr(time.perf_counter()))
+        robots.write_line(repr(time.perf_counter()))
         self._robots = robots
 
     def _count_cuts(self, places: Sequence[int], change: int) -> None:

@@ -70,7 +70,7 @@ class ServedAddress:
             return bool(replicas)
 
     def _listen(self) -> None:
-        lines = [line.strip() for line in self.child.said().splitlines()]
+        lines = [line.strip() for line in self.child.stderr_text().splitlines()]
         self.complaints += [line for line in lines if any(word in line for word in _COMPLAINTS)]
         del self.complaints[_MOST_COMPLAINTS:]
 

@@ -1,17 +1,14 @@
-"""One address for robots in front of several replicas of a verifier.
+"""The balancer: one address for robots in front of several verifiers (replicas).
 
-The balancer does not read what robot and cloud say to each other, so it is the same whatever that is. It says one
-thing of its own: a robot that has lost its replica is told to greet again. Its next replica welcomes it, and the
-robot opens its action there with the tokens that it has.
+It does not read what robots and verifiers send to each other, so it works with any version of either. Its one message of
+its own tells a robot that has lost its replica to greet again. The next replica welcomes it, and the robot opens its
+action there with the tokens that it has.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
 import logging
-import resource
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -23,12 +20,14 @@ from typing import TypeVar
 import zmq
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.server.fleet.forwarding import Forwarder, Key
+from spec_decode_ros.server.fleet.forwarding import Forwarder
 from spec_decode_ros.server.fleet.heartbeat import SILENCE_S
 from spec_decode_ros.server.fleet.routing import ReplicaState, Routing, RoutingPolicy
 from spec_decode_ros.server.fleet.socket_poller import SocketPoller
-from spec_decode_ros.transport.codec import DEFAULT_LIMITS, Limits
+from spec_decode_ros.transport.connection_guard import max_connections
 from spec_decode_ros.transport.keys import RobotKeys, ServerKeys
+from spec_decode_ros.transport.loop import Waker
+from spec_decode_ros.transport.peers import PeerLimits
 from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import LOOPBACK
 from spec_decode_ros.transport.watchdog import Watchdog
@@ -38,9 +37,9 @@ _log = logging.getLogger(__name__)
 _TICK_S = 0.25
 _CALL_S = 30.0
 _JOIN_S = 5.0
-_HANDLES_PER_ROBOT = 3
-_OTHER_HANDLES = 256
-_WAKE = ("wake", b"")
+_FILES_PER_ROBOT = 3
+_OTHER_SOCKETS = 256
+_FORGET_S = 10.0
 _T = TypeVar("_T")
 
 
@@ -53,8 +52,8 @@ class BalancerStatus:
         robots: how many are known.
         forwarded: messages, both ways.
         moved: how often a robot has lost its replica.
-        dropped: messages for which there was nobody, or no room.
-        refused: connections that failed before a word was said (no key, a wrong key, another protocol).
+        dropped: messages for which there was no receiver, or no room.
+        refused: connections whose handshake failed (no key, a wrong key, another protocol).
     """
 
     replicas: dict[str, ReplicaState] = field(default_factory=dict)
@@ -71,11 +70,11 @@ class Balancer:
     Args:
         bind: where robots connect; by default a free port of this machine only.
         replicas: endpoints of verifiers; more can be added later.
-        limits: how large messages may be.
-        keys: with them only robots that have keys are let in, and everything on the robots' side is encrypted.
+        keys: with them only robots that have keys are let in, and the robots' side is encrypted.
         insecure: listen beyond this machine although there are no keys.
-        replica_keys: what the balancer shows to replicas that want keys, as a robot does.
-        policy: when robots move. No more robots are served than the process may have files open for.
+        replica_keys: shown to replicas that want keys, as a robot does.
+        policy: when robots are moved.
+        peers: how many robots are known, but no more than the process may have files open for, and for how long.
         silence_s: a replica that has not answered a ping for so long is dead.
     """
 
@@ -84,72 +83,69 @@ class Balancer:
         bind: str = LOOPBACK,
         replicas: Iterable[str] = (),
         *,
-        limits: Limits = DEFAULT_LIMITS,
         keys: ServerKeys | None = None,
         insecure: bool = False,
         replica_keys: RobotKeys | None = None,
         policy: RoutingPolicy | None = None,
+        peers: PeerLimits | None = None,
         silence_s: float = SILENCE_S,
     ) -> None:
         self._bind = bind
-        self._first = tuple(replicas)
-        self._limits = limits
+        self._first_replicas = tuple(replicas)
         self._keys = keys
         self._insecure = insecure
         self._replica_keys = replica_keys
         self._silence_s = silence_s
-        self._policy = _within_open_files(policy or RoutingPolicy())
+        self._policy = policy
+        peers = peers or PeerLimits(silence_s=_FORGET_S)
+        self._limits = replace(peers, most=min(peers.most, max_connections(_FILES_PER_ROBOT)))
         self._context = zmq.Context()
-        self._context.set(zmq.MAX_SOCKETS, self._policy.max_robots + _OTHER_HANDLES)
-        self._watch: SocketPoller[Key] = SocketPoller()
+        self._context.set(zmq.MAX_SOCKETS, self._limits.most + _OTHER_SOCKETS)
+        self._poller = SocketPoller()
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._waker = Waker()
         self._stopping = threading.Event()
-        self._glance = BalancerStatus()
-        self._rounds = Watchdog()
+        self._last_status = BalancerStatus()
+        self._watchdog = Watchdog()
         self._thread = threading.Thread(target=self._run, name="balancer", daemon=True)
         self.endpoint = ""
 
     def start(self) -> str:
         """Bind, begin to forward, and return the bound endpoint.
 
-        Raises:
-            SpecDecodeError: if the endpoint can't be bound, or a replica's endpoint is none.
+        Raises SpecDecodeError if it can't be bound, or a replica's endpoint is not valid.
         """
         try:
-            self._gate = SecuredRouter(self._context, self._bind, self._limits, self._keys, self._insecure)
+            self._router = SecuredRouter(self._context, self._bind, self._keys, self._insecure)
         except SpecDecodeError:
             self._end()
             raise
-        self.endpoint = self._gate.endpoint
-        self._watch.add(_WAKE, self._wake_out)
+        self.endpoint = self._router.endpoint
+        self._poller.add(self._waker.socket, self._run_calls)
         self._forwarder = Forwarder(
-            self._context,
-            self._gate,
-            self._watch,
+            self._router,
+            self._poller,
             Routing(self._policy),
             self._limits,
             self._replica_keys,
             self._silence_s,
         )
         try:
-            for replica in self._first:
+            for replica in self._first_replicas:
                 self._forwarder.add(replica)
         except SpecDecodeError:
             self._forwarder.close()
             self._end()
             raise
-        self._glance = self._read_status()
-        self._rounds.comes_round()
+        self._last_status = self._read_status()
+        self._watchdog.feed()
         self._thread.start()
         return self.endpoint
 
     def stop(self) -> None:
         """End the thread and close every connection. Safe to call twice."""
         self._stopping.set()
-        self._wake()
+        self._waker.wake()
         if self._thread.is_alive():
             self._thread.join(_JOIN_S)
 
@@ -161,52 +157,52 @@ class Balancer:
         self.stop()
 
     def add(self, replica: str) -> None:
-        """Give robots to the verifier at this endpoint too, as soon as it answers; one that was to leave stays.
+        """Give robots to the verifier at this endpoint too, as soon as it answers; one that was leaving stays.
 
-        Raises SpecDecodeError if that is no endpoint.
+        Raises SpecDecodeError if that is not an endpoint.
         """
         self._call(lambda: self._forwarder.add(replica))
 
     def leave(self, replica: str) -> None:
-        """Give this replica no more robots; those that it has move to others at a pause, or when patience ends.
+        """Give this replica no more robots; those that it has are moved at a pause, or after the policy's patience.
 
-        When it has none left (`status`), `remove` it. An unknown one is no error.
+        Once `status` says that it has none, `remove` it. An unknown one is no error.
         """
         self._call(lambda: self._forwarder.leave(replica))
 
     def remove(self, replica: str) -> None:
-        """Forget this replica; robots that it still has move now. An unknown one is no error."""
+        """Forget this replica, and move its robots now. An unknown one is no error."""
         self._call(lambda: self._forwarder.remove(replica))
 
     @property
     def status(self) -> BalancerStatus:
-        """How things stand; waits for the thread. Raises SpecDecodeError if it does not answer."""
+        """The present status; waits for the thread. Raises SpecDecodeError if it does not answer."""
         return self._call(self._read_status)
 
     @property
-    def glance(self) -> BalancerStatus:
-        """How things stood when the thread last came round, several times a second; never waits."""
-        return self._glance
+    def last_status(self) -> BalancerStatus:
+        """The status of the last tick, some tenths of a second old; never waits."""
+        return self._last_status
 
     @property
-    def round_s(self) -> float | None:
-        """For how many seconds the thread has not come round; see :meth:`Watchdog.missed_s`."""
-        return self._rounds.missed_s(self._thread, self._stopping.is_set())
+    def stalled_s(self) -> float | None:
+        """See :meth:`Watchdog.stalled_s`."""
+        return self._watchdog.stalled_s(self._thread, self._stopping.is_set())
 
-    def _call(self, work: Callable[[], _T]) -> _T:
-        """Do `work` in the thread, which alone touches the table and the sockets."""
+    def _call(self, function: Callable[[], _T]) -> _T:
+        """Call `function` in the thread, which alone uses the routing table and the sockets."""
         if not self._thread.is_alive():
             raise SpecDecodeError("The balancer does not run: start it.")
         result: Future[_T] = Future()
 
         def call() -> None:
             try:
-                result.set_result(work())
+                result.set_result(function())
             except Exception as error:
                 result.set_exception(error)
 
         self._calls.append(call)
-        self._wake()
+        self._waker.wake()
         try:
             return result.result(_CALL_S)
         except CallTimeout:
@@ -214,60 +210,49 @@ class Balancer:
                 f"The balancer has not answered for {_CALL_S:g} s: give its machine less to do, or start it anew."
             ) from None
 
-    def _wake(self) -> None:
-        # A full pipe means that the thread has been woken already; a closed one that it has ended.
-        with contextlib.suppress(BlockingIOError, OSError):
-            self._wake_in.send(b"x")
-
     # ---- in the thread -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         next_tick = 0.0
         try:
             while not self._stopping.is_set():
-                for key in self._watch.wait(max(0.0, next_tick - time.monotonic())):
-                    self._guarded(self._read, key)
-                now = self._rounds.comes_round()
+                for on_readable in self._poller.wait(max(0.0, next_tick - time.monotonic())):
+                    self._guarded(on_readable)
+                now = self._watchdog.feed()
                 if now >= next_tick:
                     next_tick = now + _TICK_S
-                    self._guarded(self._tick, now)
+                    self._guarded(self._tick)
         finally:
             self._forwarder.close()
             self._end()
 
-    def _tick(self, now: float) -> None:
-        self._forwarder.tick(now)
-        self._glance = self._read_status()
+    def _tick(self) -> None:
+        self._forwarder.tick(time.monotonic())
+        self._last_status = self._read_status()
 
-    def _read_status(self) -> BalancerStatus:
-        work, table = self._forwarder, self._forwarder.routing
-        return BalancerStatus(
-            table.replicas, table.robots, work.forwarded, work.moved, work.dropped, self._gate.refused
-        )
-
-    def _read(self, key: Key) -> None:
-        if key != _WAKE:
-            self._forwarder.read(key)
-            return
-        with contextlib.suppress(BlockingIOError):
-            self._wake_out.recv(4096)
+    def _run_calls(self) -> None:
+        self._waker.clear()
         while self._calls:
             self._calls.popleft()()
 
-    def _guarded(self, call: Callable[[_T], None], argument: _T) -> None:
+    def _read_status(self) -> BalancerStatus:
+        forwarder = self._forwarder
+        return BalancerStatus(
+            forwarder.routing.replicas,
+            len(forwarder.peers),
+            forwarder.forwarded,
+            forwarder.moved,
+            forwarder.dropped,
+            self._router.guard.refused,
+        )
+
+    def _guarded(self, function: Callable[[], None]) -> None:
         try:
-            call(argument)
+            function()
         except Exception:
             _log.exception("the balancer goes on after a failure")
 
     def _end(self) -> None:
-        self._watch.close()
-        self._wake_in.close()
-        self._wake_out.close()
+        self._poller.close()
+        self._waker.close()
         self._context.destroy(linger=0)
-
-
-def _within_open_files(policy: RoutingPolicy) -> RoutingPolicy:
-    handles, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = max(1, (handles - _OTHER_HANDLES) // _HANDLES_PER_ROBOT)
-    return replace(policy, max_robots=min(policy.max_robots, room))

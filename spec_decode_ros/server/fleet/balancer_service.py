@@ -1,4 +1,4 @@
-"""A balancer as a service: how it is, for those who watch it."""
+"""A balancer as a service, with or without replicas of its own: health, readiness and metrics. Nothing here waits."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from collections.abc import Iterator
 
 from spec_decode_ros.server import health, notify
 from spec_decode_ros.server.fleet.balancer import Balancer
+from spec_decode_ros.server.fleet.supervisor import Supervisor, SupervisorStatus
 from spec_decode_ros.server.health import HealthReport, ServicePhase, Worker
 from spec_decode_ros.server.status_server import Page, open_status
 
 
-class Front:
-    """One address in front of several verifiers. Nothing here waits for the balancer.
+class BalancerService:
+    """One address in front of several verifiers.
 
     Args:
-        balancer: which may still be to be started.
-        stuck_s: a thread that does not come round for so long is reported as stuck.
+        balancer: may be started later.
+        stuck_s: a thread that stalls for so long is reported as stuck.
+        with_replicas: whether the verifiers are replicas of this service, which metrics then show.
+
+    Attributes:
+        supervisor: of the replicas, as soon as there is one.
     """
 
-    def __init__(self, balancer: Balancer, stuck_s: float) -> None:
-        self.balancer = balancer
+    def __init__(self, balancer: Balancer, stuck_s: float, with_replicas: bool = False) -> None:
+        self.supervisor: Supervisor | None = None
+        self._balancer = balancer
         self._stuck_s = stuck_s
+        self._with_replicas = with_replicas
         self._phase = ServicePhase.LOADING
 
     @contextlib.contextmanager
     def watched(self, address: tuple[str, int] | None) -> Iterator[str]:
         """Serve metrics and health while this context lasts, at the URL that it yields; nothing without an address.
 
-        Raises:
-            SpecDecodeError: the address can't be used.
+        Raises SpecDecodeError if the address can't be used.
         """
         if address is None:
             yield ""
             return
-        status = open_status(address, self.alive, self.ready, self.metrics_page)
+        status = open_status(address, self.alive, self.ready, self._metrics_page)
         try:
             yield status.url
         finally:
             status.stop()
 
-    def metrics_page(self) -> Page:
-        """What Prometheus reads. Raises ModuleNotFoundError without prometheus_client."""
-        from spec_decode_ros.server.fleet.balancer_metrics import front_page
-
-        return front_page(self)
-
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
-        """Robots are served here from now on; when this context ends, they are to go elsewhere."""
+        """Robots are served while this context lasts; when it ends, they are to go elsewhere."""
         self._phase = ServicePhase.SERVING
         try:
             yield
@@ -58,14 +58,25 @@ class Front:
 
     def alive(self) -> HealthReport:
         """Whether it works at all."""
-        return health.alive(self._phase, self.workers, self._stuck_s)
+        return health.alive(self._phase, self._workers(), self._stuck_s)
 
     def ready(self) -> HealthReport:
         """Whether robots should be sent here now."""
-        behind = sum(state.up for state in self.balancer.glance.replicas.values())
-        return health.ready(self._phase, self.workers, self._stuck_s, behind)
+        verifiers_up = sum(state.up for state in self._balancer.last_status.replicas.values())
+        return health.ready(self._phase, self._workers(), self._stuck_s, verifiers_up)
 
-    @property
-    def workers(self) -> list[Worker]:
-        """The threads that it cannot do without."""
-        return [Worker("balancer", self.balancer.round_s)]
+    def _workers(self) -> list[Worker]:
+        workers = [Worker("balancer", self._balancer.stalled_s)]
+        if self.supervisor is not None:
+            workers.append(Worker("supervisor", self.supervisor.stalled_s))
+        return workers
+
+    def _metrics_page(self) -> Page:
+        # Raises ModuleNotFoundError where prometheus_client is not installed.
+        from spec_decode_ros.server.fleet.balancer_metrics import BalancerMetrics
+
+        replicas = self._replicas_status if self._with_replicas else None
+        return BalancerMetrics(lambda: self._balancer.last_status, lambda: self.ready().ok, replicas).page()
+
+    def _replicas_status(self) -> SupervisorStatus:
+        return self.supervisor.status if self.supervisor else SupervisorStatus()

@@ -1,8 +1,7 @@
-"""A Ray of one's own on this machine, closed to everybody else.
+"""A local Ray for this process, closed to all others.
 
-Ray runs what it is sent. So it listens on the loopback address only, wants a token that no other program is told,
-keeps its files in a folder of its own, tells nobody about its use, and is given nothing but this project's own
-configuration.
+Ray runs whatever code it is sent. So it listens on the loopback address only, demands a token that no other program
+knows, keeps its files in a folder of its own, reports no usage, and receives only this project's configuration.
 """
 
 from __future__ import annotations
@@ -23,13 +22,56 @@ from spec_decode_ros.server.fleet.janitor import janitor
 
 _STORE_BYTES = 100_000_000
 _LOOPBACK = "127.0.0.1"
-
-
-_token = secrets.token_hex(32)
+_NEEDED = ("gcs_server", "raylet")
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Despite its name: without it Ray replaces the loopback address by that of a network interface.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_COLOR_PREFIX": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
 _ray: Any = None
 
 
-def _imported() -> Any:
+@contextlib.contextmanager
+def local_ray(log: bool = False, prefix: bool = True) -> Iterator[Any]:
+    """Start a Ray for this process and its children, and end it with the context; yields the module.
+
+    Args:
+        log: print what its processes log, to standard error.
+        prefix: begin each line with the process that it is from; only the first Ray of a process heeds this.
+
+    Raises:
+        SpecDecodeError: Ray is not installed, is running in this process already, or does not start.
+    """
+    # For this user alone, which what Ray makes in it is not.
+    folder = tempfile.mkdtemp(prefix="spec-decode-ray-")
+    with (
+        janitor(folder),
+        _environment({**_ENVIRONMENT, "RAY_DISABLE_WORKER_LOG_PREFIX": "0" if prefix else "1"}),
+    ):
+        ray = _import_ray()
+        if ray.is_initialized():
+            raise SpecDecodeError("This process runs a Ray already: end that one first.")
+        _start(ray, f"{folder}/r", log)  # a short path: Ray's sockets are in it
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def ended_process(ray: Any) -> str:
+    """The name of a process that this Ray can't do without and that has ended; empty if there is none.
+
+    Ray itself would report for long that all is well, or not answer at all.
+    """
+    node = ray._private.worker._global_node
+    return next((kind for kind, _ in node.dead_processes() if kind in _NEEDED), "")
+
+
+def _import_ray() -> Any:
     """Ray, which reads some of its environment only when it is imported."""
     global _ray
     if _ray is None:
@@ -47,59 +89,13 @@ def _imported() -> Any:
     return _ray
 
 
-@contextlib.contextmanager
-def local_ray(tell: bool = False, prefix: bool = True) -> Iterator[Any]:
-    """Start a Ray for this process and its children, and end it with the context; yields the module.
-
-    Args:
-        tell: print what its processes log, to standard error.
-        prefix: in front of each line say which process it is from; heeded by the first Ray of a process only.
-
-    Raises:
-        SpecDecodeError: if it is not installed, is running in this process already, or does not start.
-    """
-    folder = tempfile.mkdtemp(
-        prefix="spec-decode-ray-"
-    )  # for this user alone, which what Ray makes in it is not
-    with janitor(folder), _environment({**_CLOSED, "RAY_DISABLE_WORKER_LOG_PREFIX": "0" if prefix else "1"}):
-        ray = _imported()
-        if ray.is_initialized():
-            raise SpecDecodeError("This process runs a Ray already: end that one first.")
-        _start(ray, f"{folder}/r", tell)  # short: sockets lie there
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-
-
-def ended_process(ray: Any) -> str:
-    """The name of a process of this Ray's that has ended and without which it starts nothing any more, or nothing.
-
-    Ray itself would say for long that all is well, or not answer at all.
-    """
-    node = ray._private.worker._global_node
-    return next((kind for kind, _ in node.dead_processes() if kind in _NEEDED), "")
-
-
-_NEEDED = ("gcs_server", "raylet")
-_CLOSED = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Despite its name: without it Ray replaces the loopback address by that of a network interface.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_COLOR_PREFIX": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": _token,
-}
-
-
-def _start(ray: Any, folder: str, tell: bool) -> None:
+def _start(ray: Any, folder: str, log: bool) -> None:
     try:
         ray.init(
             num_cpus=1,  # replicas ask for GPUs only; Ray keeps an idle process ready for each of these
             include_dashboard=False,
             object_store_memory=_STORE_BYTES,
-            log_to_driver=tell,
+            log_to_driver=log,
             logging_level=logging.WARNING,
             _node_ip_address=_LOOPBACK,
             _temp_dir=folder,

@@ -1,7 +1,7 @@
-"""Ends what is left of a Ray when the process that started it is gone, however it went, and removes its folder.
+"""Janitor process: ends what is left of a Ray when the process that started it is gone, and removes its folder.
 
-Some of Ray's processes outlive a parent that was killed, and some even its end in order. This one waits at a pipe that
-closes with the parent; the others are known by their open files in the folder, where each of them writes a log.
+Some of Ray's processes outlive a parent that was killed, and some even one that ended in order. The janitor waits at a
+pipe that closes with the parent, and finds the others by their open files in the folder, where each of them writes a log.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ _END_S = 10.0
 
 @contextlib.contextmanager
 def janitor(folder: str) -> Iterator[None]:
-    """When this context or this process ends, so do all others that have files open in `folder`, and the folder goes."""
-    keeper = subprocess.Popen(
+    """When this context or this process ends, kill all others that have files open in `folder`, and remove it."""
+    process = subprocess.Popen(
         [sys.executable, "-m", __name__, folder],
         stdin=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C in a terminal is not for it
+        start_new_session=True,  # it must survive Ctrl-C in a terminal
     )
-    assert keeper.stdin is not None
+    assert process.stdin is not None
     try:
         yield
     finally:
-        keeper.stdin.close()
+        process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            keeper.wait(_END_S)
+            process.wait(_END_S)
 
 
 def users_of(folder: str) -> Iterator[int]:
     """Ids of the processes that have files open in `folder`."""
     inside = f"{folder}/"
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # another user's, or gone
+        with contextlib.suppress(OSError):  # of another user, or ended
             if any(os.readlink(handle).startswith(inside) for handle in (process / "fd").iterdir()):
                 yield int(process.name)
 

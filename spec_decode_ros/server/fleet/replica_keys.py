@@ -1,7 +1,7 @@
-"""Keys between a balancer and its own replicas.
+"""Temporary keys between a balancer and its own replicas.
 
-Where robots need keys, the replicas let in nobody but the balancer, so that nobody else on the machine gets past it;
-and they believe it for which robot it speaks. The keys are made anew each time and go with the process.
+Where robots need keys, the replicas let in only the balancer, so that nobody else on the machine bypasses it, and trust
+its forwarded identities. The keys are new each time and are deleted with the process.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ _BALANCER = "front"
 
 
 @dataclass(frozen=True)
-class Door:
-    """The replicas' folder of keys, and what the balancer shows to them; without keys there is neither."""
+class ReplicaKeys:
+    """The key folder of the replicas, and the balancer's own keys; empty and None without keys."""
 
     folder: str = ""
-    shows: RobotKeys | None = None
+    balancer: RobotKeys | None = None
 
 
 @contextlib.contextmanager
-def own_door(closed: bool) -> Iterator[Door]:
-    """A door for this context, with keys if it is `closed`. Raises KeyFolderError."""
-    if not closed:
-        yield Door()
+def temporary_keys(needed: bool) -> Iterator[ReplicaKeys]:
+    """New keys that exist while this context lasts, if they are needed. Raises KeyFolderError."""
+    if not needed:
+        yield ReplicaKeys()
         return
-    folder = tempfile.mkdtemp(prefix="spec-decode-keys-")  # for this user alone
-    with janitor(folder), _kept(folder):
-        (own,) = make_keys(folder, _BALANCER, balancer=True)
-        yield Door(folder, robot_keys(own))
+    folder = tempfile.mkdtemp(prefix="spec-decode-keys-")  # readable by this user alone
+    with janitor(folder), _locked(folder):
+        (balancer_folder,) = make_keys(folder, _BALANCER, balancer=True)
+        yield ReplicaKeys(folder, robot_keys(balancer_folder))
 
 
 @contextlib.contextmanager
-def _kept(folder: str) -> Iterator[None]:
-    """However old it becomes: systemd-tmpfiles spares a folder that somebody has locked, and all that is in it."""
+def _locked(folder: str) -> Iterator[None]:
+    """Keeps systemd-tmpfiles from deleting the folder when it becomes old: it spares locked folders."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH)

@@ -1,9 +1,9 @@
-"""Which replica serves which robot: the balancer's table, without a socket or a clock of its own.
+"""Routing table of the balancer: which replica serves which robot. Without sockets and clocks.
 
-A robot stays with its replica, because the caches of its action are there. It gets another one when its own is
-found dead, when its own is to leave, and when another one has become much emptier: then at a pause between its
-messages, or after `RoutingPolicy.patience_s` in any case. A robot that has just lost its replica has none until
-its next message, which goes to the replica with the fewest robots.
+A robot stays with its replica, because the caches of its action are there. It gets another one when its own is dead, is
+leaving, or has become much fuller than another one; in the last two cases at a pause between its messages, or after
+`RoutingPolicy.patience_s`. A robot that has lost its replica is assigned to the replica with the fewest robots when its
+next message comes.
 """
 
 from __future__ import annotations
@@ -16,20 +16,16 @@ from spec_decode_ros.errors import SpecDecodeError
 
 @dataclass(frozen=True)
 class RoutingPolicy:
-    """How long what is waited for.
+    """When robots are moved.
 
     Attributes:
-        quiet_s: a robot of which and to which nothing was said for so long may move at little cost. Robots ping once
-            a second, so a pause of a second or more is never seen.
-        patience_s: after so long it moves in the middle of an action, which is then read anew by the other replica.
-        forget_s: a robot that has said nothing for so long is gone.
-        max_robots: further ones are turned away.
+        quiet_s: a robot without messages either way for so long can be moved at little cost. Robots ping once a second,
+            so a pause of a second or more never occurs.
+        patience_s: after so long a robot is moved during an action, which the other replica then reads anew.
     """
 
     quiet_s: float = 0.8
     patience_s: float = 30.0
-    forget_s: float = 10.0
-    max_robots: int = 4096
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.quiet_s < 1.0:
@@ -38,19 +34,13 @@ class RoutingPolicy:
             )
         if not 0.0 <= self.patience_s < 1e6:
             raise SpecDecodeError(f"patience_s is {self.patience_s:g}, but must be a number of seconds")
-        if not 2.0 <= self.forget_s < 1e6:
-            raise SpecDecodeError(
-                f"forget_s is {self.forget_s:g}, but must be at least 2: robots ping once a second"
-            )
-        if self.max_robots < 1:
-            raise SpecDecodeError(f"max_robots is {self.max_robots}, but must be at least 1")
 
 
 @dataclass
 class _Robot:
     replica: str | None
-    said: float  # when the robot said something
-    active: float  # when something was said by it or to it
+    last_message: float
+    """To it or from it."""
 
 
 @dataclass
@@ -66,19 +56,11 @@ class _Replica:
 
 @dataclass(frozen=True)
 class ReplicaState:
-    """One row of the table: whether the replica answers, whether it is to leave, and how many robots it has."""
+    """Whether a replica answers, whether it is leaving, and how many robots it has."""
 
     up: bool
     leaving: bool
     robots: int
-
-
-@dataclass(frozen=True)
-class Due:
-    """What time has brought: robots that have just lost their replica, and robots that are gone."""
-
-    moved: tuple[bytes, ...] = ()
-    gone: tuple[bytes, ...] = ()
 
 
 def emptiest(loads: Mapping[str, int]) -> str | None:
@@ -86,24 +68,24 @@ def emptiest(loads: Mapping[str, int]) -> str | None:
     return min(loads, key=lambda name: (loads[name], name), default=None)
 
 
-def surplus(loads: Mapping[str, int], homeless: int = 0) -> dict[str, int]:
-    """How many robots each replica has above its fair share of all robots, `homeless` ones included.
+def surplus(loads: Mapping[str, int], unassigned: int = 0) -> dict[str, int]:
+    """How many robots each replica has above its fair share of all robots, including `unassigned` ones.
 
     Shares differ by at most one and the fullest replicas have the larger ones, so that the fewest robots move.
     """
     if not loads:
         return {}
-    share, larger = divmod(sum(loads.values()) + homeless, len(loads))
+    share, larger = divmod(sum(loads.values()) + unassigned, len(loads))
     ranked = sorted(loads, key=lambda name: (-loads[name], name))
     above = {name: loads[name] - share - (rank < larger) for rank, name in enumerate(ranked)}
     return {name: count for name, count in above.items() if count > 0}
 
 
 class Routing:
-    """The table. Times are seconds on any steady clock, the same one in every call."""
+    """The table. Times are seconds on one steady clock."""
 
     def __init__(self, policy: RoutingPolicy | None = None) -> None:
-        self.policy = policy or RoutingPolicy()
+        self._policy = policy or RoutingPolicy()
         self._replicas: dict[str, _Replica] = {}
         self._robots: dict[bytes, _Robot] = {}
         self._uneven_since: float | None = None
@@ -111,20 +93,20 @@ class Routing:
     # ---- replicas ------------------------------------------------------------------------------------------
 
     def add(self, replica: str) -> None:
-        """Know a replica, which gets no robots before it has `answered`; one that was to leave stays after all."""
+        """Add a replica, which gets no robots before it is up; one that was leaving stays."""
         self._replicas.setdefault(replica, _Replica()).leaving_since = None
 
-    def answered(self, replica: str) -> None:
-        """The replica lives."""
+    def mark_up(self, replica: str) -> None:
+        """The replica answers."""
         self._replicas[replica].up = True
 
-    def lost(self, replica: str) -> tuple[bytes, ...]:
-        """The replica is found dead; returns the robots that it had. It may answer again."""
+    def mark_down(self, replica: str) -> tuple[bytes, ...]:
+        """The replica is dead; returns the robots that it had. It may come back."""
         self._replicas[replica].up = False
         return self._unassign(self._replicas[replica].robots)
 
     def leave(self, replica: str, now: float) -> None:
-        """Give the replica no more robots; those that it has move as time allows."""
+        """Give the replica no more robots; those that it has are moved in time."""
         if self._replicas[replica].leaving_since is None:
             self._replicas[replica].leaving_since = now
 
@@ -142,26 +124,12 @@ class Routing:
 
     # ---- robots --------------------------------------------------------------------------------------------
 
-    @property
-    def robots(self) -> int:
-        """How many robots are known."""
-        return len(self._robots)
-
-    def admits(self, robot: bytes) -> bool:
-        """Whether the robot is known, or there is room for one more."""
-        return robot in self._robots or len(self._robots) < self.policy.max_robots
-
-    def replica_of(self, robot: bytes) -> str | None:
-        """The robot's replica, if it has one."""
-        known = self._robots.get(robot)
-        return known.replica if known else None
-
     def route(self, robot: bytes, now: float) -> str | None:
-        """The robot, which must be admitted, has said something: who gets it? None while no replica is up."""
-        known = self._robots.setdefault(robot, _Robot(None, now, now))
-        known.said = known.active = now
+        """The replica for a message from this robot, None while no replica is up."""
+        known = self._robots.setdefault(robot, _Robot(None, now))
+        known.last_message = now
         if known.replica is None:
-            # Better a replica that is to leave than none.
+            # Better a replica that is leaving than none.
             known.replica = emptiest(
                 self._loads(lambda entry: entry.open) or self._loads(lambda entry: entry.up)
             )
@@ -169,14 +137,10 @@ class Routing:
                 self._replicas[known.replica].robots.add(robot)
         return known.replica
 
-    def longest_silent(self, robots: Iterable[bytes]) -> bytes:
-        """Which of these, all of them known, has said nothing for the longest time."""
-        return min(robots, key=lambda robot: self._robots[robot].said)
-
-    def answered_to(self, robot: bytes, now: float) -> None:
-        """Something was said to the robot."""
+    def on_answer(self, robot: bytes, now: float) -> None:
+        """Something was sent to the robot."""
         if robot in self._robots:
-            self._robots[robot].active = now
+            self._robots[robot].last_message = now
 
     def forget(self, robot: bytes) -> None:
         """The robot is gone; an unknown one is no error."""
@@ -186,17 +150,11 @@ class Routing:
 
     # ---- time ----------------------------------------------------------------------------------------------
 
-    def tick(self, now: float) -> Due:
-        """Time has passed; call it several times a second."""
-        gone = tuple(
-            robot for robot, known in self._robots.items() if now - known.said >= self.policy.forget_s
-        )
-        for robot in gone:
-            self.forget(robot)
-        moving = [*self._off_the_leaving(now), *self._off_the_fullest(now)]
-        return Due(self._unassign(moving), gone)
+    def tick(self, now: float) -> tuple[bytes, ...]:
+        """Take robots away from leaving and overfull replicas, and return them. Call it several times a second."""
+        return self._unassign([*self._leaving_robots(now), *self._surplus_robots(now)])
 
-    def _off_the_leaving(self, now: float) -> list[bytes]:
+    def _leaving_robots(self, now: float) -> list[bytes]:
         if not self._loads(lambda entry: entry.open):
             return []
         return [
@@ -204,31 +162,31 @@ class Routing:
             for entry in self._replicas.values()
             if entry.leaving_since is not None
             for robot in entry.robots
-            if self._is_quiet(robot, now) or now - entry.leaving_since >= self.policy.patience_s
+            if self._is_quiet(robot, now) or now - entry.leaving_since >= self._policy.patience_s
         ]
 
-    def _off_the_fullest(self, now: float) -> list[bytes]:
-        homeless = sum(known.replica is None for known in self._robots.values())
-        above = surplus(self._loads(lambda entry: entry.open), homeless)
+    def _surplus_robots(self, now: float) -> list[bytes]:
+        unassigned = sum(known.replica is None for known in self._robots.values())
+        above = surplus(self._loads(lambda entry: entry.open), unassigned)
         if not above:
             self._uneven_since = None
             return []
         if self._uneven_since is None:
             self._uneven_since = now
-        overdue = now - self._uneven_since >= self.policy.patience_s
+        overdue = now - self._uneven_since >= self._policy.patience_s
         moving: list[bytes] = []
         for name, count in above.items():
-            quietest = sorted(self._replicas[name].robots, key=lambda robot: self._robots[robot].active)
+            quietest = sorted(self._replicas[name].robots, key=lambda robot: self._robots[robot].last_message)
             moving += [robot for robot in quietest[:count] if overdue or self._is_quiet(robot, now)]
         return moving
 
     def _is_quiet(self, robot: bytes, now: float) -> bool:
-        return now - self._robots[robot].active >= self.policy.quiet_s
+        return now - self._robots[robot].last_message >= self._policy.quiet_s
 
     def _loads(self, which: Callable[[_Replica], bool]) -> dict[str, int]:
         return {name: len(entry.robots) for name, entry in self._replicas.items() if which(entry)}
 
-    def _unassign(self, robots: list[bytes] | set[bytes]) -> tuple[bytes, ...]:
+    def _unassign(self, robots: Iterable[bytes]) -> tuple[bytes, ...]:
         unassigned = tuple(robots)
         for robot in unassigned:
             known = self._robots[robot]

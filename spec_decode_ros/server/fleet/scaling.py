@@ -1,13 +1,10 @@
-"""How many replicas to start, and which ones to end: decided from a list of them, without any of them."""
+"""Scaling plan: how many replicas to start, and which ones to end. Pure."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-_FIRST_DELAY_S = 1.0
-_LONGEST_DELAY_S = 60.0
 
 
 class ReplicaPhase(enum.Enum):
@@ -21,17 +18,27 @@ class ReplicaPhase(enum.Enum):
 
 @dataclass(frozen=True)
 class ReplicaStatus:
-    """One replica: its number (they count up), its phase, since when in seconds, and how many robots it has."""
+    """One replica.
+
+    Attributes:
+        number: counts up over all replicas that were started.
+        since: when the phase began, in seconds.
+        robots: how many it has.
+        endpoint: empty until it serves, like `status_url`, where its own metrics are.
+    """
 
     number: int
     phase: ReplicaPhase
     since: float
     robots: int = 0
+    endpoint: str = ""
+    pid: int = 0
+    status_url: str = ""
 
 
 @dataclass(frozen=True)
 class ScalingPlan:
-    """What is to be done now: start so many, and by number let some leave, keep some that were leaving, end some."""
+    """What to do now: how many replicas to start, and the numbers of those to let leave, to keep after all, to end."""
 
     start: int = 0
     leave: tuple[int, ...] = ()
@@ -39,35 +46,28 @@ class ScalingPlan:
     end: tuple[int, ...] = ()
 
 
-def plan(rows: Sequence[ReplicaStatus], wanted: int, now: float, patience_s: float) -> ScalingPlan:
-    """What brings the replicas to `wanted`.
+def plan_scaling(
+    replicas: Sequence[ReplicaStatus], wanted: int, now: float, patience_s: float
+) -> ScalingPlan:
+    """The plan that brings the replicas to `wanted`.
 
-    Too few: those that are leaving stay before new ones start. Too many: those that do not serve yet end first, then
-    those with the fewest robots leave, the newest of them first. One that is leaving ends when it has no robots, or
-    after `patience_s`.
+    Too few: leaving replicas stay before new ones start. Too many: those that do not serve yet end first, then those with
+    the fewest robots leave, the newest of them first. A leaving one ends when it has no robots, or after `patience_s`.
     """
-    leaving = [row for row in rows if row.phase is ReplicaPhase.LEAVING]
-    staying = [row for row in rows if row.phase is not ReplicaPhase.LEAVING]
+    leaving = [each for each in replicas if each.phase is ReplicaPhase.LEAVING]
+    staying = [each for each in replicas if each.phase is not ReplicaPhase.LEAVING]
     missing = wanted - len(staying)
-    if missing > 0:
-        back = sorted(leaving, key=lambda row: (-row.robots, -row.number))[:missing]
-        leaving = [row for row in leaving if row not in back]
-        stay, start = tuple(row.number for row in back), missing - len(back)
-    else:
-        stay, start = (), 0
-    order = sorted(staying, key=lambda row: (row.phase is not ReplicaPhase.STARTING, row.robots, -row.number))
-    surplus = order[: max(0, -missing)]
-    over = [row for row in leaving if not row.robots or now - row.since >= patience_s]
-    return ScalingPlan(
-        start=start,
-        leave=tuple(row.number for row in surplus if row.phase is ReplicaPhase.SERVING),
-        stay=stay,
-        end=tuple(row.number for row in [*over, *surplus] if row.phase is not ReplicaPhase.SERVING),
+    kept = sorted(leaving, key=lambda each: (-each.robots, -each.number))[: max(0, missing)]
+    over = [
+        each for each in leaving if each not in kept and (not each.robots or now - each.since >= patience_s)
+    ]
+    order = sorted(
+        staying, key=lambda each: (each.phase is not ReplicaPhase.STARTING, each.robots, -each.number)
     )
-
-
-def delay_s(failures: int) -> float:
-    """How long to wait before the next start after so many failures in a row."""
-    if failures <= 0:
-        return 0.0
-    return min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(failures - 1, 30))
+    surplus = order[: max(0, -missing)]
+    return ScalingPlan(
+        start=max(0, missing - len(kept)),
+        leave=tuple(each.number for each in surplus if each.phase is ReplicaPhase.SERVING),
+        stay=tuple(each.number for each in kept),
+        end=tuple(each.number for each in [*over, *surplus] if each.phase is not ReplicaPhase.SERVING),
+    )

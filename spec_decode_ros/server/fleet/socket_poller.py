@@ -1,54 +1,51 @@
-"""Waiting for many ZeroMQ sockets at once, at a cost that grows with those that have something to say."""
+"""Poller for many ZeroMQ sockets, whose cost grows with the readable ones only."""
 
 from __future__ import annotations
 
 import selectors
 import socket
-from collections.abc import Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable
 
 import zmq
 
-Key = TypeVar("Key", bound=Hashable)
+PollableSocket = zmq.Socket | socket.socket
 
 
-class SocketPoller(Generic[Key]):
-    """Says which sockets may have something to read.
+class SocketPoller:
+    """Calls back for sockets that may be readable.
 
-    ZeroMQ's descriptors tell of a change once, and any use of a socket can swallow that: who has sent to a socket, or
-    has not read it empty, says so with :meth:`used`, and it is named again before anything is waited for.
+    ZeroMQ's descriptors are edge-triggered, and any use of a socket can swallow an edge: whoever has sent to a socket, or
+    has not read it empty, calls :meth:`recheck`, and its callback is due again before anything is waited for.
     """
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._handles: dict[Key, int] = {}
-        self._used: set[Key] = set()
+        self._entries: dict[PollableSocket, tuple[int, Callable[[], None]]] = {}
+        self._rechecks: set[PollableSocket] = set()
 
-    def add(self, key: Key, sock: zmq.Socket | socket.socket) -> None:
-        """Watch a socket from now on."""
+    def add(self, sock: PollableSocket, on_readable: Callable[[], None]) -> None:
         handle = int(sock.getsockopt(zmq.FD)) if isinstance(sock, zmq.Socket) else sock.fileno()
-        self._selector.register(handle, selectors.EVENT_READ, key)
-        self._handles[key] = handle
-        self._used.add(key)
+        self._selector.register(handle, selectors.EVENT_READ, sock)
+        self._entries[sock] = (handle, on_readable)
+        self._rechecks.add(sock)
 
-    def remove(self, key: Key) -> None:
-        """Watch it no more; call this before it is closed. An unknown one is no error."""
-        handle = self._handles.pop(key, None)
-        self._used.discard(key)
-        if handle is not None:
-            self._selector.unregister(handle)
+    def remove(self, sock: PollableSocket) -> None:
+        """Forget a socket, which must still be open."""
+        handle, _ = self._entries.pop(sock)
+        self._rechecks.discard(sock)
+        self._selector.unregister(handle)
 
-    def used(self, key: Key) -> None:
-        """Name this one again."""
-        if key in self._handles:
-            self._used.add(key)
+    def recheck(self, sock: PollableSocket) -> None:
+        """Treat this socket as possibly readable."""
+        if sock in self._entries:
+            self._rechecks.add(sock)
 
-    def wait(self, timeout_s: float) -> set[Key]:
-        """The sockets to read from, until none is left; empty after `timeout_s` without any."""
-        ready = {entry.data for entry, _ in self._selector.select(0.0 if self._used else timeout_s)}
-        ready |= self._used
-        self._used = set()
-        return ready
+    def wait(self, timeout_s: float) -> list[Callable[[], None]]:
+        """The callbacks of the sockets that may be readable; empty after `timeout_s` without any."""
+        events = self._selector.select(0.0 if self._rechecks else timeout_s)
+        ready = {entry.data for entry, _ in events} | self._rechecks
+        self._rechecks = set()
+        return [self._entries[sock][1] for sock in ready]
 
     def close(self) -> None:
         self._selector.close()

@@ -1,4 +1,4 @@
-"""Keeps so many replicas alive, and tells a balancer which there are."""
+"""Supervisor of replicas: keeps the wanted number alive as Ray actors, and tells a balancer about them."""
 
 from __future__ import annotations
 
@@ -6,82 +6,81 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.server.fleet.actor import Replica, StartableService, Started
+from spec_decode_ros.server.fleet.actor import Replica, ReplicaAddress
 from spec_decode_ros.server.fleet.balancer import Balancer, BalancerStatus
-from spec_decode_ros.server.fleet.scaling import ReplicaPhase, ReplicaStatus, delay_s, plan
+from spec_decode_ros.server.fleet.scaling import ReplicaPhase, ReplicaStatus, plan_scaling
 from spec_decode_ros.server.process import START_TIMEOUT_S
+from spec_decode_ros.server.service import VerifierService
+from spec_decode_ros.transport.backoff import backoff_s
 from spec_decode_ros.transport.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S = 0.2
+_STEP_S = 0.2
 _CALLS_AT_ONCE = 4
+_RESTART_FIRST_S = 1.0
+_RESTART_LONGEST_S = 60.0
 _HEALTHY_S = 60.0
-"""A replica that has served for so long has not failed to start."""
+"""The failure of a replica that has served for so long does not count as a failed start."""
 _LONGEST_STOP_S = 30.0
 _END_S = 5.0
-_ASK_EVERY_S = 2.0
-_ANSWER_S = 20.0
-"""A replica that has not said for so long whether it is alive is not; one pass of a large target keeps it that busy."""
+_CHECK_EVERY_S = 2.0
+_CHECK_ANSWER_S = 20.0
+"""A replica that does not answer a check for so long has failed; one pass of a large target keeps it that busy."""
 
 
 @dataclass
-class _Entry:
-    number: int
+class _ReplicaActor:
+    """A replica, its Ray actor, and the calls to it that have not returned yet."""
+
+    status: ReplicaStatus
     actor: Any
-    starting: Any
-    """What will say where it serves."""
-    since: float
-    phase: ReplicaPhase = ReplicaPhase.STARTING
-    served: Started = field(default_factory=Started)
-    life: Any = None
-    """What ends with the process."""
-    asked: Any = None
-    """What will say whether it is alive."""
-    asked_at: float = 0.0
+    start_call: Any
+    stopped_call: Any = None
+    check_call: Any = None
+    checked: float = 0.0
     ending: bool = False
 
     @property
-    def awaited(self) -> list[Any]:
-        """What may be there at the next look."""
-        return [ref for ref in (self.starting, self.life, self.asked) if ref is not None]
+    def calls(self) -> list[Any]:
+        return [ref for ref in (self.start_call, self.stopped_call, self.check_call) if ref is not None]
+
+    def enter(self, phase: ReplicaPhase, address: ReplicaAddress | None = None) -> None:
+        changes = address._asdict() if address else {}
+        self.status = replace(self.status, phase=phase, since=time.monotonic(), **changes)
 
 
 @dataclass(frozen=True)
-class ReplicaRow:
-    """One replica, as operators see it."""
+class SupervisorStatus:
+    """All replicas, how many there are to be, and how many have died, hung or could not start."""
 
-    number: int
-    phase: ReplicaPhase
-    endpoint: str
-    pid: int
-    robots: int
-    status_url: str
-    """Where its own metrics are; empty where there are none."""
+    replicas: tuple[ReplicaStatus, ...] = ()
+    wanted: int = 0
+    failures: int = 0
 
 
 class Supervisor:
-    """Runs replicas as Ray's actors in a thread of its own.
+    """Runs replicas in a thread of its own.
 
     Args:
         ray: the module, with a Ray that runs (:func:`spec_decode_ros.server.fleet.cluster.local_ray`).
-        serve: makes a service in the replica's process; it travels there, so it has to be configuration only.
-        balancer: learns of every replica.
-        wanted: how many; change it with `scale`.
+        serve: makes a service in the replica's process; it is pickled, so it holds configuration only.
+        balancer: is told about every replica.
+        wanted: how many replicas; change it with `scale`.
         gpus: how many GPUs each of them has for itself.
-        start_s: one that does not serve after so long is started anew.
-        drain_s: so long actions may go on at one that is told to end.
-        patience_s: a replica that is to leave ends after so long, whether it has robots or not.
+        start_s: a replica that does not serve after so long is started anew.
+        drain_s: how long running actions may go on when a replica is ended.
+        patience_s: a leaving replica is ended after so long, whether it has robots or not.
     """
 
     def __init__(
         self,
         ray: Any,
-        serve: Callable[[], StartableService],
+        serve: Callable[[], VerifierService],
         balancer: Balancer,
         wanted: int,
         *,
@@ -98,17 +97,16 @@ class Supervisor:
         self._drain_s = drain_s
         self._patience_s = patience_s
         self._most = int(ray.cluster_resources().get("GPU", 0)) // gpus if gpus else None
-        self._check(wanted)
-        self._wanted = wanted
-        self._entries: list[_Entry] = []
-        self._number = 0
+        self.scale(wanted)
+        self._actors: list[_ReplicaActor] = []
+        self._started = 0
         self._failures = 0
-        self._not_before = 0.0
-        self._failure: Exception | None = None
-        self._deaths = 0
+        self._failures_in_a_row = 0
+        self._next_start = 0.0
+        self._start_error: Exception | None = None
         self._changed = threading.Condition()
         self._stopping = False
-        self._rounds = Watchdog()
+        self._watchdog = Watchdog()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def start(self) -> None:
@@ -116,83 +114,21 @@ class Supervisor:
         self._thread.start()
 
     def wait_serving(self, count: int, timeout_s: float) -> None:
-        """Wait until so many serve.
-
-        Raises:
-            SpecDecodeError: one could not start and none serves, or it takes longer.
-        """
+        """Wait until so many serve. Raises SpecDecodeError if one could not start and none serves, or after `timeout_s`."""
         until = time.monotonic() + timeout_s
         with self._changed:
-            while (serving := self._count(ReplicaPhase.SERVING)) < count:
-                if self._failure is not None and not serving:
-                    raise SpecDecodeError(f"A replica does not start: {self._why(self._failure)}")
-                if not self._changed.wait(min(1.0, max(0.0, until - time.monotonic()))) and (
-                    time.monotonic() >= until
-                ):
+            while (serving := self._count_serving()) < count:
+                if self._start_error is not None and not serving:
+                    raise SpecDecodeError(f"A replica does not start: {self._reason(self._start_error)}")
+                left_s = until - time.monotonic()
+                if left_s <= 0:
                     raise SpecDecodeError(
                         f"{serving} of {count} replicas serve after {timeout_s:g} s; is the machine too small for them?"
                     )
+                self._changed.wait(min(1.0, left_s))
 
     def scale(self, wanted: int) -> None:
-        """Have so many from now on. Raises SpecDecodeError if there are not enough GPUs."""
-        self._check(wanted)
-        self._wanted = wanted
-
-    @property
-    def wanted(self) -> int:
-        """How many there are to be."""
-        return self._wanted
-
-    @property
-    def rows(self) -> tuple[ReplicaRow, ...]:
-        """Every replica; never waits for the balancer, so that robots are those of some tenths of a second ago."""
-        robots = _robots(self._balancer.glance)
-        with self._changed:
-            return tuple(
-                ReplicaRow(
-                    entry.number,
-                    entry.phase,
-                    entry.served.endpoint,
-                    entry.served.pid,
-                    robots.get(entry.served.endpoint, 0),
-                    entry.served.status_url,
-                )
-                for entry in self._entries
-            )
-
-    @property
-    def deaths(self) -> int:
-        """How many replicas have died or could not start."""
-        return self._deaths
-
-    @property
-    def round_s(self) -> float | None:
-        """For how many seconds its thread has not come round; see :meth:`Watchdog.missed_s`."""
-        return self._rounds.missed_s(self._thread, self._stopping)
-
-    def stop(self) -> None:
-        """End every replica, after its running actions or after `drain_s`. Safe to call twice."""
-        with self._changed:
-            self._stopping = True
-        if self._thread.is_alive():
-            self._thread.join(_LONGEST_STOP_S)
-        ending = [entry.actor.stop.remote(self._drain_s) for entry in self._entries if entry.life is not None]
-        try:
-            if ending:
-                self._ray.wait(ending, num_returns=len(ending), timeout=self._drain_s + _END_S)
-        finally:
-            for entry in self._entries:
-                self._ray.kill(entry.actor)
-            self._entries = []
-
-    def __enter__(self) -> Supervisor:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def _check(self, wanted: int) -> None:
+        """Have so many replicas from now on. Raises SpecDecodeError if there are not enough GPUs."""
         if wanted < 0:
             raise SpecDecodeError(f"{wanted} replicas can't be had: give 0 or more.")
         if self._most is not None and wanted > self._most:
@@ -204,8 +140,52 @@ class Supervisor:
             raise SpecDecodeError(
                 f"There are GPUs for {self._most} replicas here, not for {wanted}: {remedy}."
             )
+        self._wanted = wanted
 
-    def _why(self, error: Exception) -> str:
+    @property
+    def status(self) -> SupervisorStatus:
+        """The present status; never waits for the balancer, so numbers of robots are some tenths of a second old."""
+        with self._changed:
+            replicas = self._replicas(self._balancer.last_status)
+            return SupervisorStatus(replicas, self._wanted, self._failures)
+
+    @property
+    def stalled_s(self) -> float | None:
+        """See :meth:`Watchdog.stalled_s`."""
+        return self._watchdog.stalled_s(self._thread, self._stopping)
+
+    def stop(self) -> None:
+        """End every replica, after its running actions or after `drain_s`. Safe to call twice."""
+        with self._changed:
+            self._stopping = True
+        if self._thread.is_alive():
+            self._thread.join(_LONGEST_STOP_S)
+        ending = [each.actor.stop.remote(self._drain_s) for each in self._actors if each.stopped_call]
+        try:
+            if ending:
+                self._ray.wait(ending, num_returns=len(ending), timeout=self._drain_s + _END_S)
+        finally:
+            for each in self._actors:
+                self._ray.kill(each.actor)
+            self._actors = []
+
+    def __enter__(self) -> Supervisor:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _replicas(self, balancer: BalancerStatus) -> tuple[ReplicaStatus, ...]:
+        robots = {endpoint: state.robots for endpoint, state in balancer.replicas.items()}
+        return tuple(
+            replace(each.status, robots=robots.get(each.status.endpoint, 0)) for each in self._actors
+        )
+
+    def _count_serving(self) -> int:
+        return sum(each.status.phase is ReplicaPhase.SERVING for each in self._actors)
+
+    def _reason(self, error: Exception) -> str:
         if isinstance(error, self._ray.exceptions.RayActorError):
             return "its process has died"
         return str(getattr(error, "cause", None) or error)  # what was raised in the replica's process
@@ -214,150 +194,135 @@ class Supervisor:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._rounds.comes_round()
+            self._watchdog.feed()
             try:
-                self._look()
+                self._step()
             except Exception:
                 _log.exception("the supervisor goes on after a failure")
-                time.sleep(_LOOK_S)
+                time.sleep(_STEP_S)
 
-    def _look(self) -> None:
-        """Take in what has happened, and do what follows from it; takes `_LOOK_S` at most where nothing has."""
-        refs = {ref: entry for entry in self._entries for ref in entry.awaited}
-        if refs:
-            ended, _ = self._ray.wait(list(refs), num_returns=1, timeout=_LOOK_S)
+    def _step(self) -> None:
+        """Handle calls that have returned, check the replicas, and scale; waits up to `_STEP_S` if nothing returns."""
+        calls = {ref: each for each in self._actors for ref in each.calls}
+        if calls:
+            returned, _ = self._ray.wait(list(calls), num_returns=1, timeout=_STEP_S)
         else:
-            ended = []
-            time.sleep(_LOOK_S)
-        for ref in ended:
-            self._take_in(refs[ref], ref)
-        self._ask()
-        self._obey()
+            returned = []
+            time.sleep(_STEP_S)
+        for ref in returned:
+            self._on_returned(calls[ref], ref)
+        self._check()
+        self._scale()
 
-    def _take_in(self, entry: _Entry, ref: Any) -> None:
+    def _on_returned(self, replica: _ReplicaActor, ref: Any) -> None:
         try:
             result = self._ray.get(ref)
         except Exception as error:
-            self._died(entry, error)
+            self._fail(replica, error)
             return
-        if ref == entry.starting:
-            self._serves(entry, result)
-            entry.starting = None  # last: what fails in between is tried again
-        elif ref == entry.life:
-            self._forget(entry)  # it was told to end, and has
+        if ref == replica.start_call:
+            self._on_started(replica, result)
+            replica.start_call = None  # last: what fails in between is tried again
+        elif ref == replica.stopped_call:
+            self._remove(replica)  # it was told to end, and has
         else:
-            entry.asked = None
+            replica.check_call = None
             if result:
-                self._died(entry, SpecDecodeError(result))
+                self._fail(replica, SpecDecodeError(result))
 
-    def _serves(self, entry: _Entry, served: Started) -> None:
-        self._balancer.add(served.endpoint)
-        life = entry.actor.last.remote()
+    def _on_started(self, replica: _ReplicaActor, address: ReplicaAddress) -> None:
+        self._balancer.add(address.endpoint)
+        replica.stopped_call = replica.actor.wait_stopped.remote()
         with self._changed:
-            entry.served, entry.life = served, life
-            entry.phase, entry.since = ReplicaPhase.SERVING, time.monotonic()
+            replica.enter(ReplicaPhase.SERVING, address)
             self._changed.notify_all()
-        _log.info(
-            "replica %d serves at %s",
-            entry.number,
-            served.endpoint,
-            extra={"replica": entry.number, "endpoint": served.endpoint, "replica_pid": served.pid},
-        )
+        number = replica.status.number
+        extra = {"replica": number, "endpoint": address.endpoint, "replica_pid": address.pid}
+        _log.info("replica %d serves at %s", number, address.endpoint, extra=extra)
 
-    def _ask(self) -> None:
-        """Whether those that serve are alive: a process can live on while its model hangs."""
+    def _check(self) -> None:
+        """Whether the replicas work: a process can live on while its model hangs."""
         now = time.monotonic()
-        for entry in list(self._entries):
-            if entry.life is None:
-                if now - entry.since > self._start_s:
-                    self._died(entry, SpecDecodeError(f"it does not serve after {self._start_s:g} s"))
-            elif entry.asked is not None and now - entry.asked_at > _ANSWER_S:
-                self._died(entry, SpecDecodeError(f"it has not answered for {_ANSWER_S:g} s"))
-            elif entry.asked is None and now - entry.asked_at > _ASK_EVERY_S:
-                entry.asked, entry.asked_at = entry.actor.alive.remote(), now
+        for each in list(self._actors):
+            if each.stopped_call is None:
+                if now - each.status.since > self._start_s:
+                    self._fail(each, SpecDecodeError(f"it does not serve after {self._start_s:g} s"))
+            elif each.check_call is not None and now - each.checked > _CHECK_ANSWER_S:
+                self._fail(each, SpecDecodeError(f"it has not answered for {_CHECK_ANSWER_S:g} s"))
+            elif each.check_call is None and now - each.checked > _CHECK_EVERY_S:
+                each.check_call, each.checked = each.actor.problem.remote(), now
 
-    def _died(self, entry: _Entry, error: Exception) -> None:
-        served_s = time.monotonic() - entry.since if entry.phase is not ReplicaPhase.STARTING else 0.0
-        self._forget(entry)
-        if entry.ending:
+    def _fail(self, replica: _ReplicaActor, error: Exception) -> None:
+        self._remove(replica)
+        if replica.ending:
             return
+        starting = replica.status.phase is ReplicaPhase.STARTING
+        healthy = not starting and time.monotonic() - replica.status.since >= _HEALTHY_S
         with self._changed:
-            self._deaths += 1
-            self._failures = 1 if served_s >= _HEALTHY_S else self._failures + 1
-            self._not_before = time.monotonic() + delay_s(self._failures)
-            if entry.phase is ReplicaPhase.STARTING:
-                self._failure = error
+            self._failures += 1
+            self._failures_in_a_row = 1 if healthy else self._failures_in_a_row + 1
+            pause_s = backoff_s(
+                self._failures_in_a_row, first_s=_RESTART_FIRST_S, longest_s=_RESTART_LONGEST_S
+            )
+            self._next_start = time.monotonic() + pause_s
+            if starting:
+                self._start_error = error
             self._changed.notify_all()
-        _log.warning(
-            "replica %d has failed: %s", entry.number, self._why(error), extra={"replica": entry.number}
-        )
+        number = replica.status.number
+        _log.warning("replica %d has failed: %s", number, self._reason(error), extra={"replica": number})
 
-    def _forget(self, entry: _Entry) -> None:
-        if entry.served.endpoint:
-            self._balancer.remove(entry.served.endpoint)
-        self._ray.kill(entry.actor)
+    def _remove(self, replica: _ReplicaActor) -> None:
+        if replica.status.endpoint:
+            self._balancer.remove(replica.status.endpoint)
+        self._ray.kill(replica.actor)
         with self._changed:
-            self._entries.remove(entry)
+            self._actors.remove(replica)
             self._changed.notify_all()
 
-    def _obey(self) -> None:
+    def _scale(self) -> None:
         now = time.monotonic()
-        robots = _robots(self._balancer.status)
-        by_number = {entry.number: entry for entry in self._entries}
-        rows = [
-            ReplicaStatus(entry.number, entry.phase, entry.since, robots.get(entry.served.endpoint, 0))
-            for entry in self._entries
-        ]
-        todo = plan(rows, self._wanted, now, self._patience_s)
-        for number in todo.leave:
-            self._move(by_number[number], ReplicaPhase.LEAVING, self._balancer.leave)
-        for number in todo.stay:
-            self._move(by_number[number], ReplicaPhase.SERVING, self._balancer.add)
-        for number in todo.end:
+        replicas = self._replicas(self._balancer.status)
+        by_number = {each.status.number: each for each in self._actors}
+        plan = plan_scaling(replicas, self._wanted, now, self._patience_s)
+        for number in plan.leave:
+            self._enter(by_number[number], ReplicaPhase.LEAVING, self._balancer.leave)
+        for number in plan.stay:
+            self._enter(by_number[number], ReplicaPhase.SERVING, self._balancer.add)
+        for number in plan.end:
             self._end(by_number[number])
-        if now >= self._not_before:
-            for _ in range(todo.start):
-                self._begin()
+        if now >= self._next_start:
+            for _ in range(plan.start):
+                self._start_replica()
 
-    def _move(self, entry: _Entry, phase: ReplicaPhase, tell: Callable[[str], None]) -> None:
-        if entry.ending:
+    def _enter(self, replica: _ReplicaActor, phase: ReplicaPhase, tell: Callable[[str], None]) -> None:
+        if replica.ending:
             return
         with self._changed:
-            entry.phase, entry.since = phase, time.monotonic()
+            replica.enter(phase)
             self._changed.notify_all()
-        tell(entry.served.endpoint)
-        _log.info(
-            "replica %d at %s is %s",
-            entry.number,
-            entry.served.endpoint,
-            phase.value,
-            extra={"replica": entry.number, "endpoint": entry.served.endpoint},
-        )
+        number, endpoint = replica.status.number, replica.status.endpoint
+        tell(endpoint)
+        extra = {"replica": number, "endpoint": endpoint}
+        _log.info("replica %d at %s is %s", number, endpoint, phase.value, extra=extra)
 
-    def _begin(self) -> None:
-        self._number += 1
+    def _start_replica(self) -> None:
+        self._started += 1
         make = self._ray.remote(
             num_cpus=0, num_gpus=self._gpus, max_restarts=0, max_concurrency=_CALLS_AT_ONCE
         )
         actor = make(Replica).remote(self._serve)
-        entry = _Entry(self._number, actor, actor.start.remote(), time.monotonic())
+        status = ReplicaStatus(self._started, ReplicaPhase.STARTING, time.monotonic())
         with self._changed:
-            self._entries.append(entry)
+            self._actors.append(_ReplicaActor(status, actor, actor.start.remote()))
 
-    def _end(self, entry: _Entry) -> None:
-        if entry.phase is ReplicaPhase.STARTING:
-            entry.ending = True
-            self._forget(entry)
-        elif not entry.ending:
-            entry.ending, entry.since = True, time.monotonic()
-            self._balancer.remove(entry.served.endpoint)
-            entry.actor.stop.remote(self._drain_s)
-        elif time.monotonic() - entry.since > self._drain_s + _LONGEST_STOP_S:
-            self._forget(entry)
-
-    def _count(self, phase: ReplicaPhase) -> int:
-        return sum(entry.phase is phase for entry in self._entries)
-
-
-def _robots(status: BalancerStatus) -> dict[str, int]:
-    return {endpoint: state.robots for endpoint, state in status.replicas.items()}
+    def _end(self, replica: _ReplicaActor) -> None:
+        if replica.status.phase is ReplicaPhase.STARTING:
+            replica.ending = True
+            self._remove(replica)
+        elif not replica.ending:
+            replica.ending = True
+            replica.enter(ReplicaPhase.LEAVING)
+            self._balancer.remove(replica.status.endpoint)
+            replica.actor.stop.remote(self._drain_s)
+        elif time.monotonic() - replica.status.since > self._drain_s + _LONGEST_STOP_S:
+            self._remove(replica)

@@ -1,4 +1,4 @@
-"""Connections that try to hold more of a server than their share, and robots that are served all the same."""
+"""Connections that exceed their limits are ended, and the others are served all the same; over real sockets."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 import zmq
 
 from spec_decode_ros.decoding.messages import PROTOCOL, Hello, Open, Opened, Ping, Pong, Welcome
-from spec_decode_ros.transport.codec import Limits, decode, encode
-from spec_decode_ros.transport.connections import ConnectionLimits
+from spec_decode_ros.transport.codec import decode, encode
+from spec_decode_ros.transport.connection_guard import ConnectionLimits
 from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
 from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import Server
@@ -29,33 +29,31 @@ TIGHT = ConnectionLimits(unread_bytes=1_000_000, silence_s=0.6, most=4)
 
 
 class Polled:
-    """A gate in a thread, which answers a `Ping` with a `Pong`."""
+    """A router in a thread, which answers a `Ping` with a `Pong`."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
-        self.gate = SecuredRouter(
-            zmq.Context.instance(), "tcp://127.0.0.1:*", Limits(), None, connections=limits
-        )
-        self.endpoint = self.gate.endpoint
+        self.router = SecuredRouter(zmq.Context.instance(), "tcp://127.0.0.1:*", None, limits=limits)
+        self.endpoint = self.router.endpoint
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            if self.gate.sock.poll(20):
-                frames = self.gate.sock.recv_multipart(copy=False)
-                self.gate.sender(frames)
+            if self.router.sock.poll(20):
+                frames = self.router.sock.recv_multipart(copy=False)
+                self.router.sender(frames)
                 if len(frames) == 2:
                     pong = encode(Pong(decode([frames[1].bytes])[0].stamp))
-                    self.gate.sock.send_multipart([frames[0].bytes, *pong])
-            for call in self.gate.beside.values():
+                    self.router.sock.send_multipart([frames[0].bytes, *pong])
+            for call in self.router.extra_sockets.values():
                 call()
-            self.gate.tick()
+            self.router.tick()
 
     def stop(self) -> None:
         self._stopping.set()
         self._thread.join(WAIT_S)
-        self.gate.close()
+        self.router.close()
 
 
 @contextlib.contextmanager
@@ -106,7 +104,7 @@ def test_a_message_without_an_end_costs_its_sender_the_connection() -> None:
                 flood.sendall(chunk)
                 time.sleep(0.005)
         assert is_ended(flood)
-        assert served.gate.ended >= 1
+        assert served.router.guard.ended >= 1
         assert robot.ask(Ping(7)) == Pong(7)
 
 
@@ -124,35 +122,35 @@ def test_who_sends_much_in_messages_that_end_is_served() -> None:
             chunk = sender.recv(4096)
             assert chunk, "the connection was ended"
             heard += chunk
-        assert served.gate.ended == 0
+        assert served.router.guard.ended == 0
 
 
 @pytest.mark.parametrize("speaks", [True, False], ids=["a handshake and no word", "not even a handshake"])
-def test_who_says_nothing_is_not_kept(speaks: bool) -> None:
+def test_a_silent_connection_is_ended(speaks: bool) -> None:
     with polled() as served, plain(served.endpoint, speaks) as silent:
         assert is_ended(silent)
-        assert served.gate.ended == 1
+        assert served.router.guard.ended == 1
 
 
-def test_who_speaks_now_and_then_is_kept() -> None:
+def test_a_connection_with_messages_now_and_then_is_kept() -> None:
     with polled() as served, Robot(served.endpoint) as robot:
         for number in range(1, 8):
             assert robot.ask(Ping(number)) == Pong(number)
             time.sleep(0.2)
-        assert served.gate.ended == 0
+        assert served.router.guard.ended == 0
 
 
 def test_silent_connections_do_not_keep_robots_out() -> None:
     patient = ConnectionLimits(unread_bytes=1_000_000, most=4)
     with polled(patient) as served, Robot(served.endpoint) as early, contextlib.ExitStack() as stack:
         assert early.ask(Ping(1)) == Pong(1)
-        crowd = [stack.enter_context(plain(served.endpoint, speaks=False)) for _ in range(20)]
+        silent = [stack.enter_context(plain(served.endpoint, speaks=False)) for _ in range(20)]
         late = stack.enter_context(Robot(served.endpoint))
         assert late.ask(Ping(2)) == Pong(2)
         assert early.ask(Ping(3)) == Pong(3)
-        assert eventually(lambda: served.gate.ended >= 17)
-        crowd[0].settimeout(WAIT_S)
-        assert is_ended(crowd[0])  # the oldest of the silent ones
+        assert eventually(lambda: served.router.guard.ended >= 17)
+        silent[0].settimeout(WAIT_S)
+        assert is_ended(silent[0])  # the oldest of the silent ones
 
 
 def test_a_revoked_robots_connection_is_ended_when_it_speaks(tmp_path: Path) -> None:
@@ -164,7 +162,7 @@ def test_a_revoked_robots_connection_is_ended_when_it_speaks(tmp_path: Path) -> 
             monitor = robot.sock.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)
             assert robot.ask(HELLO) == WELCOME
             (tmp_path / "robots" / "robot.key").unlink()
-            assert robot.hear() is not None  # the farewell
+            assert robot.hear() is not None  # that its keys were revoked
             robot.say(Ping(1))
             events = []
             while zmq.EVENT_HANDSHAKE_FAILED_AUTH not in events:
@@ -177,7 +175,7 @@ def test_a_revoked_robots_connection_is_ended_when_it_speaks(tmp_path: Path) -> 
 
 
 def test_robots_take_turns_however_fast_one_of_them_sends() -> None:
-    """While the server is held up, one robot leaves a thousand messages and another one a word: that comes soon."""
+    """While the server is busy, one robot sends a thousand messages and another one a single one, which is read soon."""
     order: queue.Queue[int] = queue.Queue()
     go_on = threading.Event()
 
@@ -193,7 +191,7 @@ def test_robots_take_turns_however_fast_one_of_them_sends() -> None:
     try:
         with Robot(endpoint) as greedy, Robot(endpoint) as modest:
             assert greedy.ask(HELLO) == modest.ask(HELLO) == WELCOME
-            greedy.say(Open(1, "hold the server up"))
+            greedy.say(Open(1, "keep the server busy"))
             assert order.get(timeout=WAIT_S) == 1
             for number in range(2, 1002):
                 greedy.say(Open(number, "x"))
@@ -212,12 +210,12 @@ def test_robots_take_turns_however_fast_one_of_them_sends() -> None:
         server.stop()
 
 
-def test_a_crowd_at_the_door_does_not_stop_zeromq_while_the_server_is_held_up() -> None:
-    """ZeroMQ's thread tells the monitor of everybody, and must not wait for it: it serves all sockets."""
+def test_many_connections_do_not_stop_zeromq_while_the_server_is_busy() -> None:
+    """ZeroMQ's thread, which serves all sockets, reports every connection to the monitor and must not wait for it."""
     context = zmq.Context()
-    gate = SecuredRouter(context, "tcp://127.0.0.1:*", Limits(), None)
+    router = SecuredRouter(context, "tcp://127.0.0.1:*", None)
     try:
-        host, port = gate.endpoint.removeprefix("tcp://").split(":")
+        host, port = router.endpoint.removeprefix("tcp://").split(":")
         for _ in range(1500):
             with socket.create_connection((host, int(port)), timeout=WAIT_S) as stranger:
                 stranger.sendall(b"\xff" * 82)
@@ -228,13 +226,13 @@ def test_a_crowd_at_the_door_does_not_stop_zeromq_while_the_server_is_held_up() 
             there.connect(f"tcp://127.0.0.1:{port}")
             there.send(b"hello")
             assert here.poll(int(WAIT_S * 1000))
-        (take_in,) = gate.beside.values()
+        (take_in,) = router.extra_sockets.values()
 
         def refused_all() -> bool:
             take_in()
-            return gate.refused == 1500
+            return router.guard.refused == 1500
 
         assert eventually(refused_all)
     finally:
-        gate.close()
+        router.close()
         context.destroy(linger=0)

@@ -1,0 +1,170 @@
+"""Limits on the TCP connections of a ROUTER, so that none of them takes more of the server than its share.
+
+ZeroMQ bounds a frame and a queue of messages, but not a message: frames that never end are kept until they do. It also
+keeps connections over which nothing ever arrives. So connections are watched from outside: ZeroMQ's monitor reports
+them, every message names its connection, and the operating system knows how much has arrived.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import zmq
+
+from spec_decode_ros.transport.connection_monitor import open_monitor, read_monitor
+
+_HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+_MAX_EVENTS = 256
+_OTHER_FILES = 256
+"""Open files that the process needs for itself: threads, files and pipes."""
+
+_BYTES_RECEIVED = 128  # offset in Linux's tcp_info
+_INFO_BYTES = 136
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+_libc = ctypes.CDLL(None)
+_info = ctypes.create_string_buffer(_INFO_BYTES)
+
+
+def allow_many_connections() -> None:
+    """Let this process open as many files, and so serve as many robots, as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def max_connections(files_each: int = 1) -> int:
+    """How many connections this process may have that need so many open files each."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (soft - _OTHER_FILES) // files_each)
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """Limits per connection and on their number.
+
+    Attributes:
+        unread_bytes: what may arrive before a message is complete (checked on Linux only).
+        silence_s: how long no message may arrive; a client pings once a second.
+        most: connections at once. For a further one the oldest that never sent a message is ended, or else the new one.
+    """
+
+    unread_bytes: int
+    silence_s: float = 60.0
+    most: int = 4096
+
+
+@dataclass
+class _TcpConnection:
+    peer: object
+    accepted: float
+    last_message: float | None = None
+    had_message: bool = False
+    """Since the last check."""
+    bytes_at_message: int = 0
+
+
+class ConnectionGuard:
+    """Ends connections of one ROUTER that exceed the limits; used by the thread that polls it.
+
+    Attributes:
+        socket: to be polled, and closed, by that thread.
+        refused: connections whose handshake failed: no key, a wrong key, another protocol.
+        ended: connections that were ended because they exceeded the limits.
+    """
+
+    def __init__(self, watched: zmq.Socket, limits: ConnectionLimits) -> None:
+        events = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILED
+        self.socket = open_monitor(watched, events)
+        self.refused = 0
+        self.ended = 0
+        self._limits = limits
+        self._most = min(limits.most, max_connections())
+        self._connections: dict[int, _TcpConnection] = {}
+
+    def read(self, now: float) -> None:
+        """Take in the monitor's events; call it when `socket` is readable."""
+        for event, handle in read_monitor(self.socket, _MAX_EVENTS):
+            if event == zmq.EVENT_ACCEPTED:
+                self._on_accepted(handle, now)
+            elif event == zmq.EVENT_DISCONNECTED:
+                self._connections.pop(handle, None)
+            elif event & _HANDSHAKE_FAILED:
+                self.refused += 1
+
+    def on_message(self, handle: int, now: float) -> None:
+        """A whole message came over this connection."""
+        if handle not in self._connections:
+            self.read(now)  # its beginning has not been taken in yet
+        connection = self._connections.get(handle)
+        if connection is not None:
+            connection.last_message, connection.had_message = now, True
+
+    def end(self, handle: int) -> None:
+        """End this connection; ZeroMQ notices by itself."""
+        connection = self._connections.pop(handle, None)
+        if connection is None:
+            return
+        with contextlib.suppress(OSError), _socket_of(handle) as sock:
+            if sock.getpeername() == connection.peer:  # else the handle belongs to another connection by now
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def check(self, now: float) -> None:
+        """End the connections that exceed the limits; call it several times a second."""
+        for handle, connection in list(self._connections.items()):
+            received = _bytes_received(handle)
+            if connection.had_message:
+                connection.had_message, connection.bytes_at_message = False, received
+            silent_since = connection.accepted if connection.last_message is None else connection.last_message
+            unread = received - connection.bytes_at_message
+            if unread > self._limits.unread_bytes or now - silent_since > self._limits.silence_s:
+                self.ended += 1
+                self.end(handle)
+
+    def _on_accepted(self, handle: int, now: float) -> None:
+        try:
+            with _socket_of(handle) as sock:
+                peer = sock.getpeername()
+        except OSError:  # it has ended already
+            return
+        self._connections[handle] = _TcpConnection(peer, now)
+        if len(self._connections) > self._most:
+            silent = (other for other, known in self._connections.items() if known.last_message is None)
+            self.ended += 1
+            self.end(next(silent, handle))  # the oldest: in the order of arrival
+
+
+@contextlib.contextmanager
+def _socket_of(handle: int) -> Iterator[socket.socket]:
+    """A Python socket on a duplicate of ZeroMQ's descriptor. Raises OSError if that is not a socket."""
+    duplicate = os.dup(handle)
+    try:
+        sock = socket.socket(fileno=duplicate)
+    except OSError:
+        os.close(duplicate)
+        raise
+    with sock:
+        yield sock
+
+
+def _bytes_received(handle: int) -> int:
+    """What has ever arrived over a connection; 0 where the operating system does not say."""
+    if _TCP_INFO is None:
+        return 0
+    # Without a Python socket, which would cost ten times as much for each of thousands of connections.
+    size = ctypes.c_uint32(_INFO_BYTES)
+    status = _libc.getsockopt(handle, socket.IPPROTO_TCP, _TCP_INFO, _info, ctypes.byref(size))
+    if status != 0 or size.value < _INFO_BYTES:
+        return 0
+    return int(struct.unpack_from("Q", _info, _BYTES_RECEIVED)[0])
