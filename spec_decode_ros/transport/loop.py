@@ -11,11 +11,12 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import zmq
 
 from spec_decode_ros.transport.codec import MAX_FRAME_BYTES, MAX_FRAMES
+from spec_decode_ros.transport.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
 
@@ -32,27 +33,7 @@ _MAX_BATCH = 8
 """Messages that are read before answers are sent and the other peers have their turn."""
 
 
-class Waker:
-    """Wakes a thread that polls `socket`; safe in all threads and in signal handlers."""
-
-    def __init__(self) -> None:
-        self._sender, self.socket = socket.socketpair()
-        self._sender.setblocking(False)
-        self.socket.setblocking(False)
-
-    def wake(self) -> None:
-        # A full pipe means that the thread has been woken already; a closed one that it has ended.
-        with contextlib.suppress(BlockingIOError, OSError):
-            self._sender.send(b"x")
-
-    def clear(self) -> None:
-        """To be called by the thread when it was woken."""
-        with contextlib.suppress(BlockingIOError):
-            self.socket.recv(4096)
-
-    def close(self) -> None:
-        self._sender.close()
-        self.socket.close()
+Frame = bytes | zmq.Frame
 
 
 class SocketLoop:
@@ -63,9 +44,10 @@ class SocketLoop:
     Args:
         sock: the socket; it belongs to the loop, which closes it.
         on_frames: called with the frames of every message, which know their sender and are copied only when asked to.
-        on_tick: called several times a second.
+        on_tick: called in every iteration, several times a second at least.
         on_unsent: called with frames that ZeroMQ refused, and the reason.
         extra_sockets: further sockets that the loop polls and closes, and what it calls when one is readable.
+        handle: a descriptor that starts an iteration when it is readable.
 
     Attributes:
         received_bytes: size of all whole messages, without a ROUTER's identities and ZeroMQ's own framing.
@@ -78,8 +60,9 @@ class SocketLoop:
         name: str,
         on_frames: Callable[[list[zmq.Frame]], None],
         on_tick: Callable[[], None],
-        on_unsent: Callable[[list[bytes], zmq.ZMQError], None] = lambda frames, error: None,
+        on_unsent: Callable[[Sequence[Frame], zmq.ZMQError], None] = lambda frames, error: None,
         extra_sockets: Mapping[zmq.Socket, Callable[[], None]] | None = None,
+        handle: int | None = None,
     ) -> None:
         self._sock = sock
         self._on_frames = on_frames
@@ -89,9 +72,13 @@ class SocketLoop:
         self._envelope = 1 if sock.getsockopt(zmq.TYPE) == zmq.ROUTER else 0
         self.received_bytes = 0
         self.sent_bytes = 0
-        self._outbox: collections.deque[list[bytes]] = collections.deque()
+        self._handle = handle
+        self._outbox: collections.deque[Sequence[Frame]] = collections.deque()
         self._outbox_empty = threading.Event()
-        self._waker = Waker()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._watchdog = Watchdog()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -100,19 +87,31 @@ class SocketLoop:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def stalled_s(self) -> float | None:
+        """See :meth:`Watchdog.stalled_s`."""
+        return self._watchdog.stalled_s(self._thread, self._stopping.is_set())
+
     def start(self) -> None:
+        self._watchdog.feed()
         self._thread.start()
 
     def stop(self) -> None:
         """End the thread and close the sockets; what was handed over before has a moment to leave. Safe to call twice."""
         self._stopping.set()
-        self._waker.wake()
+        self.wake()
         if self._thread.ident is None:
             self._close()
         elif self._thread is not threading.current_thread():
             self._thread.join(_JOIN_S)
 
-    def send(self, frames: list[bytes], patience_s: float = 0.0) -> None:
+    def wake(self) -> None:
+        """Start an iteration now, from any thread."""
+        # A full pipe means that the thread has been woken already; a closed one that it has ended.
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._wake_in.send(b"x")
+
+    def send(self, frames: Sequence[Frame], patience_s: float = 0.0) -> None:
         """Hand over frames from any thread; they are sent in this order.
 
         Waits up to `patience_s` until they are with ZeroMQ, for a caller that will then keep the interpreter busy.
@@ -120,7 +119,7 @@ class SocketLoop:
         self._outbox_empty.clear()
         self._outbox.append(frames)
         if threading.current_thread() is not self._thread:
-            self._waker.wake()
+            self.wake()
             if patience_s:
                 self._outbox_empty.wait(patience_s)
 
@@ -131,20 +130,24 @@ class SocketLoop:
 
     def _run(self) -> None:
         poller = zmq.Poller()
-        for sock in (self._sock, self._waker.socket, *self._extra_sockets):
+        for sock in (self._sock, self._wake_out, *self._extra_sockets):
             poller.register(sock, zmq.POLLIN)
+        if self._handle is not None:
+            poller.register(self._handle, zmq.POLLIN)
         try:
             while not self._stopping.is_set():
                 ready = dict(poller.poll(_TICK_MS))
-                if self._waker.socket.fileno() in ready:
-                    self._waker.clear()
+                self._watchdog.feed()
+                if self._wake_out.fileno() in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        self._wake_out.recv(4096)
                 for sock, on_readable in self._extra_sockets.items():
                     if sock in ready:
-                        self._call(on_readable)
+                        self.call(on_readable)
                 self._flush()
                 if self._sock in ready:
                     self._receive_batch()
-                self._call(self._on_tick)
+                self.call(self._on_tick)
                 self._flush()
         finally:
             self._flush()
@@ -157,15 +160,16 @@ class SocketLoop:
             self._sock.close(_LINGER_MS)
         for sock in self._extra_sockets:
             sock.close(0)
-        self._waker.close()
+        self._wake_in.close()
+        self._wake_out.close()
 
     def _flush(self) -> None:
         while self._outbox:
             frames = self._outbox.popleft()
             try:
-                self._sock.send_multipart(frames, zmq.DONTWAIT)
+                self._sock.send_multipart(frames, zmq.DONTWAIT, copy=False)
             except zmq.ZMQError as error:
-                self._call(self._on_unsent, frames, error)
+                self.call(self._on_unsent, frames, error)
             else:
                 self.sent_bytes += sum(map(len, frames[self._envelope :]))
         self._outbox_empty.set()
@@ -176,9 +180,10 @@ class SocketLoop:
             if frames is None:
                 return
             self.received_bytes += sum(map(len, frames[self._envelope :]))
-            self._call(self._on_frames, frames)
+            self.call(self._on_frames, frames)
 
-    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
+    def call(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Call back; a failure is logged, and the loop goes on."""
         try:
             callback(*arguments)
         except Exception:

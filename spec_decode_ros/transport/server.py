@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,7 +15,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.codec import UP, WireError, decode, encode
 from spec_decode_ros.transport.handshake import HELLO_FIRST, difference
 from spec_decode_ros.transport.keys import ServerKeys
-from spec_decode_ros.transport.loop import SocketLoop
+from spec_decode_ros.transport.loop import Frame, SocketLoop
 from spec_decode_ros.transport.peers import PeerLimits, Peers
 from spec_decode_ros.transport.rate_limiter import RateLimiter
 from spec_decode_ros.transport.secured_router import SecuredRouter
@@ -216,9 +216,10 @@ class Server:
             self._peers.forget(client)
             self._on_gone(client)
 
-    def _on_unsent(self, frames: list[bytes], error: zmq.ZMQError) -> None:
+    def _on_unsent(self, frames: Sequence[Frame], error: zmq.ZMQError) -> None:
         if error.errno == zmq.EHOSTUNREACH:
-            self._peers.on_unreachable(frames[0], time.monotonic())
+            client = cast(bytes, frames[0])
+            self._peers.on_unreachable(client, time.monotonic())
 
     def _robot(self, key: str, client: bytes) -> str:
         return self._router.robot(key, client) if self._router else ""

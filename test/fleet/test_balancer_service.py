@@ -223,10 +223,10 @@ def test_a_balancer_whose_thread_has_ended_is_dead() -> None:
         with service.serving():
             assert service.alive().ok
 
-            def fail(timeout_s: float) -> list[object]:
+            def fail() -> float:
                 raise OSError("no more handles")
 
-            balancer._poller.wait = fail  # type: ignore[assignment,method-assign]
+            balancer._loop._watchdog.feed = fail  # type: ignore[union-attr,method-assign]
             eventually(lambda: service.alive().status == "dead", "the end of the thread")
             assert service.ready().status == "dead"
             with pytest.raises(SpecDecodeError, match="does not run"):

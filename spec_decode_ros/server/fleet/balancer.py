@@ -8,8 +8,6 @@ action there with the tokens that it has.
 from __future__ import annotations
 
 import collections
-import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -26,17 +24,16 @@ from spec_decode_ros.server.fleet.routing import ReplicaState, Routing, RoutingP
 from spec_decode_ros.server.fleet.socket_poller import SocketPoller
 from spec_decode_ros.transport.connection_guard import max_connections
 from spec_decode_ros.transport.keys import RobotKeys, ServerKeys
-from spec_decode_ros.transport.loop import Waker
+from spec_decode_ros.transport.loop import SocketLoop
 from spec_decode_ros.transport.peers import PeerLimits
+from spec_decode_ros.transport.rate_limiter import RateLimiter
 from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import LOOPBACK
-from spec_decode_ros.transport.watchdog import Watchdog
-
-_log = logging.getLogger(__name__)
 
 _TICK_S = 0.25
 _CALL_S = 30.0
-_JOIN_S = 5.0
+_MAX_PASSES = 4
+"""Over the readable sockets to the replicas, before robots have their turn."""
 _FILES_PER_ROBOT = 3
 _OTHER_SOCKETS = 256
 _FORGET_S = 10.0
@@ -103,11 +100,9 @@ class Balancer:
         self._context.set(zmq.MAX_SOCKETS, self._limits.most + _OTHER_SOCKETS)
         self._poller = SocketPoller()
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
-        self._waker = Waker()
-        self._stopping = threading.Event()
+        self._tick_limiter = RateLimiter(_TICK_S)
         self._last_status = BalancerStatus()
-        self._watchdog = Watchdog()
-        self._thread = threading.Thread(target=self._run, name="balancer", daemon=True)
+        self._loop: SocketLoop | None = None
         self.endpoint = ""
 
     def start(self) -> str:
@@ -116,38 +111,44 @@ class Balancer:
         Raises SpecDecodeError if it can't be bound, or a replica's endpoint is not valid.
         """
         try:
-            self._router = SecuredRouter(self._context, self._bind, self._keys, self._insecure)
-        except SpecDecodeError:
-            self._end()
-            raise
-        self.endpoint = self._router.endpoint
-        self._poller.add(self._waker.socket, self._run_calls)
-        self._forwarder = Forwarder(
-            self._router,
-            self._poller,
-            Routing(self._policy),
-            self._limits,
-            self._replica_keys,
-            self._silence_s,
-        )
-        try:
+            self._router = router = SecuredRouter(self._context, self._bind, self._keys, self._insecure)
+            self._forwarder = forwarder = Forwarder(
+                router,
+                lambda frames: loop.send(frames),
+                self._poller,
+                Routing(self._policy),
+                self._limits,
+                self._replica_keys,
+                self._silence_s,
+            )
+            self._loop = loop = SocketLoop(
+                router.sock,
+                "balancer",
+                forwarder.on_frames,
+                self._on_tick,
+                forwarder.on_unsent,
+                router.extra_sockets,
+                self._poller.handle,
+            )
             for replica in self._first_replicas:
-                self._forwarder.add(replica)
+                forwarder.add(replica)
         except SpecDecodeError:
-            self._forwarder.close()
-            self._end()
+            self.stop()
             raise
+        self.endpoint = router.endpoint
         self._last_status = self._read_status()
-        self._watchdog.feed()
-        self._thread.start()
+        loop.start()
         return self.endpoint
 
     def stop(self) -> None:
         """End the thread and close every connection. Safe to call twice."""
-        self._stopping.set()
-        self._waker.wake()
-        if self._thread.is_alive():
-            self._thread.join(_JOIN_S)
+        if self._loop:
+            self._loop.stop()
+            if self._loop.alive:
+                return  # it hangs, and still uses the sockets
+            self._forwarder.close()
+        self._poller.close()
+        self._context.destroy(linger=0)
 
     def __enter__(self) -> Balancer:
         self.start()
@@ -187,11 +188,11 @@ class Balancer:
     @property
     def stalled_s(self) -> float | None:
         """See :meth:`Watchdog.stalled_s`."""
-        return self._watchdog.stalled_s(self._thread, self._stopping.is_set())
+        return self._loop.stalled_s if self._loop else None
 
     def _call(self, function: Callable[[], _T]) -> _T:
         """Call `function` in the thread, which alone uses the routing table and the sockets."""
-        if not self._thread.is_alive():
+        if self._loop is None or not self._loop.alive:
             raise SpecDecodeError("The balancer does not run: start it.")
         result: Future[_T] = Future()
 
@@ -202,7 +203,7 @@ class Balancer:
                 result.set_exception(error)
 
         self._calls.append(call)
-        self._waker.wake()
+        self._loop.wake()
         try:
             return result.result(_CALL_S)
         except CallTimeout:
@@ -212,28 +213,20 @@ class Balancer:
 
     # ---- in the thread -------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        next_tick = 0.0
-        try:
-            while not self._stopping.is_set():
-                for on_readable in self._poller.wait(max(0.0, next_tick - time.monotonic())):
-                    self._guarded(on_readable)
-                now = self._watchdog.feed()
-                if now >= next_tick:
-                    next_tick = now + _TICK_S
-                    self._guarded(self._tick)
-        finally:
-            self._forwarder.close()
-            self._end()
-
-    def _tick(self) -> None:
-        self._forwarder.tick(time.monotonic())
-        self._last_status = self._read_status()
-
-    def _run_calls(self) -> None:
-        self._waker.clear()
+    def _on_tick(self) -> None:
+        assert self._loop is not None
         while self._calls:
             self._calls.popleft()()
+        for _ in range(_MAX_PASSES):
+            if not (callbacks := self._poller.due()):
+                break
+            for callback in callbacks:
+                self._loop.call(callback)
+        else:
+            self._loop.wake()  # there may be more
+        if self._tick_limiter.allow():
+            self._forwarder.tick(time.monotonic())
+            self._last_status = self._read_status()
 
     def _read_status(self) -> BalancerStatus:
         forwarder = self._forwarder
@@ -245,14 +238,3 @@ class Balancer:
             forwarder.dropped,
             self._router.guard.refused,
         )
-
-    def _guarded(self, function: Callable[[], None]) -> None:
-        try:
-            function()
-        except Exception:
-            _log.exception("the balancer goes on after a failure")
-
-    def _end(self) -> None:
-        self._poller.close()
-        self._waker.close()
-        self._context.destroy(linger=0)

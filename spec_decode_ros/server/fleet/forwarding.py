@@ -25,7 +25,7 @@ from spec_decode_ros.transport.codec import encode
 from spec_decode_ros.transport.forwarded_identity import identity_prefix, routing_id
 from spec_decode_ros.transport.handshake import HELLO_FIRST
 from spec_decode_ros.transport.keys import RobotKeys
-from spec_decode_ros.transport.loop import receive_now, set_common_options
+from spec_decode_ros.transport.loop import Frame, receive_now, set_common_options
 from spec_decode_ros.transport.peers import PeerLimits, Peers
 from spec_decode_ros.transport.rate_limiter import RateLimiter
 from spec_decode_ros.transport.secured_router import SecuredRouter
@@ -49,8 +49,9 @@ class Forwarder:
     """Owns the sockets of a balancer; used by one thread.
 
     Args:
-        router: the socket that robots connect to; closed with the rest.
-        poller: where all sockets are registered.
+        router: the socket that robots connect to.
+        send: sends frames to it.
+        poller: where the sockets to the replicas are registered.
         routing: the routing table.
         limits: how many robots are known, and for how long.
         replica_keys: shown to replicas that want keys.
@@ -65,6 +66,7 @@ class Forwarder:
     def __init__(
         self,
         router: SecuredRouter,
+        send: Callable[[Sequence[Frame]], None],
         poller: SocketPoller,
         routing: Routing,
         limits: PeerLimits,
@@ -72,6 +74,7 @@ class Forwarder:
         silence_s: float,
     ) -> None:
         self._router = router
+        self._send = send
         self._poller = poller
         self.routing = routing
         self.peers = Peers(limits)
@@ -85,9 +88,6 @@ class Forwarder:
         self.forwarded = self.moved = self.dropped = 0
         sentence = f"The balancer serves {limits.most} robots already; try again later or go to another one."
         self._full = encode(Error(0, ErrorCode.BUSY, sentence, FULL_RETRY_MS))
-        poller.add(router.sock, self._read_router)
-        for sock, on_readable in router.extra_sockets.items():
-            poller.add(sock, partial(self._read_extra, sock, on_readable))
 
     # ---- replicas ------------------------------------------------------------------------------------------
 
@@ -120,12 +120,11 @@ class Forwarder:
         self._move(self.routing.remove(replica))
 
     def close(self) -> None:
-        """Close every socket."""
+        """Close the sockets to the replicas."""
         for heartbeat in self._heartbeats.values():
             heartbeat.close()
         self._heartbeats.clear()
         self._backends.close()
-        self._router.close()
 
     # ---- events --------------------------------------------------------------------------------------------
 
@@ -145,21 +144,34 @@ class Forwarder:
                 self._send_to_robot(robot, _REVOKED)
             self._forget(robot)
 
-    def _read_router(self) -> None:
-        now = time.monotonic()
-        for _ in range(_MAX_BATCH):
-            frames = receive_now(self._router.sock)
-            if frames is None:
-                return
-            key = self._router.sender(frames)
-            if key is not None:
-                self._on_robot_message(frames[0].bytes, key, frames[1:], now)
-        self._poller.recheck(self._router.sock)
+    def on_frames(self, frames: list[zmq.Frame]) -> None:
+        """A message has come from a robot."""
+        robot, key, now = frames[0].bytes, self._router.sender(frames), time.monotonic()
+        if key is None:  # it was revoked
+            return
+        known = robot in self.peers
+        if not self.peers.on_message(robot, key, now) or not (known or self._admit(robot, key, now)):
+            self.dropped += 1
+            return
+        replica = self.routing.route(robot, now)
+        backend = None if replica is None else self._backends.get(robot) or self._connect(robot, replica)
+        if backend is None:
+            self.dropped += 1
+            if now - self._last_delivery > SILENCE_S:
+                self._send_to_robot(robot, _NOBODY)
+            return
+        self._last_delivery = now
+        try:
+            backend.send_multipart(frames[1:], zmq.DONTWAIT, copy=False)
+            self.forwarded += 1
+        except zmq.ZMQError:  # the replica reads too slowly, or is not there and may come back
+            self.dropped += 1
+        self._poller.recheck(backend)
 
-    def _read_extra(self, sock: zmq.Socket, on_readable: Callable[[], None]) -> None:
-        on_readable()
-        if int(sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._poller.recheck(sock)
+    def on_unsent(self, frames: Sequence[Frame], error: zmq.ZMQError) -> None:
+        """A message could not be sent to its robot, which reads too slowly or is gone."""
+        self.forwarded -= 1
+        self.dropped += 1
 
     def _read_heartbeat(self, replica: str) -> None:
         heartbeat = self._heartbeats.get(replica)
@@ -181,23 +193,6 @@ class Forwarder:
             self.routing.on_answer(robot, now)
             self._send_to_robot(robot, frames)
         self._poller.recheck(backend)
-
-    def _on_robot_message(self, robot: bytes, key: str, frames: list[zmq.Frame], now: float) -> None:
-        if not self.peers.on_message(robot, key, now):
-            self.dropped += 1
-            return
-        if robot not in self.peers and not self._admit(robot, key, now):
-            self.dropped += 1
-            return
-        replica = self.routing.route(robot, now)
-        backend = None if replica is None else self._backends.get(robot) or self._connect(robot, replica)
-        if backend is None:
-            self.dropped += 1
-            if now - self._last_delivery > SILENCE_S:
-                self._send_to_robot(robot, _NOBODY)
-            return
-        self._last_delivery = now
-        self._send(backend, frames)
 
     def _admit(self, robot: bytes, key: str, now: float) -> bool:
         name = self._router.robot(key, robot)
@@ -223,19 +218,12 @@ class Forwarder:
         self._poller.add(backend, partial(self._read_backend, robot))
         return backend
 
-    def _send_to_robot(self, robot: bytes, frames: Sequence[zmq.Frame | bytes]) -> None:
+    def _send_to_robot(self, robot: bytes, frames: Sequence[Frame]) -> None:
         if self.peers.may_send(robot):
-            self._send(self._router.sock, [robot, *frames])
+            self._send([robot, *frames])
+            self.forwarded += 1
         else:
             self.dropped += 1
-
-    def _send(self, sock: zmq.Socket, frames: Sequence[zmq.Frame | bytes]) -> None:
-        try:
-            sock.send_multipart(frames, zmq.DONTWAIT, copy=False)
-            self.forwarded += 1
-        except zmq.ZMQError:  # the other side reads too slowly, or is not there and may come back
-            self.dropped += 1
-        self._poller.recheck(sock)
 
     def _update(self, replica: str, heartbeat: Heartbeat) -> None:
         if heartbeat.alive:
