@@ -31,13 +31,13 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.transport.codec import decode, encode
 from spec_decode_ros.transport.connection import Connection
-from spec_decode_ros.transport.endpoints import parse_endpoints
 from spec_decode_ros.transport.failover import Failover, FailoverPolicy
 from spec_decode_ros.transport.handshake import HandshakeError
 from spec_decode_ros.transport.keys import RobotKeys
 
 _log = logging.getLogger(__name__)
 
+MAX_ENDPOINTS = 8
 _SEND_IMAGE_S = 0.005
 _SEND_CLOSE_S = 0.02
 
@@ -239,7 +239,7 @@ class Client:
                 self._review()
 
     def _review(self) -> bool:
-        """Change the server if that is due, and say whether; the listener opens the present action there anew."""
+        """Change the server if that is due, and return whether; the listener opens the present action there again."""
         before = self._current
         statuses = [connection.status for connection in self._connections]
         if not self._failover.review(statuses, time.perf_counter(), bool(self._action_id)):
@@ -254,3 +254,23 @@ class Client:
     def _notify(self, message: Message | Reconnected, size: int = 0) -> None:
         if self._listener:
             self._listener(Arrival(message, time.perf_counter(), size))
+
+
+def parse_endpoints(text: str) -> tuple[str, ...]:
+    """``tcp://a:5555,tcp://b:5555`` as a tuple.
+
+    Raises HandshakeError if one is empty or named twice, or there are more than eight.
+    """
+    endpoints = tuple(part.strip() for part in text.split(","))
+    if not all(endpoints):
+        raise HandshakeError(
+            f"{text!r} names no endpoint, or an empty one; write one or more as tcp://HOST:PORT, with commas between."
+        )
+    twice = next((each for each in endpoints if endpoints.count(each) > 1), None)
+    if twice:
+        raise HandshakeError(f"The endpoint {twice!r} is named twice; name every server once.")
+    if len(endpoints) > MAX_ENDPOINTS:
+        raise HandshakeError(
+            f"{len(endpoints)} endpoints are named and at most {MAX_ENDPOINTS} can be; a robot pings all of them."
+        )
+    return endpoints

@@ -18,7 +18,7 @@ import zmq
 from spec_decode_ros.decoding.messages import Error, ErrorCode, Hello, Message, Ping, Pong, Welcome
 from spec_decode_ros.transport.backoff import backoff_s
 from spec_decode_ros.transport.codec import DOWN, WireError, decode, encode
-from spec_decode_ros.transport.connection_monitor import ConnectionEvent, ConnectionMonitor
+from spec_decode_ros.transport.connection_monitor import ConnectionEvent, open_monitor, read_connection_events
 from spec_decode_ros.transport.failover import ConnectionStatus
 from spec_decode_ros.transport.handshake import HELLO_FIRST, HandshakeError, difference
 from spec_decode_ros.transport.keys import RobotKeys
@@ -29,10 +29,10 @@ _log = logging.getLogger(__name__)
 _HELLO_EVERY_S = 0.5
 _HELLO_AFTER_REFUSAL_S = 5.0
 _WELCOME_S = 3.0
-"""A greeting without an answer for so long is repeated over a new connection; twice as long each time."""
+"""Time until a greeting without an answer is repeated over a new connection; doubled each time."""
 _LONGEST_WELCOME_S = 30.0
 _SILENT_S = 10.0
-"""A connection that is silent for so long is made anew: the server's machine may have another address by now."""
+"""Silence after which a new connection is made: the server's machine may have another address by now."""
 _CONNECT_MS = 3_000
 _NEVER_MS = 24 * 3_600_000
 _PING_EVERY_S = 1.0
@@ -56,7 +56,7 @@ class ConnectionListener(Protocol):
         """The connection was lost, or the server refuses the robot."""
 
     def on_message(self, connection: Connection, message: Message, size: int) -> None:
-        """Any other message has come, of so many bytes."""
+        """Any other message has come; `size` is its bytes on the wire."""
 
     def on_tick(self) -> None:
         """Called several times a second."""
@@ -103,8 +103,8 @@ class Connection:
         self._round_trips_s: collections.deque[float] = collections.deque(maxlen=_PINGS_KEPT)
         self._last_arrival = 0.0
         self._sock = sock = _socket(identity, keys)
-        self._monitor = ConnectionMonitor(sock)
-        monitors = {self._monitor.socket: self._on_connection_events}
+        self._monitor = open_monitor(sock)
+        monitors = {self._monitor: self._on_connection_events}
         self._loop = SocketLoop(sock, "client socket", self._on_frames, self._on_tick, extra_sockets=monitors)
         try:
             sock.connect(endpoint)
@@ -203,7 +203,7 @@ class Connection:
 
     def _on_connection_events(self) -> None:
         now = time.perf_counter()
-        for event in self._monitor.read():
+        for event in read_connection_events(self._monitor):
             if self._phase is ConnectionPhase.WAITING:
                 continue  # about the connection that was given up
             if event is ConnectionEvent.UP:

@@ -45,7 +45,7 @@ def allow_many_connections() -> None:
 
 
 def max_connections(files_each: int = 1) -> int:
-    """How many connections this process may have that need so many open files each."""
+    """How many connections this process may have, if each needs `files_each` open files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, (soft - _OTHER_FILES) // files_each)
 
@@ -55,8 +55,8 @@ class ConnectionLimits:
     """Limits per connection and on their number.
 
     Attributes:
-        unread_bytes: what may arrive before a message is complete (checked on Linux only).
-        silence_s: how long no message may arrive; a client pings once a second.
+        unread_bytes: may arrive before a message is complete (checked on Linux only).
+        silence_s: without a message; a client pings once a second.
         most: connections at once. For a further one the oldest that never sent a message is ended, or else the new one.
     """
 

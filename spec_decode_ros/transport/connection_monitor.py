@@ -35,25 +35,16 @@ _EVENTS: dict[int, ConnectionEvent] = {
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: ConnectionEvent.ENCRYPTION_MISMATCH,
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: ConnectionEvent.ENCRYPTION_MISMATCH,
 }
+CLIENT_EVENTS = sum(_EVENTS)
 
 
-class ConnectionMonitor:
-    """The connection events of one client socket.
-
-    Attributes:
-        socket: to be polled, and closed, by the thread that owns the watched socket.
-    """
-
-    def __init__(self, watched: zmq.Socket) -> None:
-        self.socket = open_monitor(watched, sum(_EVENTS))
-
-    def read(self) -> list[ConnectionEvent]:
-        """The events since the last call, at most 64."""
-        return [_EVENTS[number] for number, _ in read_monitor(self.socket, 64) if number in _EVENTS]
+def read_connection_events(monitor: zmq.Socket) -> list[ConnectionEvent]:
+    """The events of a client socket since the last call, at most 64."""
+    return [_EVENTS[number] for number, _ in read_monitor(monitor, 64) if number in _EVENTS]
 
 
-def open_monitor(watched: zmq.Socket, events: int) -> zmq.Socket:
-    """A socket that receives these events of `watched`.
+def open_monitor(watched: zmq.Socket, events: int = CLIENT_EVENTS) -> zmq.Socket:
+    """A socket that receives these events of `watched`, in whose thread it must be used.
 
     ZeroMQ's own thread, which serves every socket of the context, waits while the queue of events is full. So the queue
     has no limit, and `watched.disable_monitor()` must be called before this socket is closed.

@@ -29,13 +29,13 @@ class FailoverPolicy:
     """When a robot changes its server. All in seconds.
 
     Attributes:
-        silent_s: a server that is silent for so long has failed; pings go out once a second.
-        startup_s: how long to wait for the first server at the start while another one answers already.
+        silent_s: silence after which a server has failed; pings go out once a second.
+        startup_s: how long to wait for the first server at the start, while another one answers already.
         stable_s: how long a preferred server must be well before the robot returns to it; doubled each time that it had
             to be left again, up to `max_stable_s`.
-        busy_s: a server that has been full for so long, or says that it will be, is left.
+        busy_s: a server is left when it has been full for this time, or announces that it will be.
         avoid_s: how long a server that was full is avoided.
-        draining_s: how long a server that is about to end is avoided, unless it welcomes the robot anew.
+        draining_s: how long a server that is about to end is avoided, unless it welcomes the robot again.
     """
 
     silent_s: float = 2.5
@@ -83,7 +83,7 @@ class Failover:
         server.busy_since, server.avoid_until, server.draining_until = None, 0.0, 0.0
 
     def on_busy(self, index: int, now: float, retry_s: float) -> None:
-        """It has refused an action because it is full, and suggests to retry after so many seconds."""
+        """It has refused an action because it is full, and suggests to retry after `retry_s`."""
         server = self._servers[index]
         if server.busy_since is None:
             server.busy_since = now
@@ -102,7 +102,7 @@ class Failover:
         self._servers[index].busy_since = None
 
     def review(self, statuses: Sequence[ConnectionStatus], now: float, in_action: bool) -> bool:
-        """Choose anew; returns whether `current` has changed."""
+        """Choose again; returns whether `current` has changed."""
         for server, status in zip(self._servers, statuses, strict=True):
             well = status.welcomed and status.silence_s <= self._policy.silent_s
             server.well_since = (now if server.well_since is None else server.well_since) if well else None

@@ -1,4 +1,4 @@
-"""CurveZMQ keys of a server and its robots: a folder of key files, made on first use.
+"""CurveZMQ keys of a server and its robots: a folder of key files in the format of ZeroMQ's own tools, made on first use.
 
 The server's folder holds its own key pair, the public keys of the robots that it lets in, and for each robot a folder
 to copy to it::
@@ -7,25 +7,52 @@ to copy to it::
     robots/robot.key                   robots that are let in, and balancers, whose keys are marked
     robot/cloud.key  robot/robot.key_secret    copy this folder to the robot, and delete it here
 
-With keys all traffic is encrypted, a robot talks only to this server, and the server only to its robots.
+With keys all traffic is encrypted, a robot talks only to this server, and the server only to its robots. The metadata of a
+public key can mark it as a balancer's. Only the mark in the server's folder counts, so it is set by whoever runs the server.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import re
 import shutil
+import stat
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import zmq
+import zmq.auth
+from zmq.utils import z85
 
-from spec_decode_ros.transport.certificates import KeyFolderError, make_certificate, read_certificate
+from spec_decode_ros.errors import SpecDecodeError
+
+_log = logging.getLogger(__name__)
 
 CLOUD = "cloud"
 ROBOTS = "robots"
 FIRST_ROBOT = "robot"
 NAME = "[A-Za-z0-9_-]{1,64}"
 """Names that a robot or a balancer may have."""
+UNAVAILABLE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
+"""Errors of a file or folder that is not there or may not be read; other errors may pass."""
+_METADATA = "metadata\n"
+_ROLE, _BALANCER = "role", "balancer"
+
+
+class KeyFolderError(SpecDecodeError):
+    """Keys that can't be used."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Content of a key file: keys of 40 characters; `secret` is empty in a public file."""
+
+    public: bytes
+    secret: bytes
+    balancer: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,9 +80,9 @@ class RobotKeys:
 
 @dataclass(frozen=True)
 class KnownRobot:
-    """A robot or balancer that is let in.
+    """A robot, or a balancer that forwards for robots of its own, which is let in.
 
-    `key` is its public key (40 characters), `to_copy` says whether its folder is still here.
+    `key` is its public key (40 characters), `to_copy` says whether its folder is still at the server.
     """
 
     name: str
@@ -95,12 +122,7 @@ def make_keys(folder: str | Path, robot: str | None = None, balancer: bool = Fal
 def robots_of(folder: str | Path) -> list[KnownRobot]:
     """The robots and balancers that the server with this folder lets in, by name. Raises KeyFolderError."""
     folder = _server_folder(folder)
-    robots = []
-    for path in sorted((folder / ROBOTS).glob("*.key")):
-        certificate, secret = read_certificate(path), folder / path.stem / f"{path.stem}.key_secret"
-        key = certificate.public.decode("ascii")
-        robots.append(KnownRobot(path.stem, key, secret.exists(), certificate.balancer))
-    return robots
+    return [read_robot(path) for path in sorted((folder / ROBOTS).glob("*.key"))]
 
 
 def revoke(folder: str | Path, robot: str) -> None:
@@ -172,3 +194,60 @@ def robot_keys(folder: str | Path) -> RobotKeys:
         )
     pair = read_certificate(secrets[0], secret_needed=True)
     return RobotKeys(pair.public, pair.secret, read_certificate(folder / f"{CLOUD}.key").public)
+
+
+def read_robot(path: Path) -> KnownRobot:
+    """The robot with this public key file in a server's folder. Raises KeyFolderError, OSError."""
+    certificate = read_certificate(path)
+    secret = path.parent.parent / path.stem / f"{path.stem}.key_secret"
+    return KnownRobot(path.stem, certificate.public.decode("ascii"), secret.exists(), certificate.balancer)
+
+
+def make_certificate(folder: Path, name: str, balancer: bool = False) -> None:
+    """Write a new key pair to `folder`, as NAME.key and NAME.key_secret. Raises OSError, zmq.ZMQError."""
+    umask = os.umask(0o077)
+    try:
+        public, _ = zmq.auth.create_certificates(folder, name)
+        if balancer:  # pyzmq writes metadata into the secret file only
+            text = Path(public).read_text(encoding="utf-8")
+            marked = text.replace(_METADATA, f'{_METADATA}    {_ROLE} = "{_BALANCER}"\n', 1)
+            Path(public).write_text(marked, encoding="utf-8")
+    finally:
+        os.umask(umask)
+
+
+def read_certificate(path: Path, secret_needed: bool = False) -> Certificate:
+    """Read a key file.
+
+    Raises:
+        KeyFolderError: the file is missing, may not be read or holds no valid key, or no secret key where one is needed.
+        OSError: it can't be read for now, for example because too many files are open.
+    """
+    try:
+        public, secret = zmq.auth.load_certificate(path)
+        if secret_needed and secret is None:
+            raise KeyFolderError(f"The key file {path} holds no secret key.")
+        if any(len(key) != 40 or len(z85.decode(key)) != 32 for key in (public, secret) if key is not None):
+            raise ValueError("a key has 40 characters of Z85")
+        if secret is not None and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            _log.warning("%s can be read by other users of this machine: chmod 600 it", path)
+        return Certificate(public, secret or b"", _has_balancer_mark(path.read_text("utf-8", "replace")))
+    except KeyFolderError:
+        raise
+    except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
+        if isinstance(error, OSError) and error.errno not in (None, *UNAVAILABLE):
+            raise
+        raise KeyFolderError(f"The key file {path} can't be read: {error}.") from error
+
+
+def _has_balancer_mark(text: str) -> bool:
+    """Whether the section ``metadata``, whose lines are indented, has the mark."""
+    section = ""
+    for line in text.splitlines():
+        if not line[:1].isspace():
+            section = line.strip()
+        elif section == _METADATA.strip():
+            name, _, value = line.partition("=")
+            if (name.strip(), value.strip(" \t\"'")) == (_ROLE, _BALANCER):
+                return True
+    return False

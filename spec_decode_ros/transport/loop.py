@@ -191,7 +191,7 @@ class SocketLoop:
 
 
 def receive_now(sock: zmq.Socket) -> list[zmq.Frame] | None:
-    """The frames of the next message, or None when none waits. Of too many frames only so many that it shows are kept."""
+    """The frames of the next message, or None when none waits. Of excess frames one is kept, to show the excess."""
     try:
         frames = [sock.recv(zmq.DONTWAIT, copy=False)]
     except zmq.Again:

@@ -8,7 +8,7 @@ import queue
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -62,6 +62,12 @@ class ReadyChild:
             self.stop()
             raise
 
+    def __enter__(self) -> str:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     @property
     def pid(self) -> int:
         """Process id of the last start."""
@@ -106,7 +112,17 @@ class ReadyChild:
     def stop(self) -> None:
         """Ask it to end, and kill it after five seconds. Stopping twice does nothing."""
         if self._child is not None:
-            _end(self._child)
+            assert self._child.stdin is not None
+            with contextlib.suppress(OSError):
+                self._child.stdin.close()
+            self._child.terminate()
+            try:
+                self._child.wait(timeout=_GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait(timeout=_GRACE_S)
+            if self._child.stdout is not None:
+                self._child.stdout.close()
         if self._stderr is not None:
             self._stderr.close()
         self._child = self._stderr = None
@@ -138,16 +154,6 @@ class ReadyChild:
         return ": " + " / ".join(lines[-3:]) if lines else "; it wrote nothing to standard error"
 
 
-@contextlib.contextmanager
-def ready_child(command: Sequence[str], name: str, timeout_s: float) -> Iterator[str]:
-    """Start `command`, yield what follows the word ``ready`` in its ready line, and end it at exit. Raises ChildError."""
-    child = ReadyChild(command, name, timeout_s)
-    try:
-        yield child.start()
-    finally:
-        child.stop()
-
-
 def _environment() -> dict[str, str]:
     """Lets the child import this package from where this process did, installed or not."""
     here = str(Path(spec_decode_ros.__file__).resolve().parent.parent)
@@ -164,17 +170,3 @@ def _drain(stdout: IO[str], lines: queue.Queue[str]) -> None:
                 lines.put(line)
                 ready = line.startswith(READY)
     lines.put("")
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    assert child.stdin is not None
-    with contextlib.suppress(OSError):
-        child.stdin.close()
-    child.terminate()
-    try:
-        child.wait(timeout=_GRACE_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait(timeout=_GRACE_S)
-    if child.stdout is not None:
-        child.stdout.close()

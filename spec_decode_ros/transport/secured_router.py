@@ -11,12 +11,11 @@ from urllib.parse import urlsplit
 import zmq
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.transport.authenticator import DOMAIN, Authenticator
 from spec_decode_ros.transport.codec import MAX_IMAGE_BYTES, MAX_MESSAGE_BYTES
 from spec_decode_ros.transport.connection_guard import ConnectionGuard, ConnectionLimits
 from spec_decode_ros.transport.forwarded_identity import robot_of
-from spec_decode_ros.transport.keyring import KeyHolder, Keyring
-from spec_decode_ros.transport.keys import ServerKeys
+from spec_decode_ros.transport.keyring import ZAP_DOMAIN, Authenticator, Keyring
+from spec_decode_ros.transport.keys import KnownRobot, ServerKeys
 from spec_decode_ros.transport.loop import set_common_options
 from spec_decode_ros.transport.rate_limiter import RateLimiter
 
@@ -27,7 +26,7 @@ _REFRESH_S = 1.0
 _CHECK_S = 0.25
 _BACKLOG = 1024
 _HANDSHAKE_MS = 10_000
-"""A connection that sends nothing sensible for so long is ended."""
+"""A connection without a handshake is ended after this time."""
 UNREAD_BYTES = MAX_MESSAGE_BYTES + MAX_IMAGE_BYTES + 16 * 1024 * 1024
 """What may arrive over a connection before a message is complete: the largest message, and what the operating system may
 hold of a connection, roughly (its default is 6 MB)."""
@@ -84,7 +83,7 @@ class SecuredRouter:
                 self.extra_sockets[authenticator.socket] = authenticator.answer
                 self.sock.curve_publickey, self.sock.curve_secretkey = keys.public, keys.secret
                 self.sock.curve_server = True
-                self.sock.zap_domain = DOMAIN  # without it, keys would be let in unasked
+                self.sock.zap_domain = ZAP_DOMAIN  # without it, keys would be let in unasked
             _bind(self.sock, bind)
             self.endpoint = self.sock.getsockopt_string(zmq.LAST_ENDPOINT)
             self._check_reach(self.endpoint)
@@ -112,7 +111,7 @@ class SecuredRouter:
             key = str(frames[-1].get("User-Id"))
         except zmq.ZMQError:
             return None
-        if self._keyring.holder(key) is None:
+        if self._keyring.robot(key) is None:
             self.guard.end(handle)
             return None
         return key
@@ -122,12 +121,12 @@ class SecuredRouter:
 
         That is the name of its key, or for the key of a balancer the forwarded name.
         """
-        holder = self._keyring.holder(key) if self._keyring is not None else None
-        if holder is None:
+        owner = self._keyring.robot(key) if self._keyring is not None else None
+        if owner is None:
             return ""
-        return robot_of(holder.name, client) if holder.balancer else holder.name
+        return robot_of(owner.name, client) if owner.balancer else owner.name
 
-    def tick(self) -> Mapping[str, KeyHolder]:
+    def tick(self) -> Mapping[str, KnownRobot]:
         """Check the connections, and read the keys again; returns the keys that were revoked.
 
         Call it several times a second; more often costs nothing.

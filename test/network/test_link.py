@@ -19,7 +19,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile, link_process
 from spec_decode_ros.lab.network.message_faults import MessageFaults
 from spec_decode_ros.transport.client import Arrival, Client
-from spec_decode_ros.transport.process import ChildError, ReadyChild, ready_child
+from spec_decode_ros.transport.process import ChildError, ReadyChild
 
 
 @contextlib.contextmanager
@@ -143,7 +143,7 @@ def test_impossible_profiles_are_refused(options: dict[str, float]) -> None:
     ],
 )
 def test_a_child_that_fails_says_why(program: str, timeout_s: float, sentence: str) -> None:
-    child = ready_child([sys.executable, "-c", program], "it", timeout_s)
+    child = ReadyChild([sys.executable, "-c", program], "it", timeout_s)
     with pytest.raises(ChildError, match=sentence), child:
         pass
 

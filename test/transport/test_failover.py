@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.backoff import backoff_s
-from spec_decode_ros.transport.endpoints import parse_endpoints
+from spec_decode_ros.transport.client import parse_endpoints
 from spec_decode_ros.transport.failover import ConnectionStatus, Failover, FailoverPolicy
 
 WELL, SILENT = ConnectionStatus(True, 0.5), ConnectionStatus(True, 2.6)

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from spec_decode_ros.decoding.messages import PROTOCOL, Welcome
-from spec_decode_ros.transport.certificates import KeyFolderError, read_certificate
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.handshake import HandshakeError
-from spec_decode_ros.transport.keyring import KeyHolder, Keyring
+from spec_decode_ros.transport.keyring import Keyring
 from spec_decode_ros.transport.keys import (
+    KeyFolderError,
+    KnownRobot,
     RobotKeys,
     make_keys,
+    read_certificate,
     revoke,
     robot_keys,
     robots_of,
@@ -182,19 +184,20 @@ def test_a_balancers_mark_counts_in_the_servers_folder_and_nowhere_else(tmp_path
     keyring, key = Keyring(tmp_path / "robots"), robot_keys(robot).public.decode()
     balancers = robot_keys(front).public.decode()
     keyring.refresh()
-    assert keyring.holder(balancers) == KeyHolder("front", balancer=True)
-    assert keyring.holder(key) == KeyHolder("go2")
+    assert keyring.robot(balancers) == KnownRobot("front", balancers, to_copy=True, balancer=True)
+    assert keyring.robot(key) == KnownRobot("go2", key, to_copy=True, balancer=False)
     # A mark in its own folder does not count.
     secret = robot / "go2.key_secret"
     secret.write_text(secret.read_text().replace("metadata\n", 'metadata\n    role = "balancer"\n'))
     keyring.refresh()
-    assert keyring.holder(key) == KeyHolder("go2")
+    assert keyring.robot(key) == KnownRobot("go2", key, to_copy=True, balancer=False)
     known = tmp_path / "robots" / "front.key"
     known.write_text(known.read_text().replace("role", "rule"))
     assert keyring.refresh() == {}
-    assert keyring.holder(balancers) == KeyHolder("front")
+    unmarked = keyring.robot(balancers)
+    assert unmarked == KnownRobot("front", balancers, to_copy=True, balancer=False)
     revoke(tmp_path, "front")
-    assert keyring.refresh() == {balancers: KeyHolder("front")}
+    assert keyring.refresh() == {balancers: unmarked}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from spec_decode_ros.lab.demo.stack import Stack, Value, free_domain, running_st
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
 from spec_decode_ros.server.process import spawn_server
 from spec_decode_ros.sim.task import make_task
-from spec_decode_ros.transport.process import ready_child
+from spec_decode_ros.transport.process import ReadyChild
 
 INTERFACE = "lo"
 _READY_S = 120.0
@@ -97,7 +97,7 @@ def go2_process(seed: int, dds_domain: int, log: Path | None = None) -> Iterator
     command += [f"--interface={INTERFACE}", "--with-parent"]
     if log is not None:
         command.append(f"--log={log}")
-    with ready_child(command, "go2-sim", _READY_S):
+    with ReadyChild(command, "go2-sim", _READY_S):
         yield
 
 

@@ -24,7 +24,7 @@ import zmq
 from spec_decode_ros.lab.network.link_profile import LinkProfile
 from spec_decode_ros.lab.network.message_faults import MessageFaults
 from spec_decode_ros.lab.network.relay import Relay, unhurried
-from spec_decode_ros.transport.endpoints import parse_endpoints
+from spec_decode_ros.transport.client import parse_endpoints
 from spec_decode_ros.transport.process import ReadyChild
 
 

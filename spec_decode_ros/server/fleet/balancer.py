@@ -20,8 +20,7 @@ import zmq
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server.fleet.forwarding import Forwarder
 from spec_decode_ros.server.fleet.heartbeat import SILENCE_S
-from spec_decode_ros.server.fleet.routing import ReplicaState, Routing, RoutingPolicy
-from spec_decode_ros.server.fleet.socket_poller import SocketPoller
+from spec_decode_ros.server.fleet.routing import ReplicaState, RoutingPolicy
 from spec_decode_ros.transport.connection_guard import max_connections
 from spec_decode_ros.transport.keys import RobotKeys, ServerKeys
 from spec_decode_ros.transport.loop import SocketLoop
@@ -72,7 +71,7 @@ class Balancer:
         replica_keys: shown to replicas that want keys, as a robot does.
         policy: when robots are moved.
         peers: how many robots are known, but no more than the process may have files open for, and for how long.
-        silence_s: a replica that has not answered a ping for so long is dead.
+        silence_s: a replica is dead after this time without an answer to a ping.
     """
 
     def __init__(
@@ -98,7 +97,6 @@ class Balancer:
         self._limits = replace(peers, most=min(peers.most, max_connections(_FILES_PER_ROBOT)))
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, self._limits.most + _OTHER_SOCKETS)
-        self._poller = SocketPoller()
         self._calls: collections.deque[Callable[[], None]] = collections.deque()
         self._tick_limiter = RateLimiter(_TICK_S)
         self._last_status = BalancerStatus()
@@ -115,8 +113,7 @@ class Balancer:
             self._forwarder = forwarder = Forwarder(
                 router,
                 lambda frames: loop.send(frames),
-                self._poller,
-                Routing(self._policy),
+                self._policy,
                 self._limits,
                 self._replica_keys,
                 self._silence_s,
@@ -128,7 +125,7 @@ class Balancer:
                 self._on_tick,
                 forwarder.on_unsent,
                 router.extra_sockets,
-                self._poller.handle,
+                forwarder.poller.handle,
             )
             for replica in self._first_replicas:
                 forwarder.add(replica)
@@ -147,7 +144,6 @@ class Balancer:
             if self._loop.alive:
                 return  # it hangs, and still uses the sockets
             self._forwarder.close()
-        self._poller.close()
         self._context.destroy(linger=0)
 
     def __enter__(self) -> Balancer:
@@ -218,7 +214,7 @@ class Balancer:
         while self._calls:
             self._calls.popleft()()
         for _ in range(_MAX_PASSES):
-            if not (callbacks := self._poller.due()):
+            if not (callbacks := self._forwarder.poller.due()):
                 break
             for callback in callbacks:
                 self._loop.call(callback)

@@ -17,7 +17,7 @@ class BalancerService:
 
     Args:
         balancer: may be started later.
-        stuck_s: a thread that stalls for so long is reported as stuck.
+        stuck_s: a thread that stalls for longer is reported as stuck.
         with_replicas: whether the verifiers are replicas of this service, which metrics then show.
 
     Attributes:

@@ -41,7 +41,7 @@ def local_ray(log: bool = False, prefix: bool = True) -> Iterator[Any]:
 
     Args:
         log: print what its processes log, to standard error.
-        prefix: begin each line with the process that it is from; only the first Ray of a process heeds this.
+        prefix: begin each line with the process that it is from; has an effect on the first Ray of a process only.
 
     Raises:
         SpecDecodeError: Ray is not installed, is running in this process already, or does not start.

@@ -19,7 +19,7 @@ from spec_decode_ros.decoding.messages import Error, ErrorCode
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server.fleet.backend_sockets import BackendSockets
 from spec_decode_ros.server.fleet.heartbeat import SILENCE_S, Heartbeat
-from spec_decode_ros.server.fleet.routing import Routing
+from spec_decode_ros.server.fleet.routing import Routing, RoutingPolicy
 from spec_decode_ros.server.fleet.socket_poller import SocketPoller
 from spec_decode_ros.transport.codec import encode
 from spec_decode_ros.transport.forwarded_identity import identity_prefix, routing_id
@@ -51,13 +51,13 @@ class Forwarder:
     Args:
         router: the socket that robots connect to.
         send: sends frames to it.
-        poller: where the sockets to the replicas are registered.
-        routing: the routing table.
+        policy: when robots are moved.
         limits: how many robots are known, and for how long.
         replica_keys: shown to replicas that want keys.
-        silence_s: a replica that has not answered a ping for so long is dead.
+        silence_s: a replica is dead after this time without an answer to a ping.
 
     Attributes:
+        poller: of the sockets to the replicas.
         forwarded: messages, both ways.
         moved: how often a robot has lost its replica.
         dropped: messages for which there was no receiver, or no room.
@@ -67,16 +67,15 @@ class Forwarder:
         self,
         router: SecuredRouter,
         send: Callable[[Sequence[Frame]], None],
-        poller: SocketPoller,
-        routing: Routing,
+        policy: RoutingPolicy | None,
         limits: PeerLimits,
         replica_keys: RobotKeys | None,
         silence_s: float,
     ) -> None:
         self._router = router
         self._send = send
-        self._poller = poller
-        self.routing = routing
+        self.poller = SocketPoller()
+        self.routing = Routing(policy)
         self.peers = Peers(limits)
         self._replica_keys = replica_keys
         self._identity_prefix = identity_prefix(router.endpoint, replica_keys.public if replica_keys else b"")
@@ -102,7 +101,7 @@ class Forwarder:
                 ) from error
             self._heartbeats[replica] = heartbeat
             for sock in (heartbeat.sock, heartbeat.monitor):
-                self._poller.add(sock, partial(self._read_heartbeat, replica))
+                self.poller.add(sock, partial(self._read_heartbeat, replica))
         self.routing.add(replica)
 
     def leave(self, replica: str) -> None:
@@ -115,7 +114,7 @@ class Forwarder:
         heartbeat = self._heartbeats.pop(replica, None)
         if heartbeat:
             for sock in (heartbeat.sock, heartbeat.monitor):
-                self._poller.remove(sock)
+                self.poller.remove(sock)
             heartbeat.close()
         self._move(self.routing.remove(replica))
 
@@ -125,6 +124,7 @@ class Forwarder:
             heartbeat.close()
         self._heartbeats.clear()
         self._backends.close()
+        self.poller.close()
 
     # ---- events --------------------------------------------------------------------------------------------
 
@@ -132,7 +132,7 @@ class Forwarder:
         """Time has passed; call it several times a second."""
         for replica, heartbeat in self._heartbeats.items():
             heartbeat.tick(now)
-            self._poller.recheck(heartbeat.sock)
+            self.poller.recheck(heartbeat.sock)
             self._update(replica, heartbeat)
         for robot in self.peers.expired(now):
             self._forget(robot)
@@ -166,7 +166,7 @@ class Forwarder:
             self.forwarded += 1
         except zmq.ZMQError:  # the replica reads too slowly, or is not there and may come back
             self.dropped += 1
-        self._poller.recheck(backend)
+        self.poller.recheck(backend)
 
     def on_unsent(self, frames: Sequence[Frame], error: zmq.ZMQError) -> None:
         """A message could not be sent to its robot, which reads too slowly or is gone."""
@@ -192,7 +192,7 @@ class Forwarder:
                 return
             self.routing.on_answer(robot, now)
             self._send_to_robot(robot, frames)
-        self._poller.recheck(backend)
+        self.poller.recheck(backend)
 
     def _admit(self, robot: bytes, key: str, now: float) -> bool:
         name = self._router.robot(key, robot)
@@ -215,7 +215,7 @@ class Forwarder:
             if self._log_limiter.allow():
                 _log.warning("a robot can't be connected to %s: %s", replica, error.strerror)
             return None
-        self._poller.add(backend, partial(self._read_backend, robot))
+        self.poller.add(backend, partial(self._read_backend, robot))
         return backend
 
     def _send_to_robot(self, robot: bytes, frames: Sequence[Frame]) -> None:
@@ -246,7 +246,7 @@ class Forwarder:
     def _disconnect(self, robot: bytes) -> None:
         backend = self._backends.get(robot)
         if backend is not None:
-            self._poller.remove(backend)
+            self.poller.remove(backend)
             self._backends.drop(robot)
 
     def _prepare(self, sock: zmq.Socket) -> None:

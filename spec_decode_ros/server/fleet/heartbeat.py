@@ -11,16 +11,16 @@ import zmq
 
 from spec_decode_ros.decoding.messages import Ping
 from spec_decode_ros.transport.codec import encode
-from spec_decode_ros.transport.connection_monitor import ConnectionEvent, ConnectionMonitor
+from spec_decode_ros.transport.connection_monitor import ConnectionEvent, open_monitor, read_connection_events
 from spec_decode_ros.transport.loop import receive_now
 
 _log = logging.getLogger(__name__)
 
 _PING_EVERY_S = 1.0
 SILENCE_S = 3.5
-"""A replica that has not answered for so long is dead although its connection stands: it hangs, or its host is gone."""
+"""Silence after which a replica is dead although its connection stands: it hangs, or its host is gone."""
 _RECONNECT_S = 5.0
-"""A connection over which nobody has answered for so long is made anew."""
+"""Time without any answer until a new connection is made."""
 _RECONNECT_REFUSED_S = 2.0
 """Pause after a refusal; by itself ZeroMQ would try again at once or never, depending on the reason."""
 
@@ -52,8 +52,7 @@ class Heartbeat:
         self.sock.setsockopt(zmq.IMMEDIATE, 1)  # pings do not queue for a replica that is not there
         self.sock.setsockopt(zmq.RECONNECT_IVL, 100)
         self.sock.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
-        self._monitor = ConnectionMonitor(self.sock)
-        self.monitor = self._monitor.socket
+        self.monitor = open_monitor(self.sock)
         self._silence_s = silence_s
         self._next_ping = 0.0
         self._reconnect_at = time.monotonic() + _RECONNECT_S
@@ -76,7 +75,7 @@ class Heartbeat:
             if not self.alive:
                 self._log_once(logging.INFO, f"the verifier at {self._endpoint} answers")
             self._last_answer = now
-        for event in self._monitor.read():
+        for event in read_connection_events(self.monitor):
             if event is ConnectionEvent.UP:
                 self._next_ping = 0.0
             elif event is not ConnectionEvent.LOST:

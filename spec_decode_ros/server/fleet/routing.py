@@ -19,9 +19,9 @@ class RoutingPolicy:
     """When robots are moved.
 
     Attributes:
-        quiet_s: a robot without messages either way for so long can be moved at little cost. Robots ping once a second,
-            so a pause of a second or more never occurs.
-        patience_s: after so long a robot is moved during an action, which the other replica then reads anew.
+        quiet_s: a pause between messages in which a robot can be moved at little cost. Robots ping once a second, so a
+            pause of a second or more never occurs.
+        patience_s: after this time a robot is moved during an action, which the other replica then prefills again.
     """
 
     quiet_s: float = 0.8

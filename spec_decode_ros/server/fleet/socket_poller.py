@@ -11,8 +11,8 @@ import zmq
 class SocketPoller:
     """Tells which sockets may be readable, by callbacks.
 
-    ZeroMQ's descriptors are edge-triggered, and any use of a socket can swallow an edge: whoever has sent to a socket, or
-    has not read it empty, calls :meth:`recheck`, and its callback is due again.
+    ZeroMQ's descriptors are edge-triggered, and any use of a socket can swallow an edge: after sending to a socket, or
+    reading it only in part, call :meth:`recheck`, and its callback is due again.
     """
 
     def __init__(self) -> None:

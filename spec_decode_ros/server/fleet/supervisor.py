@@ -25,12 +25,12 @@ _CALLS_AT_ONCE = 4
 _RESTART_FIRST_S = 1.0
 _RESTART_LONGEST_S = 60.0
 _HEALTHY_S = 60.0
-"""The failure of a replica that has served for so long does not count as a failed start."""
+"""After this time of serving, a failure does not count as a failed start."""
 _LONGEST_STOP_S = 30.0
 _END_S = 5.0
 _CHECK_EVERY_S = 2.0
 _CHECK_ANSWER_S = 20.0
-"""A replica that does not answer a check for so long has failed; one pass of a large target keeps it that busy."""
+"""A replica that takes longer to answer a check has failed. One pass of a large target can take most of that."""
 
 
 @dataclass
@@ -72,9 +72,9 @@ class Supervisor:
         balancer: is told about every replica.
         wanted: how many replicas; change it with `scale`.
         gpus: how many GPUs each of them has for itself.
-        start_s: a replica that does not serve after so long is started anew.
+        start_s: a replica that does not serve after this time is started again.
         drain_s: how long running actions may go on when a replica is ended.
-        patience_s: a leaving replica is ended after so long, whether it has robots or not.
+        patience_s: a leaving replica is ended after this time, whether it has robots or not.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Supervisor:
         self._thread.start()
 
     def wait_serving(self, count: int, timeout_s: float) -> None:
-        """Wait until so many serve. Raises SpecDecodeError if one could not start and none serves, or after `timeout_s`."""
+        """Wait until `count` serve. Raises SpecDecodeError if one could not start and none serves, or after `timeout_s`."""
         until = time.monotonic() + timeout_s
         with self._changed:
             while (serving := self._count_serving()) < count:
@@ -128,7 +128,7 @@ class Supervisor:
                 self._changed.wait(min(1.0, left_s))
 
     def scale(self, wanted: int) -> None:
-        """Have so many replicas from now on. Raises SpecDecodeError if there are not enough GPUs."""
+        """Have this number of replicas from now on. Raises SpecDecodeError if there are not enough GPUs."""
         if wanted < 0:
             raise SpecDecodeError(f"{wanted} replicas can't be had: give 0 or more.")
         if self._most is not None and wanted > self._most:
