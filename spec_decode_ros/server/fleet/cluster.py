@@ -12,13 +12,12 @@ import logging
 import os
 import secrets
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.extras import missing_module_sentence
-from spec_decode_ros.server.fleet.janitor import janitor
+from spec_decode_ros.server.fleet.janitor import temporary_folder
 
 _STORE_BYTES = 100_000_000
 _LOOPBACK = "127.0.0.1"
@@ -46,10 +45,8 @@ def local_ray(log: bool = False, prefix: bool = True) -> Iterator[Any]:
     Raises:
         SpecDecodeError: Ray is not installed, is running in this process already, or does not start.
     """
-    # For this user alone, which what Ray makes in it is not.
-    folder = tempfile.mkdtemp(prefix="spec-decode-ray-")
     with (
-        janitor(folder),
+        temporary_folder("spec-decode-ray-") as folder,  # what Ray makes in it can be read by others
         _environment({**_ENVIRONMENT, "RAY_DISABLE_WORKER_LOG_PREFIX": "0" if prefix else "1"}),
     ):
         ray = _import_ray()

@@ -1,4 +1,4 @@
-"""Janitor process: ends what is left of a Ray when the process that started it is gone, and removes its folder.
+"""Temporary folders with a janitor process, which ends what is left of a Ray when the process that started it is gone.
 
 Some of Ray's processes outlive a parent that was killed, and some even one that ended in order. The janitor waits at a
 pipe that closes with the parent, and finds the others by their open files in the folder, where each of them writes a log.
@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,9 @@ _END_S = 10.0
 
 
 @contextlib.contextmanager
-def janitor(folder: str) -> Iterator[None]:
-    """When this context or this process ends, kill all others that have files open in `folder`, and remove it."""
+def temporary_folder(prefix: str) -> Iterator[str]:
+    """A new folder for this user alone. When this context or this process ends, so do all others with files open in it."""
+    folder = tempfile.mkdtemp(prefix=prefix)
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, folder],
         stdin=subprocess.PIPE,
@@ -29,7 +31,7 @@ def janitor(folder: str) -> Iterator[None]:
     )
     assert process.stdin is not None
     try:
-        yield
+        yield folder
     finally:
         process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from spec_decode_ros.server.fleet.janitor import janitor
+from spec_decode_ros.server.fleet.janitor import temporary_folder
 from spec_decode_ros.transport.keys import RobotKeys, make_keys, robot_keys
 
 _BALANCER = "front"
@@ -33,8 +32,7 @@ def temporary_keys(needed: bool) -> Iterator[ReplicaKeys]:
     if not needed:
         yield ReplicaKeys()
         return
-    folder = tempfile.mkdtemp(prefix="spec-decode-keys-")  # readable by this user alone
-    with janitor(folder), _locked(folder):
+    with temporary_folder("spec-decode-keys-") as folder, _locked(folder):
         (balancer_folder,) = make_keys(folder, _BALANCER, balancer=True)
         yield ReplicaKeys(folder, robot_keys(balancer_folder))
 
