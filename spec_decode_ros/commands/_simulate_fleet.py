@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.json_output import write_json
 from spec_decode_ros.lab.bench.grid import Cell
 from spec_decode_ros.lab.bench.profiles import Profile, load_profile
 from spec_decode_ros.lab.planning.library import VARIANTS, Variant

@@ -13,11 +13,11 @@ from typing import Any
 from rich.console import Console
 
 from spec_decode_ros.commands._bench_fleet import add_fleet_arguments, measure_fleet
-from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_of
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.json_output import write_json
 from spec_decode_ros.lab.bench.comparison import MethodComparison, compare
 from spec_decode_ros.lab.bench.suite import NamedLink, links, over_links
 from spec_decode_ros.lab.bench.tables import agree, print_comparison

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 if every action ended as it may."""
     from rich.console import Console
 
-    from spec_decode_ros.commands._output import write_json
+    from spec_decode_ros.json_output import write_json
     from spec_decode_ros.lab.bench.fleet import ways_of
     from spec_decode_ros.lab.bench.fleet_recording import record_pair
     from spec_decode_ros.lab.bench.machine import machine

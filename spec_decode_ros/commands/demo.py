@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     from rich.console import Console
 
-    from spec_decode_ros.commands._output import write_json
     from spec_decode_ros.decoding.methods import method_named
     from spec_decode_ros.errors import SpecDecodeError
+    from spec_decode_ros.json_output import write_json
     from spec_decode_ros.lab.bench.timeline import draw_timeline
     from spec_decode_ros.lab.demo import report
     from spec_decode_ros.lab.demo.goal import MissionGoal

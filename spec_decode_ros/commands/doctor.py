@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     findings = examine()
     ready = {job: not blockers(findings, job) for job in JOBS}
     if args.json:
-        from spec_decode_ros.commands._output import write_json
+        from spec_decode_ros.json_output import write_json
 
         write_json(
             args.json,

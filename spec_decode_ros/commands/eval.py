@@ -103,7 +103,7 @@ def _latency(text: str) -> float | str:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when at least one episode succeeded, else 1."""
-    from spec_decode_ros.commands._output import write_json
+    from spec_decode_ros.json_output import write_json
     from spec_decode_ros.models.pair import load_pair_config
     from spec_decode_ros.sim.episode import Rules
     from spec_decode_ros.sim.task import make_task, read_templates

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from spec_decode_ros.commands._output import write_json
+    from spec_decode_ros.json_output import write_json
     from spec_decode_ros.lab.faults.cases import CASES, QUICK
     from spec_decode_ros.lab.faults.rig import RigOptions, running_rig
     from spec_decode_ros.lab.faults.trial import LIMIT_S, FaultResult, slowest, try_cases

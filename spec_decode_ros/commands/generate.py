@@ -13,12 +13,12 @@ from typing import Any, cast
 
 from spec_decode_ros.actions.action import ActionError, parse_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
-from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.commands._sampling import add_sampling_arguments, sampling_of
 from spec_decode_ros.decoding.controller import OBJECTIVES
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.edge.runtime import ActionResult, EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.json_output import write_json
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair import (

@@ -114,8 +114,8 @@ def _run_episodes(args: argparse.Namespace) -> int:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     from rich.console import Console
 
-    from spec_decode_ros.commands._output import write_json
     from spec_decode_ros.decoding.methods import method_named
+    from spec_decode_ros.json_output import write_json
     from spec_decode_ros.lab.demo.go2 import Go2Stack, run_episodes
     from spec_decode_ros.models.pair import load_pair_config
 

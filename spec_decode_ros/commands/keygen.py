@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.commands._output import write_json
+from spec_decode_ros.json_output import write_json
 from spec_decode_ros.transport.keys import make_keys, revoke, robots_of
 
 

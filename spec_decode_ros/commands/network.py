@@ -8,8 +8,8 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.json_output import write_json
 from spec_decode_ros.lab.network.networks import NETWORKS, network_named
 
 SHOWN = ("rtt_ms", "jitter_ms", "uplink_mbps", "downlink_mbps", "loss")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.json_output import write_json
 from spec_decode_ros.lab.bench.shapes import SHAPES, shape_named
 
 if TYPE_CHECKING:

@@ -103,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 if everything is within the tolerance, else 1."""
     from rich.console import Console
 
-    from spec_decode_ros.commands._output import write_json
     from spec_decode_ros.decoding.messages import Sampling
+    from spec_decode_ros.json_output import write_json
     from spec_decode_ros.models.pair import load_pair_config
     from spec_decode_ros.replay.bag import read_recording
     from spec_decode_ros.replay.compare import Tolerance, compare

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from spec_decode_ros.commands import _simulate_fleet
-from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.json_output import write_json
 from spec_decode_ros.lab.bench.grid import Cell, Figures, World, cells, compare
 from spec_decode_ros.lab.bench.profiles import load_profile, profile_names
 

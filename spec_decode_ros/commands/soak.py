@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 if nothing was wrong."""
     from rich.console import Console
 
-    from spec_decode_ros.commands._output import write_json
+    from spec_decode_ros.json_output import write_json
     from spec_decode_ros.lab.bench.fleet import ways_of
     from spec_decode_ros.lab.bench.fleet_recording import record_pair
     from spec_decode_ros.lab.bench.fleet_rig import fleet_rig

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.json_output import write_json
 
 PROMPTS_A_SECOND = 2.0
 """Prompts that one core answers, for the estimate of the time; measured on an AMD EPYC with bfloat16."""

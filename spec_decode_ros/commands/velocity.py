@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from spec_decode_ros.commands._output import write_json
+    from spec_decode_ros.json_output import write_json
     from spec_decode_ros.lab.demo.walk import read_walk
     from spec_decode_ros.viz.velocity import draw_velocity, smoothness
 

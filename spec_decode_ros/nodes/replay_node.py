@@ -21,8 +21,8 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
 from spec_decode_ros.actions.prompt import build_prompt
-from spec_decode_ros.commands._output import write_json
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.json_output import write_json
 from spec_decode_ros.nodes.common import (
     EVENTS,
     LATEST_FRAME,

@@ -154,8 +154,8 @@ def test_python_dash_m_is_the_same_command():
 
 
 def test_json_goes_to_a_file_or_to_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from spec_decode_ros.commands._output import write_json
     from spec_decode_ros.errors import SpecDecodeError
+    from spec_decode_ros.json_output import write_json
 
     write_json(str(tmp_path / "new" / "result.json"), {"text": "1 ±"})
     assert json.loads((tmp_path / "new" / "result.json").read_text("utf-8")) == {"text": "1 ±"}

@@ -1,4 +1,4 @@
-"""How commands write results for programs."""
+"""JSON results for programs, in a file or on standard output."""
 
 from __future__ import annotations
 
