@@ -21,10 +21,10 @@ from spec_decode_ros.nodes.common import (
     Health,
     Parameter,
     Settings,
-    compressed,
     run,
     steady_clock,
 )
+from spec_decode_ros.nodes.messages import compressed
 from spec_decode_ros.robots.frames import open_source
 from spec_decode_ros.robots.go2_camera import Go2Camera
 from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
@@ -69,10 +69,7 @@ class CameraNode(Node):
         self.get_logger().info(f"ready: frames from {self._source} at {settings['rate']:g} Hz")
 
     def _publish(self, jpeg: bytes, stamp: Time) -> None:
-        message = compressed(jpeg)
-        message.header.stamp = stamp
-        message.header.frame_id = self._frame_id
-        self._publisher.publish(message)
+        self._publisher.publish(compressed(jpeg, stamp, self._frame_id))
         self._count += 1
         self._health_now = self._health(OK, "publishing", bytes=len(jpeg))
 

@@ -5,7 +5,6 @@ Only interfaces that are in Humble's rclpy are used, so that a robot with Ubuntu
 
 from __future__ import annotations
 
-import array
 import os
 import signal
 import sys
@@ -23,7 +22,6 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage
 
 from spec_decode_ros.errors import SpecDecodeError
 
@@ -130,7 +128,7 @@ class Settings(Mapping[str, Any]):
         return len(self._values)
 
 
-# -- time and frames ----------------------------------------------------------------------------------------
+# -- time ---------------------------------------------------------------------------------------------------
 
 
 def seconds(stamp: Time) -> float:
@@ -146,12 +144,6 @@ def clock_seconds(node: Node) -> float:
 def steady_clock() -> Clock:
     """For timers that must tick even where simulated time stands still."""
     return Clock(clock_type=ClockType.STEADY_TIME)
-
-
-def compressed(jpeg: bytes) -> CompressedImage:
-    """A message with a JPEG frame in it."""
-    # As an array, because the message class checks every byte of anything else in a loop of Python's.
-    return CompressedImage(format="jpeg", data=array.array("B", jpeg))
 
 
 # -- diagnostics --------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from spec_decode_ros.nodes.common import (
     Parameter,
     steady_clock,
 )
+from spec_decode_ros.nodes.messages import odometry
 from spec_decode_ros.robots.go2 import Go2, Go2Options
 from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
 
@@ -118,14 +118,9 @@ class Go2Link:
         if state.heard is None or state.heard == self._heard:
             return
         self._heard = state.heard
-        message = Odometry()
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        message.header.frame_id, message.child_frame_id = "odom", "base_link"
-        pose, twist = message.pose.pose, message.twist.twist
-        pose.position.x, pose.position.y, pose.position.z = state.x, state.y, state.height
-        pose.orientation.z, pose.orientation.w = math.sin(state.yaw / 2.0), math.cos(state.yaw / 2.0)
-        twist.linear.x, twist.linear.y, twist.angular.z = state.vx, state.vy, state.wz
-        self._odom.publish(message)
+        position, velocity = (state.x, state.y, state.height), (state.vx, state.vy, state.wz)
+        stamp = self._node.get_clock().now().to_msg()
+        self._odom.publish(odometry(stamp, position, state.yaw, velocity))
 
     def _health(self) -> Health:
         status = self._robot.status()

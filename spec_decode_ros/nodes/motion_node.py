@@ -33,6 +33,7 @@ from spec_decode_ros.nodes.common import (
 )
 from spec_decode_ros.nodes.go2_link import GO2, Go2Link
 from spec_decode_ros.nodes.go2_link import PARAMETERS as ROBOT_PARAMETERS
+from spec_decode_ros.nodes.messages import twist_stamped
 from spec_decode_ros.robots.guard import (
     EMERGENCY,
     OPERATOR,
@@ -236,15 +237,8 @@ class MotionNode(Node):
     def _send(self, vx: float, wz: float) -> None:
         if self._go2:
             self._go2.move(vx, wz)
-        if self._settings["stamped"]:
-            message = TwistStamped()
-            message.header.stamp = self.get_clock().now().to_msg()
-            message.header.frame_id = self._settings["frame_id"]
-            twist = message.twist
-        else:
-            message = twist = Twist()
-        twist.linear.x, twist.angular.z = vx, wz
-        self._cmd_vel.publish(message)
+        message = twist_stamped(vx, wz, self.get_clock().now().to_msg(), self._settings["frame_id"])
+        self._cmd_vel.publish(message if self._settings["stamped"] else message.twist)
 
     def _health(self) -> Health:
         out = self._output

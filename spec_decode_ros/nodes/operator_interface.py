@@ -20,13 +20,14 @@ from std_msgs.msg import String
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.nodes.common import EVENTS, LATEST, steady_clock
+from spec_decode_ros.nodes.messages import status_values, velocities
 from spec_decode_ros.nodes.teleop_node import TeleopNode
 from spec_decode_ros.robots.guard import EMERGENCY
 from spec_decode_ros.teleop.app import TeleopApp
 from spec_decode_ros.teleop.history import History, default_path
 from spec_decode_ros.teleop.palette import NIGHT, PAPER
 from spec_decode_ros.teleop.port import Notice, PartReport, Tell, Velocity
-from spec_decode_ros.viz.utterance import Piece, Utterance
+from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 _LOOK_S = 0.5
 _END_S = 5.0
@@ -64,34 +65,32 @@ class NewsDesk:
                 return
 
     def _on_velocity(self, message: TwistStamped | Twist) -> None:
-        twist = message.twist if isinstance(message, TwistStamped) else message
-        self._tell(Velocity(twist.linear.x, twist.angular.z))
+        self._tell(Velocity(*velocities(message)))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             node, _, part = status.name.partition(": ")
             # Diagnostics are of all robots on the network; those of another namespace are another operator's.
             if part and node.startswith(self._prefix) and "/" not in node[len(self._prefix) :]:
-                values = {value.key: value.value for value in status.values}
                 level = int.from_bytes(status.level, "little")
-                self._tell(PartReport(part, level, status.message, values))
+                self._tell(PartReport(part, level, status.message, status_values(status)))
 
     def _on_tokens(self, message: String) -> None:
         self._tokens_come = True
         try:
-            self._tell(Utterance.from_json(message.data))
+            self._tell(DecodedAction.from_json(message.data))
         except SpecDecodeError as error:
             self._tell(Notice(f"action/tokens: {error}", urgent=True))
 
     def _on_text(self, message: String) -> None:
         if not self._tokens_come:
-            self._tell(Utterance("", (Piece(message.data[:500], "text"),), "verified"))
+            self._tell(DecodedAction("", (Piece(message.data[:500], "text"),), "verified"))
 
     def _on_draft(self, message: TwistStamped) -> None:
         if not self._tokens_come:
             twist = message.twist
             text = f"vx {twist.linear.x:g} wz {twist.angular.z:g}"
-            self._tell(Utterance.in_progress("", "", text))
+            self._tell(DecodedAction.in_progress("", "", text))
 
 
 def _latched(said: str) -> PartReport:

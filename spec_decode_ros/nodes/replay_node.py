@@ -28,10 +28,10 @@ from spec_decode_ros.nodes.common import (
     LATEST_FRAME,
     Parameter,
     Settings,
-    compressed,
     run,
     steady_clock,
 )
+from spec_decode_ros.nodes.messages import compressed, nanoseconds, stamp_from, status_values, velocities
 from spec_decode_ros.replay.bag import BagRecording, FrameMark, Said, Velocities, read_frames, read_recording
 from spec_decode_ros.replay.compare import ReplayComparison, Tolerance, compare
 from spec_decode_ros.replay.live import timeline
@@ -105,9 +105,8 @@ class ReplayNode(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name.endswith("drafter"):
-                values = {value.key: value.value for value in status.values}
                 # A method without a verifier says nothing of a connection.
-                self._connected = values.get("connected", "True") == "True"
+                self._connected = status_values(status).get("connected", "True") == "True"
 
     # -- what it is shown -----------------------------------------------------------------------------------
 
@@ -147,10 +146,8 @@ class ReplayNode(Node):
         )
 
     def _show(self, mark: FrameMark, jpeg: bytes) -> None:
-        message = compressed(jpeg)
-        message.header.frame_id = "head_camera"
         stamp = self.get_clock().now().nanoseconds if self._settings["restamp"] else mark.stamp
-        message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+        message = compressed(jpeg, stamp_from(stamp))
         self._sent.append((FrameMark(stamp, time.time_ns()), mark.stamp))
         self._frames.publish(message)
 
@@ -214,13 +211,7 @@ class ReplayNode(Node):
 
 
 def _velocities(message: TwistStamped) -> Velocities:
-    stamp = message.header.stamp
-    return Velocities(
-        time.time_ns(),
-        stamp.sec * 10**9 + stamp.nanosec,
-        message.twist.linear.x,
-        message.twist.angular.z,
-    )
+    return Velocities(time.time_ns(), nanoseconds(message.header.stamp), *velocities(message))
 
 
 def _played(said: BagRecording, original: dict[int, int]) -> list[Played]:

@@ -25,10 +25,10 @@ from spec_decode_ros.nodes.common import (
     Health,
     Parameter,
     Settings,
-    compressed,
     run,
     steady_clock,
 )
+from spec_decode_ros.nodes.messages import compressed, odometry, velocities
 from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S
 from spec_decode_ros.sim.render import BACKENDS
 from spec_decode_ros.sim.simulation import Simulation
@@ -77,10 +77,9 @@ class SimNode(Node):
         self.get_logger().info(f"ready: room {settings['seed']}, try the command: go to the {self._target}")
 
     def _on_velocity(self, message: TwistStamped | Twist) -> None:
-        twist = message.twist if isinstance(message, TwistStamped) else message
         self._told = time.monotonic()
         try:
-            self._sim.set_velocity(twist.linear.x, twist.angular.z)
+            self._sim.set_velocity(*velocities(message))
         except SpecDecodeError as error:
             self._sim.set_velocity(0.0, 0.0)
             self.get_logger().warning(str(error), throttle_duration_sec=2.0)
@@ -108,23 +107,13 @@ class SimNode(Node):
             self._began = now - self._sim.time
 
     def _publish_frame(self) -> None:
-        message = compressed(self._sim.jpeg())
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.header.frame_id = "head_camera"
-        self._frames.publish(message)
+        self._frames.publish(compressed(self._sim.jpeg(), self.get_clock().now().to_msg()))
 
     def _publish_odometry(self) -> None:
-        odometry = self._sim.odometry
-        message = Odometry()
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.header.frame_id, message.child_frame_id = "odom", "base_link"
-        pose, twist = message.pose.pose, message.twist.twist
-        pose.position.x, pose.position.y = odometry.pose.x, odometry.pose.y
-        pose.position.z = self._sim.robot.height
-        pose.orientation.z = math.sin(odometry.pose.yaw / 2.0)
-        pose.orientation.w = math.cos(odometry.pose.yaw / 2.0)
-        twist.linear.x, twist.linear.y, twist.angular.z = odometry.vx, odometry.vy, odometry.wz
-        self._odom.publish(message)
+        now, pose = self._sim.odometry, self._sim.odometry.pose
+        position = (pose.x, pose.y, self._sim.robot.height)
+        stamp = self.get_clock().now().to_msg()
+        self._odom.publish(odometry(stamp, position, pose.yaw, (now.vx, now.vy, now.wz)))
 
     def _health(self) -> Health:
         sim = self._sim

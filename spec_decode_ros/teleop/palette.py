@@ -37,4 +37,4 @@ BANNER = {
 }
 
 TOKEN = {**OUTCOME_COLORS, "committed": GREEN, "draft": GREY}
-"""Ground of a token by its outcome; the two of an utterance in progress are those that they will most often become."""
+"""Ground of a token by its outcome; those of an action in progress are what they most often become."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from spec_decode_ros.viz.utterance import Utterance
+from spec_decode_ros.viz.decoded_action import DecodedAction
 
 
 class RobotPort(Protocol):
@@ -51,6 +51,6 @@ class Notice:
     urgent: bool = False
 
 
-Event = Utterance | Velocity | PartReport | Notice
+Event = DecodedAction | Velocity | PartReport | Notice
 Tell = Callable[[Event], None]
 """Takes an event from any thread and returns at once."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from spec_decode_ros.robots.guard import EMERGENCY, OPERATOR, START, MotionState
 from spec_decode_ros.teleop.port import Event, Notice, PartReport, Velocity
-from spec_decode_ros.viz.utterance import Piece, Utterance
+from spec_decode_ros.viz.decoded_action import DecodedAction
 
 REPORT_S = 3.0
 """Seconds without a report (they come once a second) after which a part counts as silent."""
@@ -80,8 +80,8 @@ class Situation:
     """All news so far. ``now`` is in seconds of one monotonic clock throughout."""
 
     reports: dict[str, tuple[float, PartReport]] = field(default_factory=dict)
-    draft: Utterance | None = None
-    answers: deque[Utterance] = field(default_factory=lambda: deque(maxlen=_ANSWERS))
+    draft: DecodedAction | None = None
+    answers: deque[DecodedAction] = field(default_factory=lambda: deque(maxlen=_ANSWERS))
     log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=_LOG))
     _velocity: tuple[float, Velocity] | None = None
     _answered: float = float("-inf")
@@ -124,7 +124,7 @@ class Situation:
         if report.values.get("emergency_stop") == "True":
             self._emergency_asked = None
 
-    def _take_answer(self, answer: Utterance, now: float) -> None:
+    def _take_answer(self, answer: DecodedAction, now: float) -> None:
         self.answers.appendleft(answer)
         self._answered = now
         topic = answer.problem or _gist(answer)
@@ -187,7 +187,7 @@ class Situation:
         latched = report is not None and report.values.get("emergency_stop") == "True"
         return latched or self._emergency_asked is not None
 
-    def answer(self, now: float) -> Utterance | None:
+    def answer(self, now: float) -> DecodedAction | None:
         """The answer that counts now; None if it is none or an old one."""
         return self.answers[0] if self.answers and now - self._answered <= ANSWER_S else None
 
@@ -275,7 +275,7 @@ def _holds(motion: PartReport) -> set[str]:
     return {name.strip() for name in motion.values.get("holds", "").split(",")} - {""}
 
 
-def _gist(answer: Utterance) -> str:
+def _gist(answer: DecodedAction) -> str:
     """What the robot is about, without the numbers that change with every frame."""
     note = answer.text.partition("|")[2].strip() or answer.text.strip()
     words = [word for word in note.split() if not re.fullmatch(r"[-+]?[\d.]+|left|right|ahead", word)]
@@ -289,9 +289,3 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if value == value and abs(value) != float("inf") else None
-
-
-def words_of(answer: Utterance) -> tuple[Piece, ...]:
-    """The pieces without empty ones, their texts without space around."""
-    stripped = (Piece(piece.text.strip(), piece.outcome) for piece in answer.pieces)
-    return tuple(piece for piece in stripped if piece.text)

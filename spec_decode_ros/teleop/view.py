@@ -9,9 +9,9 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from spec_decode_ros.teleop.palette import BANNER, TOKEN, Palette
-from spec_decode_ros.teleop.situation import Mood, Situation, words_of
+from spec_decode_ros.teleop.situation import Mood, Situation
 from spec_decode_ros.viz.contrast import text_on
-from spec_decode_ros.viz.utterance import Piece, Utterance
+from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 _BARS = "▂▄▆█"
 _FULL_VX, _FULL_WZ = 0.8, 1.0
@@ -147,14 +147,14 @@ def _draft(situation: Situation, palette: Palette) -> Text:
         return _nothing(palette)
     return Text(" ").join(
         Text(piece.text, palette.ink if piece.outcome == "committed" else f"italic {palette.muted}")
-        for piece in words_of(draft)
+        for piece in draft.words
     )
 
 
-def _answer(answer: Utterance, palette: Palette, *, new: bool) -> Text:
+def _answer(answer: DecodedAction, palette: Palette, *, new: bool) -> Text:
     if not answer.pieces:
         return Text(answer.problem or "·", palette.alarm)
-    line = Text(" ").join(_token(piece, palette, new=new) for piece in words_of(answer))
+    line = Text(" ").join(_token(piece, palette, new=new) for piece in answer.words)
     if answer.problem:
         line.append(f" {answer.problem}", palette.alarm)
     return line

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from spec_decode_ros.viz.contrast import contrast
+from spec_decode_ros.viz.decoded_action import Piece
 from spec_decode_ros.viz.style import INK, MUTED, ORANGE, OUTCOME_COLORS, RED
-from spec_decode_ros.viz.utterance import Piece
 
 __all__ = ["WIDTH", "Overlay", "Piece", "draw_overlay", "unicycle_path"]
 

@@ -17,7 +17,8 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
-from spec_decode_ros.nodes.common import LATEST_FRAME, compressed, run, steady_clock
+from spec_decode_ros.nodes.common import LATEST_FRAME, run, steady_clock
+from spec_decode_ros.nodes.messages import compressed
 
 
 class StandIn(Node):
@@ -48,9 +49,7 @@ class StandIn(Node):
         self._count += 1
         buffer = io.BytesIO()
         Image.new("RGB", (384, 192), (0, 128, self._count % 256)).save(buffer, "JPEG")
-        message = compressed(buffer.getvalue())
-        message.header.stamp = self._now().clock
-        self._frames.publish(message)
+        self._frames.publish(compressed(buffer.getvalue(), self._now().clock))
 
     def _on_velocity(self, message: Twist) -> None:
         if message.linear.x != 0.0 and not self._told:

@@ -23,7 +23,7 @@ from ros_session import Ros, environment, wait_for
 from std_msgs.msg import String
 from terminal import Terminal
 
-from spec_decode_ros.viz.utterance import Piece, Utterance
+from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 CTRL_C, CTRL_E, ESCAPE, F6, UP = "\x03", "\x05", "\x1b", "\x1b[17~", "\x1b[A"
 
@@ -156,14 +156,14 @@ def test_an_operator_talks_walks_stops_and_leaves(desk):
 
 def test_draft_and_verdict_are_seen_as_they_come(desk):
     tokens = desk.ros.publisher(String, "action/tokens", 10)
-    draft = Utterance.in_progress("go", "vx 0.4 ", "vx 0.4 wz 0.1 | red")
+    draft = DecodedAction.in_progress("go", "vx 0.4 ", "vx 0.4 wz 0.1 | red")
     verdict = (Piece("vx 0.4 ", "accepted"), Piece("wz 0.2 ", "recovered"), Piece("| red ball", "bonus"))
-    for utterance in (draft, Utterance("go", verdict, "verified")):
-        tokens.publish(String(data=utterance.to_json()))
+    for decoded in (draft, DecodedAction("go", verdict, "verified")):
+        tokens.publish(String(data=decoded.to_json()))
     shown = desk.terminal.wait_for("vx 0.4 wz 0.2 | red ball")
     assert "vx 0.4 wz 0.1 | red" in shown
     tokens.publish(String(data="no such thing"))
-    desk.terminal.wait_for("action/tokens: an utterance is JSON")
+    desk.terminal.wait_for("action/tokens: the message is not JSON")
 
 
 def test_a_closed_window_stops_the_robot(desk):

@@ -20,7 +20,7 @@ from spec_decode_ros.teleop.history import History
 from spec_decode_ros.teleop.palette import NIGHT, PAPER
 from spec_decode_ros.teleop.port import Notice, PartReport, Velocity
 from spec_decode_ros.teleop.situation import CONFIRM_S, OBEY_S, REPORT_S
-from spec_decode_ros.viz.utterance import Piece, Utterance
+from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 WALKING = PartReport("motion", 0, "verified action", {"state": "verified action", "emergency_stop": "False"})
 HELD = PartReport(
@@ -35,7 +35,7 @@ DRAFTER = PartReport(
     "deciding",
     {"connected": "True", "rtt_ms": "62.3", "acceptance_rate": "0.78", "ttva_ms": "92"},
 )
-ANSWER = Utterance(
+ANSWER = DecodedAction(
     "go to the red chair",
     (Piece("vx 0.4 ", "accepted"), Piece("wz -0.2 ", "recovered"), Piece("| red chair right 1.5", "bonus")),
     "verified",
@@ -337,7 +337,7 @@ def test_an_emergency_stop_is_confirmed_by_nothing_less():
 def test_all_that_is_known_is_on_the_screen():
     async def story(desk: Desk) -> None:
         battery = PartReport("motion", 0, "", {**WALKING.values, "battery_percent": "17"})
-        draft = Utterance.in_progress("go to the red chair", "vx 0.4 ", "vx 0.4 wz -0.3")
+        draft = DecodedAction.in_progress("go to the red chair", "vx 0.4 ", "vx 0.4 wz -0.3")
         await desk.hear(battery, DRAFTER, Velocity(0.4, -0.2), ANSWER, draft, Notice("said", urgent=True))
         screen = "\n".join(desk.screen)
         for words in (
@@ -361,7 +361,7 @@ def test_unverified_motion_is_marked_as_such():
     async def story(desk: Desk) -> None:
         unverified = PartReport("motion", 0, "", {"state": "unverified action", "emergency_stop": "False"})
         gone = PartReport("drafter", 1, "", {"connected": "False", "rtt_ms": ""})
-        await desk.hear(unverified, gone, Velocity(0.2, 0.0), Utterance("", ANSWER.pieces, "unverified"))
+        await desk.hear(unverified, gone, Velocity(0.2, 0.0), DecodedAction("", ANSWER.pieces, "unverified"))
         assert "UNVERIFIED" in desk.shows("banner")
         assert "cloud gone" in desk.shows("header")
         assert "unverified" in desk.shows("answers")

@@ -11,7 +11,7 @@ from spec_decode_ros.teleop.palette import BANNER, NIGHT, PAPER, TOKEN
 from spec_decode_ros.teleop.port import PartReport, Velocity
 from spec_decode_ros.teleop.situation import ANSWER_S, Mood, Situation
 from spec_decode_ros.viz.contrast import contrast, text_on
-from spec_decode_ros.viz.utterance import Piece, Utterance
+from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 
 def test_contrast_is_that_of_the_standard():
@@ -31,7 +31,7 @@ def test_ink_of_every_strength_meets_it_too(palette):
 
 
 def test_fates_differ_without_colour():
-    answer = Utterance(
+    answer = DecodedAction(
         "", tuple(Piece(outcome, outcome) for outcome in ("accepted", "recovered", "unverified")), "verified"
     )
     situation = Situation()
@@ -86,7 +86,7 @@ def test_the_banner_for_every_state_of_the_guard(values, velocity, mood):
 
 def test_an_answer_that_no_longer_counts_stands_with_the_old_ones():
     situation = Situation()
-    situation.take(Utterance("", (Piece("vx 0.4", "accepted"),), "verified"), 0.0)
+    situation.take(DecodedAction("", (Piece("vx 0.4", "accepted"),), "verified"), 0.0)
     assert view.answers(situation, PAPER, ANSWER_S, 80, 4).plain.splitlines()[1] == "verified   vx 0.4"
     old = view.answers(situation, PAPER, ANSWER_S + 0.1, 80, 4)
     assert old.plain.splitlines()[1:] == ["verified   ·", "           vx 0.4"]
@@ -146,7 +146,7 @@ def test_every_part_fits_every_width(width):
         PartReport("drafter", 0, "", {"connected": "True", "rtt_ms": "62", "acceptance_rate": "1"}), 0.0
     )
     situation.take(Velocity(-9.0, 9.0), 0.0)
-    situation.take(Utterance("", (Piece("界" * 200, "bonus"),), "verified", "a problem " * 30), 0.0)
+    situation.take(DecodedAction("", (Piece("界" * 200, "bonus"),), "verified", "a problem " * 30), 0.0)
     for part in (
         view.answers(situation, PAPER, 0.0, width, 3),
         view.banner(situation, PAPER, 0.0, width, high=True),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spec_decode_ros.nodes.advances import Advance
-from spec_decode_ros.nodes.link_watch import SILENCE_S, LinkWatch
+from spec_decode_ros.edge.draft_motion import DraftMotion
+from spec_decode_ros.edge.link_watch import SILENCE_S, LinkWatch
 
 
 def test_an_action_without_a_verdict_is_a_lost_link_until_the_next_word():
@@ -27,10 +27,10 @@ def test_silence_alone_is_a_lost_link_too():
 
 
 def test_the_correction_is_the_way_between_what_was_done_and_what_the_verdict_says():
-    advance = Advance()
-    assert advance.corrected(0.4, 0.2, at=1.0).metres == 0.0
-    advance.drafted(0.6, 0.2, at=1.0)
-    advance.drafted(0.4, -0.3, at=1.1)
-    correction = advance.corrected(0.4, 0.2, at=1.3)
+    motion = DraftMotion()
+    assert motion.correction(0.4, 0.2, at=1.0).metres == 0.0
+    motion.drafted(0.6, 0.2, at=1.0)
+    motion.drafted(0.4, -0.3, at=1.1)
+    correction = motion.correction(0.4, 0.2, at=1.3)
     assert correction.metres == pytest.approx(0.2 * 0.1)
     assert correction.radians == pytest.approx(0.5 * 0.2)

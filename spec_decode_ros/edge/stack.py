@@ -1,0 +1,60 @@
+"""What the robot decodes with: draft model, connection to the verifier, and the runtimes, all from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from spec_decode_ros.actions.prompt import PromptStyle
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.methods import method_named
+from spec_decode_ros.edge.pilot import Pilot
+from spec_decode_ros.edge.runtime import EdgeRuntime
+from spec_decode_ros.models.pair import load_drafter, load_pair_config
+from spec_decode_ros.models.threads import be_responsive
+from spec_decode_ros.models.warmup import warm_up
+from spec_decode_ros.transport.client import Client
+from spec_decode_ros.transport.keys import robot_keys
+
+
+class EdgeStack:
+    """Loads the draft model, warmed up, and connects to the verifier if the method uses one.
+
+    Attributes:
+        client: the connection; None where the method needs no verifier.
+        runtime: decodes with the method that was asked for.
+        alone: decodes with the draft model alone; the same as ``runtime`` unless ``on_link_loss`` is ``draft``.
+        pilot: decides frame by frame, at first with ``runtime``.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        method = method_named(settings["method"])
+        pair = load_pair_config(settings["pair"])
+        keys = robot_keys(settings["keys"]) if settings["keys"] else None
+        drafter = load_drafter(pair, settings["device"] or None, settings["threads"] or None)
+        warm_up(drafter)
+        be_responsive()
+        self.pair, self.method, self.decode = pair.name, method.name, drafter.decode
+        self.client: Client | None = None
+        if method.uses_cloud:
+            self.client = Client(settings["endpoint"], pair.name, drafter.vocabulary, keys=keys)
+        limits: dict[str, Any] = {"deadline_s": settings["deadline"], "max_tokens": pair.max_tokens}
+        self.runtime = EdgeRuntime(
+            drafter, self.client, method, fallback=False, objective=settings["objective"], **limits
+        )
+        self.drives_alone = method.uses_cloud and settings["on_link_loss"] == "draft"
+        self.alone = EdgeRuntime(drafter, None, "edge", **limits) if self.drives_alone else self.runtime
+        sampling = Sampling(temperature=settings["temperature"], seed=settings["seed"])
+        self.pilot = Pilot(self.runtime, cast(PromptStyle, pair.prompt), sampling, settings["rest_after"])
+
+    def cancel(self) -> None:
+        """End the action under way, from any thread."""
+        self.runtime.cancel()
+        self.alone.cancel()
+
+    def close(self) -> None:
+        """End the runtimes and the connection."""
+        self.runtime.close()
+        self.alone.close()
+        if self.client is not None:
+            self.client.close()
