@@ -34,13 +34,13 @@ from spec_decode_ros.nodes.common import (
 from spec_decode_ros.nodes.go2_link import GO2, Go2Link
 from spec_decode_ros.nodes.go2_link import PARAMETERS as ROBOT_PARAMETERS
 from spec_decode_ros.nodes.messages import twist_stamped
-from spec_decode_ros.robots.guard import (
+from spec_decode_ros.robots.guard import MotionGuard
+from spec_decode_ros.robots.guard_types import (
     EMERGENCY,
     OPERATOR,
     SITTING,
     START,
-    GuardReply,
-    MotionGuard,
+    GuardDecision,
     MotionLimits,
     MotionOutput,
     MotionState,
@@ -129,11 +129,11 @@ class MotionNode(Node):
         twist = message.twist
         others = (twist.linear.y, twist.linear.z, twist.angular.x, twist.angular.y)
         if any(value != 0.0 for value in others):  # true for NaN as well
-            verdict = self._guard.reject(
+            decision = self._guard.reject(
                 f"an action may have linear.x and angular.z only, not {others}; stopping"
             )
         else:
-            verdict = self._guard.command(
+            decision = self._guard.command(
                 twist.linear.x,
                 twist.angular.z,
                 stamp=seconds(message.header.stamp),
@@ -143,14 +143,14 @@ class MotionNode(Node):
                 awaited=awaited,
                 duration_s=self._settings["action_s"],
             )
-        self._note(verdict)
+        self._note(decision)
 
-    def _note(self, verdict: GuardReply) -> None:
-        if not verdict.accepted:
+    def _note(self, decision: GuardDecision) -> None:
+        if not decision.accepted:
             self._refused += 1
-            self._last_refusal = verdict.reason
-            self.get_logger().warning(f"refused: {verdict.reason}", throttle_duration_sec=2.0)
-        if verdict.stopped:
+            self._last_refusal = decision.reason
+            self.get_logger().warning(f"refused: {decision.reason}", throttle_duration_sec=2.0)
+        if decision.stopped:
             self._tick()
         else:
             self._set_expiry()

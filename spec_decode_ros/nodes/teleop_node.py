@@ -1,243 +1,36 @@
-"""The operator's words: an interface in a terminal, lines where there is none, or one command from a parameter.
+"""The operator's teleop: an interface in a terminal, or lines of text where there is none.
 
 With a terminal on all of standard input, output and error it starts the interface of
 :mod:`spec_decode_ros.teleop`. Without one (a pipe, a script, launch) it reads lines: an empty line is the
-emergency stop, ``release`` lifts it, ``quit`` ends; a stop is said at once, everything else as soon as all who should
-hear it are found.
+emergency stop, ``release`` lifts it, ``quit`` ends; a stop is sent at once, everything else as soon as all its
+subscribers are found.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import sys
-import threading
-import time
-from collections.abc import Callable
 from typing import NoReturn
 
-from rclpy.client import Client
-from rclpy.duration import Duration
-from rclpy.node import Node
-from rclpy.task import Future
-from std_msgs.msg import String
-from std_srvs.srv import Trigger
-
-from spec_decode_ros.nodes.common import EVENTS, Parameter, Settings, run, steady_clock
-from spec_decode_ros.robots.reflex import is_emergency, is_stop
-
-PARAMETERS = (
-    Parameter("command", "", "one command to send at the start; empty: none", fixed=True),
-    Parameter("read_lines", True, "read commands from the terminal or standard input", fixed=True),
-    Parameter("motion_node", "motion_node", "node that has the emergency stop", fixed=True),
-    Parameter("wait_s", 10.0, "s to wait for somebody to hear a command", 0.0, 60.0, fixed=True),
-)
-
-STOP = "stop"
-"""What is said for a stop; see :func:`spec_decode_ros.robots.reflex.is_stop`."""
-
-_TICK_S = 0.05
-_SETTLE_S = 1.0
-"""Seconds without a new listener after which all of them are taken to be found, if motion node and drafter are."""
-
-_PATIENCE_S = 3.5
-"""The same if they are not: on a busy machine one is found up to three seconds, a round of announcements, later."""
-
-_SERVICE_S = 1.0
-"""Seconds for an answer of the motion node, after which it may be asked again."""
-
-_LAST_WORD_S = 0.3
-
-HELP = "type what the robot should do; empty line: emergency stop, release: lift it, quit: end"
-
-
-class TeleopNode(Node):
-    """Publishes command; calls the motion node's emergency_stop and release. Callable from any thread.
-
-    ``log`` takes what the operator should read: a sentence, and whether it is urgent. ``on_latched`` is told what
-    the motion node says once it has latched an emergency stop.
-    """
-
-    def __init__(
-        self,
-        log: Callable[[str, bool], None] | None = None,
-        on_latched: Callable[[str], None] | None = None,
-        *,
-        lines: bool = True,
-    ) -> None:
-        super().__init__("teleop_node")
-        self.settings = Settings(self, PARAMETERS)
-        motion = self.settings["motion_node"]
-        self._log = log or self._log_to_ros
-        self._on_latched = on_latched
-        self._publisher = self.create_publisher(String, "command", EVENTS)
-        self._stop = self.create_client(Trigger, f"{motion}/emergency_stop")
-        self._release = self.create_client(Trigger, f"{motion}/release")
-        self._waiting: list[tuple[str, float]] = []
-        self._asked_at = float("-inf")
-        self._closing = threading.Event()
-        # Held while publishing too, so that a command never overtakes the stop that came before it.
-        self._lock = threading.RLock()
-        self._listeners, self._changed_at = 0, 0.0
-        self.finished = False
-        self._timer = self.create_timer(_TICK_S, self._tick, clock=steady_clock())
-        if self.settings["command"].strip():
-            self.act_on(self.settings["command"])
-        if lines and self.settings["read_lines"]:
-            self.get_logger().info(HELP)
-            threading.Thread(target=self._read, name="lines", daemon=True).start()
-
-    # -- what the operator can do ---------------------------------------------------------------------------
-
-    def say(self, command: str) -> None:
-        """Send a command as soon as all who should hear it are found; a newer one replaces one that waits."""
-        with self._lock:
-            self._waiting = [(command, time.monotonic() + self.settings["wait_s"])]
-
-    def stop(self) -> None:
-        """Say stop now, and once more to those who are found only later; commands that wait are dropped."""
-        with self._lock:
-            self._waiting.clear()
-            self._publisher.publish(String(data=STOP))
-            if not (self._listeners and self._settled(time.monotonic())):
-                self.say(STOP)
-
-    def emergency_stop(self) -> None:
-        """Stop, and ask the motion node to latch it. Without an answer within a second it may be asked again."""
-        # Said as well, so that after a release the robot waits for a command instead of going on with the old one.
-        self.stop()
-        with self._lock:
-            now = time.monotonic()
-            if now - self._asked_at < _SERVICE_S:
-                return
-            if self._stop.service_is_ready():
-                self._asked_at = now
-                self._stop.call_async(Trigger.Request()).add_done_callback(self._latched)
-                return
-        self._log(f"emergency stop: there is no {self._stop.srv_name}; is the motion node running?", True)
-
-    def release(self) -> None:
-        """Ask the motion node to lift the emergency stop."""
-        self._call(self._release, "release")
-
-    def act_on(self, line: str) -> None:
-        """Act on one line as typed."""
-        line = line.strip()
-        if not line or is_emergency(line):
-            self.emergency_stop()
-        elif is_stop(line):
-            self.stop()
-        elif line.lower() == "release":
-            self.release()
-        elif line.lower() == "quit":
-            self.finished = True
-        else:
-            self.say(line)
-
-    # -- what goes on by itself -----------------------------------------------------------------------------
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        listeners = self._publisher.get_subscription_count()
-        if listeners != self._listeners:
-            self._listeners, self._changed_at = listeners, now
-        self._send_waiting(now)
-
-    def _send_waiting(self, now: float) -> None:
-        with self._lock:
-            if not self._waiting:
-                return
-            line, deadline = self._waiting[0]
-            heard = self._listeners > 0
-            # Drafter and motion node are found one after the other; what is said between reaches only one of them.
-            if not (self._settled(now) if heard else now >= deadline):
-                return
-            self._waiting.clear()
-            if heard:
-                self._publisher.publish(String(data=line))
-        if heard:
-            self.get_logger().info(f"said: {line}")
-        else:
-            self._log(f"nobody listens to {self._publisher.topic_name}: is robot.launch.py running?", True)
-
-    def _settled(self, now: float) -> bool:
-        complete = self._listeners > 1 and self._stop.service_is_ready()
-        return now - self._changed_at > (_SETTLE_S if complete else _PATIENCE_S)
-
-    def _latched(self, future: Future) -> None:
-        answer = future.result()
-        with self._lock:
-            self._asked_at = float("-inf")
-        self._log(f"emergency stop: {answer.message}", not answer.success)
-        if answer.success and self._on_latched is not None:
-            self._on_latched(answer.message)
-
-    def _call(self, client: Client, what: str) -> None:
-        if not client.service_is_ready():
-            self._log(f"{what}: there is no {client.srv_name}; is the motion node running?", True)
-            return
-        future = client.call_async(Trigger.Request())
-        future.add_done_callback(lambda done: self._log(f"{what}: {done.result().message}", False))
-
-    def _log_to_ros(self, text: str, urgent: bool) -> None:
-        # Two calls, because rclpy wants one severity for each place in the source.
-        if urgent:
-            self.get_logger().error(text)
-        else:
-            self.get_logger().info(text)
-
-    def _read(self) -> None:
-        """Read lines until the end of the input; select() keeps the thread ready to leave."""
-        descriptor, buffer = sys.stdin.fileno(), b""
-        while not self._closing.is_set():
-            ready, _, _ = select.select([descriptor], [], [], 0.2)
-            if not ready:
-                continue
-            chunk = os.read(descriptor, 4096)
-            if not chunk:
-                if buffer:  # the last line of a pipe may lack its end, and may be a stop
-                    self.act_on(buffer.decode("utf-8", "replace"))
-                return
-            *lines, buffer = (buffer + chunk).split(b"\n")
-            for line in lines:
-                self.act_on(line.decode("utf-8", "replace"))
-
-    def last_stop(self) -> None:
-        """A stop for when nobody will be there to repeat it: said until the listeners have confirmed it."""
-        for _ in range(3):
-            with self._lock:
-                self._waiting.clear()
-                self._publisher.publish(String(data=STOP))
-            time.sleep(0.02)
-        self._publisher.wait_for_all_acked(Duration(seconds=_LAST_WORD_S))
-
-    def close(self) -> None:
-        """Stop reading."""
-        self._closing.set()
+from spec_decode_ros.extras import missing_module_sentence
+from spec_decode_ros.nodes.common import run
+from spec_decode_ros.nodes.teleop_commands import TeleopNode
 
 
 def has_terminal() -> bool:
-    """Whether a person sits at all three ends; a dumb terminal can show lines only."""
-    streams = (sys.stdin, sys.stdout, sys.stderr)
-    return all(stream is not None and stream.isatty() for stream in streams) and os.environ.get(
-        "TERM"
-    ) not in (
-        None,
-        "",
-        "dumb",
-    )
+    """Whether standard input, output and error are a terminal that can show more than lines."""
+    terminals = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    return terminals and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Entry point of the ``teleop_node`` executable."""
     if has_terminal():
         try:
-            from spec_decode_ros.nodes.operator_interface import operate
+            from spec_decode_ros.nodes.teleop_terminal import operate
         except ModuleNotFoundError as error:
             if error.name != "textual":
                 raise
-            from spec_decode_ros.extras import missing_module_sentence
-
             print(f"the interface: {missing_module_sentence('textual')}; reading lines", file=sys.stderr)
         else:
             operate(args)

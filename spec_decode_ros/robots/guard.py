@@ -1,8 +1,8 @@
-"""The last word before the legs: a pure state machine between any model and the robot's velocity input.
+"""The motion guard: a state machine between any model and the robot's velocity input.
 
-:class:`MotionGuard` has no clock, no thread and no I/O. Whoever drives it passes the time in, feeds it
-actions as they come (:meth:`~MotionGuard.command`, :meth:`~MotionGuard.command_text`) and asks at a fixed
-rate what to send (:meth:`~MotionGuard.step`). It trusts nothing that it is given:
+:class:`MotionGuard` has no clock, no thread and no I/O. Its caller passes the time in, offers actions as they come
+(:meth:`~MotionGuard.command`, :meth:`~MotionGuard.command_text`) and asks at a fixed rate what to send
+(:meth:`~MotionGuard.step`). It trusts nothing that it is given:
 
 *Magnitude.* Every velocity that comes out is within :class:`MotionLimits`.
 
@@ -25,10 +25,9 @@ stamp is.
 still valid verified action also asks for, in the same direction, is not reduced; so a confirmed walk does
 not stutter with every draft.
 
-*Advances.* A draft whose verdict is still awaited is an advance on that verdict, and nobody gets two of them: it
-runs no longer than the last verified action does, so a robot whose verdicts stay away stops as soon as one
-whose actions stay away. Only after :meth:`~MotionGuard.new_command` may one draft set a standing robot in motion,
-for one action's time.
+*Awaited drafts.* A draft whose verdict is still awaited runs no longer than the last verified action does, so a
+robot whose verdicts stay away stops as soon as one whose actions stay away. Only after
+:meth:`~MotionGuard.new_command` may one such draft set a standing robot in motion, for one action's time.
 
 *Bad input.* NaN, infinities, non-numbers and text that is not an action stop the robot and say why.
 
@@ -38,117 +37,31 @@ out after it.
 
 *Clocks.* ``now`` drives expiry and ramps and should be monotonic; ``clock`` is the clock of the stamps and
 is ``now`` if not given. If either runs backwards, or ``clock`` leaps ahead of ``now``, the robot stops and waits
-for an action stamped by the new time.
+for an action with a stamp of the new time.
 """
 
 from __future__ import annotations
 
-import enum
 import math
 from dataclasses import dataclass
 
 from spec_decode_ros.actions.action import Action, ActionError, parse_action
-from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.robots.guard_types import (
+    EMERGENCY,
+    START,
+    GuardDecision,
+    LimitsError,
+    MotionLimits,
+    MotionOutput,
+    MotionState,
+)
 from spec_decode_ros.robots.ramp import Ramp
 
-MAX_WATCHDOG_S = 0.5
-"""Seconds; no configuration lets an action live longer than this."""
-
 MAX_STEP_S = 0.1
-"""Seconds of acceleration that one step may make up for when steps were missed."""
+"""Seconds of acceleration that one step may make up for after missed steps."""
 
 MAX_CLOCK_LEAP_S = 0.5
 """Seconds that the clock of the stamps may gain on the monotonic one between two looks at both."""
-
-EMERGENCY = "emergency stop"
-OPERATOR = "operator"
-START = "start"
-SITTING = "sitting"
-
-
-class LimitsError(SpecDecodeError):
-    """A motion limit that makes no sense."""
-
-
-@dataclass(frozen=True)
-class MotionLimits:
-    """What the guard lets through.
-
-    Attributes:
-        max_vx: m/s, largest forward or backward speed.
-        max_wz: rad/s, largest turn rate.
-        max_ax: m/s², largest change of ``vx`` (a stop excepted).
-        max_aw: rad/s², largest change of ``wz`` (a stop excepted).
-        max_jx: m/s³, largest change of the acceleration of ``vx`` (a stop excepted).
-        max_jw: rad/s³, largest change of the acceleration of ``wz`` (a stop excepted).
-        watchdog_s: seconds without a fresh action after which the robot stops, above 0 and at most 0.5.
-        max_age_s: seconds since the camera frame after which an action is refused as stale.
-        max_future_s: seconds by which a stamp may be ahead of the clock (clocks are never quite equal).
-        unverified_factor: 0 to 1, speed of unverified actions; 0 refuses them.
-    """
-
-    max_vx: float = 0.8
-    max_wz: float = 1.0
-    max_ax: float = 2.0
-    max_aw: float = 4.0
-    max_jx: float = 20.0
-    max_jw: float = 40.0
-    watchdog_s: float = 0.5
-    max_age_s: float = 1.5
-    max_future_s: float = 0.1
-    unverified_factor: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("max_vx", 0.0, 3.0),
-            ("max_wz", 0.0, 4.0),
-            ("max_ax", 0.01, 20.0),
-            ("max_aw", 0.01, 40.0),
-            ("max_jx", 0.1, 1e5),
-            ("max_jw", 0.1, 1e5),
-            ("watchdog_s", 0.01, MAX_WATCHDOG_S),
-            ("max_age_s", 0.01, 10.0),
-            ("max_future_s", 0.0, 1.0),
-            ("unverified_factor", 0.0, 1.0),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise LimitsError(f"{name} is {value!r}, but must be a number from {low} to {high}")
-
-
-class MotionState(enum.Enum):
-    """Why the output is what it is."""
-
-    IDLE = "idle"
-    VERIFIED = "verified action"
-    UNVERIFIED = "unverified action"
-    STOPPED = "stopped"
-    HELD = "held"
-    EMERGENCY = "emergency stop"
-
-
-@dataclass(frozen=True)
-class GuardReply:
-    """Whether an action was taken, and if not, why. ``stopped``: it made the robot stop, so step at once."""
-
-    accepted: bool
-    reason: str
-    stopped: bool = False
-
-
-@dataclass(frozen=True)
-class MotionOutput:
-    """What to send to the robot now: m/s and rad/s, always finite and within limits."""
-
-    vx: float
-    wz: float
-    state: MotionState
-    reason: str
-
-    @property
-    def moves(self) -> bool:
-        """Whether any velocity differs from zero."""
-        return self.vx != 0.0 or self.wz != 0.0
 
 
 @dataclass(frozen=True)
@@ -159,7 +72,7 @@ class _Active:
 
 
 class MotionGuard:
-    """See the module for the rules. Not thread-safe: call it from one thread or under one lock."""
+    """Applies the rules above. Not thread-safe: call it from one thread or under one lock."""
 
     def __init__(self, limits: MotionLimits | None = None, held: str = "") -> None:
         """``held``: why it begins with a hold named :data:`START`; without a reason it does not."""
@@ -169,13 +82,13 @@ class MotionGuard:
         self._holds: dict[str, str] = {START: held} if held else {}
         self._newest: tuple[float, bool] | None = None  # (stamp, verified) of the last action accepted
         self._newest_until = 0.0
-        self._not_before = -math.inf  # stamps up to here belong to a time before a stop or a release
+        self._not_before = -math.inf  # stamps up to here are from before a stop or a release
         self._now: float | None = None
         self._clock: float | None = None
         self._stepped: float | None = None
         self._vx, self._wz = Ramp(), Ramp()
-        self._advance_until = -math.inf  # until when drafts may run whose verdict is awaited
-        self._may_begin = True  # whether such a draft may set the robot in motion
+        self._awaited_until = -math.inf  # how long awaited drafts may run
+        self._may_start_on_draft = True  # whether an awaited draft may set it in motion
         self._state = MotionState.IDLE
         self._reason = held or "no action yet"
 
@@ -206,7 +119,7 @@ class MotionGuard:
         awaited: bool = False,
         duration_s: float | None = None,
         clock: float | None = None,
-    ) -> GuardReply:
+    ) -> GuardDecision:
         """Offer an action.
 
         Args:
@@ -215,72 +128,77 @@ class MotionGuard:
             stamp: seconds, when the frame behind the action was taken, on ``clock``.
             now: seconds, monotonic.
             verified: whether the target model has confirmed it.
-            awaited: whether it is an advance on a verdict to come; of no meaning where it is verified.
+            awaited: whether its verdict is still to come; of no meaning where it is verified.
             duration_s: seconds that it lasts from now; the watchdog's time if None, and never longer.
             clock: seconds on the clock of the stamps; ``now`` if None.
         """
         clock = now if clock is None else clock
-        numbers = {"vx": vx, "wz": wz, "stamp": stamp, "now": now, "clock": clock}
-        if duration_s is not None:
-            numbers["duration_s"] = duration_s
-        for name, value in numbers.items():
-            if not _is_finite(value):
-                return self._refuse_and_stop(
-                    f"{name} is {value!r}, which is no finite number; the robot stops"
-                )
+        duration_s = self._limits.watchdog_s if duration_s is None else duration_s
+        if problem := _not_finite(vx=vx, wz=wz, stamp=stamp, now=now, clock=clock, duration_s=duration_s):
+            return self.reject(problem)
         if not self._keep_time(now, clock):
-            return GuardReply(False, self._reason, stopped=True)
+            return GuardDecision(False, self._reason, stopped=True)
         if vx == 0.0 and wz == 0.0:
             return self._take_zero(stamp, now, clock, verified)
-        if self._holds:
-            return GuardReply(False, f"the robot is held: {self._hold_reason()}")
-        if refusal := self._why_not_fresh(stamp, clock, verified):
-            return GuardReply(False, refusal)
-        if not verified and self._limits.unverified_factor == 0.0:
-            return GuardReply(False, "unverified actions are switched off (unverified_factor is 0)")
-        lasts = self._limits.watchdog_s if duration_s is None else min(duration_s, self._limits.watchdog_s)
-        if lasts <= 0.0:
-            return self._refuse_and_stop(f"the action lasts {duration_s!r} s, which is no time at all")
-        until = now + lasts
+        if refusal := self._why_refused(stamp, clock, verified):
+            return GuardDecision(False, refusal)
+        if duration_s <= 0.0:
+            return self.reject(f"the action lasts {duration_s!r} s, which is no time at all")
+        until = now + min(duration_s, self._limits.watchdog_s)
         if (stamp, verified) == self._newest:
             until = min(until, self._newest_until)
+        if awaited and not verified:
+            if now >= self._awaited_until and not self._may_start_on_draft:
+                return GuardDecision(False, "the verdict on the last draft is still awaited")
+            until = self._limit_awaited(until, now)
+        self._accept(vx, wz, stamp, verified, until)
+        return GuardDecision(True, "verified action" if verified else "unverified action")
+
+    def _why_refused(self, stamp: float, clock: float, verified: bool) -> str | None:
+        if self._holds:
+            return f"the robot is held: {self._hold_reason()}"
+        if refusal := self._why_not_fresh(stamp, clock, verified):
+            return refusal
+        if not verified and self._limits.unverified_factor == 0.0:
+            return "unverified actions are switched off (unverified_factor is 0)"
+        return None
+
+    def _limit_awaited(self, until: float, now: float) -> float:
+        """When a draft ends that awaits its verdict; with no verified action running, it sets the robot in motion."""
+        if now >= self._awaited_until:
+            self._awaited_until = until
+        self._may_start_on_draft = False
+        return min(until, self._awaited_until)
+
+    def _accept(self, vx: float, wz: float, stamp: float, verified: bool, until: float) -> None:
+        active = _Active(_clamp(vx, self._limits.max_vx), _clamp(wz, self._limits.max_wz), until)
         if verified:
-            self._advance_until = until
-        elif awaited:
-            if now >= self._advance_until:
-                if not self._may_begin:
-                    return GuardReply(False, "the verdict on the last draft is still awaited")
-                self._advance_until = until
-            self._may_begin = False
-            until = min(until, self._advance_until)
-        limits = self._limits
-        active = _Active(_clamp(vx, limits.max_vx), _clamp(wz, limits.max_wz), until)
-        if verified:
+            self._awaited_until = until
             self._verified, self._draft = active, None
         else:
             self._draft = active
         self._newest, self._newest_until = (stamp, verified), until
-        return GuardReply(True, "verified action" if verified else "unverified action")
 
     def new_command(self) -> None:
         """The operator wants something new: the next draft may set the robot in motion before its verdict."""
         if not self._holds:
-            self._may_begin = True
+            self._may_start_on_draft = True
 
     def command_text(
         self, text: str, *, stamp: float, now: float, verified: bool, clock: float | None = None
-    ) -> tuple[GuardReply, Action | None]:
+    ) -> tuple[GuardDecision, Action | None]:
         """Offer an action as the model wrote it; text that is not an action stops the robot."""
         try:
             action = parse_action(text)
         except ActionError as error:
-            return self._refuse_and_stop(str(error)), None
-        verdict = self.command(action.vx, action.wz, stamp=stamp, now=now, verified=verified, clock=clock)
-        return verdict, action
+            return self.reject(str(error)), None
+        decision = self.command(action.vx, action.wz, stamp=stamp, now=now, verified=verified, clock=clock)
+        return decision, action
 
-    def reject(self, reason: str) -> GuardReply:
-        """The input was unusable before it became numbers: stop and say why."""
-        return self._refuse_and_stop(reason)
+    def reject(self, reason: str) -> GuardDecision:
+        """Stop because of unusable input; ``reason`` says what is wrong with it."""
+        self._stop(reason)
+        return GuardDecision(False, reason, stopped=True)
 
     # -- stops and holds -----------------------------------------------------------------------------------
 
@@ -295,7 +213,7 @@ class MotionGuard:
     def hold(self, name: str, reason: str) -> None:
         """Zero from the next step on until :meth:`lift` with the same name."""
         self._holds[name] = reason
-        self._advance_until, self._may_begin = -math.inf, False
+        self._awaited_until, self._may_start_on_draft = -math.inf, False
         self._stop(reason)
 
     def lift(self, name: str, *, clock: float) -> bool:
@@ -310,19 +228,19 @@ class MotionGuard:
         return True
 
     def start_from_rest(self) -> None:
-        """The robot has not carried out what came out, and stands: what comes out next begins at zero again."""
+        """The robot stands and has not followed the output: the next velocities begin at zero again."""
         self._vx.stop()
         self._wz.stop()
 
     @property
     def next_expiry(self) -> float | None:
-        """When, on the monotonic clock, the next of the present actions ends; a step then is a step in time."""
+        """When, on the monotonic clock, the next of the present actions ends: the time of the next step at the latest."""
         return min((active.until for active in (self._verified, self._draft) if active), default=None)
 
     # -- velocities out -------------------------------------------------------------------------------------
 
     def step(self, *, now: float, clock: float | None = None) -> MotionOutput:
-        """What to send now. Call it at a fixed rate (20 Hz), and at once when a verdict says ``stopped``."""
+        """What to send now. Call it at a fixed rate (20 Hz), and at once when a decision says ``stopped``."""
         clock = now if clock is None else clock
         if not (_is_finite(now) and _is_finite(clock)):
             self._stop(f"the clock reads {now!r}, {clock!r}; the robot stops")
@@ -365,14 +283,14 @@ class MotionGuard:
 
     # -- rules ----------------------------------------------------------------------------------------------
 
-    def _take_zero(self, stamp: float, now: float, clock: float, verified: bool) -> GuardReply:
+    def _take_zero(self, stamp: float, now: float, clock: float, verified: bool) -> GuardDecision:
         kind = "a verified" if verified else "an unverified"
         late = self._why_not_fresh(stamp, clock, verified)
         if not self._holds:
             self._stop(f"{kind} action says stop")
         if not late:
             self._newest, self._newest_until = (stamp, verified), now + self._limits.watchdog_s
-        return GuardReply(True, f"{kind} action says stop", stopped=True)
+        return GuardDecision(True, f"{kind} action says stop", stopped=True)
 
     def _why_not_fresh(self, stamp: float, clock: float, verified: bool) -> str | None:
         age = clock - stamp
@@ -407,10 +325,6 @@ class MotionGuard:
         self._stop(f"the clock {jump}; waiting for a new action")
         return False
 
-    def _refuse_and_stop(self, reason: str) -> GuardReply:
-        self._stop(reason)
-        return GuardReply(False, reason, stopped=True)
-
     def _stop(self, reason: str) -> None:
         self._verified = self._draft = None
         if self._holds:
@@ -423,6 +337,12 @@ class MotionGuard:
         name = EMERGENCY if EMERGENCY in self._holds else next(iter(self._holds))
         reason = self._holds[name]
         return reason if reason == name else f"{name}: {reason}"
+
+
+def _not_finite(**values: object) -> str:
+    """Which of the values is not a finite number, in words; empty if all are."""
+    bad = next((name for name, value in values.items() if not _is_finite(value)), None)
+    return "" if bad is None else f"{bad} is {values[bad]!r}, which is no finite number; the robot stops"
 
 
 def _is_finite(value: object) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, Action, ActionError, parse_action
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.robots.guard import MotionGuard, MotionLimits
+from spec_decode_ros.robots.guard import MotionGuard
+from spec_decode_ros.robots.guard_types import MotionLimits
 from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S
 from spec_decode_ros.sim.simulation import Simulation
 from spec_decode_ros.sim.task import Task

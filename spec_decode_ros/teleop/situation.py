@@ -10,7 +10,7 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 
-from spec_decode_ros.robots.guard import EMERGENCY, OPERATOR, START, MotionState
+from spec_decode_ros.robots.guard_types import EMERGENCY, OPERATOR, START, MotionState
 from spec_decode_ros.teleop.port import Event, Notice, PartReport, Velocity
 from spec_decode_ros.viz.decoded_action import DecodedAction
 

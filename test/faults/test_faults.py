@@ -15,7 +15,7 @@ pytest.importorskip("mujoco", reason="mujoco is not installed: the robot is simu
 pytest.importorskip("unitree_sdk2py", reason="unitree_sdk2py is not installed: the robot is a Go2")
 
 from spec_decode_ros.lab.faults.cases import CASES, QUICK
-from spec_decode_ros.robots.guard import MotionLimits
+from spec_decode_ros.robots.guard_types import MotionLimits
 
 BUSY_S = 0.8
 """What is required is half a second, and the command's exit code says so; a machine that is busy gets some more.

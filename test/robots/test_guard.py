@@ -7,13 +7,13 @@ import math
 
 import pytest
 
-from spec_decode_ros.robots.guard import (
+from spec_decode_ros.robots.guard import MotionGuard
+from spec_decode_ros.robots.guard_types import (
     EMERGENCY,
     MAX_WATCHDOG_S,
     OPERATOR,
     START,
     LimitsError,
-    MotionGuard,
     MotionLimits,
     MotionState,
 )

@@ -1,4 +1,7 @@
-"""Joins the operator's terminal and ROS 2: news from topics, stops from keys, and a stop when the terminal is lost."""
+"""The operator's terminal on ROS 2: it shows what topics say, and the node publishes what is typed.
+
+However the terminal ends, the last thing sent is a stop.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ from std_msgs.msg import String
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.nodes.common import EVENTS, LATEST, steady_clock
 from spec_decode_ros.nodes.messages import status_values, velocities
-from spec_decode_ros.nodes.teleop_node import TeleopNode
-from spec_decode_ros.robots.guard import EMERGENCY
+from spec_decode_ros.nodes.teleop_commands import TeleopNode
+from spec_decode_ros.robots.guard_types import EMERGENCY
 from spec_decode_ros.teleop.app import TeleopApp
 from spec_decode_ros.teleop.history import History, default_path
 from spec_decode_ros.teleop.palette import NIGHT, PAPER
@@ -33,16 +36,17 @@ _LOOK_S = 0.5
 _END_S = 5.0
 """Seconds for everything to close, after which the process ends anyway: the stop has been sent by then."""
 
+_VELOCITY_TYPES = {"geometry_msgs/msg/TwistStamped": TwistStamped, "geometry_msgs/msg/Twist": Twist}
+
 PALETTE_VARIABLE = "SPEC_DECODE_TELEOP_PALETTE"
 
 
-class NewsDesk:
-    """Subscribes what the operator should see, and tells it as events."""
+class TopicListener:
+    """Subscribes what the operator should see, and passes it on as events."""
 
     def __init__(self, node: Node, tell: Tell) -> None:
         self._node, self._tell = node, tell
-        self._tokens_come = False  # with them, texts and velocities alone are not worth showing
-        self._velocities: type | None = None
+        self._tokens_come = False  # they have all that action/text and action/draft have
         namespace = node.get_namespace().strip("/")
         self._prefix = f"{namespace}/" if namespace else ""
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, EVENTS)
@@ -55,10 +59,7 @@ class NewsDesk:
         """Subscribe cmd_vel once somebody publishes it, because only then is it known with which type."""
         topic = self._node.resolve_topic_name("cmd_vel")
         for info in self._node.get_publishers_info_by_topic(topic):
-            kind = {
-                "geometry_msgs/msg/TwistStamped": TwistStamped,
-                "geometry_msgs/msg/Twist": Twist,
-            }.get(info.topic_type)
+            kind = _VELOCITY_TYPES.get(info.topic_type)
             if kind is not None:
                 self._node.create_subscription(kind, "cmd_vel", self._on_velocity, LATEST)
                 self._looking.cancel()
@@ -88,14 +89,13 @@ class NewsDesk:
 
     def _on_draft(self, message: TwistStamped) -> None:
         if not self._tokens_come:
-            twist = message.twist
-            text = f"vx {twist.linear.x:g} wz {twist.angular.z:g}"
-            self._tell(DecodedAction.in_progress("", "", text))
+            vx, wz = velocities(message)
+            self._tell(DecodedAction.in_progress("", "", f"vx {vx:g} wz {wz:g}"))
 
 
-def _latched(said: str) -> PartReport:
-    """The answer of the emergency stop, which is as good as the report that follows within a second."""
-    return PartReport("motion", 2, said, {"state": EMERGENCY, "emergency_stop": "True", "holds": EMERGENCY})
+def _latched(answer: str) -> PartReport:
+    """The emergency stop's answer as a report, because the motion node's own comes up to a second later."""
+    return PartReport("motion", 2, answer, {"state": EMERGENCY, "emergency_stop": "True", "holds": EMERGENCY})
 
 
 def _spin(executor: SingleThreadedExecutor, going: Callable[[], bool], tell: Tell) -> None:
@@ -121,7 +121,7 @@ def operate(args: list[str] | None = None) -> None:
     for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(name, leave)
     given = list(sys.argv if args is None else args)
-    # What ROS logs goes to its files alone: here it would be written across the interface.
+    # ROS logs to its files only: on standard output it would be written across the interface.
     quiet = [*given, "--ros-args", "--disable-stdout-logs"]
     code = 0
     node: TeleopNode | None = None
@@ -129,7 +129,7 @@ def operate(args: list[str] | None = None) -> None:
         rclpy.init(args=quiet, signal_handler_options=SignalHandlerOptions.NO)
         node = TeleopNode(
             lambda text, urgent: app.tell(Notice(text, urgent)),
-            lambda said: app.tell(_latched(said)),
+            lambda answer: app.tell(_latched(answer)),
             lines=False,
         )
         if not node.settings["read_lines"]:
@@ -139,8 +139,8 @@ def operate(args: list[str] | None = None) -> None:
             return
         palette = NIGHT if os.environ.get(PALETTE_VARIABLE, "") == NIGHT.name else PAPER
         app = TeleopApp(node, History(default_path()), palette=palette, terminal=sys.stdin.fileno())
-        desk = NewsDesk(node, app.tell)
-        code = _run(app, node, desk)
+        TopicListener(node, app.tell)
+        code = _run(app, node)
     except KeyboardInterrupt:
         pass
     except SpecDecodeError as error:
@@ -162,7 +162,7 @@ def operate(args: list[str] | None = None) -> None:
     os._exit(code)
 
 
-def _run(app: TeleopApp, node: TeleopNode, desk: NewsDesk) -> int:
+def _run(app: TeleopApp, node: TeleopNode) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     going = True
@@ -172,14 +172,14 @@ def _run(app: TeleopApp, node: TeleopNode, desk: NewsDesk) -> int:
         app.run(mouse=False)
     finally:
         node.last_stop()
-        _end_in_any_case()
+        _exit_later()
         going = False
         thread.join(_END_S)
     return app.return_code or 0
 
 
-def _end_in_any_case() -> None:
-    """A library that hangs in its own end must not keep a dead interface on the network."""
+def _exit_later() -> None:
+    """End the process even if a library hangs while it closes: a dead interface must not stay on the network."""
     timer = threading.Timer(_END_S, os._exit, (1,))
     timer.daemon = True
     timer.start()
