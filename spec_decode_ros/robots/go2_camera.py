@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spec_decode_ros.robots.frames import to_jpeg
-from spec_decode_ros.robots.go2 import meaning
-from spec_decode_ros.robots.go2_channel import Go2Error, check_address, open_channel, require_sdk
+from spec_decode_ros.robots.go2_channel import Go2Error, check_address, meaning, open_channel, require_sdk
 
 FROZEN_S = 1.0
 """Seconds of one and the same picture after which the camera counts as hung up."""

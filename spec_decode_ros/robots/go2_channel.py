@@ -1,8 +1,4 @@
-"""How to reach a Go2: Unitree's SDK over Cyclone DDS, on one network interface.
-
-Everything that this package needs of the SDK's transport is here; the robot's services are in
-:mod:`spec_decode_ros.robots.go2`.
-"""
+"""How to reach a Go2: Unitree's SDK over Cyclone DDS, on one network interface, and its error codes in words."""
 
 from __future__ import annotations
 
@@ -31,11 +27,29 @@ _CONFIG = """<?xml version="1.0" encoding="UTF-8" ?>
 _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}")
 MAX_DOMAIN = 232
 
+THREAD_FAILED = -1
+# Of the SDK's numbers, those whose cause an operator can remove.
+_MEANINGS = {
+    THREAD_FAILED: "DDS or the SDK failed, see the log; it is tried again",
+    3102: "it could not be sent, no such service was found",
+    3104: "the robot did not answer in time",
+    3203: "the robot does not know this call; its firmware may be too old",
+    3204: "the robot refused the values",
+    3205: "another program holds the robot (lease denied)",
+    4201: "the robot's sport service was too slow",
+    4202: "the robot's sport service is not initialised",
+}
+
 Sample = TypeVar("Sample")
 
 
 class Go2Error(SpecDecodeError):
     """The Go2 cannot be reached or does not do what it was asked to."""
+
+
+def meaning(code: int) -> str:
+    """An error code of the SDK in words."""
+    return f"{_MEANINGS.get(code, 'the robot refused it')} (code {code})"
 
 
 def require_sdk() -> None:

@@ -8,8 +8,8 @@ import sys
 import pytest
 from go2_robot import environment
 
-from spec_decode_ros.robots.go2 import Go2Options, meaning
-from spec_decode_ros.robots.go2_channel import Go2Error, check_address
+from spec_decode_ros.robots.go2 import Go2Options
+from spec_decode_ros.robots.go2_channel import Go2Error, check_address, meaning
 from spec_decode_ros.robots.go2_state import Go2State
 
 
