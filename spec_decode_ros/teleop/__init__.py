@@ -1,5 +1,5 @@
-"""The operator's terminal: commands in language, what the models say of them, and a stop that is always at hand.
+"""The operator's terminal: commands in plain language, what the models decode, and a stop key that always works.
 
-Nothing here knows ROS: the robot is reached through :class:`~spec_decode_ros.teleop.port.RobotPort`, and what it
-tells arrives as events of the same file.
+Nothing here imports ROS: the robot is reached through :class:`~spec_decode_ros.teleop.port.RobotPort`, and its
+events are those of the same file.
 """

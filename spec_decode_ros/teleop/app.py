@@ -1,7 +1,7 @@
-"""The operator's terminal, as a textual application.
+"""The operator's terminal as a textual application.
 
-One rule stands above the rest: a stop never waits. It goes to the robot in the very call that handles the key,
-before anything is drawn; and however the application ends, a stop is the last that the robot hears from it.
+A stop never waits: it goes to the robot in the call that handles the key, before anything is drawn. However the
+application ends, the last thing that it sends is a stop.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from spec_decode_ros.teleop.completion import completions, next_words
 from spec_decode_ros.teleop.history import History
 from spec_decode_ros.teleop.palette import NIGHT, PAPER, Palette
 from spec_decode_ros.teleop.port import Event, RobotPort
-from spec_decode_ros.teleop.situation import Situation
+from spec_decode_ros.teleop.robot_status import RobotStatus
 
 REFRESH_S = 0.1
 RELEASE_WINDOW_S = 3.0
 STOP_AGAIN_S = 0.3
-"""Seconds after which a stop that nobody has confirmed is asked for again."""
+"""Seconds after which an unconfirmed stop is sent again."""
 
 LOW, NARROW = 20, 70
-"""Rows and columns below which the layout gives up its air."""
+"""Rows and columns below which the layout leaves out empty lines."""
 
 
-class News(Message):
-    """Something that the robot told, from whatever thread."""
+class RobotEvent(Message):
+    """An event of the robot on its way into the application's own thread."""
 
     def __init__(self, event: Event) -> None:
         super().__init__()
@@ -53,9 +53,10 @@ class TeleopApp(App[int]):
     """The terminal for one robot.
 
     Args:
-        robot: where stops and sentences go.
-        history: of commands. palette: to begin with; F2 changes it.
-        terminal: file descriptor whose loss means that nobody is at the keys any more; None: not watched.
+        robot: gets the stops and the commands.
+        history: of commands.
+        palette: at the start; F2 changes it.
+        terminal: file descriptor that is watched: without it there is no operator; None: not watched.
         clock: seconds, monotonic.
     """
 
@@ -82,7 +83,7 @@ class TeleopApp(App[int]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        # Reached only where the line does not have the focus; the line has its own opinion of spaces.
+        # Reached only where the line has no focus; with focus the line itself tells a stop from a space.
         Binding("space", "stop", show=False),
         Binding("escape", "stop", priority=True, show=False),
         Binding("ctrl+e,f9", "emergency_stop", priority=True, show=False),
@@ -102,7 +103,7 @@ class TeleopApp(App[int]):
     ) -> None:
         super().__init__()
         self.robot = robot
-        self.situation = Situation()
+        self.status = RobotStatus()
         self.palette = palette
         self._history = history or History()
         self._terminal = terminal
@@ -128,9 +129,9 @@ class TeleopApp(App[int]):
     # -- from other threads ---------------------------------------------------------------------------------
 
     def tell(self, event: Event) -> None:
-        """Show an event; callable from any thread, returns at once, and never raises."""
+        """Show an event of the robot. Callable from any thread; returns at once and never raises."""
         with contextlib.suppress(Exception):  # the application has ended or has not begun
-            self.post_message(News(event))
+            self.post_message(RobotEvent(event))
 
     # -- parts ----------------------------------------------------------------------------------------------
 
@@ -146,13 +147,13 @@ class TeleopApp(App[int]):
         self.query_one(CommandLine).focus()
         if self._history.problem:
             self.note("note", self._history.problem)
-        self.set_interval(REFRESH_S, self._every_tenth)
+        self.set_interval(REFRESH_S, self._tick)
         loop = asyncio.get_running_loop()
         for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(
                 RuntimeError, ValueError
             ):  # not in the main thread, as under a test's pilot
-                loop.add_signal_handler(name, self._abandon)
+                loop.add_signal_handler(name, self._operator_lost)
         self._refresh()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -167,7 +168,7 @@ class TeleopApp(App[int]):
     def action_stop(self) -> None:
         self.robot.stop()
         self._asked_at = self._now()
-        self.situation.stop_asked(self._asked_at)
+        self.status.stop_asked(self._asked_at)
         self._line.wipe()
         self.note("you", "stop")
         self._refresh()
@@ -175,7 +176,7 @@ class TeleopApp(App[int]):
     def action_emergency_stop(self) -> None:
         self.robot.emergency_stop()
         self._asked_at = self._now()
-        self.situation.emergency_asked(self._asked_at)
+        self.status.emergency_asked(self._asked_at)
         self._release_armed = float("-inf")
         self._line.wipe()
         self.note("you", "emergency stop")
@@ -193,7 +194,7 @@ class TeleopApp(App[int]):
     def _release(self) -> None:
         self._release_armed = float("-inf")
         self.robot.release()
-        self.situation.release_asked()
+        self.status.release_asked()
         self.note("you", "release")
 
     def action_change_palette(self) -> None:
@@ -229,27 +230,27 @@ class TeleopApp(App[int]):
             self.note("note", self._history.problem)
             self._history.problem = ""
         self.robot.say(line)
-        self.situation.said(line, self._now())
-        if self.situation.emergency:
+        self.status.said(line, self._now())
+        if self.status.emergency:
             self.note("alarm", "the emergency stop is latched: it will not move before F6, F6")
 
     def on_input_changed(self, message: CommandLine.Changed) -> None:
         self._line.typed()
         self._refresh()
 
-    # -- news -----------------------------------------------------------------------------------------------
+    # -- events ---------------------------------------------------------------------------------------------
 
-    def on_news(self, message: News) -> None:
-        self.situation.take(message.event, self._now())
+    def on_robot_event(self, message: RobotEvent) -> None:
+        self.status.take(message.event, self._now())
 
     def note(self, kind: str, text: str) -> None:
         """Add a line to the log."""
-        self.situation.note(self._now(), kind, text)
+        self.status.note(self._now(), kind, text)
 
     # -- the end --------------------------------------------------------------------------------------------
 
-    def _abandon(self) -> None:
-        """Nobody is at the keys any more."""
+    def _operator_lost(self) -> None:
+        """The terminal or the process is going away."""
         self.robot.stop()
         self.exit(0)
 
@@ -266,20 +267,20 @@ class TeleopApp(App[int]):
     def _line(self) -> CommandLine:
         return self.query_one(CommandLine)
 
-    def _every_tenth(self) -> None:
+    def _tick(self) -> None:
         if self._terminal_lost():
-            self._abandon()
+            self._operator_lost()
             return
-        self._insist()
+        self._repeat_stop()
         self._refresh()
 
-    def _insist(self) -> None:
-        """A stop is asked for until the motion node says that it holds, whoever was not found yet the first time."""
+    def _repeat_stop(self) -> None:
+        """Send a stop again until the motion node confirms it, because it may not have been found the first time."""
         now = self._now()
-        if not self.situation.stop_unconfirmed or now - self._asked_at < STOP_AGAIN_S:
+        if not self.status.stop_unconfirmed or now - self._asked_at < STOP_AGAIN_S:
             return
         self._asked_at = now
-        if self.situation.emergency_unconfirmed:
+        if self.status.emergency_unconfirmed:
             self.robot.emergency_stop()
         else:
             self.robot.stop()
@@ -287,19 +288,19 @@ class TeleopApp(App[int]):
     def _refresh(self) -> None:
         if not self.is_running or not self.screen.is_mounted:
             return
-        now, situation, palette = self._now(), self.situation, self.palette
+        now, status, palette = self._now(), self.status, self.palette
         width, inner = self.size.width, max(1, self.size.width - 2)
         low = self.screen.has_class("low")
-        self._draw("header", view.header(situation, palette, now, width))
-        self._draw("banner", view.banner(situation, palette, now, width, high=not low))
-        self._draw("motion", view.motion(situation, palette, now, width))
+        self._draw("header", view.header(status, palette, now, width))
+        self._draw("banner", view.banner(status, palette, now, width, high=not low))
+        self._draw("motion", view.motion(status, palette, now, width))
         answers = self.query_one("#answers").size.height
-        self._draw("answers", view.answers(situation, palette, now, inner, answers))
+        self._draw("answers", view.answers(status, palette, now, inner, answers))
         self._draw("legend", view.legend(palette, inner))
         wall = time.time() - now
-        clock = [time.strftime("%H:%M:%S", time.localtime(wall + line.when)) for line in situation.log]
+        clock = [time.strftime("%H:%M:%S", time.localtime(wall + line.when)) for line in status.log]
         rows = self.query_one("#log").size.height
-        self._draw("log", view.log(situation, palette, inner, rows, clock))
+        self._draw("log", view.log(status, palette, inner, rows, clock))
         typed = self._line.value
         words = dict.fromkeys(next_words(typed, line) for line in completions(typed))
         self._draw("options", view.options(words, palette, inner))
@@ -309,7 +310,7 @@ class TeleopApp(App[int]):
         """The keys that matter now, the most important first."""
         stop = ("SPACE", "stop") if self._line.space_stops else ("ESC", "stop")
         keys = [stop, ("^E", "emergency stop")]
-        if self.situation.emergency:
+        if self.status.emergency:
             keys.append(("F6 F6", "release"))
         if self._line.value.strip():
             keys += [("ENTER", "say it"), ("TAB", "complete"), ("2×SPACE", "stop as well")]

@@ -1,4 +1,4 @@
-"""The line in which the operator writes: history, completion, and a space that knows when it is a stop."""
+"""The input line for commands, with history, completion, and spaces that stop the robot where no sentence has one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spec_decode_ros.teleop.history import History
 
 
 class Suggestions(Suggester):
-    """What is shown in grey after the cursor: the last command that began like this, or the likeliest phrase."""
+    """The grey text after the cursor: the last command that began like this, or the likeliest phrase."""
 
     def __init__(self, history: History) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
@@ -26,7 +26,7 @@ class Suggestions(Suggester):
 
 
 def suggestion(typed: str, history: History) -> str | None:
-    """The whole line that is suggested for what is typed; None where nothing is."""
+    """The whole line suggested for what is typed; None if there is none."""
     if not typed.strip():
         return None
     for entry in reversed(history.entries):
@@ -38,8 +38,7 @@ def suggestion(typed: str, history: History) -> str | None:
 class CommandLine(Input):
     """Up and down walk the history by what is typed; Tab completes, and again takes the next choice.
 
-    ``stop`` is called in the very handling of a space that is none of a sentence's. :meth:`wipe` empties the line of
-    whatever was typed until now, keys included that are still on their way to it.
+    ``stop`` is called at once for a space that no sentence can have.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,7 +57,7 @@ class CommandLine(Input):
 
     @property
     def space_stops(self) -> bool:
-        """Whether a space would be a stop: no sentence begins with one, and none has two in a row."""
+        """Whether a space is a stop: no sentence begins with one, and none has two in a row."""
         before = self.value[: self.cursor_position]
         return not self.value.strip() or before.endswith(" ")
 
@@ -75,6 +74,7 @@ class CommandLine(Input):
         self.cursor_position = len(text)
 
     def wipe(self) -> None:
+        """Empty the line, also of keys that are still on their way to it."""
         self.clear()
         self.call_later(self.clear)
 
@@ -98,7 +98,7 @@ class CommandLine(Input):
             self.show_line(self._round[self._turn])
 
     def typed(self) -> None:
-        """The operator has changed the line by hand: walks and rounds are over."""
+        """The line was edited by hand: end the walk through the history and the round of completions."""
         if self.value not in self._round:
             self._round = []
         place = self.history.shown

@@ -1,4 +1,4 @@
-"""How a sentence could go on, from the phrasings that the models were trained on."""
+"""Completions of a command that is being typed, from the phrasings that the models were trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from spec_decode_ros.actions.commands import (
     FORWARD,
     METRES,
     OBJECT_WORDS,
-    STRANGE_WORDS,
     TEMPLATES,
 )
 
@@ -67,7 +66,7 @@ def _phrasings() -> tuple[tuple[_Place, ...], ...]:
             "{n}": _Place(("1", "2", "3", "0.5") if walking else ("90", "45", "30", "180"), number=True),
             "{u}": _Place(_each_once(METRES)),
         }
-        # Those that go on after the last choice are rare in people's mouths: `turn to the red ball and go there`.
+        # Those that go on after the last choice are rare in practice: `turn to the red ball and go there`.
         for template in sorted(TEMPLATES[family], key=lambda text: "{" in text and not text.endswith("}")):
             words = template.replace("{o}", "{c} {k}").split()
             found.append(tuple(slots[word] if word in slots else _Place((word,)) for word in words))
@@ -75,7 +74,7 @@ def _phrasings() -> tuple[tuple[_Place, ...], ...]:
 
 
 def completions(typed: str, limit: int = 12) -> list[str]:
-    """What the line could be after one more choice, best first; nothing where the sentence leads nowhere known.
+    """What the line could be after one more choice, best first; nothing where no phrasing fits.
 
     A completion ends in a space where the sentence goes on. Fixed words are taken together: ``wal`` is completed
     to ``walk to the``, and only the colour is then a choice again.
@@ -102,19 +101,12 @@ def completions(typed: str, limit: int = 12) -> list[str]:
             if whole.rstrip().lower() != lowered.rstrip():
                 found[whole] = None
     if start:
-        # The word may be whole as it is: then what may follow it is offered too.
+        # The word may be complete: then what may follow it is offered too.
         found |= dict.fromkeys(completions(f"{typed} ", limit))
     return list(found)[:limit]
 
 
 def next_words(typed: str, completed: str) -> str:
-    """The part of a completion that is new to the eye: the word being typed and what follows it."""
+    """The part of a completion that is not typed yet: the word being typed and what follows it."""
     start = len(typed) - len(typed.split()[-1]) if typed and not typed[-1].isspace() else len(typed)
     return completed[start:].strip()
-
-
-def known_words() -> frozenset[str]:
-    """Every word that occurs in a phrasing, the strange ones of training excepted."""
-    return frozenset(word for phrasing in _phrasings() for place in phrasing for word in place.words) - set(
-        STRANGE_WORDS
-    )

@@ -1,4 +1,4 @@
-"""The commands said before, kept in a file from one session to the next."""
+"""The history of commands, kept in a file from one session to the next."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def default_path() -> Path:
 class History:
     """Old commands, newest last; :meth:`older` and :meth:`newer` walk those that contain what is typed.
 
-    A file that cannot be read or written is no reason not to drive: :attr:`problem` then says why, and the
-    history lasts for this session only.
+    If the file cannot be read or written, :attr:`problem` says why, and the history lasts for this session only.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -51,7 +50,7 @@ class History:
     def _write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f"{path.name}.{os.getpid()}")
-        # What people tell their robots is their own affair; and a full disk must not cost the old history.
+        # Commands are private, and a full disk must not cost the old history.
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -63,12 +62,12 @@ class History:
             raise
 
     def reset(self) -> None:
-        """Forget where the walk was: the next :meth:`older` begins at the newest."""
+        """End the walk: the next :meth:`older` begins at the newest."""
         self._place = None
 
     @property
     def shown(self) -> str | None:
-        """The command at which the walk is; None where no walk is on."""
+        """The command at which the walk is; None without a walk."""
         return None if self._place is None else self.entries[self._place]
 
     def older(self, typed: str) -> str | None:
@@ -82,7 +81,7 @@ class History:
         return None
 
     def newer(self, typed: str) -> str | None:
-        """The way back; at its end what was typed at first. None where no walk is on."""
+        """The next newer command, at the end what was typed at first; None without a walk."""
         if self._place is None:
             return None
         for place in range(self._place + 1, len(self.entries)):

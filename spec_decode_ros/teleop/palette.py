@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spec_decode_ros.teleop.situation import Mood
+from spec_decode_ros.teleop.robot_status import BannerKind
 from spec_decode_ros.viz.style import GREEN, GREY, INK, MUTED, ORANGE, OUTCOME_COLORS, RED
 
 
@@ -27,14 +27,14 @@ NIGHT = Palette("night", "#14171b", "#eceff2", "#9aa3ad", "#3a424b", "#ff8a70", 
 
 # What is missing here stands on the palette's own calm ground.
 BANNER = {
-    Mood.UNKNOWN: MUTED,
-    Mood.MOVING: GREEN,
-    Mood.UNVERIFIED: ORANGE,
-    Mood.STOPPED: "#2f6ea5",
-    Mood.STOPPING: "#2f6ea5",
-    Mood.EMERGENCY: RED,
-    Mood.ALARM: RED,
+    BannerKind.UNKNOWN: MUTED,
+    BannerKind.MOVING: GREEN,
+    BannerKind.UNVERIFIED: ORANGE,
+    BannerKind.STOPPED: "#2f6ea5",
+    BannerKind.STOPPING: "#2f6ea5",
+    BannerKind.EMERGENCY: RED,
+    BannerKind.ALARM: RED,
 }
 
 TOKEN = {**OUTCOME_COLORS, "committed": GREEN, "draft": GREY}
-"""Ground of a token by its outcome; those of an action in progress are what they most often become."""
+"""Background of a token by its outcome; one in progress has the colour of what it most often becomes."""

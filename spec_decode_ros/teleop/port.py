@@ -1,4 +1,4 @@
-"""All that the terminal and the robot have to do with each other: four things to ask for, four kinds of news."""
+"""The interface between terminal and robot: four requests, and four kinds of events."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from spec_decode_ros.viz.decoded_action import DecodedAction
 
 
 class RobotPort(Protocol):
-    """What the operator can do to the robot. Every call returns at once; what comes of it arrives as an event."""
+    """What the operator can ask of the robot. Every call returns at once; what comes of it arrives as an event."""
 
     def say(self, command: str) -> None:
-        """Tell the robot a sentence."""
+        """Give the robot a command in plain language."""
 
     def stop(self) -> None:
         """Stop now and stay until the next command; needs no model and no cloud."""
 
     def emergency_stop(self) -> None:
-        """Stop now and stay until :meth:`release`, whatever is said."""
+        """Stop now and stay until :meth:`release`, whatever command comes."""
 
     def release(self) -> None:
         """Lift the emergency stop."""
@@ -27,7 +27,7 @@ class RobotPort(Protocol):
 
 @dataclass(frozen=True)
 class Velocity:
-    """What is sent to the legs: m/s ahead and rad/s to the left."""
+    """The velocities sent to the legs: m/s ahead and rad/s to the left."""
 
     vx: float
     wz: float
@@ -35,7 +35,7 @@ class Velocity:
 
 @dataclass(frozen=True)
 class PartReport:
-    """What one part of the robot (``motion``, ``drafter``) says of itself; level as in diagnostic_msgs, 0 is well."""
+    """The diagnostics of one part of the robot (``motion``, ``drafter``); level as in diagnostic_msgs, 0 is OK."""
 
     part: str
     level: int

@@ -1,4 +1,4 @@
-"""The terminal's parts as text: each a function of the situation, the palette and the width."""
+"""The terminal's parts as text: each a function of the robot's status, the palette and the width."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from spec_decode_ros.teleop.palette import BANNER, TOKEN, Palette
-from spec_decode_ros.teleop.situation import Mood, Situation
+from spec_decode_ros.teleop.robot_status import BannerKind, RobotStatus
 from spec_decode_ros.viz.contrast import text_on
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 _BARS = "▂▄▆█"
 _FULL_VX, _FULL_WZ = 0.8, 1.0
 _STYLE_OF_OUTCOME = {"recovered": " underline", "unverified": " italic", "draft": " italic"}
-"""Not by colour alone: what was corrected is underlined, what nobody has verified is slanted."""
+"""Not by colour alone: recovered tokens are underlined, unverified ones italic."""
 
 
-def header(situation: Situation, palette: Palette, now: float, width: int) -> Text:
+def header(status: RobotStatus, palette: Palette, now: float, width: int) -> Text:
     """Name at the left; link, round trip and acceptance at the right, the least important left out first."""
-    link = situation.link(now)
+    link = status.link(now)
     right = Text()
     if link.bars is not None:
         right.append(_BARS[: link.bars], palette.ink)
@@ -30,8 +30,8 @@ def header(situation: Situation, palette: Palette, now: float, width: int) -> Te
     right.append(link.word, f"bold {palette.alarm if link.bars == 0 else palette.ink}")
     if link.rtt_ms is not None:
         right.append(f" · {link.rtt_ms:.0f} ms", palette.ink)
-    acceptance = situation.number("drafter", "acceptance_rate", now)
-    ttva = situation.number("drafter", "ttva_ms", now)
+    acceptance = status.number("drafter", "acceptance_rate", now)
+    ttva = status.number("drafter", "ttva_ms", now)
     room = width - 2
     extras = []
     if acceptance is not None:
@@ -48,14 +48,17 @@ def header(situation: Situation, palette: Palette, now: float, width: int) -> Te
     return Text.assemble((name, f"bold {palette.muted}"), " " * gap, right)
 
 
-def banner(situation: Situation, palette: Palette, now: float, width: int, *, high: bool) -> Text:
-    """One line, or three with air: the state of the guard on its colour."""
-    state = situation.banner(now)
-    ground = BANNER.get(state.mood, palette.calm)
+def banner(status: RobotStatus, palette: Palette, now: float, width: int, *, high: bool) -> Text:
+    """The state of the motion guard on its colour: one line, or three with empty ones around it."""
+    state = status.banner(now)
+    ground = BANNER.get(state.kind, palette.calm)
     ink = text_on(ground)
-    mark = {Mood.UNVERIFIED: "▒▒ ", Mood.EMERGENCY: "■ ", Mood.ALARM: "■ ", Mood.MOVING: "▶ "}.get(
-        state.mood, ""
-    )
+    mark = {
+        BannerKind.UNVERIFIED: "▒▒ ",
+        BannerKind.EMERGENCY: "■ ",
+        BannerKind.ALARM: "■ ",
+        BannerKind.MOVING: "▶ ",
+    }.get(state.kind, "")
     title = f" {mark}{state.title}"
     detail = f"  {state.detail}" if state.detail else ""
     line = Text.assemble((title, "bold"), detail, style=f"{ink} on {ground}", no_wrap=True)
@@ -66,15 +69,15 @@ def banner(situation: Situation, palette: Palette, now: float, width: int, *, hi
     return Text("\n").join((blank, line, blank.copy()))
 
 
-def motion(situation: Situation, palette: Palette, now: float, width: int) -> Text:
+def motion(status: RobotStatus, palette: Palette, now: float, width: int) -> Text:
     """Velocities in words, with bars where there is room, and the battery."""
-    velocity = situation.velocity(now)
+    velocity = status.velocity(now)
     if velocity is None:
         ahead, turn = Text("no velocities", palette.muted), Text("")
     else:
         ahead = _speed(velocity.vx, "m/s", ("ahead", "back"), palette)
         turn = _speed(velocity.wz, "rad/s", ("left", "right"), palette)
-    battery = _battery(situation.battery(now), palette)
+    battery = _battery(status.battery(now), palette)
     parts = [ahead, turn]
     used = sum(cell_len(part.plain) for part in parts) + cell_len(battery.plain) + 6
     bar = min(21, (width - used) // 2 - 4)
@@ -82,7 +85,7 @@ def motion(situation: Situation, palette: Palette, now: float, width: int) -> Te
         bar -= 1 - bar % 2
         parts = [
             Text.assemble(_bar(velocity.vx / _FULL_VX, bar, palette), " ", ahead),
-            # The left of a bar is the left of the robot.
+            # The left of a bar is the robot's left.
             Text.assemble(_bar(-velocity.wz / _FULL_WZ, bar, palette), " ", turn),
         ]
     left = Text("   ").join(part for part in parts if part.plain)
@@ -114,16 +117,16 @@ def _battery(percent: float | None, palette: Palette) -> Text:
     return Text(f"battery {percent:.0f} %", f"bold {palette.alarm}" if percent < 20 else palette.ink)
 
 
-def answers(situation: Situation, palette: Palette, now: float, width: int, height: int) -> Text:
-    """The draft in the making, below it the answers, newest first, each token on the colour of its outcome.
+def answers(status: RobotStatus, palette: Palette, now: float, width: int, height: int) -> Text:
+    """The draft in progress, below it the answers, newest first, each token on the colour of its outcome.
 
-    An answer that no longer counts is shown like the older ones.
+    An answer that has expired is shown like the older ones.
     """
-    fresh = situation.answer(now)
-    lines = [_labelled("draft", _draft(situation, palette) if fresh else _nothing(palette), palette)]
+    fresh = status.answer(now)
+    lines = [_labelled("draft", _draft(status, palette) if fresh else _nothing(palette), palette)]
     if fresh is None:
         lines.append(_labelled("verified", _nothing(palette), palette))
-    for answer in list(situation.answers)[: max(0, height - len(lines))]:
+    for answer in list(status.answers)[: max(0, height - len(lines))]:
         new = answer is fresh
         name = ("verified" if answer.state == "verified" else "unverified") if new else ""
         lines.append(_labelled(name, _answer(answer, palette, new=new), palette))
@@ -141,8 +144,8 @@ def _labelled(name: str, text: Text, palette: Palette) -> Text:
     return Text.assemble((f"{name:<10} ", strong), text)
 
 
-def _draft(situation: Situation, palette: Palette) -> Text:
-    draft = situation.draft
+def _draft(status: RobotStatus, palette: Palette) -> Text:
+    draft = status.draft
     if draft is None or not draft.pieces:
         return _nothing(palette)
     return Text(" ").join(
@@ -161,7 +164,7 @@ def _answer(answer: DecodedAction, palette: Palette, *, new: bool) -> Text:
 
 
 def _token(piece: Piece, palette: Palette, *, new: bool) -> Text:
-    """The newest answer's tokens stand on their colour, older ones are written in it as far as it is readable."""
+    """The newest answer's tokens are on the colour of their outcome, older ones are muted."""
     ground = TOKEN.get(piece.outcome)
     style = _STYLE_OF_OUTCOME.get(piece.outcome, "")
     if ground is None:
@@ -189,7 +192,7 @@ def legend(palette: Palette, width: int) -> Text:
     return line
 
 
-def log(situation: Situation, palette: Palette, width: int, height: int, clock: Sequence[str]) -> Text:
+def log(status: RobotStatus, palette: Palette, width: int, height: int, clock: Sequence[str]) -> Text:
     """The last lines of the log, newest at the bottom; ``clock`` has the time of day of every line of the log."""
     names = {"you": "you", "robot": "robot", "note": "", "alarm": "!"}
     styles = {
@@ -199,7 +202,7 @@ def log(situation: Situation, palette: Palette, width: int, height: int, clock: 
         "alarm": f"bold {palette.alarm}",
     }
     rows: list[Text] = []
-    shown = list(zip(situation.log, clock, strict=True))[-height:] if height > 0 else []
+    shown = list(zip(status.log, clock, strict=True))[-height:] if height > 0 else []
     for line, time_of_day in shown:
         margin = f"{time_of_day} " if width >= 70 else ""
         margin += f"{names[line.kind]:<6}"
@@ -212,7 +215,7 @@ def log(situation: Situation, palette: Palette, width: int, height: int, clock: 
 
 
 def options(words: Iterable[str], palette: Palette, width: int) -> Text:
-    """How the sentence could go on, as far as there is room; the first is what Tab takes."""
+    """How the sentence could go on, as far as there is room; Tab takes the first."""
     line = Text()
     for index, word in enumerate(words):
         gap = " · " if index else ""

@@ -185,7 +185,7 @@ def test_an_interface_that_breaks_down_stops_the_robot_first(ros, tmp_path):
     start = """
 from spec_decode_ros.teleop import view
 show = view.motion
-view.motion = lambda situation, palette, now, width: show(situation, palette, 1 / (not situation._moves(now)), width)
+view.motion = lambda status, palette, now, width: show(status, palette, 1 / (not status._moves(now)), width)
 from spec_decode_ros.nodes.teleop_node import main
 main()
 """

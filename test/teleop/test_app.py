@@ -19,7 +19,7 @@ from spec_decode_ros.teleop.app import RELEASE_WINDOW_S, STOP_AGAIN_S, TeleopApp
 from spec_decode_ros.teleop.history import History
 from spec_decode_ros.teleop.palette import NIGHT, PAPER
 from spec_decode_ros.teleop.port import Notice, PartReport, Velocity
-from spec_decode_ros.teleop.situation import CONFIRM_S, OBEY_S, REPORT_S
+from spec_decode_ros.teleop.robot_status import CONFIRM_S, OBEY_S, REPORT_S
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 WALKING = PartReport("motion", 0, "verified action", {"state": "verified action", "emergency_stop": "False"})
@@ -92,7 +92,7 @@ class Desk:
     async def draw(self, seconds: float = 0.0) -> None:
         self.clock.now += seconds
         await self.pilot.pause()
-        self.app._every_tenth()
+        self.app._tick()
         await self.pilot.pause()
 
     @property
@@ -471,7 +471,7 @@ def test_news_may_come_from_any_thread_before_and_after():
                 await pilot.pause()
             thread.join(10.0)
             await pilot.pause()
-            assert app.situation.report("motion", app._now()) is not None
+            assert app.status.report("motion", app._now()) is not None
 
     asyncio.run(run())
     app.tell(WALKING)

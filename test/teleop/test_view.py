@@ -1,4 +1,4 @@
-"""Colours that can be read in the sun, and texts for every situation."""
+"""Colours that can be read in the sun, and texts for every state of the robot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ pytest.importorskip("rich", reason="rich is not installed")
 from spec_decode_ros.teleop import view
 from spec_decode_ros.teleop.palette import BANNER, NIGHT, PAPER, TOKEN
 from spec_decode_ros.teleop.port import PartReport, Velocity
-from spec_decode_ros.teleop.situation import ANSWER_S, Mood, Situation
+from spec_decode_ros.teleop.robot_status import ANSWER_S, BannerKind, RobotStatus
 from spec_decode_ros.viz.contrast import contrast, text_on
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
@@ -30,13 +30,13 @@ def test_ink_of_every_strength_meets_it_too(palette):
         assert contrast(ink, palette.ground) >= 4.5
 
 
-def test_fates_differ_without_colour():
+def test_outcomes_differ_without_colour():
     answer = DecodedAction(
         "", tuple(Piece(outcome, outcome) for outcome in ("accepted", "recovered", "unverified")), "verified"
     )
-    situation = Situation()
-    situation.take(answer, 0.0)
-    text = view.answers(situation, PAPER, 0.0, 80, 4)
+    status = RobotStatus()
+    status.take(answer, 0.0)
+    text = view.answers(status, PAPER, 0.0, 80, 4)
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
     assert "underline" in styles["recovered"]
     assert "italic" in styles["unverified"]
@@ -55,62 +55,60 @@ def test_fates_differ_without_colour():
     ],
 )
 def test_the_link_in_words_and_bars(rtt, connected, word, bars):
-    situation = Situation()
-    situation.take(PartReport("drafter", 0, "", {"connected": connected, "rtt_ms": rtt}), 0.0)
-    link = situation.link(0.0)
+    status = RobotStatus()
+    status.take(PartReport("drafter", 0, "", {"connected": connected, "rtt_ms": rtt}), 0.0)
+    link = status.link(0.0)
     assert (link.word, link.bars) == (word, bars)
 
 
 @pytest.mark.parametrize(
-    ("values", "velocity", "mood"),
+    ("values", "velocity", "kind"),
     [
-        ({"state": "idle"}, None, Mood.RESTING),
-        ({"state": "verified action"}, Velocity(0.4, 0.0), Mood.MOVING),
-        ({"state": "verified action"}, Velocity(0.0, 0.0), Mood.RESTING),
-        ({"state": "unverified action"}, Velocity(0.2, 0.0), Mood.UNVERIFIED),
-        ({"state": "held", "holds": "operator"}, Velocity(0.0, 0.0), Mood.STOPPED),
-        ({"state": "held", "holds": "start, sitting"}, Velocity(0.0, 0.0), Mood.STOPPED),
-        ({"state": "held", "holds": "start"}, Velocity(0.0, 0.0), Mood.RESTING),
-        ({"state": "emergency stop", "emergency_stop": "True"}, Velocity(0.0, 0.0), Mood.EMERGENCY),
-        ({"state": "a state of next year"}, Velocity(0.0, 0.0), Mood.RESTING),
-        ({}, None, Mood.RESTING),
+        ({"state": "idle"}, None, BannerKind.RESTING),
+        ({"state": "verified action"}, Velocity(0.4, 0.0), BannerKind.MOVING),
+        ({"state": "verified action"}, Velocity(0.0, 0.0), BannerKind.RESTING),
+        ({"state": "unverified action"}, Velocity(0.2, 0.0), BannerKind.UNVERIFIED),
+        ({"state": "held", "holds": "operator"}, Velocity(0.0, 0.0), BannerKind.STOPPED),
+        ({"state": "held", "holds": "start, sitting"}, Velocity(0.0, 0.0), BannerKind.STOPPED),
+        ({"state": "held", "holds": "start"}, Velocity(0.0, 0.0), BannerKind.RESTING),
+        ({"state": "emergency stop", "emergency_stop": "True"}, Velocity(0.0, 0.0), BannerKind.EMERGENCY),
+        ({"state": "a state of next year"}, Velocity(0.0, 0.0), BannerKind.RESTING),
+        ({}, None, BannerKind.RESTING),
     ],
 )
-def test_the_banner_for_every_state_of_the_guard(values, velocity, mood):
-    situation = Situation()
-    situation.take(PartReport("motion", 0, "because", values), 0.0)
+def test_the_banner_for_every_state_of_the_guard(values, velocity, kind):
+    status = RobotStatus()
+    status.take(PartReport("motion", 0, "because", values), 0.0)
     if velocity:
-        situation.take(velocity, 0.0)
-    assert situation.banner(0.0).mood is mood
+        status.take(velocity, 0.0)
+    assert status.banner(0.0).kind is kind
 
 
 def test_an_answer_that_no_longer_counts_stands_with_the_old_ones():
-    situation = Situation()
-    situation.take(DecodedAction("", (Piece("vx 0.4", "accepted"),), "verified"), 0.0)
-    assert view.answers(situation, PAPER, ANSWER_S, 80, 4).plain.splitlines()[1] == "verified   vx 0.4"
-    old = view.answers(situation, PAPER, ANSWER_S + 0.1, 80, 4)
+    status = RobotStatus()
+    status.take(DecodedAction("", (Piece("vx 0.4", "accepted"),), "verified"), 0.0)
+    assert view.answers(status, PAPER, ANSWER_S, 80, 4).plain.splitlines()[1] == "verified   vx 0.4"
+    old = view.answers(status, PAPER, ANSWER_S + 0.1, 80, 4)
     assert old.plain.splitlines()[1:] == ["verified   ·", "           vx 0.4"]
     assert not any(" on " in str(span.style) for span in old.spans)
 
 
 def test_a_long_line_of_the_log_goes_on_below_itself():
-    situation = Situation()
-    situation.note(0.0, "you", "sit down")
-    situation.note(
-        0.0, "alarm", "the verifier at tcp://192.0.2.7:5555 does not answer: the draft model drives"
-    )
-    rows = view.log(situation, PAPER, 60, 5, ["12:00:00"] * 2).plain.splitlines()
+    status = RobotStatus()
+    status.note(0.0, "you", "sit down")
+    status.note(0.0, "alarm", "the verifier at tcp://192.0.2.7:5555 does not answer: the draft model drives")
+    rows = view.log(status, PAPER, 60, 5, ["12:00:00"] * 2).plain.splitlines()
     assert rows == [
         "you   sit down",
         "!     the verifier at tcp://192.0.2.7:5555 does not answer:",
         "      the draft model drives",
     ]
-    assert view.log(situation, PAPER, 60, 2, ["12:00:00"] * 2).plain.splitlines() == rows[1:]
-    assert view.log(situation, PAPER, 60, 0, ["12:00:00"] * 2).plain == ""
+    assert view.log(status, PAPER, 60, 2, ["12:00:00"] * 2).plain.splitlines() == rows[1:]
+    assert view.log(status, PAPER, 60, 0, ["12:00:00"] * 2).plain == ""
 
 
 def test_the_troubles_of_a_part_are_logged_once_and_their_end_too():
-    situation = Situation()
+    status = RobotStatus()
     for level, message in (
         (0, "deciding"),
         (1, "frame 0.6 s old"),
@@ -118,8 +116,8 @@ def test_the_troubles_of_a_part_are_logged_once_and_their_end_too():
         (2, "gone"),
         (0, "deciding"),
     ):
-        situation.take(PartReport("drafter", level, message, {}), 0.0)
-    assert [(line.kind, line.text) for line in situation.log] == [
+        status.take(PartReport("drafter", level, message, {}), 0.0)
+    assert [(line.kind, line.text) for line in status.log] == [
         ("note", "drafter: frame 0.6 s old"),
         ("alarm", "drafter: gone"),
         ("note", "drafter: deciding"),
@@ -131,27 +129,27 @@ def test_the_troubles_of_a_part_are_logged_once_and_their_end_too():
     [("87", 87.0), ("87 %", 87.0), ("nan", None), ("inf", None), ("", None), ("300", None), ("full", None)],
 )
 def test_the_battery_is_shown_if_it_makes_sense(value, shown):
-    situation = Situation()
-    situation.take(PartReport("motion", 0, "", {"battery_percent": value}), 0.0)
-    assert situation.battery(1.0) == shown
+    status = RobotStatus()
+    status.take(PartReport("motion", 0, "", {"battery_percent": value}), 0.0)
+    assert status.battery(1.0) == shown
 
 
 @pytest.mark.parametrize("width", [1, 5, 20, 60, 200])
 def test_every_part_fits_every_width(width):
-    situation = Situation()
-    situation.take(
+    status = RobotStatus()
+    status.take(
         PartReport("motion", 0, "x" * 300, {"state": "verified action", "battery_percent": "50"}), 0.0
     )
-    situation.take(
+    status.take(
         PartReport("drafter", 0, "", {"connected": "True", "rtt_ms": "62", "acceptance_rate": "1"}), 0.0
     )
-    situation.take(Velocity(-9.0, 9.0), 0.0)
-    situation.take(DecodedAction("", (Piece("界" * 200, "bonus"),), "verified", "a problem " * 30), 0.0)
+    status.take(Velocity(-9.0, 9.0), 0.0)
+    status.take(DecodedAction("", (Piece("界" * 200, "bonus"),), "verified", "a problem " * 30), 0.0)
     for part in (
-        view.answers(situation, PAPER, 0.0, width, 3),
-        view.banner(situation, PAPER, 0.0, width, high=True),
+        view.answers(status, PAPER, 0.0, width, 3),
+        view.banner(status, PAPER, 0.0, width, high=True),
         view.legend(PAPER, width),
-        view.log(situation, PAPER, width, 3, ["12:00:00"] * len(situation.log)),
+        view.log(status, PAPER, width, 3, ["12:00:00"] * len(status.log)),
         view.options(["walk to the"], PAPER, width),
         view.footer([("ESC", "stop")], PAPER, width),
     ):

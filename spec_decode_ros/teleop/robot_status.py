@@ -1,6 +1,6 @@
-"""What is known of the robot at a moment, gathered from its news. No terminal and no clock in here.
+"""What the terminal knows of the robot, gathered from its events. No terminal and no clock in here.
 
-Whatever has not been heard of for a while is not shown as if it were still so.
+Values that have not been refreshed for a while are not shown any more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONFIRM_S = 2.5
 """Seconds that a stop may remain unconfirmed before the operator is told to use the remote control."""
 
 ANSWER_S = 2.0
-"""Seconds after which the last answer is no longer what the robot goes by; the motion node's watchdog is stricter."""
+"""Seconds after which the last action counts as over; the motion node's watchdog is stricter."""
 
 OBEY_S = 0.6
 """The same while the legs are still told to move."""
@@ -35,7 +35,7 @@ _ANSWERS = 16
 _LOG = 200
 
 
-class Mood(enum.Enum):
+class BannerKind(enum.Enum):
     """What the banner says, most pressing last."""
 
     UNKNOWN = "unknown"
@@ -50,16 +50,16 @@ class Mood(enum.Enum):
 
 @dataclass(frozen=True)
 class Banner:
-    """The one line that must be right: what the legs may do now, and why."""
+    """What the robot may do now, and why."""
 
-    mood: Mood
+    kind: BannerKind
     title: str
     detail: str = ""
 
 
 @dataclass(frozen=True)
 class LinkBars:
-    """The way to the cloud: ``bars`` 0 to 4, 0 is down; None where nobody knows."""
+    """The link to the cloud: ``bars`` 0 to 4, 0 is down; None if unknown."""
 
     bars: int | None
     word: str
@@ -76,8 +76,8 @@ class LogLine:
 
 
 @dataclass
-class Situation:
-    """All news so far. ``now`` is in seconds of one monotonic clock throughout."""
+class RobotStatus:
+    """All events so far. ``now`` is in seconds of one monotonic clock throughout."""
 
     reports: dict[str, tuple[float, PartReport]] = field(default_factory=dict)
     draft: DecodedAction | None = None
@@ -93,7 +93,7 @@ class Situation:
     # -- in -------------------------------------------------------------------------------------------------
 
     def take(self, event: Event, now: float) -> None:
-        """Note one piece of news."""
+        """Note one event."""
         if isinstance(event, Velocity):
             self._velocity = (now, event)
         elif isinstance(event, PartReport):
@@ -111,7 +111,7 @@ class Situation:
         if report.part == "motion":
             self._confirm(report)  # the banner says the rest
             return
-        # Numbers change with every report; only another sentence is news.
+        # Numbers change with every report; only another sentence is logged.
         trouble = re.sub(r"[\d.]+", "", report.message) if report.level > 0 else ""
         if trouble != self._troubles.get(report.part, ""):
             self._troubles[report.part] = trouble
@@ -127,7 +127,7 @@ class Situation:
     def _take_answer(self, answer: DecodedAction, now: float) -> None:
         self.answers.appendleft(answer)
         self._answered = now
-        topic = answer.problem or _gist(answer)
+        topic = answer.problem or _summary(answer)
         if topic != self._topic:
             self._topic = topic
             self.note(now, "alarm" if answer.problem else "robot", answer.problem or topic)
@@ -137,7 +137,7 @@ class Situation:
         self.log.append(LogLine(now, kind, text))
 
     def said(self, command: str, now: float) -> None:
-        """The operator has said something."""
+        """The operator has given a command."""
         self._stop_asked = None
         self._topic = ""
         self.note(now, "you", command)
@@ -155,7 +155,7 @@ class Situation:
 
     @property
     def stop_unconfirmed(self) -> bool:
-        """Whether a stop was asked for that the motion node has not confirmed: it has to be asked for again."""
+        """Whether a stop was sent that the motion node has not confirmed: it has to be sent again."""
         return self._stop_asked is not None or self._emergency_asked is not None
 
     @property
@@ -192,26 +192,21 @@ class Situation:
         return self.answers[0] if self.answers and now - self._answered <= ANSWER_S else None
 
     def battery(self, now: float) -> float | None:
-        """Percent, from whichever part reports it."""
+        """Percent, from the first part that reports it."""
         for part in self.reports:
-            report = self.report(part, now)
-            for key in _BATTERY_KEYS if report else ():
-                percent = _number(report.values.get(key, "")) if report else None
+            for key in _BATTERY_KEYS:
+                percent = self.number(part, key, now)
                 if percent is not None and 0.0 <= percent <= 100.0:
                     return percent
         return None
 
-    def value(self, part: str, name: str, now: float) -> str:
-        """One value of a part's report, empty if there is none."""
-        report = self.report(part, now)
-        return report.values.get(name, "") if report else ""
-
     def number(self, part: str, name: str, now: float) -> float | None:
-        """The same as a number."""
-        return _number(self.value(part, name, now))
+        """One number of a part's report; None if there is none."""
+        report = self.report(part, now)
+        return _number(report.values.get(name, "")) if report else None
 
     def link(self, now: float) -> LinkBars:
-        """How the cloud is reached."""
+        """The link to the cloud."""
         drafter = self.report("drafter", now)
         if drafter is None:
             return LinkBars(None, "no drafter")
@@ -226,20 +221,20 @@ class Situation:
         return LinkBars(bars, ("", "poor", "slow", "fair", "good")[bars], rtt)
 
     def banner(self, now: float) -> Banner:
-        """What the legs may do, from the motion node's own reports and velocities."""
+        """What the robot may do, from the motion node's reports and velocities."""
         for asked, what in ((self._emergency_asked, "emergency stop"), (self._stop_asked, "stop")):
             if asked is not None and now - asked > (OBEY_S if self._moves(now) else CONFIRM_S):
                 return Banner(
-                    Mood.ALARM,
+                    BannerKind.ALARM,
                     f"{what.upper()} NOT CONFIRMED",
                     "use the remote control! it is sent again and again",
                 )
         if self.stop_unconfirmed:
-            return Banner(Mood.STOPPING, "STOPPING")
+            return Banner(BannerKind.STOPPING, "STOPPING")
         motion = self.report("motion", now)
         if motion is None:
             return Banner(
-                Mood.UNKNOWN, "NO MOTION NODE", "nothing is heard from it; is robot.launch.py running?"
+                BannerKind.UNKNOWN, "NO MOTION NODE", "nothing is heard from it; is robot.launch.py running?"
             )
         return self._banner_of(motion, now)
 
@@ -250,37 +245,39 @@ class Situation:
     def _banner_of(self, motion: PartReport, now: float) -> Banner:
         state = motion.values.get("state", "")
         if motion.values.get("emergency_stop") == "True":
-            return Banner(Mood.EMERGENCY, "EMERGENCY STOP", "latched until you release it: F6, F6")
+            return Banner(BannerKind.EMERGENCY, "EMERGENCY STOP", "latched until you release it: F6, F6")
         if _holds(motion) == {START}:
-            return Banner(Mood.RESTING, "READY", "say what to do")
+            return Banner(BannerKind.RESTING, "READY", "say what to do")
         if state == MotionState.HELD.value:
-            return Banner(Mood.STOPPED, "STOPPED", motion.message)
+            return Banner(BannerKind.STOPPED, "STOPPED", motion.message)
         moves = self._moves(now)
         last = self.answer(now)
         if state == MotionState.UNVERIFIED.value or (
             last is not None and last.state == "unverified" and moves
         ):
-            return Banner(Mood.UNVERIFIED, "UNVERIFIED", "on drafts alone, slower")
+            return Banner(BannerKind.UNVERIFIED, "UNVERIFIED", "on drafts alone, slower")
         if moves:
             return Banner(
-                Mood.MOVING, "MOVING", "verified by the cloud" if state == MotionState.VERIFIED.value else ""
+                BannerKind.MOVING,
+                "MOVING",
+                "verified by the cloud" if state == MotionState.VERIFIED.value else "",
             )
         if state == MotionState.IDLE.value:
-            return Banner(Mood.RESTING, "READY", "say what to do")
-        return Banner(Mood.RESTING, "STANDING", motion.message)
+            return Banner(BannerKind.RESTING, "READY", "say what to do")
+        return Banner(BannerKind.RESTING, "STANDING", motion.message)
 
 
 def _holds(motion: PartReport) -> set[str]:
-    """What keeps the robot where it is, by the guard's own names."""
+    """The motion guard's holds in force."""
     return {name.strip() for name in motion.values.get("holds", "").split(",")} - {""}
 
 
-def _gist(answer: DecodedAction) -> str:
-    """What the robot is about, without the numbers that change with every frame."""
+def _summary(answer: DecodedAction) -> str:
+    """What the robot does, without the numbers that change with every frame."""
     note = answer.text.partition("|")[2].strip() or answer.text.strip()
     words = [word for word in note.split() if not re.fullmatch(r"[-+]?[\d.]+|left|right|ahead", word)]
-    gist = " ".join(words)
-    return gist if answer.state == "verified" else f"{gist} (unverified)"
+    summary = " ".join(words)
+    return summary if answer.state == "verified" else f"{summary} (unverified)"
 
 
 def _number(text: str) -> float | None:
