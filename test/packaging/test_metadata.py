@@ -20,8 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(spec_decode_ros.__file__).parent
 MANIFEST = ET.parse(ROOT / "package.xml").getroot()
 
-# Where a folder of the package may import which extras; None is the core.
-_ROS_ONLY = "spec_decode_ros/nodes"
 _INSTALLED_WITH = {"safetensors": "transformers", "tokenizers": "transformers", "builtin_interfaces": "rclpy"}
 _INSTALLED_WITH |= {"ament_index_python": "rclpy", "rcl_interfaces": "rclpy", "tqdm": "transformers"}
 # Alternatives that are looked for and never required.
@@ -72,6 +70,20 @@ def test_every_third_party_import_belongs_to_the_core_or_to_an_extra():
         for name in imports(path) - known
     }
     assert not undeclared
+
+
+def test_rclpy_is_imported_only_where_it_has_to_be():
+    """In nodes/ and launch/, and by the two parts of the lab that are ROS nodes; doctor asks for it in a process."""
+    files = (*PACKAGE.rglob("*.py"), *(ROOT / "launch").glob("*.py"))
+    elsewhere = {
+        str(path.relative_to(ROOT))
+        for path in files
+        if path.parent not in (PACKAGE / "nodes", ROOT / "launch") and "rclpy" in imports(path)
+    }
+    assert elsewhere == {
+        "spec_decode_ros/lab/demo/mission.py",
+        "spec_decode_ros/lab/faults/operator.py",
+    }
 
 
 def test_modules_and_extras_name_the_same_packages():
