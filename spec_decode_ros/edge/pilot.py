@@ -11,12 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from spec_decode_ros.actions.action import (
-    Action,
-    ActionError,
-    parse_action,
-    parse_velocity_prefix,
-)
+from spec_decode_ros.actions.action import Action, ActionError, parse_action, parse_velocity_prefix
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.runtime import ActionResult, Progress

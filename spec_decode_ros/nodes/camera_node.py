@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import NoReturn
+from functools import partial
 
 from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
@@ -140,9 +140,8 @@ class CameraNode(Node):
             close()
 
 
-def main(args: list[str] | None = None) -> NoReturn:
-    """Entry point of the ``camera_node`` executable."""
-    run(CameraNode, args)
+main = partial(run, CameraNode)
+"""Entry point of the ``camera_node`` executable."""
 
 
 if __name__ == "__main__":

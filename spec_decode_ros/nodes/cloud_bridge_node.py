@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from functools import partial
 
 from rclpy.node import Node
 
@@ -71,9 +71,8 @@ class CloudBridgeNode(Node):
         self._service.stop()
 
 
-def main(args: list[str] | None = None) -> NoReturn:
-    """Entry point of the ``cloud_bridge_node`` executable."""
-    run(CloudBridgeNode, args)
+main = partial(run, CloudBridgeNode)
+"""Entry point of the ``cloud_bridge_node`` executable."""
 
 
 if __name__ == "__main__":

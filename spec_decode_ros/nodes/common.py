@@ -34,12 +34,7 @@ LATEST = QoSProfile(depth=1)
 EVENTS = QoSProfile(depth=10)
 """Reliable, each of which counts: commands and postures."""
 
-OK, WARN, ERROR, STALE = (
-    DiagnosticStatus.OK,
-    DiagnosticStatus.WARN,
-    DiagnosticStatus.ERROR,
-    DiagnosticStatus.STALE,
-)
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 # -- parameters ---------------------------------------------------------------------------------------------
 
@@ -161,10 +156,10 @@ class Health:
 class Diagnostics:
     """Publishes a node's health on ``/diagnostics`` once a second, and at once on :meth:`publish`."""
 
-    def __init__(self, node: Node, part: str, health: Callable[[], Health], period_s: float = 1.0) -> None:
+    def __init__(self, node: Node, part: str, health: Callable[[], Health]) -> None:
         self._node, self._part, self._health = node, part, health
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", EVENTS)
-        self._timer = node.create_timer(period_s, self.publish, clock=steady_clock())
+        self._timer = node.create_timer(1.0, self.publish, clock=steady_clock())
 
     def publish(self) -> None:
         health = self._health()

@@ -7,7 +7,7 @@ the motion node tells old from new. What is decided when is in :mod:`spec_decode
 
 from __future__ import annotations
 
-from typing import NoReturn
+from functools import partial
 
 from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
@@ -161,9 +161,8 @@ class DrafterNode(Node):
         self._loop.close()
 
 
-def main(args: list[str] | None = None) -> NoReturn:
-    """Entry point of the ``drafter_node`` executable."""
-    run(DrafterNode, args)
+main = partial(run, DrafterNode)
+"""Entry point of the ``drafter_node`` executable."""
 
 
 if __name__ == "__main__":

@@ -11,16 +11,7 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.nodes.common import (
-    ERROR,
-    LATEST,
-    OK,
-    WARN,
-    Diagnostics,
-    Health,
-    Parameter,
-    steady_clock,
-)
+from spec_decode_ros.nodes.common import ERROR, LATEST, OK, WARN, Diagnostics, Health, Parameter, steady_clock
 from spec_decode_ros.nodes.messages import odometry
 from spec_decode_ros.robots.go2 import Go2, Go2Options
 from spec_decode_ros.robots.go2_channel import MAX_DOMAIN

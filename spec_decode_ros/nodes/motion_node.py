@@ -6,10 +6,10 @@ to the topic ``cmd_vel``, and with the parameter ``robot: go2`` to Unitree's spo
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.node import Node
@@ -109,7 +109,7 @@ class MotionNode(Node):
             ("action/draft", False, True),
             ("action/unverified", False, False),
         ):
-            on_action = functools.partial(self._on_action, verified=verified, awaited=awaited)
+            on_action = partial(self._on_action, verified=verified, awaited=awaited)
             self.create_subscription(TwistStamped, topic, on_action, LATEST)
         self.create_subscription(String, "action/posture", self._on_posture, EVENTS)
         self.create_subscription(String, "command", self._on_command, EVENTS)
@@ -268,9 +268,8 @@ class MotionNode(Node):
                 self._go2.close()
 
 
-def main(args: list[str] | None = None) -> NoReturn:
-    """Entry point of the ``motion_node`` executable."""
-    run(MotionNode, args)
+main = partial(run, MotionNode)
+"""Entry point of the ``motion_node`` executable."""
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from rclpy.node import Node
 
@@ -79,9 +79,8 @@ def _new_folder(out: str) -> Path:
     return folder.resolve()
 
 
-def main(args: list[str] | None = None) -> NoReturn:
-    """Entry point of the ``recorder_node`` executable."""
-    run(RecorderNode, args)
+main = partial(run, RecorderNode)
+"""Entry point of the ``recorder_node`` executable."""
 
 
 if __name__ == "__main__":

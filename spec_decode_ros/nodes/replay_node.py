@@ -1,4 +1,4 @@
-"""Plays a bag into the live nodes: its frames and commands go out when they came, and what the drafter says is compared.
+"""Plays a bag to the live nodes, at the times of its messages, and compares the drafter's answers with the bag.
 
 Which frames the drafter decides on depends on its speed, so an action is compared where its frame and its prompt are
 those of a recorded one; the others are counted. The exit code is 1 if actions differ.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
@@ -20,23 +19,15 @@ from rich.console import Console
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
-from spec_decode_ros.actions.prompt import build_prompt
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.json_output import write_json
-from spec_decode_ros.nodes.common import (
-    EVENTS,
-    LATEST_FRAME,
-    Parameter,
-    Settings,
-    run,
-    steady_clock,
-)
+from spec_decode_ros.nodes.common import EVENTS, LATEST_FRAME, Parameter, Settings, run, steady_clock
 from spec_decode_ros.nodes.messages import compressed, nanoseconds, stamp_from, status_values, velocities
-from spec_decode_ros.replay.bag import BagRecording, FrameMark, Said, Velocities, read_frames, read_recording
-from spec_decode_ros.replay.compare import ReplayComparison, Tolerance, compare
+from spec_decode_ros.replay.bag import FrameMark, Said, Velocities, read_frames, read_recording
+from spec_decode_ros.replay.compare import ReplayComparison
 from spec_decode_ros.replay.live import timeline
+from spec_decode_ros.replay.live_answers import LiveAnswers
 from spec_decode_ros.replay.moments import commands_of, moments_of
-from spec_decode_ros.replay.play import Played
 from spec_decode_ros.replay.report import as_document, print_report
 
 PARAMETERS = (
@@ -78,29 +69,25 @@ class ReplayNode(Node):
         self._closing = threading.Event()
         self._connected = False
         self._problem = ""
-        self._sent: list[tuple[FrameMark, int]] = []  # as it went out, and the stamp in the bag
-        self._told: list[Said] = []
-        self._texts: list[Said] = []
-        self._verified: list[Velocities] = []
-        self._drafts: list[Velocities] = []
+        self._live = live = LiveAnswers()
         self._frames = self.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME)
         self._command = self.create_publisher(String, "command", EVENTS)
         self.create_subscription(String, "action/text", self._on_text, _ALL)
         self.create_subscription(
-            TwistStamped, "action/verified", lambda m: self._verified.append(_velocities(m)), _ALL
+            TwistStamped, "action/verified", lambda m: live.verified.append(_velocities(m)), _ALL
         )
         for topic in ("action/draft", "action/unverified"):
-            self.create_subscription(TwistStamped, topic, lambda m: self._drafts.append(_velocities(m)), _ALL)
+            self.create_subscription(TwistStamped, topic, lambda m: live.drafts.append(_velocities(m)), _ALL)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, EVENTS)
         self._thread = threading.Thread(target=self._play, name="bag", daemon=True)
         self._thread.start()
         self.create_timer(_LOOK_PERIOD_S, self._look, clock=steady_clock())
         self.get_logger().info(f"ready: {len(self._bag.frames)} frames of {settings['bag']}")
 
-    # -- what the drafter says ------------------------------------------------------------------------------
+    # -- answers --------------------------------------------------------------------------------------------
 
     def _on_text(self, message: String) -> None:
-        self._texts.append(Said(time.time_ns(), message.data))
+        self._live.texts.append(Said(time.time_ns(), message.data))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -108,7 +95,7 @@ class ReplayNode(Node):
                 # A method without a verifier says nothing of a connection.
                 self._connected = status_values(status).get("connected", "True") == "True"
 
-    # -- what it is shown -----------------------------------------------------------------------------------
+    # -- playing --------------------------------------------------------------------------------------------
 
     def _play(self) -> None:
         """In a thread of its own, so that the time of a frame does not depend on what else is going on."""
@@ -120,7 +107,7 @@ class ReplayNode(Node):
                 if self._closing.wait(max(0.0, began + offset_s / self._settings["rate"] - time.monotonic())):
                     return
                 if command:
-                    self._told.append(Said(time.time_ns(), command.text))
+                    self._live.commands.append(Said(time.time_ns(), command.text))
                     self._command.publish(String(data=command.text))
                 if frame:
                     self._show(*frame)
@@ -148,7 +135,7 @@ class ReplayNode(Node):
     def _show(self, mark: FrameMark, jpeg: bytes) -> None:
         stamp = self.get_clock().now().nanoseconds if self._settings["restamp"] else mark.stamp
         message = compressed(jpeg, stamp_from(stamp))
-        self._sent.append((FrameMark(stamp, time.time_ns()), mark.stamp))
+        self._live.frames.append((FrameMark(stamp, time.time_ns()), mark.stamp))
         self._frames.publish(message)
 
     # -- the end --------------------------------------------------------------------------------------------
@@ -159,7 +146,7 @@ class ReplayNode(Node):
         self.finished = True
         if self._problem:
             raise SpecDecodeError(self._problem)
-        comparison = self._compare()
+        comparison = self._live.compare_with(self._bag, self._moments)
         self._report(comparison)
         if comparison.failures:
             raise SpecDecodeError("; ".join(comparison.failures))
@@ -167,25 +154,6 @@ class ReplayNode(Node):
             raise SpecDecodeError(
                 "no recorded action could be compared, because the drafter decided on none of their frames"
             )
-
-    def _compare(self) -> ReplayComparison:
-        """What was said now is a recording too, with its own stamps; put those of the bag in their place."""
-        said = replace(
-            self._bag,
-            frames=tuple(mark for mark, _ in self._sent),
-            commands=tuple(self._told),
-            texts=tuple(self._texts),
-            verified=tuple(self._verified),
-            drafts=tuple(self._drafts),
-        )
-        original = {mark.stamp: stamp for mark, stamp in self._sent}
-        return compare(
-            self._bag,
-            self._moments,
-            _played(said, original) if self._told else [],
-            Tolerance(),
-            same_prompt=True,
-        )
 
     def _report(self, comparison: ReplayComparison) -> None:
         settings = self._settings
@@ -214,27 +182,8 @@ def _velocities(message: TwistStamped) -> Velocities:
     return Velocities(time.time_ns(), nanoseconds(message.header.stamp), *velocities(message))
 
 
-def _played(said: BagRecording, original: dict[int, int]) -> list[Played]:
-    """The live actions, by the stamps of the bag. One whose prompt is not known gets none, and is left apart."""
-    arrived = {mark.stamp: mark.time for mark in said.frames}
-    played = []
-    for moment in moments_of(said):
-        action = moment.recorded
-        if action is None or action.text is None or moment.stamp not in original:
-            continue
-        prompt = "" if moment.uncertain else build_prompt(moment.instruction, moment.last_action)
-        took_ms = (action.time - arrived[moment.stamp]) * 1e-6
-        played.append(
-            Played(
-                original[moment.stamp], moment.instruction, prompt, action.text, True, {"ttva_ms": took_ms}
-            )
-        )
-    return played
-
-
-def main(args: list[str] | None = None) -> NoReturn:
-    """Entry point of the ``replay_node`` executable."""
-    run(ReplayNode, args)
+main = partial(run, ReplayNode)
+"""Entry point of the ``replay_node`` executable."""
 
 
 if __name__ == "__main__":

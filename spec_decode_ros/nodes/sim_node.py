@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import NoReturn
+from functools import partial
 
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
@@ -143,9 +143,8 @@ class SimNode(Node):
         self._sim.close()
 
 
-def main(args: list[str] | None = None) -> NoReturn:
-    """Entry point of the ``sim_node`` executable."""
-    run(SimNode, args)
+main = partial(run, SimNode)
+"""Entry point of the ``sim_node`` executable."""
 
 
 if __name__ == "__main__":

@@ -7,14 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from spec_decode_ros.actions.commands import (
-    BACKWARD,
-    COLOR_WORDS,
-    FORWARD,
-    METRES,
-    OBJECT_WORDS,
-    TEMPLATES,
-)
+from spec_decode_ros.actions.commands import BACKWARD, COLOR_WORDS, FORWARD, METRES, OBJECT_WORDS, TEMPLATES
 
 _NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+")
 _FAMILIES = ("goto", "turn", "quarter", "around", "walk", "step", "stop", "stand", "sit")

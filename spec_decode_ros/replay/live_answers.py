@@ -1,0 +1,52 @@
+"""What live nodes were shown while a bag was played to them, what they answered, and how it compares with the bag."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from spec_decode_ros.actions.prompt import build_prompt
+from spec_decode_ros.replay.bag import BagRecording, FrameMark, Said, Velocities
+from spec_decode_ros.replay.compare import ReplayComparison, Tolerance, compare
+from spec_decode_ros.replay.moments import Moment, moments_of
+from spec_decode_ros.replay.play import Played
+
+
+@dataclass
+class LiveAnswers:
+    """Messages as they went out and came in; ``frames`` with the stamp that each has in the bag."""
+
+    frames: list[tuple[FrameMark, int]] = field(default_factory=list)
+    commands: list[Said] = field(default_factory=list)
+    texts: list[Said] = field(default_factory=list)
+    verified: list[Velocities] = field(default_factory=list)
+    drafts: list[Velocities] = field(default_factory=list)
+
+    def compare_with(self, bag: BagRecording, moments: Sequence[Moment]) -> ReplayComparison:
+        """Compare the answers with the actions that the bag has at these moments."""
+        played = self._played(bag) if self.commands else []
+        return compare(bag, moments, played, Tolerance(), same_prompt=True)
+
+    def _played(self, bag: BagRecording) -> list[Played]:
+        """The live actions, by the stamps of the bag. One whose prompt is not known gets none, and is left apart."""
+        # What came in is a recording too, with its own stamps.
+        live = replace(
+            bag,
+            frames=tuple(mark for mark, _ in self.frames),
+            commands=tuple(self.commands),
+            texts=tuple(self.texts),
+            verified=tuple(self.verified),
+            drafts=tuple(self.drafts),
+        )
+        original = {mark.stamp: stamp for mark, stamp in self.frames}
+        arrived = {mark.stamp: mark.time for mark in live.frames}
+        played = []
+        for moment in moments_of(live):
+            action = moment.recorded
+            if action is None or action.text is None or moment.stamp not in original:
+                continue
+            prompt = "" if moment.uncertain else build_prompt(moment.instruction, moment.last_action)
+            stats = {"ttva_ms": (action.time - arrived[moment.stamp]) * 1e-6}
+            stamp = original[moment.stamp]
+            played.append(Played(stamp, moment.instruction, prompt, action.text, True, stats))
+        return played
