@@ -4,7 +4,7 @@ A thread of its own decides, so that neither frames nor commands nor settings wa
 the moment they are known: as a draft while only the draft model has said them, as verified once the target has, and
 as unverified where no verdict will come.
 
-A moving robot that sees nothing new (:mod:`~spec_decode_ros.robots.camera_watch`) is stopped, and nothing that was
+A moving robot that sees nothing new (:mod:`~spec_decode_ros.edge.camera_watch`) is stopped, and nothing that was
 decided on what it saw goes out any more.
 """
 
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from spec_decode_ros.edge.action_statistics import ActionStatistics
+from spec_decode_ros.edge.camera_watch import CameraWatch
 from spec_decode_ros.edge.draft_motion import DraftMotion
 from spec_decode_ros.edge.link_watch import LinkWatch
 from spec_decode_ros.edge.pilot import Decision
 from spec_decode_ros.edge.runtime import ActionFailed
 from spec_decode_ros.edge.stack import EdgeStack
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.robots.camera_watch import CameraWatch
 from spec_decode_ros.robots.frames import to_jpeg
 
 ActionKind = Literal["draft", "verified", "unverified"]

@@ -1,4 +1,4 @@
-"""Frames from a Go2's front camera, a camera device, a video file or a folder of pictures, for the rest to see."""
+"""Publishes frames from a Go2's front camera, a camera device, a video file or a folder of pictures."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class CameraNode(Node):
         camera = Go2Camera(
             settings["dds_domain"], settings["network_interface"], settings["max_width"], settings["quality"]
         )
-        # In a thread of its own, because a robot that is gone keeps its caller waiting.
+        # In a thread of its own, because the call blocks while the robot is gone.
         self._thread = threading.Thread(target=self._watch, args=(camera,), name="go2 camera", daemon=True)
         self._thread.start()
 
@@ -120,7 +120,7 @@ class CameraNode(Node):
                     age = Duration(seconds=time.monotonic() - picture.asked)
                     self._publish(picture.jpeg, (self.get_clock().now() - age).to_msg())
             except Exception as error:
-                # Whatever it is, it is said and the camera is asked again: nobody would notice the end of this thread.
+                # Reported and tried again, whatever it is: nobody would notice the end of this thread.
                 known = isinstance(error, SpecDecodeError)
                 problem = str(error) if known else f"the camera failed: {type(error).__name__}: {error}"
                 self._health_now = self._health(ERROR, problem)
@@ -130,7 +130,7 @@ class CameraNode(Node):
             self._closing.wait(due - time.monotonic())
 
     def close(self) -> None:
-        """Let go of the camera or the file."""
+        """Release the camera or the file."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join(2.0)

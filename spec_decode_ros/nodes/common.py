@@ -1,4 +1,4 @@
-"""What every node shares: parameters with descriptors, diagnostics, quality of service, and the main loop.
+"""What all nodes share: parameters with descriptors, diagnostics, quality of service, and the main loop.
 
 Only interfaces that are in Humble's rclpy are used, so that a robot with Ubuntu 22.04 runs the same files.
 """
@@ -26,13 +26,13 @@ from rclpy.signals import SignalHandlerOptions
 from spec_decode_ros.errors import SpecDecodeError
 
 LATEST_FRAME = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Sensor data, of which only the newest counts."""
+"""Best effort, and only the newest counts: camera frames."""
 
 LATEST = QoSProfile(depth=1)
-"""Reliable, of which only the newest counts: actions and velocities."""
+"""Reliable, and only the newest counts: actions and velocities."""
 
 EVENTS = QoSProfile(depth=10)
-"""Reliable, each of which counts: commands and postures."""
+"""Reliable, and each one counts: commands and postures."""
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -132,12 +132,12 @@ def seconds(stamp: Time) -> float:
 
 
 def clock_seconds(node: Node) -> float:
-    """The node's clock in seconds: the one that stamps are of."""
+    """The time in seconds on the node's clock, which stamps messages."""
     return node.get_clock().now().nanoseconds * 1e-9
 
 
 def steady_clock() -> Clock:
-    """For timers that must tick even where simulated time stands still."""
+    """A clock for timers that must tick even while simulated time stands still."""
     return Clock(clock_type=ClockType.STEADY_TIME)
 
 
@@ -146,7 +146,7 @@ def steady_clock() -> Clock:
 
 @dataclass(frozen=True)
 class Health:
-    """What a node says of itself: a level, a sentence, and values to read."""
+    """A node's diagnostics: a level, a sentence, and values."""
 
     level: bytes
     message: str
@@ -202,7 +202,7 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> NoReturn
     node: Node | None = None
     code = 0
     try:
-        # The signals are ours: rclpy's own handlers would shut the context down before the last stop is sent.
+        # rclpy's own signal handlers would shut the context down before the last stop is sent.
         rclpy.init(
             args=list(sys.argv if args is None else args), signal_handler_options=SignalHandlerOptions.NO
         )
@@ -222,7 +222,7 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> NoReturn
         code = 1
     finally:
         phase = "stopping"
-        # Ignored outright, because Python would restore the deadly default while the interpreter ends.
+        # Ignored, because Python would restore the default, which kills, while the interpreter ends.
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)
         if node is not None:
@@ -232,8 +232,8 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> NoReturn
             node.destroy_node()
         if rclpy.ok():
             rclpy.shutdown()
-    # Everything is closed. Python would take seconds more to unload a model's libraries, and launch, which waits for
-    # five of them, would kill what has ended in truth.
+    # Everything is closed. Python would take seconds more to unload a model's libraries, and launch kills a process
+    # that takes five.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""A Go2 behind the motion node: its parameters, odometry, diagnostics, and the service that lets its joints go."""
+"""The motion node's connection to a Go2: parameters, odometry, diagnostics, and the service that damps its joints."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PARAMETERS = (
 
 
 class Go2Link:
-    """Drives the robot, publishes odom, and offers ``~/damp``.
+    """Drives the robot, publishes odom, and serves ``~/damp``.
 
     Args:
         node: the motion node.
@@ -47,7 +47,7 @@ class Go2Link:
 
     def __init__(self, node: Node, settings: Mapping[str, Any], emergency_stop: Callable[[], None]) -> None:
         self._node, self._settings, self._emergency_stop = node, settings, emergency_stop
-        # Longer than some of the guard's ticks, and never longer than its longest watchdog.
+        # Longer than some steps of the guard, and never longer than its longest watchdog.
         silence_s = min(0.45, max(0.25, 2.5 / settings["rate"]))
         self._robot = Go2(
             Go2Options(
@@ -78,7 +78,7 @@ class Go2Link:
         self._robot.move(vx, wz)
 
     def stop(self) -> None:
-        """Stop, say so to the robot even if it stands, and call off a posture that has not begun."""
+        """Stop even a robot that stands, and cancel a posture that has not begun."""
         self._robot.stop()
 
     def posture(self, name: str) -> None:
@@ -89,7 +89,7 @@ class Go2Link:
             self._node.get_logger().error(str(error))
 
     def close(self) -> None:
-        """Stop the robot and let go of it."""
+        """Stop the robot and disconnect."""
         self._robot.close()
 
     def _on_damp(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -1,7 +1,7 @@
-"""The node between any model and the legs: actions in, guarded velocities out at a fixed rate.
+"""The node between any model and the legs: it takes actions and sends guarded velocities at a fixed rate.
 
-The rules are in :mod:`spec_decode_ros.robots.guard`; here are the topics, the clocks and the services. Velocities go
-to the topic ``cmd_vel``, and with the parameter ``robot: go2`` to Unitree's sport service as well.
+The rules are in :mod:`spec_decode_ros.robots.guard`; the node adds topics, clocks and services. Velocities go to the
+topic ``cmd_vel``, and with the parameter ``robot: go2`` to Unitree's sport service as well.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class MotionNode(Node):
         # Steady, so that velocities go on and actions expire where the ROS clock stands still.
         steady = steady_clock()
         self.create_timer(1.0 / self._settings["rate"], self._tick, clock=steady)
-        # Between two ticks an action would outlive its time; this one strikes when it is over.
+        # Ends an action on time, where the next tick would come too late.
         self._expiry = self.create_timer(1.0, self._tick, clock=steady)
         self._diagnostics = Diagnostics(self, "motion", self._health)
         self.get_logger().info("ready: nothing moves before the first command")
@@ -181,7 +181,7 @@ class MotionNode(Node):
                 self._go2.stop()
         else:
             self._guard.lift(OPERATOR, clock=clock_seconds(self))
-            self._guard.lift(START, clock=0.0)  # no stop to let go of: frames from before the command will do
+            self._guard.lift(START, clock=0.0)  # no stop was lifted: frames from before the command will do
             self._guard.new_command()
 
     def _on_emergency_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -257,7 +257,7 @@ class MotionNode(Node):
         )
 
     def close(self) -> None:
-        """The last word is a stop, said more than once because nobody will be there to repeat it."""
+        """Send stops, more than one because nobody can repeat them later."""
         self._guard.emergency_stop("motion_node is shutting down")
         try:
             for _ in range(3):

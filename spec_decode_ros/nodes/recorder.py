@@ -1,4 +1,4 @@
-"""Records topics into an mcap bag, without rosbag2 being installed; readable with and without ROS."""
+"""Records topics into an mcap bag; neither writing nor reading it needs rosbag2."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _DEPTH = 100
 
 
 class BagRecorder:
-    """Subscribes to topics as they appear and writes what they say, as it came.
+    """Subscribes to topics as they appear and writes their messages unchanged.
 
     Args:
         node: whose subscriptions are used.
         folder: where `<name>.mcap` and `metadata.yaml` go; older ones are replaced.
         name: of the bag.
-        wanted: says of a topic's name whether it is recorded; by default all are.
-        max_bytes: of messages, after which nothing more is written; 0 is no limit.
+        wanted: whether a topic is recorded, by its name; by default all are.
+        max_bytes: of messages, after which recording stops; 0 is no limit.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class BagRecorder:
         self._folder = folder
         self._wanted = wanted
         self._max_bytes = max_bytes
-        # One reading of the wall clock for all times, so that their order stays when that clock is set.
+        # The wall clock is read once, so that the order of times stays when it is set.
         self._epoch = time.time_ns() - time.monotonic_ns()
         self._unfinished = folder / f".{name}" / name
         shutil.rmtree(self._unfinished.parent, ignore_errors=True)
@@ -58,7 +58,7 @@ class BagRecorder:
         self.bytes = 0
         """Of all messages recorded."""
         self.full = ""
-        """Why nothing more is written: the limit, or a disk that takes no more; empty while recording."""
+        """Why recording has stopped: the limit, or a full disk; empty while recording."""
         self.look()
         self._timer = node.create_timer(_LOOK_PERIOD_S, self.look, clock=steady_clock())
 
@@ -99,7 +99,7 @@ class BagRecorder:
         )
 
     def _quality(self, topic: str) -> QoSProfile:
-        """What every publisher of the topic can serve."""
+        """A quality of service that every publisher of the topic offers."""
         offered = [info.qos_profile for info in self._node.get_publishers_info_by_topic(topic)]
         reliable = all(quality.reliability == ReliabilityPolicy.RELIABLE for quality in offered)
         latched = all(quality.durability == DurabilityPolicy.TRANSIENT_LOCAL for quality in offered)

@@ -1,4 +1,4 @@
-"""Records what a replay needs: camera, commands, actions, velocities, odometry and diagnostics, as an mcap bag."""
+"""Records what a replay needs into an mcap bag: camera, commands, actions, velocities, odometry and diagnostics."""
 
 from __future__ import annotations
 

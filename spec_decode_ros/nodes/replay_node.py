@@ -49,7 +49,7 @@ _ALL = QoSProfile(depth=100)
 _LOOK_PERIOD_S = 0.1
 
 _SETTLED_S = 1.0
-"""Seconds without a new listener after which all of them are taken to be found."""
+"""Seconds without a new subscriber after which all count as found."""
 
 
 class ReplayNode(Node):
@@ -122,7 +122,7 @@ class ReplayNode(Node):
             now = self._command.get_subscription_count(), self._frames.get_subscription_count()
             if now != listeners:
                 listeners, since = now, time.monotonic()
-            # Drafter and recorder are found one after the other; what is said between would reach only one of them.
+            # Drafter and recorder are found one after the other; what is sent between would reach only one of them.
             if self._connected and all(now) and time.monotonic() - since > _SETTLED_S:
                 return True
             if self._closing.wait(_LOOK_PERIOD_S):

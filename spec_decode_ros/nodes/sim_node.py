@@ -1,4 +1,4 @@
-"""A MuJoCo room with a Go2 in it, in real time: stands where the robot stands, with its camera and its legs."""
+"""A MuJoCo room with a simulated Go2, in real time, with the topics of the robot's camera and legs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class SimNode(Node):
         self._settings = settings = Settings(self, PARAMETERS)
         task = make_task(settings["seed"])
         self._target = settings["target"] or task.target
-        # Made here and used in timers and callbacks, which all run in this one thread, as OpenGL wants it.
+        # Made and used in this one thread, which runs all timers and callbacks: OpenGL demands it.
         self._sim = Simulation(task.scene, settings["seed"], settings["backend"])
         self._sim.find_object(self._target)
         self._sim.jpeg()
@@ -103,7 +103,7 @@ class SimNode(Node):
         behind = now - self._began - self._sim.time
         self._sim.catch_up(now - self._began)
         if behind > 1.0:
-            # The machine is too slow for real time: go on from here and do not chase the clock.
+            # The machine is too slow for real time: go on from here instead of catching up.
             self._began = now - self._sim.time
 
     def _publish_frame(self) -> None:

@@ -1,1 +1,1 @@
-"""The motion guard, and the robots behind it."""
+"""The motion guard, and the robots that it drives."""

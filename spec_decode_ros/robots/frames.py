@@ -1,4 +1,4 @@
-"""Where camera frames come from when there is no robot: a folder of pictures, a video file, a camera device.
+"""Camera frames without a robot: from a folder of pictures, a video file, or a camera device.
 
 Every source yields JPEG bytes. Pictures that are JPEG already, and not too wide, go through untouched.
 """
@@ -27,7 +27,7 @@ def to_jpeg(picture: bytes, max_width: int = 0, quality: int = 85, name: str = "
     try:
         with Image.open(io.BytesIO(picture)) as image:
             if image.format == "JPEG" and not 0 < max_width < image.width:
-                image.load()  # a truncated file fails here and not later in the model
+                image.load()  # a truncated file fails here and not in the model
                 return picture
             return _encode(image.convert("RGB"), max_width, quality)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -102,7 +102,7 @@ def _video(source: str | int, loop: bool, max_width: int, quality: int) -> Itera
             f"reading {source} needs OpenCV: pip install opencv-python-headless, or use a folder of pictures"
         ) from error
     capture = cv2.VideoCapture(source)
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # a camera's newest frame, not one that has waited in a queue
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # a camera's newest frame, not a queued one
     if not capture.isOpened():
         raise SourceError(
             f"{source} cannot be opened as a video or camera: is the file whole, is the camera free?"

@@ -1,9 +1,9 @@
-"""A second process that holds the brake: it stops the Go2 when the process that drives it dies or hangs.
+"""A watchdog process that stops the Go2 when the process that drives it dies or hangs.
 
 The driver writes one byte to this process's standard input for every velocity that it sends, and another one when
 the robot has confirmed a stop. Where the bytes stop coming while the robot walks, or the pipe closes because the
 driver was killed, StopMove is sent until the robot confirms it. A Go2 left alone walks on for about a second.
-It answers what it reads: a process that hangs does not hold the brake, and the driver replaces it.
+It answers what it reads, so that the driver notices if this process hangs, and replaces it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _READY, _READ = b"go2_brake is ready", b"."
 
 
 class Brake:
-    """The driver's end: start it, and write a byte for what was done. Never blocks, never raises."""
+    """The driver's side: starts the process and writes the bytes. Never blocks, never raises."""
 
     def __init__(self, domain: int, interface: str) -> None:
         self._command = [
@@ -88,7 +88,7 @@ class Brake:
         return since is not None and time.monotonic() - since > _ANSWERS_WITHIN_S
 
     def tell(self, byte: bytes) -> None:
-        """Say that the robot moves or stands. A full pipe is left as it is: it says the same already."""
+        """Tell the process that the robot moves or stands. A full pipe needs no more bytes: it has the same ones."""
         if self._process is not None and self._process.stdin is not None:
             if self._unanswered is None:
                 self._unanswered = time.monotonic()
@@ -96,21 +96,21 @@ class Brake:
                 os.write(self._process.stdin.fileno(), byte)
 
     def close(self) -> None:
-        """Let go; if the robot was last said to move, the process brakes before it ends."""
+        """Close the pipe; if the robot was last told to move, the process brakes before it ends."""
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
 
 
 def hold(domain: int, interface: str) -> None:
-    """Be the brake until the driver is gone. Standard input is the pipe from it."""
+    """Watch the driver until it is gone. Standard input is the pipe from it."""
     try:
         open_channel(domain, interface)
     except Go2Error as error:
         print(f"go2_brake: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     sport, avoid = robot_clients(_CALL_S)
-    # The SDK prints to standard output as well, of which the driver reads only what is written here.
+    # The SDK prints to standard output too, which must carry only these answers.
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     os.set_blocking(answers, False)

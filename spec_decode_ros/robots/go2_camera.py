@@ -50,7 +50,7 @@ class Go2Camera:
         self._changed = 0.0
 
     def look(self) -> Picture | None:
-        """The camera's picture if it is a new one; None where it is the one of last time.
+        """The camera's picture if it is new; None if it is the same as last time.
 
         Blocks for half a second at most, and a second longer at the first call.
 

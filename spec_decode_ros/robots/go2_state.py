@@ -1,4 +1,4 @@
-"""What a Go2 says of itself, in plain numbers and words."""
+"""A Go2's state, as it publishes it, in plain numbers and words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from spec_decode_ros.robots.go2_channel import LOW_TOPIC, MODE_TOPIC, Newest
 
 HEARD_S = 1.0
-"""Seconds without a word after which the robot counts as gone; it speaks 500 times a second."""
+"""Seconds without a message after which the robot counts as gone; it sends 500 a second."""
 
 STANDS_M = 0.25
 """Metres of body height from which on a Go2 stands."""
@@ -36,13 +36,13 @@ DOWN = frozenset({5, 7, 10})
 
 @dataclass(frozen=True)
 class Go2State:
-    """The robot's last word.
+    """The robot's newest state.
 
     Attributes:
-        heard: when, time.monotonic(); None: never.
+        heard: when the last message came, time.monotonic(); None: never.
         mode: number of the sport mode, see :data:`MODES`.
         error_code: as the robot sends it; recent firmware puts the number of its inner state there.
-        x, y, yaw, height: metres and radians, by the robot's own reckoning, which drifts.
+        x, y, yaw, height: metres and radians, by the robot's own odometry, which drifts.
         vx, vy, wz: m/s forward and leftward, rad/s.
         battery: per cent; None: not told yet. volts: of the battery.
     """
@@ -69,7 +69,7 @@ class Go2State:
         return self.mode not in DOWN and self.height >= STANDS_M
 
     def connected(self, now: float) -> bool:
-        """Whether the robot spoke within the last second."""
+        """Whether a message came within the last second."""
         return self.heard is not None and now - self.heard < HEARD_S
 
 

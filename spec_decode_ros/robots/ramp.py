@@ -1,4 +1,4 @@
-"""One velocity on its way to another, limited in acceleration and in jerk. No clock, no I/O."""
+"""A velocity ramp, limited in acceleration and in jerk. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Ramp:
         self.acceleration = 0.0
 
     def stop(self) -> None:
-        """Zero, at once: a stop is limited by nothing."""
+        """Zero at once: no limit applies to a stop."""
         self.velocity = self.acceleration = 0.0
 
     def step(self, wanted: float, elapsed: float, max_acceleration: float, max_jerk: float) -> float:

@@ -1,4 +1,4 @@
-"""The one command that is understood without any model: stop."""
+"""Commands that need no model: stop, and emergency stop."""
 
 from __future__ import annotations
 

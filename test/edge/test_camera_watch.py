@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spec_decode_ros.robots.camera_watch import CameraWatch
+from spec_decode_ros.edge.camera_watch import CameraWatch
 
 
 class Camera:

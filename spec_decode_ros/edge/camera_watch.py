@@ -1,4 +1,4 @@
-"""Notices a camera that no longer shows what is in front of the robot. No clock, no thread and no I/O."""
+"""Detects a frozen or missing camera picture while the robot moves. No clock, no thread and no I/O."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import math
 class CameraWatch:
     """Tells when a moving robot has had no new picture for too long.
 
-    A picture is new if neither its bytes nor its stamp are those of the one before and its stamp is not old: a real
-    camera has noise, so the same bytes again are the same picture again. A robot that stands may look at a
-    world that does not change, drawn by a simulator without noise; only while it is told to move does it count.
-    Once blind, it stays so until a new picture comes or :meth:`reset` is called.
+    A picture is new if its bytes and its stamp differ from those of the one before and its stamp is not old: a real
+    camera has noise, so the same bytes are the same picture. Time counts only while the robot is told to move, because
+    a simulator without noise draws the same picture for a robot that stands. Once blind, it stays so until a new
+    picture comes or :meth:`reset` is called.
 
     Args:
         timeout_s: seconds of motion without a new picture.
