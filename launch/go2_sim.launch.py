@@ -1,4 +1,4 @@
-"""Everything for a Go2 on one machine but the Go2: the robot's nodes, the verifier, and a robot that isn't there.
+"""A simulated Go2 on one machine, with the nodes of a real one and the verifier.
 
     ros2 launch spec_decode_ros go2_sim.launch.py seed:=3
     ros2 run spec_decode_ros teleop_node        # in a second terminal: go to the red chair

@@ -1,4 +1,4 @@
-"""A recorded bag through the live nodes: they see its frames and hear its commands, and their actions are compared.
+"""Plays a recorded bag to live nodes and compares their actions with those in the bag.
 
     ros2 launch spec_decode_ros replay.launch.py bag:=/path/of/bag
 
@@ -63,7 +63,7 @@ def launch_nodes(context):
     nodes = []
     if not given["endpoint"]:
         nodes.append(node("cloud_bridge_node", {"pair": given["pair"], "bind": endpoint}))
-    # Whoever replays wants the answer of a slow machine too.
+    # A replay waits for the answers of a slow machine too.
     drafting = {"pair": given["pair"], "method": given["method"], "endpoint": endpoint, "deadline": 10.0}
     nodes.append(node("drafter_node", drafting))
     if given["motion"].lower() in ("true", "1", "yes"):

@@ -1,4 +1,4 @@
-"""What runs on the robot: drafter and motion guard, and a camera where none publishes yet.
+"""What runs on the robot: drafter, motion node, and a camera node if no other one publishes.
 
     ros2 launch spec_decode_ros robot.launch.py robot:=go2 network_interface:=eth0 endpoint:=tcp://10.0.0.5:5555
     ros2 launch spec_decode_ros robot.launch.py endpoint:=tcp://10.0.0.5:5555      # any base that takes cmd_vel

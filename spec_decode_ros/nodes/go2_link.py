@@ -37,7 +37,7 @@ PARAMETERS = (
 
 
 class Go2Link:
-    """Drives the robot, publishes odom, and serves ``~/damp``.
+    """Publishes odom, serves ``~/damp``, and passes on what the motion node wants of :attr:`robot`.
 
     Args:
         node: the motion node.
@@ -49,7 +49,7 @@ class Go2Link:
         self._node, self._settings, self._emergency_stop = node, settings, emergency_stop
         # Longer than some steps of the guard, and never longer than its longest watchdog.
         silence_s = min(0.45, max(0.25, 2.5 / settings["rate"]))
-        self._robot = Go2(
+        self.robot = Go2(
             Go2Options(
                 settings["network_interface"],
                 settings["dds_domain"],
@@ -67,35 +67,22 @@ class Go2Link:
         )
         self._diagnostics = Diagnostics(node, "go2", self._health)
 
-    @property
-    def may_move(self) -> bool:
-        """Whether a velocity would reach the legs now."""
-        return self._robot.may_move
-
     def move(self, vx: float, wz: float) -> None:
         """Go at these velocities, m/s and rad/s; zero stops."""
-        self._robot.avoid_obstacles(self._settings["obstacle_avoidance"])
-        self._robot.move(vx, wz)
-
-    def stop(self) -> None:
-        """Stop even a robot that stands, and cancel a posture that has not begun."""
-        self._robot.stop()
+        self.robot.avoid_obstacles(self._settings["obstacle_avoidance"])
+        self.robot.move(vx, wz)
 
     def posture(self, name: str) -> None:
         """``stand up`` or ``sit down``; what keeps the robot from it is logged."""
         try:
-            self._robot.posture(name)
+            self.robot.posture(name)
         except SpecDecodeError as error:
             self._node.get_logger().error(str(error))
 
-    def close(self) -> None:
-        """Stop the robot and disconnect."""
-        self._robot.close()
-
     def _on_damp(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._emergency_stop()
-        self._robot.damp()
-        response.success = self._robot.status().connected
+        self.robot.damp()
+        response.success = self.robot.status().connected
         response.message = (
             "the joints are let go and the robot is held; call ~/release, then tell it to stand up"
             if response.success
@@ -105,7 +92,7 @@ class Go2Link:
         return response
 
     def _publish_odometry(self) -> None:
-        state = self._robot.status().state
+        state = self.robot.status().state
         if state.heard is None or state.heard == self._heard:
             return
         self._heard = state.heard
@@ -114,7 +101,7 @@ class Go2Link:
         self._odom.publish(odometry(stamp, position, state.yaw, velocity))
 
     def _health(self) -> Health:
-        status = self._robot.status()
+        status = self.robot.status()
         state = status.state
         starting = time.monotonic() - self._began < _STARTS_S
         if status.problem != self._said and not starting:

@@ -178,7 +178,7 @@ class MotionNode(Node):
             self._guard.hold(OPERATOR, "told to stop, waiting for the next command")
             self._tick()
             if self._go2:
-                self._go2.stop()
+                self._go2.robot.stop()
         else:
             self._guard.lift(OPERATOR, clock=clock_seconds(self))
             self._guard.lift(START, clock=0.0)  # no stop was lifted: frames from before the command will do
@@ -194,7 +194,7 @@ class MotionNode(Node):
         self._guard.emergency_stop("asked for by service")
         self._tick()
         if self._go2:
-            self._go2.stop()
+            self._go2.robot.stop()
         self.get_logger().error("emergency stop: latched until ~/release is called")
 
     def _on_release(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -215,7 +215,7 @@ class MotionNode(Node):
         limits = limits_from(self._settings)
         if limits != self._guard.limits:
             self._guard.set_limits(limits)
-        if self._go2 and not self._go2.may_move:
+        if self._go2 and not self._go2.robot.may_move:
             self._guard.start_from_rest()
         self._output = self._guard.step(now=time.monotonic(), clock=clock_seconds(self))
         self._send(self._output.vx, self._output.wz)
@@ -265,7 +265,7 @@ class MotionNode(Node):
                 time.sleep(0.02)
         finally:
             if self._go2:
-                self._go2.close()
+                self._go2.robot.close()
 
 
 main = partial(run, MotionNode)

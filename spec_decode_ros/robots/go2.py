@@ -12,6 +12,7 @@ posture, or whose obstacle avoidance was asked for and is not confirmed, nor whe
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import traceback
@@ -256,16 +257,14 @@ class Go2:
         with self._changed:
             self._changed.wait_for(lambda: self._closing, seconds)
 
-    def _await(self, event: threading.Event) -> bool:
-        while not event.wait(0.1):
-            if self._closing:
-                return False
-        return True
-
-    def _wait_until(self, true: Callable[[], bool], timeout_s: float) -> None:
+    def _wait_until(self, true: Callable[[], bool], timeout_s: float = math.inf) -> bool:
+        """Whether it becomes true before the time is over or the end comes."""
         end = time.monotonic() + timeout_s
-        while not true() and time.monotonic() < end:
+        while not true():
+            if self._closing or time.monotonic() >= end:
+                return False
             time.sleep(_STATE_PERIOD_S)
+        return True
 
     def _listen(self) -> None:
         while not self._closing:
@@ -299,7 +298,7 @@ class Go2:
             self._wait(_STATE_PERIOD_S)
 
     def _drive(self) -> None:
-        if not self._await(self._listens):
+        if not self._wait_until(self._listens.is_set):
             return
         driving = self._driving
         sport, avoid = robot_clients(_STOP_CALL_S)
@@ -341,7 +340,7 @@ class Go2:
             self._changed.notify_all()
 
     def _ask(self) -> None:
-        if not self._await(self._drives):
+        if not self._wait_until(self._drives.is_set):
             return
         sport, avoid = robot_clients(_ASK_CALL_S)
         while not self._closing:
@@ -385,7 +384,7 @@ class Go2:
 
         for call in ("StandUp", "BalanceStand", "StandDown"):
             self._note(call, 0)
-        self._wait_until(lambda: overruled() or not self._driving.stop_pending, 1.0)
+        self._wait_until(lambda: overruled() or not self._driving.stop_pending, timeout_s=1.0)
         if overruled() or self._stops != stops:
             return
         if posture == SIT_DOWN:

@@ -74,9 +74,10 @@ class Go2Camera:
 
     def _ask(self) -> tuple[float, int, Any]:
         try:
-            client = self._client or self._connect()
+            if self._client is None:
+                self._client = self._connect()
             asked = time.monotonic()
-            return (asked, *client.GetImageSample())
+            return (asked, *self._client.GetImageSample())
         except Go2Error:
             raise
         except Exception as error:  # of DDS or of the SDK, which document none
@@ -89,5 +90,4 @@ class Go2Camera:
         client = VideoClient()
         client.SetTimeout(_CALL_S)
         client.Init()
-        self._client = client
         return client
