@@ -153,7 +153,7 @@ class TeleopApp(App[int]):
             with contextlib.suppress(
                 RuntimeError, ValueError
             ):  # not in the main thread, as under a test's pilot
-                loop.add_signal_handler(name, self._operator_lost)
+                loop.add_signal_handler(name, self.action_leave)
         self._refresh()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -167,19 +167,18 @@ class TeleopApp(App[int]):
 
     def action_stop(self) -> None:
         self.robot.stop()
-        self._asked_at = self._now()
-        self.status.stop_asked(self._asked_at)
-        self._line.wipe()
-        self.note("you", "stop")
-        self._refresh()
+        self._note_stop("stop", self.status.stop_asked)
 
     def action_emergency_stop(self) -> None:
         self.robot.emergency_stop()
-        self._asked_at = self._now()
-        self.status.emergency_asked(self._asked_at)
         self._release_armed = float("-inf")
+        self._note_stop("emergency stop", self.status.emergency_asked)
+
+    def _note_stop(self, name: str, asked: Callable[[float], None]) -> None:
+        self._asked_at = self._now()
+        asked(self._asked_at)
         self._line.wipe()
-        self.note("you", "emergency stop")
+        self.note("you", name)
         self._refresh()
 
     def action_release(self) -> None:
@@ -247,13 +246,6 @@ class TeleopApp(App[int]):
         """Add a line to the log."""
         self.status.note(self._now(), kind, text)
 
-    # -- the end --------------------------------------------------------------------------------------------
-
-    def _operator_lost(self) -> None:
-        """The terminal or the process is going away."""
-        self.robot.stop()
-        self.exit(0)
-
     def _terminal_lost(self) -> bool:
         if self._terminal is None:
             return False
@@ -269,7 +261,7 @@ class TeleopApp(App[int]):
 
     def _tick(self) -> None:
         if self._terminal_lost():
-            self._operator_lost()
+            self.action_leave()
             return
         self._repeat_stop()
         self._refresh()
