@@ -16,8 +16,8 @@ from spec_decode_ros.errors import SpecDecodeError
 
 if TYPE_CHECKING:
     from spec_decode_ros.edge.runtime import EdgeRuntime
+    from spec_decode_ros.lab.episodes.episode import EpisodeResult, Rules
     from spec_decode_ros.models.pair import PairConfig
-    from spec_decode_ros.sim.episode import EpisodeResult, Rules
     from spec_decode_ros.sim.task import Task
 
 MEASURED = "measured"
@@ -104,8 +104,8 @@ def _latency(text: str) -> float | str:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when at least one episode succeeded, else 1."""
     from spec_decode_ros.json_output import write_json
+    from spec_decode_ros.lab.episodes.episode import Rules
     from spec_decode_ros.models.pair import load_pair_config
-    from spec_decode_ros.sim.episode import Rules
     from spec_decode_ros.sim.task import make_task, read_templates
 
     config = load_pair_config(args.pair)
@@ -216,7 +216,7 @@ def evaluate(
     show: Callable[[EpisodeResult], None] = lambda result: None,
 ) -> list[EpisodeResult]:
     """Run the tasks one after the other; `show` is told of each result at once."""
-    from spec_decode_ros.sim.episode import run_episode
+    from spec_decode_ros.lab.episodes.episode import run_episode
 
     results = []
     for task in tasks:

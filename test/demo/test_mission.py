@@ -27,8 +27,8 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.goal import MissionGoal
 from spec_decode_ros.lab.demo.mission import run_mission
 from spec_decode_ros.lab.demo.stack import free_domain, running_stack
+from spec_decode_ros.lab.episodes.expert import decide
 from spec_decode_ros.nodes.common import LATEST_FRAME
-from spec_decode_ros.sim.expert import decide
 from spec_decode_ros.sim.scene import bearing_and_distance
 from spec_decode_ros.sim.task import make_task
 

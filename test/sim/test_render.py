@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from spec_decode_ros import sim
+from spec_decode_ros.lab.episodes.stage import RAYS, Stage
 from spec_decode_ros.sim.render import (
     FOV_X,
     FOV_Y,
@@ -25,7 +26,6 @@ from spec_decode_ros.sim.render import (
     to_jpeg,
 )
 from spec_decode_ros.sim.scene import Scene, SceneObject, bearing_and_distance, random_scene
-from spec_decode_ros.sim.stage import RAYS, Stage
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_the_first_library_that_is_there_is_used(
 
 def test_what_the_user_set_is_kept_and_works_without_open_gl() -> None:
     code = (
-        "import os\nfrom spec_decode_ros.sim.stage import Stage\n"
+        "import os\nfrom spec_decode_ros.lab.episodes.stage import Stage\n"
         "stage = Stage()\nprint(os.environ['MUJOCO_GL'], stage.camera.backend, stage.camera.rgb(stage.data).shape)"
     )
     done = subprocess.run(

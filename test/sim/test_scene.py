@@ -9,7 +9,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from spec_decode_ros.sim.expert import collides, visible_objects
+from spec_decode_ros.lab.episodes.expert import collides, visible_objects
+from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.sim.scene import (
     BODY_RADIUS,
     COLORS,
@@ -27,7 +28,6 @@ from spec_decode_ros.sim.scene import (
     to_mjcf,
     walls,
 )
-from spec_decode_ros.sim.stage import Stage
 
 SCENES = [random_scene(seed) for seed in range(400)]
 # In these the last objects find no place at the first attempt.

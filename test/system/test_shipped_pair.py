@@ -17,12 +17,12 @@ from spec_decode_ros.actions.action import format_action, parse_action
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, Command, phrase
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample, compare
+from spec_decode_ros.lab.episodes.expert import decide, visible_objects
+from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
 from spec_decode_ros.models.pair import load_drafter, load_pair_config
 from spec_decode_ros.server.process import spawn_server
-from spec_decode_ros.sim.expert import decide, visible_objects
 from spec_decode_ros.sim.scene import random_scene
-from spec_decode_ros.sim.stage import Stage
 from spec_decode_ros.transport.client import Client
 
 SCENES = int(os.environ.get("SPEC_DECODE_SCENES", "9"))

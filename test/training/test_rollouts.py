@@ -10,6 +10,7 @@ from transformers import Qwen2VLForConditionalGeneration
 
 from spec_decode_ros.actions.action import Action
 from spec_decode_ros.actions.commands import Command
+from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.lab.training import rollouts as driving
 from spec_decode_ros.lab.training.dataset import ANSWER_TOKENS, PAD, prompt_tokens
 from spec_decode_ros.lab.training.frames import QUESTIONS, Question, View, look, mistaken
@@ -17,7 +18,6 @@ from spec_decode_ros.lab.training.network import encode_frames, text_hidden_stat
 from spec_decode_ros.lab.training.processor import build_tokenizer
 from spec_decode_ros.lab.training.rollouts import Rollout, answers, rollouts
 from spec_decode_ros.sim.scene import Scene, SceneObject, random_scene
-from spec_decode_ros.sim.stage import Stage
 
 
 def token_by_token(model: Qwen2VLForConditionalGeneration, view: View, question: Question) -> str:

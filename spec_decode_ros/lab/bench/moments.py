@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, Action, format_action
 from spec_decode_ros.actions.commands import Command
 from spec_decode_ros.lab.bench.comparison import Sample
-from spec_decode_ros.sim.expert import decide, move, visible_objects
+from spec_decode_ros.lab.episodes.expert import decide, move, visible_objects
+from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.sim.render import to_jpeg
-from spec_decode_ros.sim.stage import Stage
 from spec_decode_ros.sim.task import make_task
 
 EVERY = 4

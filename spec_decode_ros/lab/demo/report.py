@@ -188,8 +188,8 @@ def draw_scene(goal: MissionGoal, comparison: MethodComparison, out: Path) -> Pa
     from PIL import Image
 
     from spec_decode_ros.errors import SpecDecodeError
+    from spec_decode_ros.lab.episodes.pictures import picture
     from spec_decode_ros.sim.go2 import Pose
-    from spec_decode_ros.sim.pictures import picture
     from spec_decode_ros.sim.simulation import Simulation
 
     pose = comparison.samples[most_telling(list(comparison.results.values())[-1], goal.target)].pose

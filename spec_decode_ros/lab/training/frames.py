@@ -12,10 +12,10 @@ from PIL import Image
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, Action
 from spec_decode_ros.actions.commands import Command, phrase
-from spec_decode_ros.sim.expert import Pose, collides, decide, move, visible_objects
+from spec_decode_ros.lab.episodes.expert import Pose, collides, decide, move, visible_objects
+from spec_decode_ros.lab.episodes.stage import MAX_OBJECTS, RAYS, Stage
 from spec_decode_ros.sim.render import to_jpeg
 from spec_decode_ros.sim.scene import COLORS, KINDS, Scene, bearing_and_distance, random_scene
-from spec_decode_ros.sim.stage import MAX_OBJECTS, RAYS, Stage
 
 GRID = (4, 8)
 """Rows and columns of visual tokens that a frame becomes."""

@@ -31,9 +31,9 @@ from spec_decode_ros.lab.training.frames import (
 )
 from spec_decode_ros.lab.training.network import encode_frames, text_hidden_states
 from spec_decode_ros.lab.training.processor import build_tokenizer
-from spec_decode_ros.sim.expert import Pose, collides, decide, move
+from spec_decode_ros.lab.episodes.expert import Pose, collides, decide, move
+from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.sim.scene import Scene, random_scene
-from spec_decode_ros.sim.stage import Stage
 
 AT_ONCE = 8
 MOST_STEPS = 75

@@ -16,7 +16,7 @@ from spec_decode_ros.actions.commands import (
     phrase,
     split_templates,
 )
-from spec_decode_ros.actions.refusals import REFUSED, UNRELATED
+from spec_decode_ros.lab.training.refusals import REFUSED, UNRELATED
 
 FROM_THE_SMALL_LANGUAGE = 0.35
 """Share of the sentences that the tiny pair's language says too."""

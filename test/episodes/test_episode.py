@@ -9,8 +9,8 @@ import pytest
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, format_action, parse_action
 from spec_decode_ros.actions.commands import Command
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.sim.episode import Episode, EpisodeResult, Policy, Rules
-from spec_decode_ros.sim.expert import decide, visible_objects
+from spec_decode_ros.lab.episodes.episode import Episode, EpisodeResult, Policy, Rules
+from spec_decode_ros.lab.episodes.expert import decide, visible_objects
 from spec_decode_ros.sim.render import RayCaster
 from spec_decode_ros.sim.scene import Scene, SceneObject
 from spec_decode_ros.sim.simulation import Simulation

@@ -76,11 +76,11 @@ def _counted(last: Action | None, word: str) -> float | None:
 def _turn(command: Command, last: Action | None) -> Action:
     if last and last.note == "done":
         return Action(0.0, 0.0, "done")
-    counted = _counted(last, "turning")
-    if counted is None:
+    left = _counted(last, "turning")
+    if left is None:
         left = max(TURN_STEP_DEG, TURN_STEP_DEG * round(abs(command.amount) / TURN_STEP_DEG))
     else:
-        left = counted - TURN_STEP_DEG
+        left -= TURN_STEP_DEG
     if left <= 0:
         return Action(0.0, 0.0, "done")
     return Action(0.0, math.copysign(TURN_RATE, command.amount), f"turning {int(left)}")

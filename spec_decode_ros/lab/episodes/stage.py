@@ -11,7 +11,7 @@ import math
 import mujoco
 import numpy as np
 
-from spec_decode_ros.sim.expert import Pose
+from spec_decode_ros.lab.episodes.expert import Pose
 from spec_decode_ros.sim.render import FOV_Y, Camera, RayCaster
 from spec_decode_ros.sim.scene import (
     COLORS,

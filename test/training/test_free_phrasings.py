@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spec_decode_ros.actions import phrasings
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, TEMPLATES, Command
-from spec_decode_ros.actions.phrasings import MORE_WORDS, number_words, say
-from spec_decode_ros.actions.refusals import HARMFUL, IMPOSSIBLE, REFUSED, UNRELATED
+from spec_decode_ros.lab.training import phrasings
+from spec_decode_ros.lab.training.phrasings import MORE_WORDS, number_words, say
+from spec_decode_ros.lab.training.refusals import HARMFUL, IMPOSSIBLE, REFUSED, UNRELATED
 from spec_decode_ros.sim.scene import COLORS, KINDS
 from spec_decode_ros.sim.task import make_task, read_templates
 

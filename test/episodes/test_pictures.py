@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.sim.pictures import View, picture
+from spec_decode_ros.lab.episodes.pictures import View, picture
 from spec_decode_ros.sim.scene import Scene, SceneObject
 from spec_decode_ros.sim.simulation import Simulation
 

@@ -11,8 +11,8 @@ import pytest
 
 from spec_decode_ros import cli
 from spec_decode_ros.commands import eval as eval_command
-from spec_decode_ros.sim import episode
-from spec_decode_ros.sim.episode import EpisodeResult, Rules
+from spec_decode_ros.lab.episodes import episode
+from spec_decode_ros.lab.episodes.episode import EpisodeResult, Rules
 from spec_decode_ros.sim.task import make_task
 
 RESULT = EpisodeResult(

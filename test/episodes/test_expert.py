@@ -10,9 +10,7 @@ import pytest
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, Action, format_action, parse_action
 from spec_decode_ros.actions.commands import Command, vocabulary
-from spec_decode_ros.lab.training.dataset import mirrored
-from spec_decode_ros.lab.training.frames import Question
-from spec_decode_ros.sim.expert import (
+from spec_decode_ros.lab.episodes.expert import (
     BACK_SPEED,
     DISTANCES,
     TURN_RATE,
@@ -23,8 +21,10 @@ from spec_decode_ros.sim.expert import (
     move,
     visible_objects,
 )
+from spec_decode_ros.lab.episodes.stage import Stage
+from spec_decode_ros.lab.training.dataset import mirrored
+from spec_decode_ros.lab.training.frames import Question
 from spec_decode_ros.sim.scene import RADIUS, Scene, SceneObject, bearing_and_distance, random_scene
-from spec_decode_ros.sim.stage import Stage
 
 EMPTY = Scene(objects=(SceneObject("red", "box", -2.5, -2.5),))
 WORDS = set(vocabulary())
