@@ -16,7 +16,7 @@ from spec_decode_ros.transport.process import READY
 
 if TYPE_CHECKING:
     from spec_decode_ros.lab.demo.go2 import Go2Episode
-    from spec_decode_ros.sim.go2_dds_process import Eye
+    from spec_decode_ros.sim.go2_dds_process import OnDemandCamera
 
 MAX_EPISODES = 1000
 GOOD_RATE = 0.9
@@ -94,14 +94,14 @@ def _be_the_robot(args: argparse.Namespace) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     with SimulatedGo2(options) as robot:
-        _freeze_by_signal(robot.eye)
+        _freeze_by_signal(robot.camera)
         print(
             f"a Go2 in room {options.seed}, where there is a {robot.target}; Ctrl-C ends it",
             file=sys.stderr,
             flush=True,
         )
         print(f"{READY}on {options.interface or 'any interface'}, domain {options.domain}", flush=True)
-        robot.live(stop.is_set)
+        robot.run(stop.is_set)
     # DDS threads of the SDK cannot be ended; what had to be closed is closed.
     sys.stdout.flush()
     os._exit(0)
@@ -160,11 +160,11 @@ def _run_episodes(args: argparse.Namespace) -> int:
     return 0 if rate >= GOOD_RATE else 1
 
 
-def _freeze_by_signal(eye: Eye) -> None:
-    """SIGUSR1 hangs the camera up and lets it go again, so that a fault can be tried."""
+def _freeze_by_signal(camera: OnDemandCamera) -> None:
+    """SIGUSR1 freezes the camera and releases it again, to try a fault."""
 
     def toggle(*_: object) -> None:
-        eye.frozen = not eye.frozen
+        camera.frozen = not camera.frozen
 
     signal.signal(signal.SIGUSR1, toggle)
 

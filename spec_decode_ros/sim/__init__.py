@@ -1,7 +1,7 @@
-"""The simulated world.
+"""The simulator: rooms and a walking Go2 in MuJoCo, the Go2 behind Unitree's services, the same rooms for Gazebo.
 
-MuJoCo reads ``MUJOCO_GL`` when it is imported, so the choice is made here, before any module of this package
-imports it: what the user set, else EGL, else OSMesa, else no OpenGL at all (frames are then cast ray by ray).
+MuJoCo reads ``MUJOCO_GL`` when it is imported. So it is set here, before any module of this package imports MuJoCo:
+what the user chose, else EGL, else OSMesa, else no OpenGL (frames are then ray-cast).
 """
 
 import os

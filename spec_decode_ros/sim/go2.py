@@ -1,8 +1,7 @@
-"""The simulated Go2: a walking policy and postures on a MuJoCo model, driven by velocity commands.
+"""The simulated Go2: a MuJoCo model with a walking policy and postures, driven by velocity commands.
 
-The class stands where the real robot's sport mode stands: it takes a forward speed and a turn rate, walks by
-itself, stands still when told to, and stands up or sits down. Time is simulated; :meth:`MujocoGo2.step` advances it
-by one control period.
+It does what the real robot's sport mode does: follows a forward speed and a turn rate, stands still, stands up and sits
+down. Time is simulated: :meth:`MujocoGo2.step` advances it by one control period.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.sim.robot_model import (
     BASE_BODY,
-    HEAD_CAMERA,
     PHYSICS_STEP_S,
     PREFIX,
     find_go2_files,
@@ -34,13 +32,13 @@ STANDING_HEIGHT_M = 0.33
 ACCELERATION = np.array([3.0, 8.0])
 MAX_COMMAND = np.array([1.0, 1.5])
 
-# With a zero command the robot changes from stepping to holding its pose below this speed, or after a time.
+# With a zero command the robot changes from stepping to holding its pose below this speed, or after this time.
 HOLD_SPEED = np.array([0.12, 0.3])
 HOLD_AFTER_S = 0.6
 HOLD_BLEND_S = 0.25
 WALK_BLEND_S = 0.10
 POSTURE_S = 1.2
-# Seconds of standing still before it lowers itself: from a step, with a foot in the air, it would topple.
+# Seconds of standing still before it sits down: with a foot in the air it would topple.
 SETTLE_S = 0.8
 
 WALK_KP, WALK_KD = 20.0, 0.5
@@ -62,13 +60,13 @@ class Pose:
 
 
 class MujocoGo2:
-    """One Go2 in a compiled scene (see :func:`~spec_decode_ros.sim.robot_model.attach_go2`).
+    """The Go2 of a compiled scene (see :func:`~spec_decode_ros.sim.robot_model.attach_go2`).
 
     Args:
         model: the scene with the robot in it.
-        start: where it stands at the beginning.
-        seed: of the small differences in the first pose, which make each seed's walk a different one. The
-            same model, start, seed and commands give the same motion, bit for bit.
+        start: initial pose.
+        seed: of small deviations of the initial joint angles, which make every seed's walk differ. The same model,
+            start, seed and commands give the same motion, bit for bit.
     """
 
     def __init__(self, model: mujoco.MjModel, start: Pose = Pose(0.0, 0.0, 0.0), seed: int = 0) -> None:
@@ -85,13 +83,12 @@ class MujocoGo2:
         self._root = int(model.body_jntadr[self._base])
         self._root_qpos = int(model.jnt_qposadr[self._root])
         self._root_qvel = int(model.jnt_dofadr[self._root])
-        self._camera = model.camera(HEAD_CAMERA).id
         self._is_robot = robot_geoms_of(model)
         self._is_obstacle = scene_geoms_of(model, OBSTACLE_PREFIXES)
         self.reset(start, seed)
 
     def reset(self, start: Pose, seed: int = 0) -> None:
-        """Put the robot back at `start`, standing still; time begins anew."""
+        """Put the robot at `start`, standing still, and set time to zero."""
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
         address = self._root_qpos
@@ -123,7 +120,7 @@ class MujocoGo2:
     def set_velocity(self, vx: float, wz: float) -> None:
         """Command a forward speed (m/s) and a turn rate (rad/s, left positive), until the next command.
 
-        A robot that sits, or is changing posture, doesn't walk: as on the real one, it has to stand up first.
+        Like the real robot, it has to stand up before it walks: while it sits or changes posture it does not.
 
         Raises:
             SpecDecodeError: a velocity is not a finite number.
@@ -133,15 +130,15 @@ class MujocoGo2:
         self._wanted = np.clip((vx, wz), -MAX_COMMAND, MAX_COMMAND)
 
     def stand_up(self) -> None:
-        """Rise from sitting or from where it sank down; nothing happens to a robot that stands."""
+        """Stand up, after sitting or damping; a robot that stands stays as it is."""
         self._sitting = self._limp = False
 
     def sit_down(self) -> None:
-        """Stop, and once it stands still lie down on the belly; nothing happens to a robot that sits."""
+        """Stop and then lie down on the belly; a robot that sits stays as it is."""
         self._sitting = True
 
     def damp(self) -> None:
-        """Let go: the joints only brake, so that the robot sinks to the ground wherever it is."""
+        """Damp the joints without holding a pose, so that the robot sinks to the ground."""
         self._limp = self._sitting = self._lowered = True
         self._posture_s, self._hold = POSTURE_S, 1.0
         self._command[:] = 0.0
@@ -198,7 +195,7 @@ class MujocoGo2:
         return (1.0 - h) * walk + h * DEFAULT_POSE, gains
 
     def _changes_posture(self) -> bool:
-        """Whether the joints follow a posture now. A new one begins from standing still or at a posture's end."""
+        """Whether the joints follow a posture. A new one begins when the robot stands still or has ended the last one."""
         if self._posture_s < POSTURE_S:
             return True
         still = self._hold >= 1.0 and self._idle_s >= SETTLE_S
@@ -227,7 +224,7 @@ class MujocoGo2:
                     names.add(self.model.geom(other).name)
         return names
 
-    # ---------------------------------------------------------------- what is
+    # ---------------------------------------------------------------- state
 
     @property
     def _rotation(self) -> NDArray[np.float64]:
@@ -240,14 +237,14 @@ class MujocoGo2:
 
     @property
     def pose(self) -> Pose:
-        """Where the base is."""
+        """Pose of the base."""
         x, y, _ = self.data.xpos[self._base]
         rotation = self._rotation
         return Pose(float(x), float(y), math.atan2(rotation[1, 0], rotation[0, 0]))
 
     @property
     def height(self) -> float:
-        """Metres from the ground to the middle of the base."""
+        """Metres from the ground to the centre of the base."""
         return float(self.data.xpos[self._base][2])
 
     @property
@@ -261,18 +258,13 @@ class MujocoGo2:
         return (float(c * vx + s * vy), float(-s * vx + c * vy), turn)
 
     @property
-    def head_camera(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Position (3,) of the head camera and its rotation (3, 3), columns right, up and backward."""
-        return self.data.cam_xpos[self._camera].copy(), self.data.cam_xmat[self._camera].reshape(3, 3).copy()
-
-    @property
     def touched(self) -> tuple[str, ...]:
-        """Names of the objects' and walls' geoms that the robot touched during the last step."""
+        """Names of the object and wall geoms that the robot touched during the last step."""
         return self._touched
 
     @property
     def fallen(self) -> bool:
-        """Whether the base is tilted so far that the robot can't walk on."""
+        """Whether the base is tilted too far for the robot to walk."""
         return bool(self._rotation[2, 2] < math.cos(FALLEN_TILT_RAD))
 
     @property
@@ -282,5 +274,5 @@ class MujocoGo2:
 
     @property
     def walking(self) -> bool:
-        """Whether the legs step; false while it holds a pose."""
+        """Whether the legs step; False while the robot holds a pose."""
         return self._hold < 1.0

@@ -1,6 +1,6 @@
-"""The simulated Go2 on the wire: Unitree's services and topics over Cyclone DDS, as the real robot has them.
+"""The simulated Go2's DDS interface: Unitree's RPC services and state topics over Cyclone DDS.
 
-The SDK's own server transport carries the requests, so that a client built on the SDK meets what it expects.
+Requests travel through the SDK's own server transport, so every client of the SDK works unchanged.
 """
 
 from __future__ import annotations
@@ -24,23 +24,21 @@ from spec_decode_ros.sim.simulation import Simulation
 API_VERSION = "1.0.0.1"
 _FULL_V, _EMPTY_V = 33.6, 24.0
 
-Answer = tuple[int, str, bytes]
+RpcReply = tuple[int, str, bytes]
 """Error code, JSON data, binary data."""
 
 
 class RpcService(ServerBase):
-    """One named service of the robot.
-
-    Not the SDK's ``Server``, which cannot register a call that answers with binary data.
+    """One RPC service of the robot. The SDK's ``Server`` cannot reply with binary data.
 
     Args:
         name: such as ``sport``.
-        answer: called with API number and parameter, in this service's thread.
+        handle: called with API number and parameter, in the service's thread.
     """
 
-    def __init__(self, name: str, answer: Callable[[int, str], Answer]) -> None:
+    def __init__(self, name: str, handle: Callable[[int, str], RpcReply]) -> None:
         super().__init__(name)
-        self._answer = answer
+        self._handle = handle
         self._SetServerRequestHandler(self._on_request)
         self._Start(False)
 
@@ -50,9 +48,9 @@ class RpcService(ServerBase):
             code, data, binary = internal.RPC_OK, API_VERSION, b""
         else:
             try:
-                code, data, binary = self._answer(identity.api_id, request.parameter)
+                code, data, binary = self._handle(identity.api_id, request.parameter)
             except Exception as error:
-                # One bad request must not end the service.
+                # A bad request must not end the service.
                 print(f"{self.GetName()} {identity.api_id}: {error!r}", flush=True)
                 code, data, binary = internal.RPC_ERR_SERVER_INTERNAL, "", b""
         if not request.header.policy.noreply:
@@ -61,16 +59,16 @@ class RpcService(ServerBase):
 
 
 class StateTopics:
-    """Publishes ``rt/sportmodestate`` and ``rt/lowstate``.
+    """Publishes the topics ``rt/sportmodestate`` and ``rt/lowstate``.
 
     Args:
-        battery: per cent at the beginning.
+        battery: initial charge, per cent.
     """
 
     DRAIN = 1.0 / 72.0
-    """Per cent of the battery in a second: empty in two hours."""
+    """Per cent of charge per second: a full battery lasts two hours."""
 
-    def __init__(self, battery: float = 80.0) -> None:
+    def __init__(self, battery: float) -> None:
         self._battery = battery
         self._began = time.monotonic()
         self._mode: SportModeState_ = unitree_go_msg_dds__SportModeState_()
@@ -81,7 +79,7 @@ class StateTopics:
         self._low_topic.Init()
 
     def publish_mode(self, sim: Simulation, mode: int) -> None:
-        """How the robot stands and moves. Its position is exact; a real robot's drifts."""
+        """Publish mode, pose and velocity. The position is exact; a real robot's drifts."""
         message, robot, odometry = self._mode, sim.robot, sim.odometry
         stamp = time.time_ns()
         message.stamp.sec, message.stamp.nanosec = stamp // 10**9, stamp % 10**9
@@ -95,7 +93,7 @@ class StateTopics:
         self._mode_topic.Write(message)
 
     def publish_low(self, sim: Simulation) -> None:
-        """The battery, and a counter of milliseconds."""
+        """Publish the battery and a counter of milliseconds."""
         message = self._low
         left = max(0.0, self._battery - self.DRAIN * (time.monotonic() - self._began))
         message.bms_state.soc = round(left)
@@ -107,9 +105,9 @@ class StateTopics:
 
 
 def with_comment(jpeg: bytes, comment: bytes) -> bytes:
-    """The same picture with a comment in it.
+    """The same JPEG picture with a comment in it.
 
-    A simulated robot that stands still sees exactly the same twice. A real camera never does, and who reads it
-    takes equal pictures for a camera that hangs; so every capture here says which one it is.
+    Two captures of a simulated robot that stands still are equal. camera_node takes equal pictures for a camera that
+    hangs, because a real camera's always differ. So each capture gets a comment of its own.
     """
     return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + jpeg[2:]

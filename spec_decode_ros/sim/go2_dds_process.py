@@ -1,4 +1,4 @@
-"""A Go2 that isn't there, as a process: the simulated robot behind Unitree's services, in real time."""
+"""The simulated Go2 behind Unitree's services, in real time: the process of ``spec-decode go2-sim``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from unitree_sdk2py.rpc.internal import RPC_ERR_SERVER_API_NOT_IMPL, RPC_ERR_SER
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.robots.go2_channel import check_address, open_channel
-from spec_decode_ros.sim.go2_dds import Answer, RpcService, StateTopics, with_comment
+from spec_decode_ros.sim.go2_dds import RpcReply, RpcService, StateTopics, with_comment
 from spec_decode_ros.sim.go2_dds_sport import SportService
 from spec_decode_ros.sim.simulation import Simulation
 from spec_decode_ros.sim.task import make_task
@@ -33,17 +33,17 @@ _GIVE_UP_S = 0.25
 
 @dataclass(frozen=True)
 class Go2SimOptions:
-    """How the simulated robot is to be had.
+    """Options of the simulated robot.
 
     Attributes:
         seed: of the room.
         domain: of DDS; a real Go2 uses 0.
         interface: network interface, ``lo`` for this machine only.
-        camera_rate: Hz, how often there is a new picture at most.
-        backend: how frames are drawn, see :class:`~spec_decode_ros.sim.render.Camera`.
-        battery: per cent at the beginning.
-        duration_s: seconds until it ends by itself; None: never.
-        log: file for one JSON line per order and per 20 ms, see :class:`RobotLog`.
+        camera_rate: new pictures per second at most.
+        backend: of the camera, see :class:`~spec_decode_ros.sim.render.Camera`.
+        battery: initial charge, per cent.
+        duration_s: seconds until it ends; None: it runs until it is stopped.
+        log: file of :class:`RobotLog`; None: no log.
     """
 
     seed: int = 0
@@ -68,13 +68,12 @@ class Go2SimOptions:
 
 
 class RobotLog:
-    """What happened at the robot's end, one JSON line each, written at once.
+    """Log of the robot's events, one JSON line each, written at once.
 
-    ``{"t": ..., "event": "move", "vx": ..., "vy": ..., "wz": ...}`` for each order as it arrived (``stop``,
-    ``damp``, ``stand up``, ``stand down``, ``balance stand``, ...), ``expired`` where the robot stopped by itself
-    because no Move came, ``touched`` with the ``thing``, and every 20 ms ``state`` with what the robot really
-    does: ``vx``, ``wz``, ``x``, ``y``, ``yaw``. ``t`` is time.monotonic(), which is one clock for all processes of
-    a machine.
+    ``{"t": ..., "event": "move", "vx": ..., "vy": ..., "wz": ...}`` is an order as it arrived; others are ``stop``,
+    ``damp``, ``stand up``, ``stand down``, ``balance stand``, ... ``expired`` means that the robot stopped because no
+    Move came, ``touched`` a contact with a ``thing``. ``state`` has the real ``vx``, ``wz``, ``x``, ``y`` and ``yaw``,
+    every 20 ms. ``t`` is time.monotonic(), one clock for all processes of a machine.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -105,11 +104,11 @@ class RobotLog:
                 self._file.close()
 
 
-class Eye:
-    """The head camera for those who ask in other threads: draws only when asked, in the simulation's thread.
+class OnDemandCamera:
+    """The head camera for other threads: renders on demand, in the simulation's thread.
 
     Args:
-        period_s: seconds between two pictures at least; asked earlier, the last one is given again.
+        period_s: seconds between two pictures at least; until then the last picture is returned again.
     """
 
     def __init__(self, period_s: float) -> None:
@@ -118,35 +117,35 @@ class Eye:
         self._picture = b""
         self._taken = -math.inf
         self._count = 0
-        self._asked = False
+        self._requested = False
         self.frozen = False
 
-    def look(self) -> bytes:
-        """JPEG bytes; none if the simulation takes too long."""
+    def capture(self) -> bytes:
+        """JPEG bytes; empty if the simulation takes too long."""
         with self._changed:
             due = time.monotonic() - self._taken >= self._period_s
             if not self._picture or (due and not self.frozen):
-                count, self._asked = self._count, True
+                count, self._requested = self._count, True
                 self._changed.wait_for(lambda: self._count != count, _CAPTURE_WAIT_S)
             return self._picture
 
-    def serve(self, draw: Callable[[], bytes]) -> None:
-        """Draw a picture if somebody waits for one."""
-        if not self._asked:
+    def serve(self, render: Callable[[], bytes]) -> None:
+        """Render a picture if one is requested."""
+        if not self._requested:
             return
         taken = time.monotonic()
-        picture = with_comment(draw(), f"capture {self._count} at {taken:.6f}".encode())
+        picture = with_comment(render(), f"capture {self._count} at {taken:.6f}".encode())
         with self._changed:
-            self._picture, self._taken, self._asked = picture, taken, False
+            self._picture, self._taken, self._requested = picture, taken, False
             self._count += 1
             self._changed.notify_all()
 
 
 class SimulatedGo2:
-    """The robot; use it as a context, in one thread.
+    """A Go2 in a simulated room that answers Unitree's services; a context manager, to be used in one thread.
 
     Raises:
-        SpecDecodeError: something is missing, or the interface cannot be used.
+        SpecDecodeError: a package is missing, or the interface cannot be used.
     """
 
     def __init__(self, options: Go2SimOptions) -> None:
@@ -155,7 +154,7 @@ class SimulatedGo2:
         self.target = task.target
         self._log = RobotLog(options.log)
         self._sport = SportService(self._log)
-        self.eye = Eye(1.0 / options.camera_rate)
+        self.camera = OnDemandCamera(1.0 / options.camera_rate)
         self._sim = Simulation(task.scene, options.seed, options.backend)
         self._sim.jpeg()
         open_channel(options.domain, options.interface)
@@ -170,14 +169,14 @@ class SimulatedGo2:
         self._touched = 0
         self._log("ready", seed=options.seed, target=task.target)
 
-    def _video(self, api: int, parameter: str) -> Answer:
+    def _video(self, api: int, parameter: str) -> RpcReply:
         if api != VIDEO_API_ID_GETIMAGESAMPLE:
             return RPC_ERR_SERVER_API_NOT_IMPL, "", b""
-        picture = self.eye.look()
+        picture = self.camera.capture()
         return (RPC_OK, "", picture) if picture else (RPC_ERR_SERVER_INTERNAL, "", b"")
 
-    def live(self, stopped: Callable[[], bool]) -> None:
-        """Be the robot, in real time, until told otherwise or until its time is over."""
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Run in real time until `stopped()` or until the duration is over."""
         due = time.monotonic()
         periods = 0
         while not stopped() and not self._over():
@@ -188,7 +187,7 @@ class SimulatedGo2:
             if behind < 0.0:
                 time.sleep(-behind)
             elif behind > _GIVE_UP_S:
-                # The machine is too slow for real time: go on from here and do not chase the clock.
+                # The machine is too slow for real time: do not try to catch up.
                 due = time.monotonic()
 
     def _over(self) -> bool:
@@ -211,10 +210,10 @@ class SimulatedGo2:
         self._topics.publish_mode(sim, self._sport.mode(moves, sim.robot.fallen))
         if with_low_state:
             self._topics.publish_low(sim)
-        self.eye.serve(sim.jpeg)
+        self.camera.serve(sim.jpeg)
 
     def _blocked(self) -> bool:
-        """Whether a thing straight ahead is too near to walk on."""
+        """Whether an object straight ahead is too near to walk on."""
         sim = self._sim
         return any(
             abs(sim.bearing_to(thing.name)) < _LOOK_AHEAD_RAD and sim.distance_to(thing.name) < _AVOID_AT_M

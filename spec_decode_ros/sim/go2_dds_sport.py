@@ -1,11 +1,11 @@
-"""What the sport service of a Go2 does when it is called: the part of the simulated robot that takes orders.
+"""The simulated Go2's sport service: the state machine behind Unitree's ``sport`` and ``obstacles_avoid`` calls.
 
-No DDS in here: a call is an API number and a JSON parameter, as they travel inside the SDK's requests, and the
-answer is an error code and data. Whoever steps the robot asks for the orders in force.
+Without DDS: a call is an API number and a JSON parameter, as inside the SDK's requests, and returns an error code and
+data. The simulation asks for the resulting orders in every period.
 
-*A Move does not last.* On the real robot one Move makes it walk on "for just a second or two" and then it stands
-(users' reports: github.com/legion1581/unitree_webrtc_connect, issue 30; abizovnuralem/go2_ros2_sdk, issue 55);
-a robot that shall go on walking has to be told again and again. Here it is :data:`MOVE_LASTS_S`.
+*A Move expires.* On the real robot one Move lasts "for just a second or two" (users' reports:
+github.com/legion1581/unitree_webrtc_connect, issue 30; abizovnuralem/go2_ros2_sdk, issue 55), so a client has to repeat
+it. Here it lasts :data:`MOVE_LASTS_S`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,16 @@ _UNKNOWN: Final = (internal.RPC_ERR_SERVER_API_NOT_IMPL, "")
 IDLE, BALANCE_STAND, LOCOMOTION, LIE_DOWN, JOINT_LOCK, DAMPING, RECOVERY_STAND, SIT = 0, 1, 3, 5, 6, 7, 8, 10
 _WALKS_FROM = frozenset({IDLE, BALANCE_STAND, LOCOMOTION, RECOVERY_STAND})
 
+SportReply = tuple[int, str]
+"""Error code and JSON data."""
+
 Report = Callable[..., None]
-"""Called as report(event, **values) for every order that comes."""
+"""Called as report(event, **values) for every call."""
 
 
 @dataclass(frozen=True)
 class LegOrders:
-    """What the legs shall do now. ``posture`` is one to take on now, and comes once."""
+    """What the legs have to do now. ``posture`` is a new one to take on, reported once."""
 
     vx: float
     wz: float
@@ -48,13 +51,11 @@ class SportService:
     """The state machine behind the services ``sport`` and ``obstacles_avoid``. Thread-safe.
 
     Args:
-        report: told of every order.
+        report: called for every order.
         clock: seconds, monotonic.
     """
 
-    def __init__(
-        self, report: Report = lambda event, **values: None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
         self._report, self._clock = report, clock
         self._lock = threading.Lock()
         self._velocity = (0.0, 0.0)
@@ -64,9 +65,9 @@ class SportService:
         self._avoid = False
         self._remote = False
         self._auto_recovery = True
-        self._calls: dict[int, Callable[[Any], tuple[int, str]]] = {
+        self._calls: dict[int, Callable[[Any], SportReply]] = {
             api.SPORT_API_ID_DAMP: lambda _: self._take("damp", "damp", DAMPING),
-            api.SPORT_API_ID_BALANCESTAND: lambda _: self._balance("balance stand", BALANCE_STAND),
+            api.SPORT_API_ID_BALANCESTAND: lambda _: self._balance_stand(),
             api.SPORT_API_ID_STOPMOVE: lambda _: self._stop(),
             api.SPORT_API_ID_STANDUP: lambda _: self._take("stand up", "stand up", JOINT_LOCK),
             api.SPORT_API_ID_STANDDOWN: lambda _: self._take("stand down", "sit down", LIE_DOWN),
@@ -79,17 +80,11 @@ class SportService:
             api.SPORT_API_ID_SPEEDLEVEL: lambda p: self._set_speed_level(p["data"]),
             api.SPORT_API_ID_SWITCHJOYSTICK: lambda p: self._note("switch joystick", on=bool(p["data"])),
             api.SPORT_API_ID_AUTORECOVERY_SET: lambda p: self._set_auto_recovery(bool(p["data"])),
-            api.SPORT_API_ID_AUTORECOVERY_GET: lambda _: (
-                internal.RPC_OK,
-                json.dumps({"data": self._auto_recovery}),
-            ),
+            api.SPORT_API_ID_AUTORECOVERY_GET: lambda _: _data(data=self._auto_recovery),
         }
-        self._avoid_calls: dict[int, Callable[[Any], tuple[int, str]]] = {
+        self._avoid_calls: dict[int, Callable[[Any], SportReply]] = {
             avoid_api.OBSTACLES_AVOID_API_ID_SWITCH_SET: lambda p: self._set_avoid(bool(p["enable"])),
-            avoid_api.OBSTACLES_AVOID_API_ID_SWITCH_GET: lambda _: (
-                internal.RPC_OK,
-                json.dumps({"enable": self._avoid}),
-            ),
+            avoid_api.OBSTACLES_AVOID_API_ID_SWITCH_GET: lambda _: _data(enable=self._avoid),
             avoid_api.OBSTACLES_AVOID_API_ID_MOVE: self._avoid_move,
             avoid_api.OBSTACLES_AVOID_API_ID_USE_REMOTE_COMMAND_FROM_API: lambda p: self._set_remote(
                 bool(p["is_remote_commands_from_api"])
@@ -98,17 +93,17 @@ class SportService:
 
     # -- calls ----------------------------------------------------------------------------------------------
 
-    def call(self, api_id: int, parameter: str) -> tuple[int, str]:
-        """One request to ``sport``: the SDK's error code, 0 for done, and JSON data."""
+    def call(self, api_id: int, parameter: str) -> SportReply:
+        """Handle a request to ``sport``; returns the SDK's error code, 0 for success, and JSON data."""
         return self._dispatch(self._calls, api_id, parameter)
 
-    def call_avoid(self, api_id: int, parameter: str) -> tuple[int, str]:
-        """One request to ``obstacles_avoid``."""
+    def call_avoid(self, api_id: int, parameter: str) -> SportReply:
+        """Handle a request to ``obstacles_avoid``."""
         return self._dispatch(self._avoid_calls, api_id, parameter)
 
     def _dispatch(
-        self, calls: dict[int, Callable[[Any], tuple[int, str]]], api_id: int, parameter: str
-    ) -> tuple[int, str]:
+        self, calls: dict[int, Callable[[Any], SportReply]], api_id: int, parameter: str
+    ) -> SportReply:
         call = calls.get(api_id)
         if call is None:
             self._report("unknown", api_id=api_id)
@@ -120,7 +115,7 @@ class SportService:
                 self._report("bad parameter", api_id=api_id)
                 return _BAD_PARAMETER
 
-    def _move(self, vx: float, vy: float, wz: float) -> tuple[int, str]:
+    def _move(self, vx: float, vy: float, wz: float) -> SportReply:
         vx, vy, wz = float(vx), float(vy), float(wz)
         self._report("move", vx=vx, vy=vy, wz=wz)
         if not all(map(math.isfinite, (vx, vy, wz))):
@@ -129,58 +124,58 @@ class SportService:
             self._velocity, self._until = (vx, wz), self._clock() + MOVE_LASTS_S
         return OK
 
-    def _avoid_move(self, parameter: Any) -> tuple[int, str]:
-        # Without this switch the service listens to the remote control and not to the API.
+    def _avoid_move(self, parameter: Any) -> SportReply:
+        # Without this switch the service obeys the remote control and not the API.
         if not self._remote:
             self._report("move ignored")
             return OK
         return self._move(parameter["x"], parameter["y"], parameter["yaw"])
 
-    def _stop(self) -> tuple[int, str]:
+    def _stop(self) -> SportReply:
         self._report("stop")
         self._halt()
         return OK
 
-    def _take(self, event: str, posture: str, mode: int) -> tuple[int, str]:
+    def _take(self, event: str, posture: str, mode: int) -> SportReply:
         self._report(event)
         self._halt()
         self._posture, self._mode = posture, mode
         return OK
 
-    def _balance(self, event: str, mode: int) -> tuple[int, str]:
-        self._report(event)
+    def _balance_stand(self) -> SportReply:
+        self._report("balance stand")
         if self._mode not in (LIE_DOWN, DAMPING, SIT):
-            self._mode = mode
+            self._mode = BALANCE_STAND
         return OK
 
-    def _note(self, event: str, **values: object) -> tuple[int, str]:
+    def _note(self, event: str, **values: object) -> SportReply:
         self._report(event, **values)
         return OK
 
-    def _set_speed_level(self, level: Any) -> tuple[int, str]:
+    def _set_speed_level(self, level: Any) -> SportReply:
         if level not in (-1, 0, 1):
             return _BAD_PARAMETER
         return self._note("speed level", level=int(level))
 
-    def _set_auto_recovery(self, on: bool) -> tuple[int, str]:
+    def _set_auto_recovery(self, on: bool) -> SportReply:
         self._auto_recovery = on
         return self._note("auto recovery", on=on)
 
-    def _set_avoid(self, on: bool) -> tuple[int, str]:
+    def _set_avoid(self, on: bool) -> SportReply:
         self._avoid = on
         return self._note("obstacle avoidance", on=on)
 
-    def _set_remote(self, on: bool) -> tuple[int, str]:
+    def _set_remote(self, on: bool) -> SportReply:
         self._remote = on
         return self._note("moves from the api", on=on)
 
     def _halt(self) -> None:
         self._velocity, self._until = (0.0, 0.0), -math.inf
 
-    # -- what follows ---------------------------------------------------------------------------------------
+    # -- results --------------------------------------------------------------------------------------------
 
     def orders(self) -> LegOrders:
-        """What the legs shall do now."""
+        """The orders that are in force now."""
         with self._lock:
             if self._until != -math.inf and self._clock() >= self._until:
                 self._report("expired")
@@ -194,7 +189,11 @@ class SportService:
         return self._avoid
 
     def mode(self, moves: bool, fallen: bool) -> int:
-        """The number for SportModeState.mode, given what the robot does."""
+        """The value of SportModeState.mode, given whether the robot moves or has fallen."""
         if fallen:
             return DAMPING
         return LOCOMOTION if moves and self._mode in _WALKS_FROM else self._mode
+
+
+def _data(**values: bool) -> SportReply:
+    return internal.RPC_OK, json.dumps(values)

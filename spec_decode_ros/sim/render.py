@@ -1,6 +1,6 @@
-"""The head camera: frames with OpenGL where there is one, ray by ray where there is none.
+"""The head camera: frames rendered with OpenGL, or ray-cast where there is no OpenGL.
 
-Both ways draw the same picture: one light at the camera, flat colours, no shadows, the robot itself left out.
+Both render the same picture: one light at the camera, flat colours, no shadows, without the robot itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from spec_decode_ros.sim.scene import FOV_X, FOV_Y, HEIGHT, SKY_RGB, WIDTH
 
 JPEG_QUALITY = 85
 BACKENDS = ("egl", "osmesa", "ray")
+HEAD_CAMERA = "head"
 
 _VISIBLE_GROUPS = np.array([1, 1, 0, 0, 0, 0], np.uint8)
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def to_jpeg(rgb: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
 
 
 def ray_directions(width: int, height: int) -> np.ndarray:
-    """Unit directions (height, width, 3) through the pixels' middles; the camera looks along its -z."""
+    """Unit vectors (height, width, 3) through the centres of the pixels; the camera looks along its -z."""
     top, right = math.tan(FOV_Y / 2), math.tan(FOV_X / 2)
     x = (2 * (np.arange(width) + 0.5) / width - 1) * right
     y = (1 - 2 * (np.arange(height) + 0.5) / height) * top
@@ -40,11 +41,11 @@ def ray_directions(width: int, height: int) -> np.ndarray:
 
 
 class RayCaster:
-    """Casts the rays of a camera and says what they hit."""
+    """Casts the rays of the head camera and returns what they hit."""
 
-    def __init__(self, model: mujoco.MjModel, camera: str = "head", width: int = WIDTH, height: int = HEIGHT):
+    def __init__(self, model: mujoco.MjModel, width: int = WIDTH, height: int = HEIGHT):
         self._model = model
-        self._camera = model.camera(camera).id
+        self._camera = model.camera(HEAD_CAMERA).id
         self._shape = (height, width)
         self._rays = ray_directions(width, height).reshape(-1, 3)
         count = len(self._rays)
@@ -53,7 +54,7 @@ class RayCaster:
         self._normals = np.empty(count * 3)
 
     def cast(self, data: mujoco.MjData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Geom ids (H, W), -1 for nothing; distances (H, W) in m; n·l (H, W), 1 where light is square."""
+        """Geom ids (H, W), -1 for nothing; distances (H, W) in m; cosines of the light's incidence (H, W)."""
         origin = data.cam_xpos[self._camera]
         directions = self._rays @ data.cam_xmat[self._camera].reshape(3, 3).T
         mujoco.mj_multiRay(
@@ -70,7 +71,7 @@ class RayCaster:
             len(directions),
             mujoco.mjMAXVAL,
         )
-        # MuJoCo's headlight is directional: its rays run parallel to the line of sight.
+        # MuJoCo's headlight is directional: its rays are parallel to the line of sight.
         toward_light = data.cam_xmat[self._camera].reshape(3, 3)[:, 2]
         cosines = self._normals.reshape(-1, 3) @ toward_light
         return (
@@ -80,7 +81,7 @@ class RayCaster:
         )
 
     def rgb(self, data: mujoco.MjData) -> np.ndarray:
-        """A shaded picture (H, W, 3) uint8, as OpenGL would draw it."""
+        """A shaded picture (H, W, 3) uint8, as OpenGL would render it."""
         geoms, _, cosines = self.cast(data)
         headlight = self._model.vis.headlight
         shade = headlight.ambient[0] + headlight.diffuse[0] * cosines
@@ -90,22 +91,20 @@ class RayCaster:
 
 
 class Camera:
-    """Pictures from a camera of the model.
+    """Renders the pictures of the head camera.
 
     Args:
         model: the compiled world.
         backend: ``egl`` or ``osmesa`` (whichever ``MUJOCO_GL`` names), ``ray``, or ``auto``: OpenGL if it
             works, else ``ray``.
-        camera: the camera's name.
     """
 
-    def __init__(self, model: mujoco.MjModel, backend: str = "auto", camera: str = "head"):
+    def __init__(self, model: mujoco.MjModel, backend: str = "auto"):
         if backend not in (*BACKENDS, "auto"):
             raise ValueError(f"no camera backend {backend!r}: choose one of {', '.join(BACKENDS)} or auto")
-        self._camera = camera
         self._renderer = None if backend == "ray" else self._open_gl(model, required=backend != "auto")
         self.backend = os.environ["MUJOCO_GL"] if self._renderer else "ray"
-        self._rays = None if self._renderer else RayCaster(model, camera)
+        self._rays = None if self._renderer else RayCaster(model)
         self._options = mujoco.MjvOption()
         self._options.geomgroup[:] = _VISIBLE_GROUPS
 
@@ -114,12 +113,12 @@ class Camera:
         try:
             renderer = mujoco.Renderer(model, HEIGHT, WIDTH)
         except Exception as error:
-            # Whatever a driver raises, there is a way without it.
+            # Drivers raise exceptions of any kind.
             if required:
                 raise RuntimeError(
                     f"no OpenGL here ({error}): install libegl1 and libgl1-mesa-dri, or use backend ray"
                 ) from error
-            _log.info("no OpenGL here (%s): frames are cast ray by ray", error)
+            _log.info("no OpenGL here (%s): frames are ray-cast", error)
             return None
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
@@ -129,7 +128,7 @@ class Camera:
         """What the camera sees now, (192, 384, 3) uint8."""
         if self._renderer is None:
             return self._rays.rgb(data)
-        self._renderer.update_scene(data, self._camera, self._options)
+        self._renderer.update_scene(data, HEAD_CAMERA, self._options)
         return self._renderer.render()
 
     def jpeg(self, data: mujoco.MjData) -> bytes:

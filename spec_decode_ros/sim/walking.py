@@ -1,4 +1,4 @@
-"""The walking policy: a small network from what the legs feel to where the joints should go.
+"""The Go2's walking policy: a small network from the body's state and a velocity command to joint targets.
 
 An rl_sar policy with the legged-gym layout. Observation (45): base angular velocity, gravity in the base
 frame, command (vx, vy, wz), joint positions relative to the default pose, joint velocities, last action.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# The policy's own order of legs; the model has the left legs first, so joints are always looked up by name.
+# The policy's order of legs. The model's is another one, so joints are always looked up by name.
 LEGS = ("FR", "FL", "RR", "RL")
 JOINTS = tuple(f"{leg}_{part}_joint" for leg in LEGS for part in ("hip", "thigh", "calf"))
 DEFAULT_POSE = np.array([0.0, 0.8, -1.5] * len(LEGS))
@@ -25,7 +25,7 @@ _JOINT_SPEED_SCALE = 0.05
 
 
 class WalkingPolicy:
-    """Runs the network on one thread and remembers its last action."""
+    """The network, with its last action; runs on one thread."""
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -63,14 +63,14 @@ class WalkingPolicy:
         return DEFAULT_POSE + _ACTION_SCALE * self._last
 
 
-# Measured: the speeds (m/s) and turn rates (rad/s) that the bare policy reaches on a flat floor, and the
-# commands it takes to get them. It walks slower than told and turns faster than told.
+# Measured on a flat floor: the speeds (m/s) and turn rates (rad/s) that the policy reaches, and the commands that
+# give them. It walks slower and turns faster than commanded.
 _FORWARD_REACHED, _FORWARD_TOLD = (0.0, 0.11, 0.31, 0.53), (0.0, 0.2, 0.4, 0.6)
 _TURN_REACHED, _TURN_TOLD = (0.0, 0.34, 0.53, 0.65, 0.80), (0.0, 0.2, 0.4, 0.6, 0.8)
 
 
 def calibrated(forward: float, turn: float) -> Array:
-    """The policy command (3,) that makes the robot go at about these speeds (m/s and rad/s)."""
+    """The policy command (3,) for a forward speed (m/s) and a turn rate (rad/s), by the measured table."""
     return np.array(
         [
             _through(forward, _FORWARD_REACHED, _FORWARD_TOLD),
@@ -81,21 +81,21 @@ def calibrated(forward: float, turn: float) -> Array:
 
 
 def _through(value: float, reached: tuple[float, ...], told: tuple[float, ...]) -> float:
-    """Odd, piecewise linear map; beyond the table it goes on with the last point's difference."""
+    """Odd, piecewise linear map; beyond the table the last point's difference is kept."""
     size = abs(value)
     beyond = max(0.0, size - reached[-1])
     return float(np.copysign(np.interp(size, reached, told) + beyond, value))
 
 
 class VelocityTrim:
-    """Keeps the real velocity at the commanded one by integrating what is missing.
+    """Integral controller that keeps the measured velocity at the commanded one.
 
-    The robot's own sport mode does this from its state estimate. Without it the policy drifts sideways and
-    turns slowly while it is told to walk straight on.
+    The real robot's sport mode does this from its state estimate. Without it the policy drifts sideways and turns
+    slowly while it is commanded to walk straight.
     """
 
     _FILTER_S = 0.25
-    # The legs follow a new command this late; what isn't there yet for that reason is not missing.
+    # The legs follow a command with this delay, which is not counted as an error.
     _LAG_S = 0.05
     _GAIN = np.array([0.8, 0.8, 1.2])
     _LIMIT = np.array([0.20, 0.20, 0.35])
@@ -104,7 +104,7 @@ class VelocityTrim:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all that was measured."""
+        """Forget all measurements."""
         self._measured = np.zeros(3)
         self._lagging = np.zeros(3)
         self._expected = np.zeros(3)

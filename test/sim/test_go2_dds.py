@@ -23,7 +23,7 @@ from unitree_sdk2py.go2.sport import sport_api as api
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.sim.go2_dds import with_comment
-from spec_decode_ros.sim.go2_dds_process import Eye, Go2SimOptions, RobotLog
+from spec_decode_ros.sim.go2_dds_process import Go2SimOptions, OnDemandCamera, RobotLog
 from spec_decode_ros.sim.go2_dds_sport import (
     BALANCE_STAND,
     DAMPING,
@@ -154,8 +154,8 @@ def test_a_capture_is_the_same_picture_in_other_bytes() -> None:
         assert image.tobytes() == original.tobytes()
 
 
-def test_the_eye_draws_only_when_asked_and_can_hang_up() -> None:
-    eye = Eye(period_s=0.0)
+def test_the_camera_renders_only_on_demand_and_can_hang() -> None:
+    camera = OnDemandCamera(period_s=0.0)
     drawn = 0
 
     def draw() -> bytes:
@@ -163,23 +163,23 @@ def test_the_eye_draws_only_when_asked_and_can_hang_up() -> None:
         drawn += 1
         return jpeg()
 
-    eye.serve(draw)
+    camera.serve(draw)
     assert drawn == 0
     over = threading.Event()
 
     def live() -> None:
         while not over.wait(0.002):
-            eye.serve(draw)
+            camera.serve(draw)
 
     thread = threading.Thread(target=live)
     thread.start()
     try:
-        first, second = eye.look(), eye.look()
+        first, second = camera.capture(), camera.capture()
         assert first != second
-        eye.frozen = True
-        assert eye.look() == eye.look() == second
-        eye.frozen = False
-        assert eye.look() != second
+        camera.frozen = True
+        assert camera.capture() == camera.capture() == second
+        camera.frozen = False
+        assert camera.capture() != second
         assert drawn == 3
     finally:
         over.set()

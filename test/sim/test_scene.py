@@ -12,7 +12,6 @@ import pytest
 from spec_decode_ros.lab.episodes.expert import collides, visible_objects
 from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.sim.scene import (
-    BODY_RADIUS,
     COLORS,
     HEAD,
     KINDS,
@@ -28,6 +27,9 @@ from spec_decode_ros.sim.scene import (
     to_mjcf,
     walls,
 )
+
+BODY_RADIUS = 0.42
+"""Metres: a circle of this radius around the base encloses the robot and its legs."""
 
 SCENES = [random_scene(seed) for seed in range(400)]
 # In these the last objects find no place at the first attempt.
@@ -67,19 +69,6 @@ def test_every_object_is_seen_by_turning_at_the_start() -> None:
             stage.look((scene.start[0], scene.start[1], scene.start[2] + step * math.pi / 6))
             seen |= visible_objects(stage.hits())
         assert seen == set(range(len(scene.objects)))
-
-
-def test_must_have() -> None:
-    for seed, (color, kind) in enumerate(itertools.product(COLORS, KINDS)):
-        name = f"{color} {kind}"
-        assert random_scene(seed, must_have=name).find(name) >= 0
-    assert random_scene(3, 1, 1, must_have="red chair").objects[0].name == "red chair"
-
-
-@pytest.mark.parametrize("name", ["pink chair", "red table", "chair", "", "red chair "])
-def test_an_object_that_does_not_exist_is_named(name: str) -> None:
-    with pytest.raises(ValueError, match=f"no object '{name}'"):
-        random_scene(0, must_have=name)
 
 
 def test_more_objects_than_a_room_holds_are_refused() -> None:
