@@ -273,7 +273,6 @@ def test_visible_are_those_that_enough_rays_hit() -> None:
     hits = np.full((48, 96), -1)
     hits[0, :8], hits[1, :7] = 3, 1
     assert visible_objects(hits) == {3}
-    assert visible_objects(hits, least=7) == {1, 3}
     assert visible_objects(np.full((4, 4), -1)) == set()
 
 

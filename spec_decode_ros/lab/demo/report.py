@@ -199,7 +199,7 @@ def draw_scene(goal: MissionGoal, comparison: MethodComparison, out: Path) -> Pa
         with Simulation(goal.scene, visual=True) as simulation:
             simulation.robot.reset(Pose(*pose), 0)
             simulation.step(_SETTLE_S)
-            Image.fromarray(picture(simulation, "behind", trail=False)).save(out)
+            Image.fromarray(picture(simulation)).save(out)
     except SpecDecodeError:
         return None
     return out

@@ -1,7 +1,7 @@
-"""Closed-loop episodes: a policy sees frames, says actions, and the simulated robot does what the guard lets through.
+"""Closed-loop episodes: a policy gets frames and returns actions, which the simulated robot executes behind the guard.
 
-An episode asks for one object. It succeeds when the robot, by the policy's own word, stands in front of it: near,
-facing it, still, upright, and without having touched anything on the way.
+An episode asks for one object. It succeeds when the policy says that it has reached it and the robot stands still in
+front of it: near, facing it, upright, and without having touched anything on the way.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, Action, ActionError, parse_action
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.robots.guard import MotionGuard
-from spec_decode_ros.robots.guard_types import MotionLimits
 from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S
 from spec_decode_ros.sim.simulation import Simulation
 from spec_decode_ros.sim.task import Task
@@ -21,23 +20,23 @@ from spec_decode_ros.sim.task import Task
 Policy = Callable[[bytes, str, "str | None"], str]
 """(JPEG bytes, instruction, text of the last valid action or None) -> action text."""
 
-# An action is meant for one period. With a late successor it must not turn the robot much further than meant, yet
-# a successor that comes a little late must not interrupt it.
+# An action is meant for one period. It lasts a little longer, so that a slightly late successor does not interrupt the
+# motion, but not much longer, so that the robot does not turn much further than meant.
 ACTION_LASTS_S = 1.2 * ACTION_PERIOD_S
 
 
 @dataclass(frozen=True)
 class Rules:
-    """When an episode is over and what counts as success.
+    """When an episode ends and what counts as success. All times are simulated.
 
     Attributes:
         reach_m: metres from the head camera to the object's surface, at most.
-        facing_deg: degrees between the heading and the object's middle, at most.
-        time_out_s: simulated seconds.
-        still_decisions: so many decisions in a row with zero velocity and the same kind of note end the episode.
-        still_s: simulated seconds that the robot has to have been told to stand, at least.
-        latency_s: simulated seconds from a frame to the action that was decided on it taking effect.
-        period_s: simulated seconds from one decision to the next; a longer latency makes it longer.
+        facing_deg: degrees between the heading and the object's centre, at most.
+        time_out_s: seconds until an episode has failed.
+        still_decisions: number of consecutive decisions with zero velocity and the same kind of note that end it.
+        still_s: seconds that the robot has to have been commanded to stand.
+        latency_s: seconds from a frame to the effect of the action decided on it.
+        period_s: seconds between two decisions; a longer latency makes it longer.
     """
 
     reach_m: float = 0.6
@@ -82,15 +81,14 @@ class EpisodeResult:
 
 
 class Episode:
-    """Runs one task.
+    """One run of a task.
 
     Args:
         task: what to do.
-        policy: what decides.
+        policy: decides the actions.
         rules: limits and criteria.
-        limits: of the motion guard, as on the robot.
-        simulation: of the task's scene; its owner closes it.
-        latency: asked after every decision for its seconds, instead of the rules' ``latency_s``.
+        simulation: of the task's scene; the caller closes it.
+        latency: called after every decision for its latency in seconds, instead of the rules' ``latency_s``.
     """
 
     def __init__(
@@ -98,7 +96,6 @@ class Episode:
         task: Task,
         policy: Policy,
         rules: Rules | None = None,
-        limits: MotionLimits | None = None,
         *,
         simulation: Simulation,
         latency: Callable[[], float] | None = None,
@@ -107,7 +104,7 @@ class Episode:
         self.rules = rules or Rules()
         self.simulation = simulation
         self._policy = policy
-        self._guard = MotionGuard(limits)
+        self._guard = MotionGuard()
         self._latency = latency or (lambda: self.rules.latency_s)
         self._last: str | None = None
         self._said: list[Action] = []
@@ -127,7 +124,7 @@ class Episode:
             latency_s = self._latency()
             self._advance(seen_at + latency_s)
             self._obey(text, seen_at)
-            # Counted from when it was due, so that rounding to control periods doesn't add up.
+            # Counted from when it was due, so that rounding to control periods does not accumulate.
             due = max(due + rules.period_s, seen_at + latency_s)
             self._advance(due)
             reason = self._reason_to_end()
@@ -157,7 +154,7 @@ class Episode:
             self._still_since = sim.time if self._still_since is None else self._still_since
 
     def _advance(self, until: float) -> None:
-        """Let time pass with the guard's velocities; stops early when the episode is lost."""
+        """Advance time with the guard's velocities; returns early when the episode has failed."""
         sim = self.simulation
         while sim.time < until - CONTROL_PERIOD_S / 2 and not self._lost():
             output = self._guard.step(now=sim.time)
@@ -215,6 +212,6 @@ def _same_ending(one: Action, other: Action) -> bool:
 def run_episode(
     task: Task, policy: Policy, rules: Rules | None = None, latency: Callable[[], float] | None = None
 ) -> EpisodeResult:
-    """Run one task in a simulation of its own; the arguments are those of :class:`Episode`."""
+    """Run a task in a new simulation; arguments as of :class:`Episode`."""
     with Simulation(task.scene, task.seed) as simulation:
         return Episode(task, policy, rules, simulation=simulation, latency=latency).run()

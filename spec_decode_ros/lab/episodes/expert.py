@@ -1,7 +1,7 @@
-"""The teacher: what a pilot who sees the whole plan of the room would do now.
+"""The expert policy: decides actions from the true positions of all objects, as labels for training.
 
-The expert knows where everything is, but acts only on what the camera sees now and on its own last action, so
-that a model with the same frame and the same last action can learn to do the same.
+It acts only on objects that the camera sees now and on its own last action, so that a model with the same frame and
+the same last action can learn to imitate it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WALK_SPEED = 0.6
 BACK_SPEED = -0.3
 FORWARD_STEP_M = 0.2
 BACK_STEP_M = 0.1
-"""How far one action of a third of a second walks, metres."""
+"""Metres that one action of a third of a second covers."""
 
 REACHED_M = 0.5
 REACHED_BEARING = 0.25
@@ -31,23 +31,26 @@ DISTANCES = (0.2, 0.5, 0.7, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 """The distances that notes name, metres."""
 
 SIDE_CLEARANCE = 0.38
-"""Metres that stay free between the robot's middle and an obstacle's footprint."""
+"""Metres to keep free between the robot's centre and an obstacle's footprint."""
 
 MOST_DETOUR = 0.7
-"""Radians between the way past an obstacle and the goal, which must stay in the picture."""
+"""Radians between the way past an obstacle and the goal, at most: the goal must stay in the picture."""
+
+VISIBLE_RAYS = 8
+"""Rays of the coarse cast that have to hit an object for it to count as visible."""
 
 _COUNTED = re.compile(r"(searching|turning|walking) (-?[0-9.]+)")
 
 
 def decide(command: Command, scene: Scene, pose: Pose, visible: set[int], last: Action | None) -> Action:
-    """The expert's action.
+    """The expert's next action.
 
     Args:
-        command: what the operator means; a ``goto`` has to name its object.
+        command: the meaning of the instruction; a ``goto`` has to name its object.
         scene: the room.
-        pose: where the robot's base is.
+        pose: of the robot's base.
         visible: indices of the objects that the camera sees now.
-        last: the action before this one for the same command, None at the beginning.
+        last: the previous action for the same command, None at the beginning.
     """
     match command.kind:
         case "goto":
@@ -138,7 +141,7 @@ def _search(name: str, last: Action | None) -> Action:
 
 
 def _last_side(last: Action | None) -> float:
-    """1 for left, -1 for right: where the object was last seen, else the way the robot was turning."""
+    """1 for left, -1 for right: where the object was last seen, else the direction of the last turn."""
     if last is None:
         return 1.0
     words = last.note.split()
@@ -148,10 +151,10 @@ def _last_side(last: Action | None) -> float:
 
 
 def _steer(heading: float, distance: float, crowded: bool) -> tuple[float, float]:
-    """Velocities (m/s, rad/s) toward a heading (radians, left positive), on the grid of 0.2."""
+    """Velocities (m/s, rad/s) toward a heading (radians, left positive), in steps of 0.2."""
     wz = max(-4, min(4, round(1.6 * heading / 0.2))) * 0.2
     if distance < REACHED_M or abs(heading) > 0.7:
-        # In place; never less than the smallest turn, or a heading just outside the tolerance would stay there.
+        # Turn in place, by at least the smallest step: else a heading just outside the tolerance would stay there.
         return 0.0, round(wz if wz else math.copysign(0.2, heading), 1)
     speed = 0.6 if distance > 1.3 else 0.4 if distance > 0.85 else 0.2
     if abs(heading) > 0.35 or crowded:
@@ -162,7 +165,7 @@ def _steer(heading: float, distance: float, crowded: bool) -> tuple[float, float
 def _around_obstacles(
     scene: Scene, pose: Pose, target: int, visible: set[int], last: Action | None
 ) -> tuple[float, bool]:
-    """The heading from the head toward the target, or past the first obstacle in the way; and whether one is near."""
+    """The heading toward the target or past the first obstacle in the way, and whether an obstacle is near."""
     x, y, yaw = pose
     goal = scene.objects[target]
     bearing, distance = bearing_and_distance(goal, pose)
@@ -188,19 +191,19 @@ def _around_obstacles(
         if _outside(scene, thing.x, thing.y, yaw + angle + side * math.pi / 2, clearance):
             side = -side
         heading = math.remainder(angle + side * around, 2 * math.pi)
-    # Never turn so far away that the goal leaves the picture.
+    # The goal must not leave the picture.
     detour = math.remainder(heading - bearing, 2 * math.pi)
     return bearing + max(-MOST_DETOUR, min(MOST_DETOUR, detour)), nearest < 1.2
 
 
 def _outside(scene: Scene, x: float, y: float, direction: float, reach: float) -> bool:
-    """Whether the way past an obstacle on one side leads too close to a wall."""
+    """Whether the way past an obstacle in this direction leads too close to a wall."""
     beside_x, beside_y = x + reach * math.cos(direction), y + reach * math.sin(direction)
     return abs(beside_x) > scene.half_x - 0.3 or abs(beside_y) > scene.half_y - 0.3
 
 
 def move(pose: Pose, vx: float, wz: float, seconds: float) -> Pose:
-    """Where a robot that tracks its command perfectly is after some seconds."""
+    """The pose after some seconds of a robot that tracks its command perfectly."""
     x, y, yaw = pose
     middle = yaw + wz * seconds / 2
     return (
@@ -211,7 +214,7 @@ def move(pose: Pose, vx: float, wz: float, seconds: float) -> Pose:
 
 
 def collides(scene: Scene, pose: Pose, margin: float = 0.0) -> bool:
-    """Whether a robot of two circles, one over each pair of legs, touches an object or a wall."""
+    """Whether the robot, as two circles over its pairs of legs, touches an object or a wall."""
     x, y, yaw = pose
     for along in (0.2, -0.2):
         cx, cy = x + along * math.cos(yaw), y + along * math.sin(yaw)
@@ -223,7 +226,7 @@ def collides(scene: Scene, pose: Pose, margin: float = 0.0) -> bool:
     return False
 
 
-def visible_objects(hits: np.ndarray, least: int = 8) -> set[int]:
-    """Objects that at least ``least`` rays of a coarse cast hit; ``hits`` holds object indices, -1 elsewhere."""
+def visible_objects(hits: np.ndarray) -> set[int]:
+    """Objects hit by at least :data:`VISIBLE_RAYS` rays of a coarse cast; ``hits`` are object indices, -1 elsewhere."""
     indices, counts = np.unique(hits[hits >= 0], return_counts=True)
-    return {int(i) for i, n in zip(indices, counts, strict=True) if n >= least}
+    return {int(i) for i, n in zip(indices, counts, strict=True) if n >= VISIBLE_RAYS}

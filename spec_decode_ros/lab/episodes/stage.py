@@ -1,7 +1,7 @@
-"""A world in which any scene is laid out in place, for making pictures by the thousand.
+"""The stage: one compiled MuJoCo world in which any scene is laid out, to render many scenes fast.
 
-It holds every kind of object in every slot; a scene is laid out by moving bodies and painting them, so that a new
-room costs microseconds and not a compilation.
+Every slot has every kind of object. Laying out a scene moves and colours bodies, which takes microseconds where
+compiling a world takes milliseconds.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import mujoco
 import numpy as np
 
 from spec_decode_ros.lab.episodes.expert import Pose
-from spec_decode_ros.sim.render import FOV_Y, Camera, RayCaster
+from spec_decode_ros.sim.render import HEAD_CAMERA, Camera, RayCaster
 from spec_decode_ros.sim.scene import (
     COLORS,
     FLOOR_RGB,
+    FOV_Y,
     HEAD,
     KINDS,
     WALL_HEIGHT,
@@ -31,11 +32,11 @@ from spec_decode_ros.sim.scene import (
 MAX_OBJECTS = 6
 
 RAYS = (48, 96)
-"""Rows and columns of the coarse cast that tells what is visible where."""
+"""Rows and columns of the coarse ray cast that finds the visible objects."""
 
 
 class Stage:
-    """A world in which any scene is laid out in place and photographed from any pose."""
+    """A world in which any scene can be laid out and rendered from any pose."""
 
     def __init__(self, backend: str = "auto"):
         self.model = mujoco.MjModel.from_xml_string(_stage_xml())
@@ -52,7 +53,7 @@ class Stage:
         return np.arange(body.geomadr[0], body.geomadr[0] + body.geomnum[0])
 
     def lay_out(self, scene: Scene) -> None:
-        """Put the scene's objects and walls in their places."""
+        """Move the objects and walls to where the scene has them, in its colours."""
         model = self.model
         for slot in range(MAX_OBJECTS):
             for kind in KINDS:
@@ -76,7 +77,7 @@ class Stage:
         model.vis.headlight.ambient[:] = scene.light
 
     def look(self, pose: Pose, height: float = 0.31, pitch: float = 0.0, roll: float = 0.0) -> None:
-        """Put the head camera where it is on a robot with its base at ``pose`` and ``height``, radians and metres."""
+        """Place the head camera for a robot with its base at ``pose`` and ``height``, in radians and metres."""
         rotation = _rotation(pose[2], pitch, roll)
         self.model.cam_pos[0] = np.array((pose[0], pose[1], height)) + rotation @ np.array(HEAD)
         # The camera looks along its -z with y up; the robot looks along x with z up.
@@ -86,7 +87,7 @@ class Stage:
         mujoco.mj_camlight(self.model, self.data)
 
     def hits(self) -> np.ndarray:
-        """Index of the object that each coarse ray hits, (48, 96), -1 for none."""
+        """Index of the object that each coarse ray hits, of shape ``RAYS``, -1 for none."""
         geoms, _, _ = self.caster.cast(self.data)
         return self._slot_of_geom[geoms]
 
@@ -104,7 +105,7 @@ def _stage_xml() -> str:
         bodies.append(
             f'<body name="wall_{i}"><geom name="wall_{i}" type="box" size="{size}" rgba="{rgba}"/></body>'
         )
-    bodies.append(f'<camera name="head" pos="0 0 1" fovy="{math.degrees(FOV_Y):.4f}"/>')
+    bodies.append(f'<camera name="{HEAD_CAMERA}" pos="0 0 1" fovy="{math.degrees(FOV_Y):.4f}"/>')
     return world_xml(cone_mesh_xml(), "\n    ".join(bodies), 0.6)
 
 
