@@ -1,5 +1,5 @@
-"""Bags through the stack: read a rosbag2, decide on its frames again, and compare with what was recorded.
+"""Replay of bags: read a rosbag2, decide on its frames again, and compare the actions with those recorded.
 
-`bag` reads, `pairing` finds the frame behind every recorded action, `moments` says what is to be decided, `play`
-decides, `compare` and `report` say what differs. No ROS and no rosbag2 has to be installed for any of it.
+`bag` reads, `pairing` finds the frame of every recorded action, `moments` lists the decisions to make, `play` and `live`
+make them, `compare`, `report` and `plot` show what differs. Neither ROS nor rosbag2 has to be installed.
 """

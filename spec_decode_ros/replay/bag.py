@@ -1,14 +1,16 @@
-"""Reading a rosbag2, whoever made it: mcap or sqlite3, with or without metadata, raw or compressed images.
+"""Reader for rosbag2 files: mcap or sqlite3, with or without metadata, raw or compressed images.
 
-Everything that `rosbags` may raise on a damaged file becomes a :class:`BagError`. A bag can be larger than the
-memory: reading it once gives times, stamps and words; frames are read again, one at a time, when they are needed.
+Whatever `rosbags` raises on a damaged file becomes a :class:`BagError`. A bag may not fit into memory, so it is read
+once for times, stamps and texts, and the frames are read again one at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import math
+import operator
 import struct
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ COMMAND_TOPIC = "command"
 OVERLAY_TOPIC = "overlay/compressed"
 STORAGES = (".mcap", ".db3")
 
-# Encapsulation, seconds and nanoseconds: how every message with a header begins.
+# Encapsulation, seconds and nanoseconds: the beginning of every message with a header.
 _LITTLE, _BIG = struct.Struct("<4xiI"), struct.Struct(">4xiI")
 
 
@@ -39,7 +41,7 @@ class BagError(SpecDecodeError):
 
 @dataclass(frozen=True)
 class FrameMark:
-    """One frame: the stamp in its header and when it was recorded, both in nanoseconds."""
+    """The stamp in a frame's header and the time of its recording, both in nanoseconds."""
 
     stamp: int
     time: int
@@ -47,7 +49,7 @@ class FrameMark:
 
 @dataclass(frozen=True)
 class Said:
-    """A text, and when it was recorded, in nanoseconds."""
+    """A text and the time of its recording in nanoseconds."""
 
     time: int
     text: str
@@ -55,7 +57,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Velocities:
-    """One action's velocities (m/s, rad/s), the stamp of the frame behind it, and when it was recorded."""
+    """Velocities of an action (m/s, rad/s), the stamp of its frame and the time of recording in nanoseconds."""
 
     time: int
     stamp: int
@@ -65,15 +67,15 @@ class Velocities:
 
 @dataclass(frozen=True)
 class BagRecording:
-    """What a bag says, frames apart.
+    """The contents of a bag, without the frames' pictures.
 
     Attributes:
         path: of the bag.
-        image_topic: where its frames are.
-        frames, commands, texts, verified, drafts: in the order of recording; `drafts` are all velocities that no
-            target had confirmed when they were said.
-        origin: pair and method as the recorded drafter reported them; empty where it did not.
-        notes: what was left out, a sentence each.
+        image_topic: topic of its frames.
+        frames, commands, texts, verified, drafts: in the order of recording; `drafts` are velocities that the target
+            had not verified when they were published.
+        origin: pair and method as the recorded drafter reported them; empty if it did not.
+        notes: what was left out, one sentence each.
     """
 
     path: Path
@@ -88,20 +90,20 @@ class BagRecording:
 
     @property
     def start(self) -> int:
-        """Time of the first frame or command, nanoseconds."""
+        """Time of the first frame or command in nanoseconds."""
         return min([mark.time for mark in self.frames[:1]] + [said.time for said in self.commands[:1]])
 
 
 def read_recording(path: str | Path, *, image_topic: str = "", command_topic: str = "") -> BagRecording:
-    """Read everything but the frames themselves.
+    """Read everything but the pictures.
 
     Args:
         path: a bag's folder, or one of its files.
         image_topic: of the frames; by default found by its name or, if there is only one, by its type.
-        command_topic: of the operator's words; by default the one beside the frames.
+        command_topic: of the operator's commands; by default ``command`` in the namespace of the frames.
 
     Raises:
-        BagError: if it cannot be read, or holds no frames.
+        BagError: it cannot be read, or has no frames.
     """
     path = Path(path)
     with _opened(path) as storages:
@@ -118,11 +120,14 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
                 collected[topic].append(Said(time, str(_decode(data, kind).data)))
             elif kind == TWIST_STAMPED:
                 velocities = _velocities(_decode(data, kind), time)
-                if math.isfinite(velocities.vx) and math.isfinite(velocities.wz):  # else it moved nothing
+                if math.isfinite(velocities.vx) and math.isfinite(
+                    velocities.wz
+                ):  # others never moved the robot
                     collected[topic].append(velocities)
             else:
                 _note_origin(_decode(data, kind), origin)
     frames = collected[chosen.image]
+    drafts = [*collected.get(chosen.draft, ()), *collected.get(chosen.unverified, ())]
     if not frames:
         raise BagError(
             f"the topic {chosen.image} in {path} holds no frames; name another one with --image-topic"
@@ -134,7 +139,7 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
         tuple(collected.get(chosen.command, ())),
         tuple(collected.get(chosen.text, ())),
         tuple(collected.get(chosen.verified, ())),
-        tuple(sorted([*collected.get(chosen.draft, ()), *collected.get(chosen.unverified, ())], key=_time)),
+        tuple(sorted(drafts, key=operator.attrgetter("time"))),
         tuple(sorted(origin.items())),
         chosen.notes,
     )
@@ -146,8 +151,8 @@ def read_frames(
     """The frames as JPEG bytes, in the order of recording: those with one of the stamps, or all of them.
 
     Raises:
-        BagError: if the bag cannot be read.
-        SpecDecodeError: if a frame is no picture.
+        BagError: the bag cannot be read.
+        SpecDecodeError: a frame is no picture.
     """
     wanted = None if stamps is None else set(stamps)
     with _opened(recording.path) as storages:
@@ -156,7 +161,7 @@ def read_frames(
             if wanted is not None:
                 if mark.stamp not in wanted:
                     continue
-                # A topic that was recorded twice over has every frame twice.
+                # In a topic that was recorded twice, every frame comes twice.
                 wanted.discard(mark.stamp)
             yield mark, picture_to_jpeg(_decode(data, kind), kind == RAW, f"a frame of {topic}")
 
@@ -166,7 +171,7 @@ def read_frames(
 
 @dataclass(frozen=True)
 class _Topics:
-    """Which topic has what; empty where there is none."""
+    """Topics by their contents; empty where there is none."""
 
     image: str
     command: str
@@ -179,7 +184,7 @@ class _Topics:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """All that are there."""
+        """The topics that exist."""
         every = (self.image, self.command, self.text, self.verified, self.draft, self.unverified)
         return tuple(topic for topic in (*every, self.diagnostics) if topic)
 
@@ -242,12 +247,12 @@ def _image_topic(topics: dict[str, str], name: str, path: Path) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[list[Any]]:
-    """Readers of the bag's files, in the order of their names; errors of theirs become a BagError."""
+    """Readers of the bag's files, in the order of their names."""
     from rosbags.rosbag2 import Reader
 
     with contextlib.ExitStack() as stack:
         files = _files(path)
-        with _told(path):
+        with _bag_errors(path):
             readers = [stack.enter_context(Reader(file)) for file in files]
         yield readers
 
@@ -273,14 +278,14 @@ def _files(path: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Whatever a library says of a damaged file, in one sentence."""
+def _bag_errors(path: Path) -> Iterator[None]:
+    """Turn every exception of `rosbags` into a BagError."""
     try:
         yield
     except SpecDecodeError:
         raise
     except Exception as error:
-        # From struct.error to sqlite's own: a cut or flipped byte can come out as any of them.
+        # A damaged byte can raise anything from struct.error to errors of sqlite.
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BagError(
             f"{path} cannot be read ({reason}): it is cut short or damaged; `mcap recover` or `ros2 bag reindex` "
@@ -290,18 +295,18 @@ def _told(path: Path) -> Iterator[None]:
 
 def _messages(readers: Sequence[Any], topics: Collection[str]) -> Iterator[tuple[str, str, int, bytes]]:
     """Topic, type, time of recording and bytes of every message on the topics, in the order of recording."""
-    every = heapq.merge(*(_of(reader, topics) for reader in readers), key=lambda message: message[2])
+    every = heapq.merge(*(_messages_of(reader, topics) for reader in readers), key=lambda message: message[2])
     while True:
-        with _told(Path(readers[0].path)):
+        with _bag_errors(Path(readers[0].path)):
             message = next(every, None)
         if message is None:
             return
         yield message
 
 
-def _of(reader: Any, topics: Collection[str]) -> Iterator[tuple[str, str, int, bytes]]:
+def _messages_of(reader: Any, topics: Collection[str]) -> Iterator[tuple[str, str, int, bytes]]:
     connections = [connection for connection in reader.connections if connection.topic in topics]
-    if connections:  # no connections would mean all of them
+    if connections:  # an empty list would select all topics
         for connection, time, data in reader.messages(connections):
             yield connection.topic, connection.msgtype, time, data
 
@@ -315,25 +320,16 @@ def _decode(data: bytes, kind: str) -> Any:
         ) from error
 
 
-_store: Any = None
-
-
+@functools.cache
 def _types() -> Any:
-    """The message types that are read; they have been the same in every ROS 2 since Humble."""
-    global _store
-    if _store is None:
-        from rosbags.typesys import Stores, get_typestore
+    """The message types; those that are read have been the same in every ROS 2 since Humble."""
+    from rosbags.typesys import Stores, get_typestore
 
-        _store = get_typestore(Stores.ROS2_HUMBLE)
-    return _store
-
-
-def _time(velocities: Velocities) -> int:
-    return velocities.time
+    return get_typestore(Stores.ROS2_HUMBLE)
 
 
 def _stamp(data: bytes) -> int:
-    """Nanoseconds in the header that the message begins with; 0 where nobody set it."""
+    """The stamp in the header at the beginning of a message, in nanoseconds; 0 if it was not set."""
     if len(data) < _LITTLE.size:
         raise BagError("a frame in the bag is shorter than its header; the bag is damaged, record it again")
     seconds, nanoseconds = (_LITTLE if data[1] & 1 else _BIG).unpack_from(data)
@@ -353,5 +349,5 @@ def _velocities(message: Any, time: int) -> Velocities:
 def _note_origin(message: Any, origin: dict[str, str]) -> None:
     for status in message.status:
         if status.name.endswith("drafter"):
-            said = {value.key: value.value for value in status.values}
-            origin.update({name: said[name] for name in ("pair", "method") if name in said})
+            values = {value.key: value.value for value in status.values}
+            origin.update({name: values[name] for name in ("pair", "method") if name in values})

@@ -1,4 +1,4 @@
-"""What a replay said beside what was recorded, and whether the difference is within what is allowed."""
+"""Comparison of replayed with recorded actions, within a tolerance."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NOTHING_RECORDED = "nothing was recorded on its frame"
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How much may differ before a replay has failed.
+    """What a replay may differ by.
 
     Attributes:
         velocity: m/s and rad/s; None: the texts have to be identical.
-        latency_ms: by which the median time to a verified action may be longer; None: it may be anything.
-        differences: so many actions may differ.
+        latency_ms: increase of the median time to a verified action; None: any.
+        differences: number of actions that may differ by more.
     """
 
     velocity: float | None = None
@@ -51,11 +51,11 @@ class ComparedAction:
     Attributes:
         at_s: seconds from the first frame or command of the bag to its frame.
         instruction: what the robot was told.
-        recorded, replayed: the texts; None where there is none.
-        recorded_velocities, replayed_velocities: vx m/s and wz rad/s; None where there is no action.
-        recorded_ms, replayed_ms: from the frame to the verified action; None where not known.
-        apart: why the two cannot be compared; empty where they can.
-        same: whether they agree within the tolerance; None where they cannot be compared.
+        recorded, replayed: the texts; None if there is none.
+        recorded_velocities, replayed_velocities: vx in m/s and wz in rad/s; None if there is no action.
+        recorded_ms, replayed_ms: from the frame to the verified action; None if unknown.
+        apart: why the two cannot be compared; empty if they can.
+        same: whether they agree within the tolerance; None if they cannot be compared.
     """
 
     at_s: float
@@ -72,7 +72,7 @@ class ComparedAction:
 
 @dataclass(frozen=True)
 class ReplayComparison:
-    """All rows in the order of their frames, and the verdict."""
+    """All actions in the order of their frames, and whether they are within the tolerance."""
 
     rows: tuple[ComparedAction, ...]
     tolerance: Tolerance
@@ -80,32 +80,32 @@ class ReplayComparison:
 
     @cached_property
     def compared(self) -> int:
-        """How many actions could be compared."""
+        """Number of actions that could be compared."""
         return sum(row.same is not None for row in self.rows)
 
     @cached_property
     def differences(self) -> int:
-        """How many of them differ beyond the tolerance."""
+        """Number of those that differ by more than the tolerance."""
         return sum(row.same is False for row in self.rows)
 
     @cached_property
     def replayed(self) -> int:
-        """How many actions the replay produced."""
+        """Number of actions that the replay produced."""
         return sum(row.replayed is not None for row in self.rows)
 
     @cached_property
     def recorded(self) -> int:
-        """How many actions the bag has."""
+        """Number of actions in the bag."""
         return sum(row.recorded_velocities is not None for row in self.rows)
 
     @cached_property
     def not_compared(self) -> dict[str, int]:
-        """How many actions could not be compared, by the reason."""
+        """Number of actions that could not be compared, by reason."""
         return dict(Counter(row.apart for row in self.rows if row.apart).most_common())
 
     @cached_property
     def largest(self) -> tuple[float, float]:
-        """Largest differences of vx (m/s) and wz (rad/s) among the actions that were compared."""
+        """Largest differences of vx (m/s) and wz (rad/s) among the compared actions."""
         vx = wz = 0.0
         for row in self.rows:
             if row.same is not None and row.recorded_velocities and row.replayed_velocities:
@@ -125,7 +125,7 @@ class ReplayComparison:
 
     @cached_property
     def failures(self) -> tuple[str, ...]:
-        """Why the replay has failed, a clause each; empty if it has not."""
+        """Reasons why the replay has failed; empty if it has not."""
         found = []
         allowed = self.tolerance.differences
         if self.differences > allowed:
@@ -156,16 +156,15 @@ def compare(
     style: PromptStyle = "trained",
     same_prompt: bool = True,
 ) -> ReplayComparison:
-    """Put every recorded and every replayed action beside each other, by the stamps of their frames.
+    """Match recorded and replayed actions by the stamps of their frames.
 
     Args:
-        recording: what the bag says.
-        moments: what was decided then, as far as the bag says it.
-        played: what was decided now.
-        tolerance: of the differences; by default texts have to be identical.
-        style: of the prompts, as the pair says.
-        same_prompt: leave actions apart whose prompt was another one than that of the recorded action, because they
-            were asked something else.
+        recording: of the bag.
+        moments: the recorded decisions.
+        played: the replayed decisions.
+        tolerance: of the differences; by default the texts have to be identical.
+        style: of the prompts, as in the pair's configuration.
+        same_prompt: do not compare actions whose prompt differs from that of the recorded action.
     """
     tolerance = tolerance or Tolerance()
     arrived = {mark.stamp: mark.time for mark in recording.frames}
@@ -238,5 +237,5 @@ def _action(text: str) -> Action | None:
 def _near(was: tuple[float, float] | None, now: tuple[float, float] | None, tolerance: float) -> bool:
     if was is None or now is None:
         return False
-    # Room for the rounding of decimal fractions, so that 0.2 is within 0.2.
+    # With room for the rounding of decimal fractions.
     return all(abs(a - b) <= tolerance + 1e-9 for a, b in zip(was, now, strict=True))

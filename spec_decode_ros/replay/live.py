@@ -1,7 +1,7 @@
-"""Deciding again at the speed of the recording: frames and commands come when they came, and the newest frame wins.
+"""Live replay: frames and commands come when they were recorded, and the robot decides on the newest frame.
 
-What is decided on which frame then depends on how fast this machine is, as on the robot. A decision whose frame and
-prompt are those of a recorded one can be compared with it; the others are new.
+Which frames are decided on depends on the speed of this machine, as on the robot. A decision can be compared where a
+recorded one has the same frame and prompt.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
+from spec_decode_ros.edge.pilot import Pilot
 from spec_decode_ros.edge.runtime import ActionResult
 from spec_decode_ros.replay.bag import FrameMark, Said
 from spec_decode_ros.replay.play import MAX_FRAME_WIDTH, Played
@@ -20,19 +21,8 @@ from spec_decode_ros.robots.frames import to_jpeg
 _WAIT_S = 0.5
 
 
-class FrameDecider(Protocol):
-    """What the robot decides with; see :class:`~spec_decode_ros.edge.pilot.FrameDecider`."""
-
-    @property
-    def resting(self) -> bool: ...
-
-    def set_command(self, command: str) -> None: ...
-
-    def decide(self, frame: bytes, on_velocities: None = ..., captured: float | None = ...) -> Any: ...
-
-
 class PromptKeeper:
-    """A runtime that remembers what it was asked last."""
+    """A runtime for the pilot that remembers the last prompt."""
 
     def __init__(self, runtime: Any) -> None:
         self._runtime = runtime
@@ -44,27 +34,13 @@ class PromptKeeper:
         return self._runtime.act(prompt, *args, **options)
 
 
-class _Box:
-    """The newest frame and the command that holds, as the drafter has them."""
-
-    def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.frame: tuple[int, bytes, float] | None = None
-        self.command: str | None = None
-        self.commands = 0
-        self.over = False
-        self.closing = False
-        self.error: Exception | None = None
-
-
 def play_live(
     commands: Sequence[Said],
     frames: Iterable[tuple[FrameMark, bytes]],
-    pilot: FrameDecider,
-    asked: PromptKeeper,
+    pilot: Pilot,
+    runtime: PromptKeeper,
     *,
     period_s: float = ACTION_PERIOD_S,
-    max_width: int = MAX_FRAME_WIDTH,
     show: Callable[[Played], None] = lambda played: None,
 ) -> list[Played]:
     """Decide on the newest frame again and again, at least `period_s` seconds apart, until the frames end.
@@ -72,58 +48,36 @@ def play_live(
     Args:
         commands: what the robot is told and when.
         frames: as of :func:`~spec_decode_ros.replay.bag.read_frames`.
-        pilot: decides, through `asked`.
-        asked: tells the prompts.
+        pilot: decides, through `runtime`.
+        runtime: remembers the prompts.
         period_s: seconds from one decision to the next.
-        max_width: pixels; wider frames are scaled down, 0 leaves them.
-        show: told of each decision at once.
+        show: called with each decision at once.
 
     Raises:
-        ActionFailed: if the cloud fails.
+        ActionFailed: the cloud failed.
     """
-    box = _Box()
-    feeder = threading.Thread(target=_feed, args=(box, commands, frames), name="bag", daemon=True)
-    feeder.start()
     results: list[Played] = []
-    used, heard, due = None, 0, 0.0
-    try:
-        while True:
-            with box.changed:
-                frame, command, count = box.frame, box.command, box.commands
-                idle = command is None or frame is None or frame[0] == used
-                idle = idle or (count == heard and pilot.resting)
-                if box.over and idle:
-                    break
-                wait_s = _WAIT_S if idle else due - time.perf_counter()
-                if wait_s > 0:
-                    box.changed.wait(wait_s)
-                    continue
-            assert frame is not None and command is not None
-            used = frame[0]
-            if count != heard:
-                heard = count
-                pilot.set_command(command)
+    due = 0.0
+    with _Feed(commands, frames) as feed:
+        while (now := feed.next(due, pilot.resting)) is not None:
+            if now.is_new_command:
+                pilot.set_command(now.command)
             due = time.perf_counter() + period_s
-            decision = pilot.decide(to_jpeg(frame[1], max_width, name="a frame"), None, frame[2])
-            result: ActionResult = decision.result
+            jpeg = to_jpeg(now.jpeg, MAX_FRAME_WIDTH, name="a frame")
+            result = pilot.decide(jpeg, captured=now.captured).result
             results.append(
-                Played(used, command, asked.prompt, result.text, result.verified, dict(result.stats))
+                Played(
+                    now.stamp, now.command, runtime.prompt, result.text, result.verified, dict(result.stats)
+                )
             )
             show(results[-1])
-    finally:
-        with box.changed:
-            box.closing = True
-            box.changed.notify()
-        feeder.join(_WAIT_S)
-    if box.error is not None:
-        raise box.error
     return results
 
 
 def timeline(
     commands: Sequence[Said], frames: Iterable[tuple[FrameMark, bytes]]
 ) -> Iterator[tuple[float, Said | None, tuple[FrameMark, bytes] | None]]:
-    """Commands and frames in the order in which they came, with the seconds from the first of them."""
+    """Commands and frames in the order of recording, with the seconds since the first of them."""
     waiting = list(commands)
     first: int | None = None
     for mark, jpeg in frames:
@@ -134,33 +88,85 @@ def timeline(
         yield (mark.time - first) * 1e-9, None, (mark, jpeg)
 
 
-def _feed(box: _Box, commands: Sequence[Said], frames: Iterable[tuple[FrameMark, bytes]]) -> None:
-    """Put frames and commands into the box when they are due, counted from the first of them."""
-    try:
-        began = time.perf_counter()
-        for offset_s, command, frame in timeline(commands, frames):
-            if not _until(box, began + offset_s):
-                return
-            with box.changed:
-                if command:
-                    box.command, box.commands = command.text, box.commands + 1
-                if frame:
-                    box.frame = (frame[0].stamp, frame[1], began + offset_s)
-                box.changed.notify()
-    except Exception as error:
-        box.error = error
-    finally:
-        with box.changed:
-            box.over = True
-            box.changed.notify()
+class _Newest(NamedTuple):
+    """The newest frame, the command in force, and whether that has come since the last decision."""
+
+    stamp: int
+    jpeg: bytes
+    captured: float
+    command: str
+    is_new_command: bool
 
 
-def _until(box: _Box, moment: float) -> bool:
-    """Wait until that time; False if the replay ends before."""
-    with box.changed:
-        while not box.closing:
-            wait_s = moment - time.perf_counter()
-            if wait_s <= 0:
-                return True
-            box.changed.wait(min(wait_s, _WAIT_S))
-    return False
+class _Feed:
+    """Releases frames and commands when they are due, in a thread of its own, and keeps the newest of each."""
+
+    def __init__(self, commands: Sequence[Said], frames: Iterable[tuple[FrameMark, bytes]]) -> None:
+        self._commands, self._frames = commands, frames
+        self._changed = threading.Condition()
+        self._frame: tuple[int, bytes, float] | None = None
+        self._command: str | None = None
+        self._is_new_command = False
+        self._decided_on: int | None = None  # stamp of a frame
+        self._over = False
+        self._closing = False
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="bag", daemon=True)
+
+    def next(self, due: float, resting: bool) -> _Newest | None:
+        """Wait for something to decide on and for the time `due`; None at the end of the bag."""
+        with self._changed:
+            while True:
+                idle = self._command is None or self._frame is None or self._frame[0] == self._decided_on
+                idle = idle or (resting and not self._is_new_command)
+                if self._over and idle:
+                    if self._error is not None:
+                        raise self._error
+                    return None
+                wait_s = _WAIT_S if idle else due - time.perf_counter()
+                if wait_s <= 0:
+                    break
+                self._changed.wait(wait_s)
+            assert self._frame is not None and self._command is not None
+            newest = _Newest(*self._frame, self._command, self._is_new_command)
+            self._decided_on, self._is_new_command = newest.stamp, False
+            return newest
+
+    def _run(self) -> None:
+        try:
+            began = time.perf_counter()
+            for offset_s, command, frame in timeline(self._commands, self._frames):
+                if not self._wait_until(began + offset_s):
+                    return
+                with self._changed:
+                    if command:
+                        self._command, self._is_new_command = command.text, True
+                    if frame:
+                        self._frame = (frame[0].stamp, frame[1], began + offset_s)
+                    self._changed.notify()
+        except Exception as error:
+            self._error = error
+        finally:
+            with self._changed:
+                self._over = True
+                self._changed.notify()
+
+    def _wait_until(self, moment: float) -> bool:
+        """Wait until that time; False if the replay ends before."""
+        with self._changed:
+            while not self._closing:
+                wait_s = moment - time.perf_counter()
+                if wait_s <= 0:
+                    return True
+                self._changed.wait(min(wait_s, _WAIT_S))
+        return False
+
+    def __enter__(self) -> _Feed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(_WAIT_S)

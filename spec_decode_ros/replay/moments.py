@@ -1,9 +1,8 @@
-"""What a replay has to decide: one moment for each recorded action, with the prompt that it was made with.
+"""Moments: the decisions that a replay makes, one for each recorded action, with its frame and prompt.
 
-The prompt holds the last action's text. As long as every action is in the bag that text is known, and with it the
-whole input of the model. It is not known for the first action of a bag that begins after the command, nor after an
-action that was never verified, because of that one the bag has no text. Such actions are decided again like any
-other, but a difference says nothing; they are counted apart.
+The prompt has the last action's text in it. It is unknown for the first action of a bag that begins after the command,
+and after an action that was never verified, whose text is not in the bag. Such actions are decided again too, but a
+difference has no meaning; they are counted separately.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from spec_decode_ros.replay.bag import BagRecording, Said
 from spec_decode_ros.replay.pairing import RecordedAction, recorded_actions, unverified_times
 
 _HEARD_NS = 10_000_000
-"""Nobody decides sooner after a command: what was recorded within this time answers the command before."""
+"""No decision is that fast: an action recorded within this time after a command answers the one before."""
 
 NO_FRAME = "its frame is not in the bag"
 BEGINS_LATE = "what was said before it is not in the bag"
@@ -32,9 +31,9 @@ class Moment:
     Attributes:
         stamp: of the frame, nanoseconds.
         instruction: what the robot had been told.
-        last_action: what it had said last for that instruction; None at the beginning.
-        recorded: what it said then; None where the bag has no actions.
-        uncertain: why the prompt of that time is not known; empty where it is.
+        last_action: text of the previous action for that instruction; None at the beginning.
+        recorded: the recorded action; None if the bag has no actions.
+        uncertain: why the recorded prompt is unknown; empty if it is known.
     """
 
     stamp: int
@@ -46,10 +45,9 @@ class Moment:
 
 @dataclass(frozen=True)
 class _Span:
-    """An instruction and the time (nanoseconds) from which on it holds.
+    """An instruction and when it began (nanoseconds); a repeated command does not begin a new span.
 
-    A command that is repeated goes on with the span before. ``known`` is false where the bag has no commands, so
-    that nobody knows when it was given.
+    ``known`` is False if the bag has no commands, so that the true beginning is unknown.
     """
 
     time: int
@@ -60,15 +58,15 @@ class _Span:
 def moments_of(
     recording: BagRecording, instruction: str = "", period_s: float = ACTION_PERIOD_S
 ) -> tuple[Moment, ...]:
-    """The moments of a bag: those of its actions, or one every `period_s` seconds where it has no actions.
+    """The moments of a bag: those of its actions, or one every `period_s` seconds if it has none.
 
     Args:
         recording: the bag.
-        instruction: what the robot is told instead of what the bag says.
+        instruction: replaces the bag's commands.
         period_s: seconds from one decision to the next.
 
     Raises:
-        SpecDecodeError: if nobody says what the robot is to do.
+        SpecDecodeError: there is neither a command nor an instruction.
     """
     spans = _spans(recording, instruction)
     actions = recorded_actions(recording)
@@ -76,10 +74,10 @@ def moments_of(
 
 
 def commands_of(recording: BagRecording, instruction: str = "") -> tuple[Said, ...]:
-    """What the robot is told and when; `instruction` in the place of every command, if it is given.
+    """What the robot is told and when; a given `instruction` replaces every command.
 
     Raises:
-        SpecDecodeError: if nobody says what the robot is to do.
+        SpecDecodeError: there is neither a command nor an instruction.
     """
     if recording.commands:
         return tuple(Said(said.time, instruction or said.text) for said in recording.commands)
@@ -92,7 +90,7 @@ def commands_of(recording: BagRecording, instruction: str = "") -> tuple[Said, .
 
 
 def _spans(recording: BagRecording, instruction: str) -> tuple[_Span, ...]:
-    """Which instruction holds from when on; at least one."""
+    """The instructions and their beginnings, at least one."""
     spans: list[_Span] = []
     for command in commands_of(recording, instruction):
         if not spans or spans[-1].text != command.text:

@@ -1,8 +1,7 @@
-"""Which frame each recorded action was made from, and which text belongs to it.
+"""Pairing: matches recorded texts with recorded velocities, which have the stamp of their frame.
 
-Velocities carry the stamp of their frame. A text carries nothing; it follows the last velocities of its own action,
-says the same velocities, and comes in the order of the actions. Two topics may be recorded out of their order by a
-little, but by less than any next decision takes.
+A text has no stamp. It follows the last velocities of its action, has the same velocities in it, and texts are in the
+order of their actions. Two topics may be recorded slightly out of order, but by less than any decision takes.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from spec_decode_ros.actions.action import parse_velocity_prefix
 from spec_decode_ros.replay.bag import BagRecording, Said, Velocities
 
 _BEFORE_NS = 5 * 10**9
-"""The velocities of a text came at most so much before it: longer than any deadline for an action."""
+"""Longest time from velocities to their text: more than any deadline for an action."""
 
 _SWAPPED_NS = 10**7
-"""Velocities that were recorded at most so much after a text were said before it: nobody decides that fast."""
+"""Velocities recorded this short a time after a text may still be its own: no next decision is that fast."""
 
 _DELAYED_NS = 10**8
-"""On a busy machine they may have been delayed by so much, if no others fit."""
+"""Longest such time on a busy machine, if no other velocities fit."""
 
 _SAME = 1e-9
 
@@ -33,7 +32,7 @@ class RecordedAction:
         stamp: of its frame, nanoseconds.
         time: when its last part was recorded, nanoseconds.
         vx, wz: m/s, rad/s.
-        text: the whole action; None where the bag has only the velocities.
+        text: of the action; None if the bag has only the velocities.
     """
 
     stamp: int
@@ -60,15 +59,9 @@ def recorded_actions(recording: BagRecording) -> tuple[RecordedAction, ...]:
 
 
 def unverified_times(recording: BagRecording) -> list[int]:
-    """When (nanoseconds) drafts were recorded of which no verdict came: the cloud was gone, or it was no action."""
+    """Times (nanoseconds) of drafts that were never verified: the cloud was gone, or the text was no action."""
     verified = {said.stamp for said in recording.verified}
     return sorted(said.time for said in recording.drafts if said.stamp not in verified)
-
-
-def texts_without_frame(recording: BagRecording) -> int:
-    """How many texts belong to no recorded velocities, so that nobody knows what they were made from."""
-    found = _texts(_last_of_each_frame(recording.verified), recording.texts)
-    return len(recording.texts) - sum(text is not None for text in found)
 
 
 def _last_of_each_frame(said: Sequence[Velocities]) -> list[Velocities]:
@@ -79,7 +72,7 @@ def _last_of_each_frame(said: Sequence[Velocities]) -> list[Velocities]:
 
 
 def _texts(said: Sequence[Velocities], texts: Sequence[Said]) -> list[Said | None]:
-    """For each action its text, or None."""
+    """The text of each action, None where there is none."""
     found: list[Said | None] = [None] * len(said)
     free = 0
     for text in texts:

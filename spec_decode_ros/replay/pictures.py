@@ -1,4 +1,4 @@
-"""The pictures that a bag holds, as the JPEG bytes that the models read."""
+"""Image messages of a bag as JPEG bytes, which the models read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.robots.frames import to_jpeg
 
 QUALITY = 85
-"""JPEG quality of frames that come raw, as the camera node has it."""
+"""JPEG quality of raw frames, that of the camera node."""
 
-# Encoding: bytes a pixel, Pillow's mode, and Pillow's order of the bytes.
+# Encoding: bytes per pixel, Pillow's mode, and Pillow's byte order.
 _RAW = {
     "rgb8": (3, "RGB", "RGB"),
     "bgr8": (3, "RGB", "BGR"),
@@ -25,10 +25,10 @@ _RAW = {
 
 
 def picture_to_jpeg(message: Any, raw: bool, name: str) -> bytes:
-    """JPEG bytes of a sensor_msgs Image (`raw`) or CompressedImage; what is JPEG already stays as it is.
+    """JPEG bytes of a sensor_msgs Image (`raw`) or CompressedImage; JPEG data stays as it is.
 
     Raises:
-        SpecDecodeError: if it is no picture, or in an encoding that is not supported.
+        SpecDecodeError: it is no picture, or its encoding is not supported.
     """
     if not raw:
         return to_jpeg(bytes(message.data), name=name)

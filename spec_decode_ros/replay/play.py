@@ -1,4 +1,4 @@
-"""Deciding again on recorded frames, as fast as it goes: every recorded decision once, on its own frame."""
+"""Full-speed replay: decides again on the frame of every recorded decision, as fast as it goes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from spec_decode_ros.replay.moments import Moment
 from spec_decode_ros.robots.frames import to_jpeg
 
 MAX_FRAME_WIDTH = 640
-"""Pixels: wider frames are scaled down as the drafter does it."""
+"""Pixels: wider frames are scaled down, as in the drafter node."""
 
 Memory = Literal["recorded", "own"]
-"""Whose last action the prompt holds: the recorded one, or the one that this replay said itself."""
+"""Which last action the prompt has: the recorded one or this replay's own."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """One decision of a replay. ``stamp`` of its frame in nanoseconds; ``stats`` as of EdgeRuntime."""
+    """One decision of a replay; ``stamp`` is that of its frame in nanoseconds, ``stats`` are EdgeRuntime's."""
 
     stamp: int
     instruction: str
@@ -43,32 +43,32 @@ def play(
     style: PromptStyle = "trained",
     sampling: Sampling | None = None,
     memory: Memory = "recorded",
-    max_width: int = MAX_FRAME_WIDTH,
     show: Callable[[Played], None] = lambda played: None,
 ) -> list[Played]:
-    """Decide on every moment whose frame comes along.
+    """Decide on every moment whose frame is there.
 
     Args:
         moments: what to decide, in the order of their frames.
         frames: as of :func:`~spec_decode_ros.replay.bag.read_frames`.
-        runtime, drafter: the stack.
-        style: of the prompt, as the pair says.
+        runtime, drafter: decide.
+        style: of the prompt, as in the pair's configuration.
         sampling: greedy if None.
-        memory: with ``recorded`` a difference counts once, with ``own`` it may change what follows.
-        max_width: pixels; wider frames are scaled down, 0 leaves them.
-        show: told of each decision at once.
+        memory: with ``recorded`` a difference counts once, with ``own`` it may change later decisions.
+        show: called with each decision at once.
 
     Raises:
-        ActionFailed: if the cloud fails.
+        ActionFailed: the cloud failed.
     """
-    chain = _Chain()
+    own = _LastAction()
     results = []
-    for moment, jpeg in _together(moments, frames):
-        last = moment.last_action if memory == "recorded" else chain.last(moment.instruction)
+    for moment, jpeg in _with_frames(moments, frames):
+        last = moment.last_action if memory == "recorded" else own.text(moment.instruction)
         prompt = build_prompt(moment.instruction, last, style)
         tokens = (*drafter.encode(last), min(drafter.eos_ids)) if last else ()
-        result = runtime.act(prompt, [to_jpeg(jpeg, max_width, name="a frame")], tokens, sampling=sampling)
-        chain.said(moment.instruction, result.text)
+        result = runtime.act(
+            prompt, [to_jpeg(jpeg, MAX_FRAME_WIDTH, name="a frame")], tokens, sampling=sampling
+        )
+        own.note(moment.instruction, result.text)
         results.append(
             Played(moment.stamp, moment.instruction, prompt, result.text, result.verified, dict(result.stats))
         )
@@ -76,17 +76,17 @@ def play(
     return results
 
 
-class _Chain:
-    """The last valid action of one instruction, as the robot remembers it."""
+class _LastAction:
+    """The last valid action of the current instruction, as the robot remembers it."""
 
     def __init__(self) -> None:
         self._instruction = ""
         self._text: str | None = None
 
-    def last(self, instruction: str) -> str | None:
+    def text(self, instruction: str) -> str | None:
         return self._text if instruction == self._instruction else None
 
-    def said(self, instruction: str, text: str) -> None:
+    def note(self, instruction: str, text: str) -> None:
         if instruction != self._instruction:
             self._instruction, self._text = instruction, None
         try:
@@ -96,7 +96,7 @@ class _Chain:
         self._text = text
 
 
-def _together(
+def _with_frames(
     moments: Sequence[Moment], frames: Iterable[tuple[FrameMark, bytes]]
 ) -> Iterator[tuple[Moment, bytes]]:
     by_stamp = {moment.stamp: moment for moment in moments}

@@ -1,8 +1,7 @@
-"""The picture of a replay: velocities over time as recorded and as replayed, and how long each action took."""
+"""Plot of a replay: recorded and replayed velocities over time, and the latency of each action."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LABEL = 40
 _LETTER = 0.0075
-"""Width of a letter of a label, as a share of the panel's."""
+"""Width of a label's letter as a share of the panel's width."""
 
 
 def draw_replay(comparison: ReplayComparison, out: str | Path, title: str, subtitle: str = "") -> Path:
@@ -56,17 +55,17 @@ def _draw_velocity(panel: Axes, rows: tuple[ComparedAction, ...], axis: int) -> 
     if recorded:
         panel.step(*zip(*recorded, strict=True), where="post", color=style.GREY, lw=2.4, label="recorded")
 
-    def replayed(keep: Callable[[ComparedAction], bool]) -> list[tuple[float, float]]:
-        return [
-            (row.at_s, row.replayed_velocities[axis]) for row in rows if row.replayed_velocities and keep(row)
-        ]
-
-    for keep, color, label, size in (
-        (lambda row: row.same is True, style.BLUE, "replayed, the same", 18),
-        (lambda row: row.same is None, style.ORANGE, "replayed, not compared", 18),
-        (lambda row: row.same is False, style.RED, "replayed, differs", 34),
+    for same, color, label, size in (
+        (True, style.BLUE, "replayed, the same", 18),
+        (None, style.ORANGE, "replayed, not compared", 18),
+        (False, style.RED, "replayed, differs", 34),
     ):
-        if points := replayed(keep):
+        points = [
+            (row.at_s, row.replayed_velocities[axis])
+            for row in rows
+            if row.replayed_velocities and row.same is same
+        ]
+        if points:
             times, values = zip(*points, strict=True)
             panel.scatter(times, values, s=size, color=color, label=label, zorder=3, lw=0)
 
@@ -82,7 +81,7 @@ def _draw_latency(panel: Axes, rows: tuple[ComparedAction, ...]) -> None:
 
 
 def _draw_instructions(top: Axes, panels: tuple[Axes, ...], rows: tuple[ComparedAction, ...]) -> None:
-    """A line where each instruction begins, and above it the instruction, where there is room."""
+    """A line at the beginning of each instruction, with the instruction above it if there is room."""
     left, right = top.get_xlim()
     told, free = None, left
     for row in rows:
@@ -107,5 +106,5 @@ def _draw_instructions(top: Axes, panels: tuple[Axes, ...], rows: tuple[Compared
 
 
 def _plain(text: str) -> str:
-    """Text in which a dollar sign begins no formula."""
+    """Text with dollar signs escaped, which begin formulas in matplotlib."""
     return text.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""The comparison for people, as a table, and for programs, as plain values."""
+"""Report of a replay: a table for people, plain values for programs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SHOWN_ROWS = 60
-"""A longer replay shows only what differs."""
+"""Rows of the table at most; a longer replay shows only what differs."""
 
 
 def as_document(
     recording: BagRecording, comparison: ReplayComparison, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Plain values for JSON; `settings` come first."""
+    """Plain values for JSON, together with the `settings`."""
     recorded_ms, replayed_ms = comparison.latency_ms
     vx, wz = comparison.largest
     values = {
@@ -69,7 +69,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def print_report(console: Console, recording: BagRecording, comparison: ReplayComparison, title: str) -> None:
-    """The table and what follows from it."""
+    """Print the table and the result."""
     rows = list(comparison.rows)
     short = len(rows) > SHOWN_ROWS
     if short:
@@ -87,7 +87,7 @@ def print_report(console: Console, recording: BagRecording, comparison: ReplayCo
     for reason, count in comparison.not_compared.items():
         if comparison.recorded or reason != NOTHING_RECORDED:
             console.print(f"not compared: {count}, because {reason}")
-    console.print(_verdict(comparison))
+    console.print(_result(comparison))
 
 
 def _table(rows: list[ComparedAction], title: str, compared: bool) -> Any:
@@ -111,7 +111,6 @@ def _table(rows: list[ComparedAction], title: str, compared: bool) -> Any:
         cells: list[Any] = [f"{row.at_s:.1f}"]
         if compared:
             cells.append(Text(_said(row.recorded, row.recorded_velocities), style=style))
-        # Only what differs is worth a second reading.
         now = "same" if row.same and row.recorded == row.replayed else _said(row.replayed, None)
         cells.append(Text(now or "–", style=style if now != "same" else "green"))
         if compared:
@@ -127,7 +126,7 @@ def _said(text: str | None, velocities: tuple[float, float] | None) -> str:
     return f"vx {velocities[0]:g} wz {velocities[1]:g}" if velocities else ""
 
 
-def _verdict(comparison: ReplayComparison) -> str:
+def _result(comparison: ReplayComparison) -> str:
     if not comparison.recorded:
         return f"{comparison.replayed} actions; the bag has none to compare them with"
     if not comparison.passed:
