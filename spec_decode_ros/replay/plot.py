@@ -9,6 +9,7 @@ from spec_decode_ros.replay.compare import ComparedAction, ReplayComparison
 from spec_decode_ros.viz import style
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 _LONGEST_LABEL = 40
@@ -33,19 +34,11 @@ def draw_replay(comparison: ReplayComparison, out: str | Path, title: str, subti
         panel.set_axisbelow(True)
     figure.align_ylabels()
     _draw_instructions(panels[0], panels, rows)
-    handles: dict[str, object] = {}
+    handles: dict[str, Artist] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    figure.legend(
-        handles=list(handles.values()),
-        labels=list(handles),
-        loc="outside lower center",
-        ncols=max(1, len(handles)),
-        frameon=False,
-        fontsize=9,
-        labelcolor=style.INK,
-    )
+    style.legend_below(figure, handles, len(handles))
     style.headline(figure, _plain(title), _plain(subtitle))
     return style.save(figure, out)
 

@@ -1,1 +1,4 @@
-"""Pictures of a run: where the robot walked, where the milliseconds went, what the models said."""
+"""Pictures: the operator's overlay, the walked path, velocities, and where the time of an action went.
+
+Modules of this package import matplotlib only inside functions that draw, because nodes import the overlay.
+"""

@@ -1,4 +1,4 @@
-"""The walked path from above: room, objects, robot, and what became of the draft at every decision."""
+"""Bird's-eye plot of a walk: room, objects, path, and whether the draft of each action was accepted."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from spec_decode_ros.viz import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.patheffects import AbstractPathEffect
+
+_FLOOR = "#f6f5f2"
 
 _ROBOT = (0.70, 0.31)
-"""Length and width of a Go2 from above, metres."""
+"""Length and width of a Go2, metres."""
 
 
 @dataclass(frozen=True)
 class VerifiedAction:
-    """Where the robot was (metres) when an action was verified, and how much of its draft had been right."""
+    """Position of the robot (metres) when an action was verified, and whether the cloud corrected its draft."""
 
     x: float
     y: float
@@ -40,13 +43,13 @@ def draw_path(
     title: str = "",
     subtitle: str = "",
 ) -> Path:
-    """Write the bird's-eye picture of one walk.
+    """Write the bird's-eye plot of one walk.
 
     Args:
         scene: the room.
         path: (N, 3) array of x, y in metres and yaw in radians, in order of time.
-        out: the file to write; its suffix says the format.
-        target: the object that was asked for, such as ``red chair``; it gets a ring.
+        out: the file to write, in the format of its suffix.
+        target: the requested object, such as ``red chair``, which is drawn with a ring.
         decisions: marks on the path.
         title: the operator's sentence.
         subtitle: a line below it.
@@ -87,7 +90,7 @@ def _draw_room(axes: Axes, scene: Scene) -> None:
 
     corner = (-scene.half_x, -scene.half_y)
     size = (2 * scene.half_x, 2 * scene.half_y)
-    axes.add_patch(Rectangle(corner, *size, facecolor="#f6f5f2", edgecolor="none", zorder=0))
+    axes.add_patch(Rectangle(corner, *size, facecolor=_FLOOR, edgecolor="none", zorder=0))
     for metre in range(-math.floor(scene.half_x), math.floor(scene.half_x) + 1):
         axes.plot([metre, metre], [-scene.half_y, scene.half_y], color=style.GRID, lw=0.7, zorder=0.5)
     for metre in range(-math.floor(scene.half_y), math.floor(scene.half_y) + 1):
@@ -97,7 +100,6 @@ def _draw_room(axes: Axes, scene: Scene) -> None:
 
 def _draw_object(axes: Axes, thing: SceneObject, wanted: bool, label_above: bool) -> None:
     from matplotlib.patches import Circle, Polygon
-    from matplotlib.patheffects import withStroke
 
     color = COLORS[thing.color]
     edge = tuple(0.62 * c for c in color)
@@ -140,7 +142,7 @@ def _draw_object(axes: Axes, thing: SceneObject, wanted: bool, label_above: bool
         fontweight="bold" if wanted else "normal",
         color=style.INK,
         zorder=7,
-        path_effects=[withStroke(linewidth=2.5, foreground="#f6f5f2")],
+        path_effects=_halo(),
     )
 
 
@@ -150,8 +152,8 @@ def _draw_walk(axes: Axes, path: np.ndarray, decisions: Sequence[VerifiedAction]
         path[:, 0], path[:, 1], color=style.INK, lw=2, solid_capstyle="round", zorder=4.1, label="walked path"
     )
     for corrected, color, label in (
-        (False, style.OUTCOME_COLORS["accepted"], "draft was right"),
-        (True, style.OUTCOME_COLORS["recovered"], "cloud changed the draft"),
+        (False, style.OUTCOME_COLORS["accepted"], "draft accepted"),
+        (True, style.OUTCOME_COLORS["recovered"], "draft corrected"),
     ):
         marks = [d for d in decisions if d.corrected == corrected]
         if marks:
@@ -162,9 +164,8 @@ def _draw_walk(axes: Axes, path: np.ndarray, decisions: Sequence[VerifiedAction]
 
 
 def _draw_robot(axes: Axes, pose: np.ndarray, color: str, label: str) -> None:
-    """An outline with a nose, so that the heading can be read."""
+    """The robot's outline with a nose that shows the heading."""
     from matplotlib.patches import Polygon
-    from matplotlib.patheffects import withStroke
 
     length, width = _ROBOT
     nose = 0.12
@@ -189,7 +190,7 @@ def _draw_robot(axes: Axes, pose: np.ndarray, color: str, label: str) -> None:
             zorder=6 if solid else 3.5,
         )
     )
-    # The path leaves the start in front and reaches the end from behind.
+    # Labels off the path, which leaves the start in front and reaches the end from behind.
     beside = (0.0, -width / 2 - 0.2) if solid else (-length / 2 - 0.2, 0.0)
     x, y = pose[:2] + _rotation(pose[2]) @ beside
     axes.text(
@@ -201,8 +202,14 @@ def _draw_robot(axes: Axes, pose: np.ndarray, color: str, label: str) -> None:
         ha="center",
         va="center",
         zorder=7,
-        path_effects=[withStroke(linewidth=2.5, foreground="#f6f5f2")],
+        path_effects=_halo(),
     )
+
+
+def _halo() -> list[AbstractPathEffect]:
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.5, foreground=_FLOOR)]
 
 
 def _rotation(yaw: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Whether one colour can be read on another, by the measure of WCAG."""
+"""Contrast of two colours, as WCAG defines it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def luminance(color: str) -> float:
 
 
 def contrast(one: str, other: str) -> float:
-    """Contrast ratio of two colours, 1 to 21; small text wants 4.5."""
+    """Contrast ratio of two colours, 1 to 21; small text needs 4.5."""
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
 
-def text_on(ground: str) -> str:
-    """Black or white, whichever reads better on a ground."""
-    return max((_BLACK, _WHITE), key=lambda ink: contrast(ink, ground))
+def text_on(background: str) -> str:
+    """Black or white, whichever has more contrast on this background."""
+    return max((_BLACK, _WHITE), key=lambda ink: contrast(ink, background))

@@ -1,4 +1,4 @@
-"""What the operator sees: the frame, the command, the action's tokens coloured by outcome, and where the robot goes."""
+"""The operator's overlay picture: the frame with the planned path, the command and the tokens coloured by outcome."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _MARGIN = 12
 _LEAST_PANEL = 92
 _LOOK_AHEAD_S = 1.5
 _DASHES = 5
+_PATH_STEPS = 24
 _PIXELS_PER_METRE = 190.0
-"""Scale of the path that is drawn on the frame: seen from above, the robot at the lower edge."""
+"""Scale of the path on the frame, as seen from above with the robot at the lower edge."""
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """One picture's worth of news. Velocities in m/s and rad/s; None where there is no action."""
+    """Contents of one overlay picture. Velocities in m/s and rad/s; None if there is no action."""
 
     instruction: str
     pieces: Sequence[Piece] = ()
@@ -37,7 +38,7 @@ class Overlay:
 
 
 def draw_overlay(jpeg: bytes, overlay: Overlay, width: int = WIDTH, quality: int = 85) -> bytes:
-    """The frame with a panel under it, as JPEG bytes; the panel grows with the text."""
+    """The frame with a panel of text below it, as JPEG bytes."""
     with Image.open(io.BytesIO(jpeg)) as frame:
         height = max(1, round(frame.height * width / frame.width))
         frame = frame.convert("RGB").resize((width, height))
@@ -54,11 +55,11 @@ def draw_overlay(jpeg: bytes, overlay: Overlay, width: int = WIDTH, quality: int
     return buffer.getvalue()
 
 
-def unicycle_path(vx: float, wz: float, seconds: float, points: int = 24) -> list[tuple[float, float]]:
-    """Where constant velocities lead: (metres ahead, metres to the left) from the robot, the start included."""
+def unicycle_path(vx: float, wz: float, seconds: float) -> list[tuple[float, float]]:
+    """The path at constant velocities: points (metres ahead, metres to the left), from the start on."""
     path = []
-    for index in range(points + 1):
-        t = seconds * index / points
+    for index in range(_PATH_STEPS + 1):
+        t = seconds * index / _PATH_STEPS
         if abs(wz) < 1e-6:
             path.append((vx * t, 0.0))
         else:
@@ -76,7 +77,7 @@ def _draw_motion(frame: Image.Image, vx: float, wz: float, verified: bool) -> No
         return
     if abs(vx) < 0.05:  # turning on the spot: an arc around the robot
         radius, sweep = 46.0, max(-2.4, min(2.4, wz * _LOOK_AHEAD_S))
-        angles = [sweep * index / 24 for index in range(25)]
+        angles = [sweep * index / _PATH_STEPS for index in range(_PATH_STEPS + 1)]
         points = [(origin[0] - radius * math.sin(a), origin[1] - radius * math.cos(a)) for a in angles]
     else:
         path = unicycle_path(vx, wz, _LOOK_AHEAD_S)
@@ -91,7 +92,7 @@ def _draw_motion(frame: Image.Image, vx: float, wz: float, verified: bool) -> No
 
 
 def _dashes(points: int, count: int) -> list[tuple[int, int]]:
-    """Slices of a line of so many points: all of it, or ``count`` strokes with gaps of half their length."""
+    """Slices of a line's points: one for a solid line, else ``count`` strokes with gaps of half their length."""
     if count == 1:
         return [(0, points)]
     period = (points - 1) / count
@@ -99,8 +100,8 @@ def _dashes(points: int, count: int) -> list[tuple[int, int]]:
 
 
 def _draw_badge(frame: Image.Image, text: str) -> None:
-    """A word in the upper left corner that nobody overlooks, striped so that it does without colour too."""
-    draw, font = ImageDraw.Draw(frame), _font(17)
+    """A badge in the upper left corner, striped so that it is visible without colour too."""
+    draw, font = ImageDraw.Draw(frame), load_font(17)
     wide, high = round(draw.textlength(text, font=font)) + 44, 30
     badge = Image.new("RGB", (wide, high), ORANGE)
     pen = ImageDraw.Draw(badge)
@@ -124,7 +125,7 @@ def _draw_head(
 
 
 def _panel(overlay: Overlay, width: int) -> Image.Image:
-    big, small = _font(17), _font(13)
+    big, small = load_font(17), load_font(13)
     panel = Image.new("RGB", (width, 4 * _LEAST_PANEL), "white")
     draw = ImageDraw.Draw(panel)
     y = 8.0
@@ -141,7 +142,7 @@ def _panel(overlay: Overlay, width: int) -> Image.Image:
 
 
 def _draw_pieces(draw: ImageDraw.ImageDraw, pieces: Sequence[Piece], y: float, width: int) -> float:
-    font, x = _font(16), float(_MARGIN)
+    font, x = load_font(16), float(_MARGIN)
     for piece in pieces[:64]:
         text = _printable(piece.text).strip() or "·"
         wide = draw.textlength(text, font=font)
@@ -168,7 +169,8 @@ def _wrap(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont, width
     return lines
 
 
-def _font(size: int) -> ImageFont.ImageFont:
+def load_font(size: int) -> ImageFont.ImageFont:
+    """Pillow's own font."""
     try:
         return ImageFont.load_default(size)
     except TypeError:  # Pillow before 10.1 has one size only
@@ -176,6 +178,6 @@ def _font(size: int) -> ImageFont.ImageFont:
 
 
 def _printable(text: str) -> str:
-    """What every font can draw: one line of Latin-1, at most 300 characters."""
+    """One line of Latin-1, which every font can draw, of at most 300 characters."""
     one_line = " ".join(text[:300].split())
     return one_line.encode("latin-1", "replace").decode("latin-1")

@@ -1,15 +1,17 @@
-"""One look for every picture: a palette that colour-blind readers can tell apart, and how files are written."""
+"""Style of all pictures: a palette for colour-blind readers, and how figures are made, labelled and saved."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, lightly darkened where white text stands on it.
+# The palette of Okabe and Ito, darkened a little where white text is on it.
 INK = "#22262b"
 MUTED = "#6b7178"
 GRID = "#e3e6ea"
@@ -22,13 +24,13 @@ PURPLE = "#a5538a"
 GREY = "#a9afb6"
 
 OUTCOME_COLORS = {"accepted": GREEN, "recovered": RED, "bonus": BLUE, "unverified": GREY}
-"""What became of a token: see `decoding.messages.TokenOutcome`."""
+"""Colours of a token's outcome, see `decoding.messages.TokenOutcome`."""
 
 DPI = 160
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of `width` x `height` inches that belongs to no window and to no global state."""
+    """A figure of `width` x `height` inches, outside of pyplot's windows and global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -38,7 +40,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def plain_axes(axes: Axes, sides: tuple[str, ...] = ("left", "bottom")) -> None:
-    """Only the named frame sides, thin and grey, with small tick labels."""
+    """Leave only the named sides of the frame, thin and grey, with small tick labels."""
     for side, spine in axes.spines.items():
         spine.set_visible(side in sides)
         spine.set_color(GREY)
@@ -49,7 +51,7 @@ def plain_axes(axes: Axes, sides: tuple[str, ...] = ("left", "bottom")) -> None:
 
 
 def headline(figure: Figure, title: str, subtitle: str = "") -> None:
-    """A bold first line and a quiet second one, above everything else in the figure."""
+    """Write a bold title and a grey subtitle above everything else in the figure."""
     width, height = figure.get_size_inches()
     used = 0.08
     for text, size, weight, color in ((title, 13, "bold", INK), (subtitle, 10, "normal", MUTED)):
@@ -63,8 +65,24 @@ def headline(figure: Figure, title: str, subtitle: str = "") -> None:
         engine.set(rect=(0, 0, 1, 1 - used / height))  # type: ignore[call-arg]
 
 
+def legend_below(
+    figure: Figure, entries: Mapping[str, Artist], columns: int, color: str = INK, **options: Any
+) -> None:
+    """Draw a legend of labels and their handles below everything else in the figure."""
+    figure.legend(
+        handles=list(entries.values()),
+        labels=list(entries),
+        loc="outside lower center",
+        ncols=max(1, columns),
+        frameon=False,
+        fontsize=9,
+        labelcolor=color,
+        **options,
+    )
+
+
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write the figure as PNG (or whatever the suffix says), making its folder."""
+    """Write the figure in the format of the file's suffix, and make its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI)

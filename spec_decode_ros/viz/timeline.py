@@ -1,4 +1,4 @@
-"""Where the milliseconds of an action went: on the robot, on the link and in the cloud, method above method."""
+"""Timeline plot: where the time of an action went, on the robot, on the link and in the cloud, for each method."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _SHADES = {
     "link": ("#7d858e", "#b3b9c0", "#5d646c", "#a5538a"),
     "cloud": ("#0072b2", "#6db4dc", "#00507d"),
 }
-"""For each lane the colours of its span names, in order of appearance."""
+"""Colours of each lane's span names, in the order of appearance."""
 
 _ROOM = 0.84
-"""Height of the bars of a lane; lanes are 1 apart."""
+"""Height of a lane's bars; lanes are 1 apart."""
 
 Span = tuple[str, str, float, float]
 """Lane, name, start and end in milliseconds since the frame was captured."""
@@ -32,7 +32,7 @@ Span = tuple[str, str, float, float]
 
 @dataclass(frozen=True)
 class ActionTimeline:
-    """One action: its spans, when the robot first had a draft of it (None without), and when it was verified."""
+    """The spans of one action, when it was verified, and when its draft was there (None without a draft)."""
 
     method: str
     spans: tuple[Span, ...]
@@ -51,7 +51,7 @@ class ActionTimeline:
 def draw_timelines(
     actions: Sequence[ActionTimeline], out: str | Path, *, title: str = "", subtitle: str = ""
 ) -> Path:
-    """Write the picture: one block of three lanes for each action, all on the same axis of milliseconds."""
+    """Write the plot: a block of three lanes for each action, over the same time axis."""
     if not actions:
         raise SpecDecodeError("a timeline needs at least one action")
     figure = style.new_figure(9.6, 1.6 + 1.6 * len(actions))
@@ -72,7 +72,7 @@ def draw_timelines(
 
 
 def _span_colors(actions: Sequence[ActionTimeline]) -> dict[tuple[str, str], str]:
-    """A colour for every lane and kind of span, lane by lane."""
+    """Colours by lane and kind of span."""
     names: dict[str, list[str]] = {lane: [] for lane in LANES}
     for action in actions:
         for lane, name, *_ in sorted(action.spans, key=lambda span: span[2]):
@@ -86,25 +86,16 @@ def _span_colors(actions: Sequence[ActionTimeline]) -> dict[tuple[str, str], str
 
 
 def _kind(name: str) -> str:
-    """Spans that differ only in a count of tokens share a colour."""
+    """The span's name without its count of tokens."""
     return re.sub(r" \d+ tokens?$", "", name)
 
 
 def _draw_legend(figure: Figure, colors: dict[tuple[str, str], str]) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=color, label=f"{lane}: {name}") for (lane, name), color in colors.items()]
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=max(1, min(len(handles), 6)),
-        frameon=False,
-        fontsize=9,
-        labelcolor=style.INK,
-        handlelength=1.1,
-        handleheight=0.9,
-        columnspacing=1.4,
-    )
+    entries = {f"{lane}: {name}": Patch(color=color) for (lane, name), color in colors.items()}
+    columns = min(len(entries), 6)
+    style.legend_below(figure, entries, columns, handlelength=1.1, handleheight=0.9, columnspacing=1.4)
 
 
 def _draw_action(
@@ -114,7 +105,7 @@ def _draw_action(
         axes.axhspan(row - 0.47, row + 0.47, color="#f4f5f7", lw=0, zorder=0)
     for row, lane in enumerate(LANES):
         spans = [span for span in action.spans if span[0] == lane]
-        # Messages travel side by side; the models do one thing after the other, whatever the clocks say.
+        # Messages travel at the same time. Models compute one thing after the other, even where clocks disagree.
         placed = _stack(spans) if lane == "link" else [(span, 0) for span in spans]
         levels = max((level for _, level in placed), default=0) + 1
         height = _ROOM / levels
@@ -167,7 +158,7 @@ def _draw_action(
 
 
 def _stack(spans: list[Span]) -> list[tuple[Span, int]]:
-    """Every span with a level, so that spans on one level never overlap."""
+    """Each span with a level, so that spans of one level never overlap."""
     ends: list[float] = []
     placed = []
     for span in sorted(spans, key=lambda span: (span[2], span[3])):

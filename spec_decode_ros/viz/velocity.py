@@ -1,4 +1,4 @@
-"""What the robot was told and what it did: velocities over time, with the actions that asked for them."""
+"""Velocity plot of a walk: commanded and actual velocities with the actions that asked for them; its smoothness."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Sample = tuple[float, float, float]
-"""Seconds, m/s forward, rad/s to the left."""
+"""Seconds, forward speed in m/s, turn rate in rad/s, left positive."""
 
 
 @dataclass(frozen=True)
 class Walk:
-    """One walk, all times in seconds from the same origin and in order.
+    """The velocities of one walk, in the order of time and with one origin of time.
 
     Attributes:
-        commanded: what the motion guard let through. actual: what the robot did.
-        verified, drafts: what the models asked for, at the times when it was said.
+        commanded: as the motion guard let them through.
+        actual: of the robot.
+        verified, drafts: of the models' actions, when they were published.
     """
 
     commanded: tuple[Sample, ...]
@@ -40,14 +41,14 @@ class Walk:
 
 @dataclass(frozen=True)
 class Smoothness:
-    """How smooth it was.
+    """Smoothness of a walk.
 
     Attributes:
-        span_s: from the first moving verified action to the last.
-        actions: verified actions that move, in that span.
-        halts: how often the robot was told to stand in that span, other than by a verified action.
+        span_s: seconds from the first moving verified action to the last.
+        actions: number of moving verified actions.
+        halts: number of commanded stops in that span that no verified action asked for.
         longest_halt_s: the longest of these.
-        max_ax, max_aw: m/s² and rad/s², largest change of a commanded velocity that was not a stop.
+        max_ax, max_aw: largest commanded accelerations in m/s² and rad/s², stops excluded.
     """
 
     span_s: float
@@ -74,7 +75,7 @@ def smoothness(walk: Walk) -> Smoothness:
 
 
 def _halts(walk: Walk, first: float, last: float) -> list[float]:
-    """How long each commanded standstill lasted that no verified action asked for."""
+    """Seconds of each commanded stop that no verified action asked for."""
     halts: list[float] = []
     began: float | None = None
     for t, vx, wz in walk.commanded:
@@ -96,29 +97,21 @@ def _asked_to_stand(verified: Sequence[Sample], t: float) -> bool:
 def _steepest(samples: Sequence[Sample], column: int) -> float:
     steepest = 0.0
     for before, after in itertools.pairwise(samples):
-        # Two messages right after one another are one tick and its prompt repetition: no time to measure over.
+        # Two messages within 20 ms are a repetition: no time to measure an acceleration over.
         if after[column] != 0.0 and after[0] - before[0] > 0.02:
             steepest = max(steepest, abs(after[column] - before[column]) / (after[0] - before[0]))
     return steepest
 
 
 def draw_velocity(walk: Walk, out: str | Path, *, title: str = "", subtitle: str = "") -> Path:
-    """Write the picture: forward speed above, turn rate below, on the same axis of seconds."""
+    """Write the plot: forward speed above, turn rate below, over the same time axis."""
     figure = style.new_figure(10.0, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     _draw(upper, walk, 1, "forward, m/s")
     _draw(lower, walk, 2, "turning left, rad/s")
     lower.set_xlabel("seconds")
     handles, labels = upper.get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=4,
-        frameon=False,
-        fontsize=9,
-        labelcolor=style.MUTED,
-    )
+    style.legend_below(figure, dict(zip(labels, handles, strict=True)), 4, style.MUTED)
     style.headline(figure, title, subtitle)
     return style.save(figure, out)
 
