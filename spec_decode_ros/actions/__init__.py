@@ -1,1 +1,1 @@
-"""What an action is: prompts, phrasings, parsing and limits."""
+"""Actions: their text, the commands that ask for them, and the models' prompts."""

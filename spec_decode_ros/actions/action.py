@@ -1,12 +1,11 @@
-"""What an action is: its text as the model writes it, and the strict way back to velocities.
+"""Actions: the text that the models write, and the strict parser that turns it into velocities.
 
 The text puts the velocities first, so that motion can begin before the sentence ends::
 
     vx 0.4 wz -0.6 | red chair right 1.5
 
-``vx`` is forward speed in m/s, ``wz`` turn rate in rad/s (left is positive), and what follows the bar is a
-note for people, for the next prompt and for postures. Text that does not have exactly this form is an
-:class:`ActionError` and moves nothing.
+``vx`` is the forward speed in m/s and ``wz`` the turn rate in rad/s, left positive. The note after the bar is for
+people, for the next prompt and for postures. Any other text raises :class:`ActionError` and moves nothing.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ from dataclasses import dataclass
 from spec_decode_ros.errors import SpecDecodeError
 
 ACTION_PERIOD_S = 1.0 / 3.0
-"""Seconds that one action lasts: the default decision period."""
+"""Seconds that an action lasts: the default decision period."""
 
 MAX_VX = 1.0
-"""m/s; a text that asks for more is refused, it is not clamped."""
+"""m/s; a text with more is refused, not clamped."""
 
 MAX_WZ = 1.5
-"""rad/s; a text that asks for more is refused, it is not clamped."""
+"""rad/s; a text with more is refused, not clamped."""
 
 MAX_TEXT = 200
-"""Characters that an action text may have."""
+"""Characters of an action text, at most."""
 
 POSTURES = ("stand up", "sit down")
 
 REFUSED = "refused"
-"""The note that answers a harmful or impossible request. A request that makes no sense is ``not understood``, an object
-that a full turn did not show is ``not found``."""
+"""The note for a harmful or impossible request. A request that makes no sense gets ``not understood``, an object that a
+full turn did not show ``not found``."""
 
 _NUMBER = r"-?[0-9]{1,2}(?:\.[0-9]{1,3})?"
 _VELOCITIES = re.compile(rf"vx ({_NUMBER}) wz ({_NUMBER})(?= |$)", re.ASCII)
@@ -41,12 +40,12 @@ _NOTE = re.compile(r"[a-z0-9 .\-]{1,120}", re.ASCII)
 
 
 class ActionError(SpecDecodeError):
-    """The text is not an action; the robot stops."""
+    """A text that is not an action; the robot stops."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """One action. ``vx`` in m/s, ``wz`` in rad/s, left positive; ``note`` says why, in lower case."""
+    """One action: ``vx`` in m/s, ``wz`` in rad/s, left positive, and a ``note`` in lower case that says why."""
 
     vx: float
     wz: float
@@ -61,12 +60,12 @@ class Action:
 
     @property
     def posture(self) -> str | None:
-        """``stand up`` or ``sit down`` where the action asks for it, else None."""
+        """``stand up`` or ``sit down`` if the action asks for it, else None."""
         return self.note if self.note in POSTURES else None
 
     @property
     def moves(self) -> bool:
-        """Whether any velocity differs from zero."""
+        """Whether any velocity is not zero."""
         return self.vx != 0.0 or self.wz != 0.0
 
 
@@ -74,17 +73,17 @@ STOP = Action(0.0, 0.0, "stopped")
 
 
 def format_action(action: Action) -> str:
-    """The text of an action, with one decimal, as the shipped pair writes it."""
+    """The text of an action, velocities with one decimal, as the shipped pair writes it."""
     # Adding 0.0 turns a negative zero into a plain one.
     vx, wz = round(action.vx, 1) + 0.0, round(action.wz, 1) + 0.0
     return f"vx {vx:.1f} wz {wz:.1f} | {action.note}"
 
 
 def parse_action(text: str) -> Action:
-    """Read an action text.
+    """Parse an action text.
 
     Raises:
-        ActionError: if the text is not exactly one action; the message says what is wrong.
+        ActionError: the text is not exactly one action; the message says why.
     """
     if not isinstance(text, str):
         raise ActionError(f"an action is text, not {type(text).__name__}; the robot stops")
@@ -101,7 +100,7 @@ def parse_action(text: str) -> Action:
 
 
 def parse_velocity_prefix(text: str) -> tuple[float, float] | None:
-    """``(vx, wz)`` as soon as an unfinished text holds both whole, else None.
+    """``(vx, wz)`` as soon as an unfinished text has both complete, else None.
 
     The bar must have begun: before it, ``wz 0.`` could still become ``wz 0.8``.
     """

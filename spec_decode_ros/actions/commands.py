@@ -1,6 +1,6 @@
-"""What an operator can ask for, and the many ways to say it.
+"""Commands that an operator can give, and the phrasings of each.
 
-The models learn language from these phrasings; nothing at run time matches against them.
+The models are trained on these phrasings; the robot does not match against them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 CommandKind = Literal["goto", "turn", "walk", "stop", "stand", "sit", "unknown", "refuse"]
 
 Relation = Literal["", "left of", "right of", "nearest", "farthest", "except", "only"]
-"""How a ``goto`` describes its object, where it does not name it."""
+"""How a ``goto`` describes its object; empty if it names it."""
 
 TURN_STEP_DEG = 15
-"""Degrees that one action of turning at full rate covers, in the counting of the notes."""
+"""Degrees that one action of turning at full rate counts in the notes."""
 
 OBJECT_WORDS = {
     "chair": ("chair", "chair", "chair", "seat", "stool"),
@@ -34,7 +34,14 @@ COLOR_WORDS = {
     "white": ("white",),
 }
 
-GOTO = """go to the {o}; find the {o}; walk to the {o}; walk over to the {o}; head to the {o}; head for the {o}
+
+def split_templates(templates: str) -> tuple[str, ...]:
+    """Split text into templates, which are separated by semicolons or line ends."""
+    return tuple(t.strip() for line in templates.splitlines() for t in line.split(";") if t.strip())
+
+
+_TEXTS = {
+    "goto": """go to the {o}; find the {o}; walk to the {o}; walk over to the {o}; head to the {o}; head for the {o}
 head over to the {o}; move to the {o}; move over to the {o}; approach the {o}; navigate to the {o}; drive to the {o}
 run to the {o}; come to the {o}; get to the {o}; look for the {o}; search for the {o}; locate the {o}; reach the {o}
 take me to the {o}; bring me to the {o}; lead me to the {o}; show me the {o}; where is the {o}; go stand by the {o}
@@ -51,78 +58,43 @@ turn to the {o} and go there; walk until you reach the {o}; walk up to the {o}; 
 i would like you to find the {o}; is there a {o} go to it; do you see the {o} go there; {o} is your target
 the target is the {o}; next go to the {o}; now go to the {o}; move close to the {o}
 park at the {o}; park in front of the {o}; return to the {o}; go back to the {o}; go to the {k} that is {c}
-find the {k} that is {c}; go to the {k} which is {c}; walk to the {k} in {c}"""
-TURN = """turn {d} {n} degrees; turn {n} degrees {d}; turn {n} degrees to the {d}; turn {d} by {n} degrees
+find the {k} that is {c}; go to the {k} which is {c}; walk to the {k} in {c}""",
+    "turn": """turn {d} {n} degrees; turn {n} degrees {d}; turn {n} degrees to the {d}; turn {d} by {n} degrees
 rotate {d} {n} degrees; rotate {n} degrees {d}; rotate {d} by {n} degrees; rotate {n} degrees to the {d}
 spin {d} {n} degrees; make a {n} degree turn to the {d}; make a {d} turn of {n} degrees; face {n} degrees {d}
-turn to the {d} by {n} degrees; turn yourself {n} degrees to the {d}; swing {d} {n} degrees; {d} {n} degrees"""
-QUARTER = """turn {d}; turn to the {d}; face {d}; rotate {d}; turn {d} a quarter; make a quarter turn {d}
-look {d}; look to the {d}; a quarter turn to the {d}; go {d}; take a {d} turn"""
-AROUND = "turn around; turn back; face the other way; make a half turn; look behind you; about face; turn half around"
-WALK = """walk {d} {n} {u}; go {d} {n} {u}; move {d} {n} {u}; walk {n} {u} {d}; go {n} {u} {d}; move {n} {u} {d}
+turn to the {d} by {n} degrees; turn yourself {n} degrees to the {d}; swing {d} {n} degrees; {d} {n} degrees""",
+    "quarter": """turn {d}; turn to the {d}; face {d}; rotate {d}; turn {d} a quarter; make a quarter turn {d}
+look {d}; look to the {d}; a quarter turn to the {d}; go {d}; take a {d} turn""",
+    "around": "turn around; turn back; face the other way; make a half turn; look behind you; about face; turn half around",
+    "walk": """walk {d} {n} {u}; go {d} {n} {u}; move {d} {n} {u}; walk {n} {u} {d}; go {n} {u} {d}; move {n} {u} {d}
 walk {d} for {n} {u}; move {d} by {n} {u}; go {d} by {n} {u}; step {d} {n} {u}; advance {n} {u} {d}; {n} {u} {d}
-take me {n} {u} {d}; proceed {n} {u} {d}; drive {d} {n} {u}; drive {n} {u} {d}"""
-STEP = "walk {d}; go {d}; move {d}; step {d}; move a bit {d}; walk {d} a little; go a little {d}; take a step {d}"
-STOP = """stop; halt; freeze; stay; stay there; stay here; stand still; do not move; don't move; wait; hold position
+take me {n} {u} {d}; proceed {n} {u} {d}; drive {d} {n} {u}; drive {n} {u} {d}""",
+    "step": "walk {d}; go {d}; move {d}; step {d}; move a bit {d}; walk {d} a little; go a little {d}; take a step {d}",
+    "stop": """stop; halt; freeze; stay; stay there; stay here; stand still; do not move; don't move; wait; hold position
 hold it; stop walking; stop moving; stop there; stop now; hold still; stay where you are; whoa; pause
 do not go to the {o}; don't go to the {o}; do not walk to the {o}; don't walk to the {o}; do not find the {o}
-stay away from the {o}; keep away from the {o}; never go to the {o}; don't go near the {o}; no; cancel; abort"""
-STAND = (
-    "stand up; get up; rise; up; stand; get on your feet; on your feet; stand tall; raise yourself; wake up"
-)
-SIT = "sit down; sit; lie down; lie; rest; take a rest; sit on the floor; lower yourself; crouch; get down; down; relax"
-UNKNOWN = """what is the weather; sing a song; dance; open the door; tell me a joke; who are you; hello; good morning
+stay away from the {o}; keep away from the {o}; never go to the {o}; don't go near the {o}; no; cancel; abort""",
+    "stand": (
+        "stand up; get up; rise; up; stand; get on your feet; on your feet; stand tall; raise yourself; wake up"
+    ),
+    "sit": """sit down; sit; lie down; lie; rest; take a rest; sit on the floor; lower yourself; crouch; get down; down
+relax""",
+    "unknown": """what is the weather; sing a song; dance; open the door; tell me a joke; who are you; hello; good morning
 what time is it; make me a coffee; close the window; read a book; what is your name; how are you; play music; thanks
 call my mother; write a letter; go to the moon; go to the kitchen; jump; fly; swim to the island; buy some milk
 wash the car; paint it {c}; i like {c}; what do you think of {k}; the weather is good; why; yes; ok; go; walk to; find
-go to the {k}; find the {k}; find something {c}; the {c}; the {k}; go to; is it; what; my favourite color is {c}; to the"""
+go to the {k}; find the {k}; find something {c}; the {c}; the {k}; go to; is it; what; my favourite color is {c}; to the""",
+}
+TEMPLATES = {family: split_templates(text) for family, text in _TEXTS.items()}
+"""Phrasings by family: the kind of a command, or one of ``quarter``, ``around`` and ``step`` for special amounts."""
 
-OPENERS = (
-    "please",
-    "hey robot",
-    "robot",
-    "hey",
-    "ok",
-    "ok robot",
-    "now",
-    "hi",
-    "hello robot",
-    "dog",
-    "could you please",
+OPENERS = split_templates(
+    "please; hey robot; robot; hey; ok; ok robot; now; hi; hello robot; dog; could you please"
 )
-CLOSERS = (
-    "please",
-    "now",
-    "thanks",
-    "thank you",
-    "quickly",
-    "slowly",
-    "carefully",
-    "for me",
-    "my friend",
-)
+CLOSERS = split_templates("please; now; thanks; thank you; quickly; slowly; carefully; for me; my friend")
 
 STRANGE_WORDS = ("zorp", "blee", "quux", "fnord", "wibble")
-"""Words outside the shipped vocabulary: training on them teaches the models to look past unknown words."""
-
-
-def split_templates(templates: str) -> tuple[str, ...]:
-    """Templates that stand one after the other, between semicolons or line ends."""
-    return tuple(t.strip() for line in templates.splitlines() for t in line.split(";") if t.strip())
-
-
-TEMPLATES = {
-    "goto": split_templates(GOTO),
-    "turn": split_templates(TURN),
-    "quarter": split_templates(QUARTER),
-    "around": split_templates(AROUND),
-    "walk": split_templates(WALK),
-    "step": split_templates(STEP),
-    "stop": split_templates(STOP),
-    "stand": split_templates(STAND),
-    "sit": split_templates(SIT),
-    "unknown": split_templates(UNKNOWN),
-}
+"""Words outside the shipped vocabulary: training on them teaches the models to ignore unknown words."""
 FORWARD = ("forward", "forward", "ahead", "forwards", "straight ahead", "straight")
 BACKWARD = ("back", "backward", "backwards", "back")
 METRES = ("metres", "meters", "m", "metre", "meter")
@@ -130,7 +102,7 @@ METRES = ("metres", "meters", "m", "metre", "meter")
 
 @dataclass(frozen=True)
 class Command:
-    """What is meant: ``color`` and ``object`` for goto; ``amount`` in degrees (left positive) or metres (ahead).
+    """The meaning of an instruction: ``color`` and ``object`` of a goto; ``amount`` in degrees (left positive) or metres.
 
     A ``goto`` may describe its object instead: ``relation`` then says how, ``object`` is its kind and ``color`` empty;
     ``other`` is the object that it is left or right of (``blue ball``), or the colour that is not meant.
@@ -155,7 +127,7 @@ def number_text(value: float) -> str:
 
 
 def phrase(command: Command, rng: np.random.Generator) -> str:
-    """One of the many ways to say a command, drawn at random, politeness and stray words included."""
+    """A random phrasing of a command, sometimes with polite words and with unknown ones."""
     text = _core(command, rng)
     if command.kind != "unknown" and rng.random() < 0.25:
         text = f"{rng.choice(OPENERS)} {text}"
@@ -184,7 +156,7 @@ def _core(command: Command, rng: np.random.Generator) -> str:
 
 
 def _with_strange_words(text: str, command: Command, rng: np.random.Generator) -> str:
-    """Sometimes replaces small words, or inserts some, where the meaning survives it."""
+    """Sometimes replace or insert words by unknown ones, where the meaning stays the same."""
     if command.kind not in ("goto", "unknown") or rng.random() > 0.25:
         return text
     words = text.split()
@@ -198,9 +170,9 @@ def _with_strange_words(text: str, command: Command, rng: np.random.Generator) -
 
 
 def vocabulary() -> list[str]:
-    """Every word that phrasings and answers use, sorted; strange words are left out on purpose.
+    """All words of phrasings and answers, sorted; :data:`STRANGE_WORDS` are left out on purpose.
 
-    Of metres it has ``2.0`` and not ``2``: the tokenizer reads both as the first.
+    Metres are in it as ``2.0`` and not as ``2``: the tokenizer reads both as the first.
     """
     words = {w for family in TEMPLATES.values() for t in family for w in t.split() if "{" not in w}
     for options in (

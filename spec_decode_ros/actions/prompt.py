@@ -1,4 +1,4 @@
-"""The prompt that goes with a camera frame."""
+"""Prompts: the text that a model reads with a camera frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 PromptStyle = Literal["trained", "instructed"]
 
 MAX_INSTRUCTION = 400
-"""Characters of an instruction that are used; the rest is cut off."""
+"""Characters of an instruction, at most; the rest is cut off."""
 
 _FORMAT = """You steer a four-legged robot from its head camera. Answer with one line and nothing else:
 vx V wz W | NOTE
@@ -24,18 +24,18 @@ Example: vx 0.4 wz -0.2 | red chair right 1.5"""
 
 
 def clean_instruction(instruction: str) -> str:
-    """One line, single spaces, lower case, no bar (the bar separates the last action), bounded length."""
+    """The instruction in one line, lower case, of bounded length, without the bar that separates the last action."""
     return " ".join(instruction.replace("|", " ").lower().split())[:MAX_INSTRUCTION]
 
 
 def build_prompt(instruction: str, last_action: str | None, style: PromptStyle = "trained") -> str:
-    """The text that the model reads beside the frame.
+    """The text that the model reads with the frame.
 
     Args:
         instruction: what the operator said.
         last_action: text of the last verified action for the same instruction, or None at the beginning.
         style: ``trained`` for a model trained on this project's data, ``instructed`` for an off-the-shelf
-            vision-language model, which has to be told the format.
+            vision-language model, which needs the format explained.
     """
     wish = clean_instruction(instruction)
     last = last_action.strip() if last_action else "none"
