@@ -17,6 +17,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneratio
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, Action, ActionError, parse_action
 from spec_decode_ros.actions.commands import Command, phrase
+from spec_decode_ros.lab.episodes.expert import Pose, collides, decide, move
+from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.lab.training.batches import pack
 from spec_decode_ros.lab.training.dataset import ANSWER_TOKENS, PAD, Source, answer_tokens, prompt_tokens
 from spec_decode_ros.lab.training.frames import (
@@ -31,8 +33,6 @@ from spec_decode_ros.lab.training.frames import (
 )
 from spec_decode_ros.lab.training.network import encode_frames, text_hidden_states
 from spec_decode_ros.lab.training.processor import build_tokenizer
-from spec_decode_ros.lab.episodes.expert import Pose, collides, decide, move
-from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.sim.scene import Scene, random_scene
 
 AT_ONCE = 8
