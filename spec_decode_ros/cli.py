@@ -1,4 +1,4 @@
-"""The `spec-decode` command: finds the subcommand, imports only that one, and turns errors into one sentence.
+"""The `spec-decode` command: imports the subcommand that is asked for, and turns errors into one sentence.
 
 Exit codes: 0 done, 1 ran but without success (a mission or an episode that failed), 2 wrong use or
 something missing, 130 interrupted.
@@ -22,42 +22,24 @@ from spec_decode_ros.extras import missing_module_sentence
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-# In the order of a first acquaintance; commands that are not named here follow in alphabetical order.
-_ORDER = (
-    "doctor",
-    "demo",
-    "generate",
-    "serve",
-    "keygen",
-    "health",
-    "replicas",
-    "balance",
-    "teleop",
-    "eval",
-    "go2-sim",
-    "faults",
-    "velocity",
-    "record",
-    "replay",
-    "bench",
-    "soak",
-    "chaos",
-    "simulate",
-    "profile",
-    "network",
-    "report",
-    "world",
-    "train",
-    "train-exits",
-    "train-draft",
-)
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Try it": ("doctor", "demo", "generate", "eval", "go2-sim", "world"),
+    "Robot": ("teleop", "record", "replay", "velocity"),
+    "Cloud": ("serve", "keygen", "health", "replicas", "balance"),
+    "Lab": (
+        *("bench", "report", "simulate", "profile", "network"),
+        *("faults", "soak", "chaos", "train", "train-exits", "train-draft"),
+    ),
+}
+"""The subcommands by who uses them, in the order of a first acquaintance."""
 
 
 def command_names() -> list[str]:
-    """Names of the subcommands that are installed."""
+    """Names of the subcommands that are installed, in the order of their groups."""
     modules = (info.name for info in pkgutil.iter_modules(commands.__path__))
     found = [name.replace("_", "-") for name in modules if not name.startswith("_")]
-    known = {name: rank for rank, name in enumerate(_ORDER)}
+    grouped = [name for names in GROUPS.values() for name in names]
+    known = {name: rank for rank, name in enumerate(grouped)}
     return sorted(found, key=lambda name: (known.get(name, len(known)), name))
 
 
@@ -77,20 +59,35 @@ def _chosen(argv: Sequence[str], names: Sequence[str]) -> str | None:
     return next((word for word in argv if not word.startswith("-") and word in names), None)
 
 
+def _overview(names: Sequence[str]) -> str:
+    """One line for each subcommand, under the heading of its group."""
+    grouped = {name for group in GROUPS.values() for name in group}
+    groups = {**GROUPS, "Others": tuple(name for name in names if name not in grouped)}
+    lines = []
+    for title, members in groups.items():
+        shown = [f"    {name:<12} {_summary(name)}" for name in members if name in names]
+        lines += ["", f"{title}:", *shown] if shown else []
+    return "\n".join([*lines, "", "spec-decode COMMAND --help says more about one command."])
+
+
 def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser; only the command that `argv` names has its arguments, because only that one is imported."""
-    parser = argparse.ArgumentParser(
-        prog="spec-decode",
-        description="Speculative edge-cloud decoding for robots driven by vision-language models.",
-        epilog="spec-decode COMMAND --help says more about one command.",
-    )
-    parser.add_argument("--version", action="version", version=f"spec-decode {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     names = command_names()
     chosen = _chosen(argv, names)
+    parser = argparse.ArgumentParser(
+        prog="spec-decode",
+        usage="spec-decode [-h] [--version] COMMAND ...",
+        description="Speculative edge-cloud decoding for robots driven by vision-language models.\n"
+        + ("" if chosen else _overview(names)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"spec-decode {__version__}")
+    subparsers = parser.add_subparsers(
+        prog=parser.prog, dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS
+    )
     for name in names:
-        summary = _summary(name)
-        subparser = subparsers.add_parser(name, help=summary, description=summary + ".")
+        # Without a help of its own a command is not listed a second time.
+        subparser = subparsers.add_parser(name, description=_summary(name) + ".")
         if name == chosen:
             module = importlib.import_module(_module(name))
             module.add_arguments(subparser)

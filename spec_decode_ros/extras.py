@@ -1,10 +1,11 @@
-"""What each optional part of the package needs: read by setup.py, the command line and `spec-decode doctor`.
+"""The Python packages that each optional part needs, for setup.py, the command line and `spec-decode doctor`.
 
 Standard library only, because setup.py runs this file before anything is installed.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
 CORE = ("numpy>=1.21", "pyyaml>=5.4", "pyzmq>=22", "msgpack>=1.0", "rich>=11", "pillow>=9")
@@ -135,3 +136,10 @@ def missing_module_sentence(name: str) -> str | None:
             f"or on x86-64 run: {module.remedy}"
         )
     return f"this needs {module.name}, which is not installed: run: {module.remedy}"
+
+
+def require_modules(*names: str) -> None:
+    """Raise ModuleNotFoundError for the first module that is not installed, before anything is started."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)

@@ -1,4 +1,4 @@
-"""JSON results for programs, in a file or on standard output."""
+"""Writes results to files: JSON for programs, and texts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ def write_json(destination: str, value: Any) -> None:
     """Write `value` as JSON to a file, making its folder, or to standard output for ``-``.
 
     Raises:
-        SpecDecodeError: if the file cannot be written.
+        SpecDecodeError: the file cannot be written.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     if destination == "-":
         sys.stdout.write(text)
-        return
-    path = Path(destination)
+    else:
+        write_text(Path(destination), text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, making its folder.
+
+    Raises:
+        SpecDecodeError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Files that come with the package and are asked for by name, or are a user's own and asked for by path."""
+"""Finds YAML files that are shipped with the package by name, and a user's own by path."""
 
 from __future__ import annotations
 

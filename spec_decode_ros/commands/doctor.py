@@ -12,13 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spec_decode_ros import __version__
+from spec_decode_ros.commands._options import add_json, finish
 from spec_decode_ros.extras import MODULES, missing_module_sentence
 
 _PROBE_TIMEOUT_S = 60.0
-
-_LAUNCH_REMEDY = (
-    "source an installed ROS 2; needed for `ros2 launch` only, the nodes also start with python -m"
-)
 
 JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "demo": (
@@ -37,13 +34,9 @@ _GROUPS = {
     "ros": "ROS 2",
     "bags": "bags",
     "plot": "plots",
-    "camera": "robot camera",
-    "go2": "Unitree Go2",
-    "teleop": "terminal",
-    "text": "text pair",
-    "metrics": "metrics",
-    "ray": "replicas",
 }
+_GROUPS |= {"camera": "robot camera", "go2": "Unitree Go2", "teleop": "terminal", "text": "text pair"}
+_GROUPS |= {"metrics": "metrics", "ray": "replicas"}
 # A machine has one side of the link, and rarely all of these.
 _OPTIONAL = frozenset({"camera", "go2", "teleop", "text", "metrics", "ray"})
 
@@ -69,29 +62,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="demo",
         help="the job that the exit code speaks of (default demo)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write the findings as JSON (- for standard output)")
+    add_json(parser, "the findings")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when the job can run, else 1."""
     findings = examine()
     ready = {job: not blockers(findings, job) for job in JOBS}
-    if args.json:
-        from spec_decode_ros.json_output import write_json
-
-        write_json(
-            args.json,
-            {
-                "version": __version__,
-                "python": platform.python_version(),
-                "platform": f"{platform.system()} {platform.machine()}",
-                "ready": ready,
-                "findings": [asdict(finding) for finding in findings],
-            },
-        )
     if args.json != "-":
         _print(findings, ready)
-    return 0 if ready[args.job] else 1
+    document = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "ready": ready,
+        "findings": [asdict(finding) for finding in findings],
+    }
+    return finish(args, document, ready[args.job])
 
 
 def examine() -> list[Finding]:
@@ -123,10 +110,8 @@ def _module(name: str) -> Finding:
     except (ImportError, ValueError):
         found = False
     if not found:
-        sentence = missing_module_sentence(name) or ""
-        return Finding(
-            group, name, False, "missing", sentence.partition(": ")[2], optional=module.extra in _OPTIONAL
-        )
+        remedy = (missing_module_sentence(name) or "").partition(": ")[2]
+        return Finding(group, name, False, "missing", remedy, optional=module.extra in _OPTIONAL)
     return Finding(group, name, True, _version(name))
 
 
@@ -135,8 +120,8 @@ _DISTRIBUTIONS = {
     "zmq": ("pyzmq",),
     "PIL": ("pillow",),
     "mujoco": ("mujoco-core", "mujoco"),
-    "cv2": ("opencv-python-headless", "opencv-python"),
 }
+_DISTRIBUTIONS["cv2"] = ("opencv-python-headless", "opencv-python")
 
 
 def _version(module: str) -> str:
@@ -175,10 +160,8 @@ def _gpu() -> Finding:
         "p = torch.cuda.get_device_properties(0)\n"
         "print(f'{p.name}, {p.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}')"
     )
-    remedy = (
-        "" if ok else "not needed for the pair tiny; for larger pairs a CUDA device and a CUDA build of torch"
-    )
-    return Finding("models", "GPU", ok, detail, remedy, optional=True)
+    remedy = "not needed for the pair tiny; for larger pairs a CUDA device and a CUDA build of torch"
+    return Finding("models", "GPU", ok, detail, "" if ok else remedy, optional=True)
 
 
 def _opengl() -> Finding:
@@ -190,20 +173,11 @@ def _opengl() -> Finding:
         "xml = '<mujoco><worldbody><camera name=\"head\"/></worldbody></mujoco>'\n"
         "print(Camera(mujoco.MjModel.from_xml_string(xml)).backend)"
     )
-    if not ok:
-        return Finding(
-            "simulator", "camera", False, detail, "apt install libegl1 libgl1-mesa-dri", optional=True
-        )
-    if detail == "ray":
-        return Finding(
-            "simulator",
-            "camera",
-            False,
-            "no OpenGL: frames are cast ray by ray, which works but is slower",
-            "apt install libegl1 libgl1-mesa-dri",
-            optional=True,
-        )
-    return Finding("simulator", "camera", True, f"OpenGL by {detail.upper()}")
+    if ok and detail != "ray":
+        return Finding("simulator", "camera", True, f"OpenGL by {detail.upper()}")
+    slow = "no OpenGL: frames are cast ray by ray, which works but is slower"
+    remedy = "apt install libegl1 libgl1-mesa-dri"
+    return Finding("simulator", "camera", False, slow if ok else detail, remedy, optional=True)
 
 
 def _pairs() -> list[Finding]:
@@ -240,18 +214,17 @@ def _rclpy() -> Finding:
         "import rclpy\nrclpy.init()\nprint(rclpy.get_rmw_implementation_identifier())\nrclpy.shutdown()"
     )
     if not ok:
-        return Finding(
-            "ROS 2", "middleware", False, detail, "source the setup file of an installed ROS 2 again"
-        )
+        remedy = "source the setup file of an installed ROS 2 again"
+        return Finding("ROS 2", "middleware", False, detail, remedy)
     distribution = os.environ.get("ROS_DISTRO", "Kilted wheels")
     return Finding("ROS 2", "middleware", True, f"{detail}, {distribution}")
 
 
 def _launch() -> Finding:
-    found = importlib.util.find_spec("launch_ros") is not None
-    return Finding(
-        "ROS 2", "launch", found, "found" if found else "missing", "" if found else _LAUNCH_REMEDY, True
-    )
+    if importlib.util.find_spec("launch_ros") is not None:
+        return Finding("ROS 2", "launch", True, "found", optional=True)
+    remedy = "source an installed ROS 2; needed for `ros2 launch` only, the nodes also start with python -m"
+    return Finding("ROS 2", "launch", False, "missing", remedy, optional=True)
 
 
 def _print(findings: list[Finding], ready: dict[str, bool]) -> None:

@@ -1,4 +1,4 @@
-"""Make, list and revoke the keys of robots and balancers that a verifier lets in."""
+"""Make, list and revoke the keys of robots and balancers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from spec_decode_ros.json_output import write_json
-from spec_decode_ros.transport.keys import make_keys, revoke, robots_of
+from spec_decode_ros.commands._options import add_json, finish
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,57 +29,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--revoke", metavar="NAME", action="append", help="shut this robot or balancer out; may be repeated"
     )
-    parser.add_argument(
-        "--json",
-        metavar="FILE",
-        help="write who is let in, and their public keys; - is standard output, and only it",
-    )
+    add_json(parser, "who is let in, and their public keys,")
 
 
 def run(args: argparse.Namespace) -> int:
-    folder = Path(args.folder)
-    talks = args.json != "-"
-    if args.list:
-        if talks:
-            _print(folder)
-    elif args.revoke:
-        for name in args.revoke:
-            revoke(folder, name)
-            if talks:
-                print(f"{name} is shut out; a server that runs with these keys notices within about a second")
-    else:
-        made = False
-        for name in args.robot or args.balancer or [None]:
-            for own in make_keys(folder, name, bool(args.balancer)):
-                made = True
-                if talks:  # at once, as the next name may be refused
-                    owner = "balancer" if args.balancer else "robot"
-                    print(f"new keys: copy {own} to the {owner}, then delete it here")
-        if talks:
-            _say_next(folder, made)
-    if args.json:
-        write_json(args.json, [asdict(robot) for robot in robots_of(folder)])
-    return 0
+    """Exit code 0 when everything was done."""
+    from spec_decode_ros.server.key_admin import make_all, print_robots, revoke_all
+    from spec_decode_ros.transport.keys import robots_of
 
-
-def _say_next(folder: Path, made: bool) -> None:
-    if made:
-        print(f"the server: spec-decode serve --bind tcp://0.0.0.0:5555 --keys {folder}")
-    else:
-        print(f"{folder} is complete; --robot NAME makes keys for one more robot, --list says who is let in")
-
-
-def _print(folder: Path) -> None:
-    table = Table(box=None)
-    table.add_column("name", overflow="fold")
-    table.add_column("is a", no_wrap=True, min_width=8)
-    table.add_column("public key", no_wrap=True, min_width=40)
-    table.add_column("its folder", no_wrap=True)
-    robots = robots_of(folder)
-    for robot in robots:
-        kind = "balancer" if robot.balancer else "robot"
-        table.add_row(robot.name, kind, robot.key, "still here" if robot.to_copy else "copied")
-    if robots:
-        Console(highlight=False, markup=False).print(table)
-    else:
-        print(f"nobody is let in; make keys for one with: spec-decode keygen {folder} --robot NAME")
+    folder, silent = Path(args.folder), args.json == "-"
+    say = (lambda line: None) if silent else print
+    if args.revoke:
+        revoke_all(folder, args.revoke, say)
+    elif not args.list:
+        make_all(folder, args.robot or args.balancer or [None], bool(args.balancer), say)
+    elif not silent:
+        print_robots(folder)
+    return finish(args, [asdict(robot) for robot in robots_of(folder)] if args.json else None)

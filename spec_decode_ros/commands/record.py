@@ -1,8 +1,10 @@
-"""Record what the robot sees, is told and does into a bag that can be replayed; needs ROS 2."""
+"""Record a walk into a bag that can be replayed (ROS 2)."""
 
 from __future__ import annotations
 
 import argparse
+
+from spec_decode_ros.commands._options import add_value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,20 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the bag (by default a new one named after the time)",
     )
     parser.add_argument("--namespace", metavar="NS", default="", help="of the robot, where it has one")
-    parser.add_argument(
-        "--max-size",
-        type=float,
-        default=2000.0,
-        metavar="MB",
-        help="end at this size; 0 is no limit (%(default)g)",
-    )
-    parser.add_argument(
-        "--duration",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="end after so many seconds; 0 is no limit (%(default)g)",
-    )
+    add_value(parser, "--max-size", 2000.0, "end at this size; 0 is no limit", "MB")
+    add_value(parser, "--duration", 0.0, "end after so many seconds; 0 is no limit", "S")
     parser.add_argument("--all", action="store_true", help="record every topic, not only the project's own")
 
 

@@ -6,13 +6,20 @@ import argparse
 import os
 import re
 
+from spec_decode_ros.commands._options import Whole
 from spec_decode_ros.errors import SpecDecodeError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--namespace", default="", help="the robot's ROS namespace, where there are several")
-    parser.add_argument("--domain", type=int, help="ROS_DOMAIN_ID of the robot (default: that of the shell)")
+    parser.add_argument(
+        "--domain",
+        action=Whole,
+        low=0,
+        high=232,
+        help="ROS_DOMAIN_ID of the robot (default: that of the shell)",
+    )
     parser.add_argument("--command", default="", help="something to say at the start")
     parser.add_argument(
         "--motion-node", default="motion_node", help="name of the node with the emergency stop"
@@ -23,8 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the terminal until the operator leaves; does not return."""
     if args.domain is not None:
-        if not 0 <= args.domain <= 232:
-            raise SpecDecodeError(f"a ROS domain is a number from 0 to 232, not {args.domain}")
         os.environ["ROS_DOMAIN_ID"] = str(args.domain)
     if args.night:
         os.environ["SPEC_DECODE_TELEOP_PALETTE"] = "night"
@@ -34,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def ros_arguments(args: argparse.Namespace) -> list[str]:
-    """The same as a ROS 2 command line has it."""
+    """The options as a ROS 2 command line has them."""
     words = ["--ros-args"]
     namespace = args.namespace.strip("/")
     if namespace:

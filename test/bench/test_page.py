@@ -10,12 +10,12 @@ from PIL import Image
 from test_comparison import result
 
 from spec_decode_ros import cli
-from spec_decode_ros.commands.bench import _command
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.bound import bound_ms, overhead_ms
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample, Spread
 from spec_decode_ros.lab.bench.document import document
 from spec_decode_ros.lab.bench.page import page
+from spec_decode_ros.lab.bench.run import command_typed
 from spec_decode_ros.lab.bench.suite import NamedLink, links
 from spec_decode_ros.lab.network.link import LinkProfile
 
@@ -89,5 +89,7 @@ def test_other_files_are_refused_in_one_sentence(
 
 def test_the_command_is_told_without_the_files_that_it_wrote() -> None:
     typed = ["bench", "--rtt-ms", "20", "60", "--json", "/a/b.json", "--plot", "p.png", "--seed", "3"]
-    assert _command(typed) == "spec-decode bench --rtt-ms 20 60 --seed 3"
-    assert _command(["bench", "--json=/a/b.json", "--pair=my.yaml"]) == "spec-decode bench --pair=my.yaml"
+    assert command_typed(typed) == "spec-decode bench --rtt-ms 20 60 --seed 3"
+    assert (
+        command_typed(["bench", "--json=/a/b.json", "--pair=my.yaml"]) == "spec-decode bench --pair=my.yaml"
+    )

@@ -75,10 +75,10 @@ def test_published_rows_stand_beside_predicted_ones(capsys: pytest.CaptureFixtur
 def test_a_grid_is_printed_and_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spec_decode_ros.commands import simulate
+    from spec_decode_ros.lab.bench import grid_report
 
     few = list(grid.cells(rtts_ms=(5.0, 60.0), acceptances=(0.8,), ratios=(0.1, 0.25)))
-    monkeypatch.setattr(simulate, "cells", lambda: few)
+    monkeypatch.setattr(grid_report, "cells", lambda: few)
     monkeypatch.setenv("COLUMNS", "80")
     picture = tmp_path / "made" / "grid.png"
     assert cli.main(["simulate", "--grid", "--actions", "4", "--plot", str(picture)]) == 0
@@ -113,7 +113,7 @@ def test_a_file_that_is_no_profile_is_one_sentence(tmp_path: Path, text: str, re
     [
         (["--profile", "mars"], "no profile 'mars'"),
         (["--profile", "nowhere.yaml"], "cannot read"),
-        (["--grid", "--actions", "1"], "at least 2"),
+        (["--grid", "--actions", "1"], "--actions is 1: give 2 or more"),
         (["--profile", "go2", "--plot", "x.png"], "add --grid"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from spec_decode_ros import __version__, cli, commands
+from spec_decode_ros.commands._options import Number, Whole
+from spec_decode_ros.errors import SpecDecodeError
 
 HEAVY = ("numpy", "torch", "transformers", "mujoco", "zmq", "matplotlib", "rclpy", "rich", "onnxruntime")
 
@@ -62,6 +65,54 @@ def test_every_command_has_help_that_needs_no_optional_part(name: str):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: spec-decode {name}")
     assert len(cli._summary(name)) > 10
+
+
+def test_every_command_is_in_one_group_and_has_one_line():
+    grouped = [name for names in cli.GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(cli.command_names())
+    for name in grouped:
+        line = cli._summary(name)
+        assert line[0].isupper() and ". " not in line, name
+        assert len(line) <= 80, name
+
+
+def test_help_shows_the_groups(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = capsys.readouterr().out
+    assert "Others:" not in shown
+    for title, names in cli.GROUPS.items():
+        section = shown.partition(f"\n{title}:\n")[2].partition("\n\n")[0]
+        assert [line.split()[0] for line in section.splitlines()] == list(names)
+
+
+def test_a_command_without_a_group_is_listed_apart(make_command, capsys: pytest.CaptureFixture[str]):
+    make_command("probe_new", "return 0")
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "\nOthers:\n    probe-new    Do probe_new for a test\n" in capsys.readouterr().out
+
+
+def test_numbers_are_kept_within_their_bounds():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", action=Whole, low=1, high=1_000_000, default=0)
+    parser.add_argument("--seed", action=Whole, low=0)
+    parser.add_argument("--period", action=Number, above=0, nargs="+")
+    parser.add_argument("--any", action=Number)
+    args = parser.parse_args(["--count", "1000000", "--period", "0.5", "2", "--seed", "0"])
+    assert (args.count, args.period, args.seed) == (1_000_000, [0.5, 2.0], 0)
+    assert parser.parse_args([]).count == 0, "a default may lie without"
+    for words, sentence in (
+        (["--count", "0"], "--count is 0: give a number from 1 to 1000000"),
+        (["--seed", "-1"], "--seed is -1: give 0 or more"),
+        (["--period", "1", "0"], "--period is 0: give a number above 0"),
+        (["--period", "nan"], "--period is nan: give a number above 0"),
+        (["--any", "inf"], "--any is inf: give a finite number"),
+    ):
+        with pytest.raises(SpecDecodeError, match=f"^{sentence}$"):
+            parser.parse_args(words)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--count", "1.5"])
 
 
 def test_version(capsys: pytest.CaptureFixture[str]):

@@ -22,10 +22,10 @@ from std_msgs.msg import String
 
 from spec_decode_ros.actions.action import Action, format_action
 from spec_decode_ros.actions.commands import Command
-from spec_decode_ros.commands.demo import samples_of
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.goal import MissionGoal
 from spec_decode_ros.lab.demo.mission import run_mission
+from spec_decode_ros.lab.demo.run import samples_of
 from spec_decode_ros.lab.demo.stack import free_domain, running_stack
 from spec_decode_ros.lab.episodes.expert import decide
 from spec_decode_ros.nodes.common import LATEST_FRAME

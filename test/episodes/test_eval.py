@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from spec_decode_ros import cli
-from spec_decode_ros.commands import eval as eval_command
-from spec_decode_ros.lab.episodes import episode
+from spec_decode_ros.lab.episodes import evaluate as episodes
 from spec_decode_ros.lab.episodes.episode import EpisodeResult, Rules
 from spec_decode_ros.sim.task import make_task
 
@@ -39,7 +38,7 @@ def test_report_counts_and_takes_medians() -> None:
         {"ttva_ms": 10.0, "acceptance_rate": 0.5},
         {"ttva_ms": 20.0, "acceptance_rate": 1.0},
     ]
-    document = eval_command.report([RESULT, FAILED], stats, unverified=1)
+    document = episodes.report([RESULT, FAILED], stats, unverified=1)
     assert document["success_rate"] == 0.5
     assert document["successes"] == 1
     assert document["reasons"] == {"reached": 1, "touched the wall": 1}
@@ -58,9 +57,9 @@ def test_table_shows_phrasings_as_they_are(capsys: pytest.CaptureFixture[str]) -
         "method": "auto",
         "pair": "tiny",
         "rtt_ms": 50.0,
-        **eval_command.report([RESULT], [{"ttva_ms": 5.0}]),
+        **episodes.report([RESULT], [{"ttva_ms": 5.0}]),
     }
-    eval_command._print(document)
+    episodes.print_episodes(document)
     shown = capsys.readouterr().out
     assert "[/oops]" in shown
     assert "success_rate 1.00 (1 of 1)" in shown
@@ -76,7 +75,7 @@ def test_evaluate_runs_every_task_and_tells_of_each() -> None:
         return "vx 0.0 wz 0.0 | not understood"
 
     tasks = [make_task(seed) for seed in (20, 21)]
-    results = eval_command.evaluate(tasks, policy, Rules(), show=told.append)
+    results = episodes.evaluate(tasks, policy, Rules(), show=told.append)
     assert told == results
     assert [result.reason for result in results] == ["gave up: not understood"] * 2
     assert list(dict.fromkeys(asked)) == [task.instruction for task in tasks]
@@ -85,20 +84,27 @@ def test_evaluate_runs_every_task_and_tells_of_each() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--episodes", "0"], "is not from 1"),
-        (["--seed", "-1"], "below 0"),
-        (["--rtt-ms", "nan"], "is not from 0"),
-        (["--latency-ms", "soon"], "invalid"),
-        (["--method", "magic"], "invalid choice"),
+        (["--episodes", "0"], "--episodes is 0: give a number from 1 to 100000"),
+        (["--seed", "-1"], "--seed is -1: give 0 or more"),
+        (["--rtt-ms", "nan"], "--rtt-ms is nan: give 0 or more"),
+        (["--latency-ms", "-1"], "--latency-ms is -1: give 0 or more"),
     ],
 )
-def test_wrong_arguments_are_refused(
+def test_wrong_numbers_are_one_sentence(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["eval", *arguments]) == 2
+    assert capsys.readouterr().err == f"spec-decode: {complaint}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--latency-ms", "soon"], ["--method", "magic"]])
+def test_what_is_no_number_or_method_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["eval", *arguments])
     assert ended.value.code == 2
-    assert complaint in capsys.readouterr().err
+    assert "invalid" in capsys.readouterr().err
 
 
 def test_unreadable_instructions_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +122,7 @@ def test_closed_loop_through_a_real_verifier(
     pair = makers["make_qwen2_vl_pair"](tmp_path / "pair")
     phrasings = tmp_path / "phrasings.txt"
     phrasings.write_text("find the {color} {kind}\n", encoding="utf-8")
-    monkeypatch.setattr(episode, "Rules", functools.partial(Rules, time_out_s=2.0))
+    monkeypatch.setattr(episodes, "Rules", functools.partial(Rules, time_out_s=2.0))
     arguments = ["--pair", str(pair), "--method", method, "--episodes", "1", "--seed", "9"]
     code = cli.main(["eval", *arguments, "--instructions", str(phrasings), "--json", "-"])
     document = json.loads(capsys.readouterr().out)
@@ -151,7 +157,7 @@ class _Answers:
 
 def test_policy_drafts_with_its_last_answer_within_an_episode_only() -> None:
     runtime = _Answers()
-    policy = eval_command.DecodingPolicy(runtime, "trained")  # type: ignore[arg-type]
+    policy = episodes.DecodingPolicy(runtime, "trained")  # type: ignore[arg-type]
     assert policy(b"jpeg", "Go there", None) == "answer 1"
     assert policy(b"jpeg", "Go there", "answer 1") == "answer 2"
     assert policy(b"jpeg", "stop", None) == "answer 3"

@@ -13,9 +13,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from server.toys import ToyVerifier
     from spec_decode_ros.cli import main
-    from spec_decode_ros.commands import serve
     from spec_decode_ros.models.pair import load_pair_config
     from spec_decode_ros.models.warmup import PassTiming
+    from spec_decode_ros.server import service_process
     from spec_decode_ros.server.service import Target, VerifierService
 
     pass_s, folder = float(sys.argv[1]), Path(sys.argv[2])
@@ -36,5 +36,5 @@ if __name__ == "__main__":
         verifier.gate = Hold()
         return Target(load_pair_config(config.pair), verifier, None, PassTiming(pass_s * 1000.0))
 
-    serve.VerifierService = lambda config, new_robot: VerifierService(config, new_robot, load)
+    service_process.VerifierService = lambda config, new_robot: VerifierService(config, new_robot, load)
     sys.exit(main(["serve", *sys.argv[3:]]))

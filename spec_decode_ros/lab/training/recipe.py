@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import Qwen2VLForConditionalGeneration
 
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.training.dataset import make
 from spec_decode_ros.lab.training.fit import Report, Student, TrainingPhase, accuracy, fit
 from spec_decode_ros.lab.training.network import build_model
@@ -69,7 +70,7 @@ class TrainingRun:
 
     def __post_init__(self) -> None:
         if self.frames < 100 or self.minutes <= 0 or self.workers < 1:
-            raise ValueError("training needs at least 100 frames, some minutes and one worker")
+            raise SpecDecodeError("training needs at least 100 frames, some minutes and one worker")
 
     def target_phases(self) -> tuple[TrainingPhase, ...]:
         """The vision encoder alone, then the whole target, then the target on frames of its own rollouts."""

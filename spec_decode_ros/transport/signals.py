@@ -1,4 +1,4 @@
-"""Signals of a process that serves until it is told to end."""
+"""Signals of a process that runs until it is told to end, and its end with its parent."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 
 
-class Asked(BaseException):
-    """SIGINT or SIGTERM has come; raised where the main thread is, so that everything that was opened is closed."""
+class EndRequested(BaseException):
+    """SIGINT or SIGTERM has come; raised in the main thread, so that everything that was opened is closed."""
 
 
 @contextlib.contextmanager
 def listening(more: Mapping[int, Callable[[], None]] | None = None) -> Iterator[None]:
-    """Run until `Asked`, which ends the context without a word.
+    """Run until `EndRequested`, which ends the context silently.
 
     Args:
         more: what further signals do; they interrupt the main thread, so it should be quick.
     """
 
     def ask() -> None:
-        raise Asked
+        raise EndRequested
 
     acts: dict[int, Callable[[], None]] = {signal.SIGINT: ask, signal.SIGTERM: ask, **(more or {})}
 
@@ -32,7 +32,7 @@ def listening(more: Mapping[int, Callable[[], None]] | None = None) -> Iterator[
 
     before = {number: signal.signal(number, handle) for number in acts}
     try:
-        with contextlib.suppress(Asked):
+        with contextlib.suppress(EndRequested):
             yield
     finally:
         for number, handler in before.items():

@@ -1,0 +1,203 @@
+"""Options that several commands have, numbers within bounds, and how a command ends."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spec_decode_ros.decoding.controller import OBJECTIVES
+from spec_decode_ros.decoding.messages import SAMPLERS, Sampler, Sampling
+from spec_decode_ros.decoding.methods import METHODS
+from spec_decode_ros.errors import SpecDecodeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from spec_decode_ros.lab.edge_stack import EdgeStackOptions
+
+PAIR_HELP = "model pair, by name or as a .yaml file (%(default)s)"
+
+
+class Number(argparse.Action):
+    """An option that is a finite number from `low` to `high`; with `above`, larger than that.
+
+    Another number is refused with one sentence that names the option. A `type` of one's own may also return words.
+    """
+
+    kind: type[int] | type[float] = float
+
+    def __init__(
+        self,
+        option_strings: list[str],
+        dest: str,
+        *,
+        low: float = -math.inf,
+        high: float = math.inf,
+        above: float = -math.inf,
+        **more: Any,
+    ) -> None:
+        super().__init__(option_strings, dest, **{"type": self.kind, **more})
+        self.low, self.high, self.above = low, high, above
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        for value in values if isinstance(values, list) else [values]:
+            # Not by `type`, of which argparse takes every ValueError for text that is no number.
+            if not isinstance(value, str) and not self._allows(value):
+                raise SpecDecodeError(f"{option} is {value:.15g}: give {self._wanted()}")
+        setattr(namespace, self.dest, values)
+
+    def _allows(self, value: float) -> bool:
+        return math.isfinite(value) and self.low <= value <= self.high and value > self.above
+
+    def _wanted(self) -> str:
+        if self.above > -math.inf:
+            return f"a number above {self.above:g}"
+        if self.high < math.inf:
+            return f"a number from {self.low:g} to {self.high:.15g}"
+        return f"{self.low:g} or more" if self.low > -math.inf else "a finite number"
+
+
+class Whole(Number):
+    """The same for whole numbers."""
+
+    kind = int
+
+
+def add_value(
+    group: argparse._ActionsContainer,
+    name: str,
+    default: float | str | Path,
+    meaning: str,
+    metavar: str | None = None,
+    **bounds: float,
+) -> None:
+    """An option of the type of its default, with which its help ends; a number may have the bounds of `Number`."""
+    options: dict[str, Any] = {"default": default, "metavar": metavar}
+    if isinstance(default, float | int):
+        options |= {"action": Whole if isinstance(default, int) else Number, **bounds}
+    elif isinstance(default, Path):
+        options["type"] = Path
+    group.add_argument(
+        name, help=f"{meaning} (%(default){'g' if isinstance(default, float) else 's'})", **options
+    )
+
+
+def add_json(parser: argparse._ActionsContainer, what: str = "the result") -> None:
+    """`--json`."""
+    parser.add_argument(
+        "--json", metavar="FILE", help=f"write {what} here; - is standard output, and only it"
+    )
+
+
+def add_pair(parser: argparse._ActionsContainer) -> None:
+    """`--pair`, by default the one that is shipped."""
+    parser.add_argument("--pair", default="tiny", help=PAIR_HELP)
+
+
+def add_decoding(parser: argparse.ArgumentParser, objective: bool = True) -> None:
+    """How frames are decided on: `--pair`, `--method`, and `--objective` where it can be chosen."""
+    add_pair(parser)
+    parser.add_argument(
+        "--method", choices=tuple(METHODS), default="auto", help="decoding method (%(default)s)"
+    )
+    if objective:
+        parser.add_argument(
+            "--objective", choices=OBJECTIVES, default="latency", help="what auto aims at (%(default)s)"
+        )
+
+
+def add_verifier(parser: argparse.ArgumentParser, keys: bool = True) -> None:
+    """Where the verifier is: `--endpoint`, `--keys` and `--rtt-ms`."""
+    parser.add_argument(
+        "--endpoint",
+        metavar="URL[,URL]",
+        help="a running verifier, or several of which the first that answers is used; by default one is started",
+    )
+    if keys:
+        parser.add_argument(
+            "--keys", metavar="DIR", help="this robot's keys, where the server at --endpoint wants them"
+        )
+    parser.add_argument(
+        "--rtt-ms", action=Number, low=0, default=0.0, metavar="R", help="put an emulated network in between"
+    )
+
+
+def stack_options(args: argparse.Namespace, **more: Any) -> EdgeStackOptions:
+    """What the options of `add_decoding` and `add_verifier` say. Raises SpecDecodeError."""
+    from spec_decode_ros.lab.edge_stack import EdgeStackOptions
+
+    given = {name: getattr(args, name) for name in ("objective", "keys") if hasattr(args, name)}
+    return EdgeStackOptions(
+        args.pair, args.method, endpoint=args.endpoint, rtt_ms=args.rtt_ms, **given, **more
+    )
+
+
+def add_sampling(parser: argparse.ArgumentParser, seed_help: str) -> None:
+    """How tokens are chosen: `--temperature`, `--top-k`, `--top-p`, `--sampler` and `--seed`."""
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy"
+    )
+    parser.add_argument(
+        "--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest; 0 is off"
+    )
+    parser.add_argument(
+        "--top-p", type=float, default=1.0, metavar="P", help="sample within this mass; 1 is off"
+    )
+    parser.add_argument(
+        "--sampler",
+        choices=SAMPLERS,
+        default=Sampler.GUMBEL.value,
+        help="the target's own tokens for a seed (gumbel), or its distribution (rejection, with a new seed for every "
+        "action); %(default)s",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=seed_help)
+
+
+def sampling_of(args: argparse.Namespace) -> Sampling:
+    """What the options of `add_sampling` say. Raises SpecDecodeError."""
+    return Sampling(args.temperature, args.top_k, args.top_p, args.seed, args.sampler)
+
+
+def add_frames(parser: argparse.ArgumentParser) -> None:
+    """`--frames`, of which robots with recorded drafts get the drafts."""
+    parser.add_argument(
+        "--frames", action=Whole, low=1, default=40, metavar="N", help="recorded frames (%(default)s)"
+    )
+
+
+def add_patience(parser: argparse.ArgumentParser) -> None:
+    """`--patience-s` of a balancer."""
+    from spec_decode_ros.server.fleet.routing import RoutingPolicy
+
+    parser.add_argument(
+        "--patience-s",
+        type=float,
+        default=RoutingPolicy.patience_s,
+        metavar="S",
+        help="seconds until a robot that never pauses is moved in mid-action, where it has to (%(default)g)",
+    )
+
+
+def add_with_parent(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """`--with-parent`, for processes that are started by a program."""
+    parser.add_argument("--with-parent", action="store_true", help=f"end when standard input closes{more}")
+
+
+def console_of(args: argparse.Namespace) -> Console:
+    """Where a command talks to people: standard error where the JSON goes to standard output."""
+    from rich.console import Console
+
+    return Console(highlight=False, stderr=args.json == "-")
+
+
+def finish(args: argparse.Namespace, document: Any, success: bool = True) -> int:
+    """Write the JSON where it was asked for, and return the exit code."""
+    if args.json:
+        from spec_decode_ros.json_output import write_json
+
+        write_json(args.json, document)
+    return 0 if success else 1

@@ -1,0 +1,50 @@
+"""The fleet suite of `spec-decode bench` from its plan to tables, JSON document and picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.document import heading
+from spec_decode_ros.lab.bench.fleet import FleetPlan, fleet_result, run_fleet
+from spec_decode_ros.lab.bench.fleet_figures import Load
+from spec_decode_ros.lab.bench.fleet_recording import record_pair
+from spec_decode_ros.lab.bench.fleet_rig import fleet_rig
+from spec_decode_ros.lab.bench.fleet_tables import print_fleet, print_load
+from spec_decode_ros.lab.bench.suite import NamedLink
+
+
+def measure_fleet(
+    pair: str, plan: FleetPlan, links: Sequence[NamedLink], frames: int, console: Console
+) -> dict[str, Any]:
+    """Record drafts of so many frames, run the fleets, show what was found, and return it for JSON.
+
+    Raises:
+        SpecDecodeError: there is not exactly one link, or something does not start.
+    """
+    if len(links) != 1:
+        raise SpecDecodeError("a fleet is measured over one link: give one --rtt-ms or one --network")
+    console.print(f"recording what the draft model says about {frames} frames …")
+    recording = record_pair(pair, frames, plan.seed)
+
+    def show(load: Load) -> None:
+        print_load(console, load.way, load.as_dict())
+
+    with fleet_rig(pair, recording, links[0].profile) as rig:
+        found = fleet_result(plan, run_fleet(rig, plan, show), recording, rig.welcome)
+    found["link"] = links[0].name
+    print_fleet(console, found)
+    return found
+
+
+def fleet_document(pair: str, command: str, fleet: dict[str, Any], plot: str | None) -> dict[str, Any]:
+    """The document for JSON, and its picture if that is asked for."""
+    found = {**heading("fleet", pair, command), "links": [], "fleet": fleet}
+    if plot:
+        from spec_decode_ros.lab.bench.fleet_plot import draw_fleet
+
+        draw_fleet(found, plot)
+    return found

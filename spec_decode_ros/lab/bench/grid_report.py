@@ -1,0 +1,100 @@
+"""Methods in virtual time over cells of networks and pairs: tables, verdict and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from spec_decode_ros.lab.bench.grid import Cell, Figures, World, cells, compare
+from spec_decode_ros.lab.bench.profiles import load_profile
+from spec_decode_ros.lab.progress import tracked
+
+Row = tuple[Cell, dict[str, Figures]]
+
+
+@dataclass(frozen=True)
+class VirtualRun:
+    """The figures of every method in each cell, and by method what was published."""
+
+    title: str
+    world: World
+    rows: Sequence[Row]
+    published: Mapping[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "title": self.title,
+            "world": asdict(self.world),
+            "published": dict(self.published),
+            "cells": [
+                {**asdict(cell), "methods": {name: asdict(value) for name, value in row.items()}}
+                for cell, row in self.rows
+            ],
+        }
+
+
+def simulate_grid(actions: int) -> VirtualRun:
+    """Every method over round-trip times, acceptances and draft speeds, crossed."""
+    world = World()
+    return VirtualRun("grid", world, _rows(list(cells()), world, actions))
+
+
+def simulate_profile(name: str, actions: int) -> VirtualRun:
+    """Every method with the times of a profile. Raises SpecDecodeError."""
+    profile = load_profile(name)
+    rows = _rows(list(profile.cells(actions)), profile.world, actions)
+    return VirtualRun(f"{profile.name}: {profile.source}", profile.world, rows, profile.published)
+
+
+def _rows(wanted: list[Cell], world: World, actions: int) -> list[Row]:
+    return [(cell, compare(cell, world, actions)) for cell in tracked(wanted, "cells")]
+
+
+def print_run(console: Console, run: VirtualRun) -> None:
+    """Times to the verified action, what follows from them, and published figures beside them."""
+    console.print(f"[bold]{run.title}[/]\nmean milliseconds to the verified action")
+    console.print("acc.: share of drafted tokens accepted; ratio: draft over target time, a token")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("RTT", "acc.", "ratio", *run.rows[0][1]):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cell, row in run.rows:
+        best = min(figures.ttva_ms for figures in row.values())
+        times = (
+            f"[bold green]{f.ttva_ms:.0f}[/]" if f.ttva_ms == best else f"{f.ttva_ms:.0f}"
+            for f in row.values()
+        )
+        table.add_row(f"{cell.rtt_ms:g}", f"{cell.acceptance:g}", f"{cell.ratio:.2g}", *times)
+    console.print(table)
+    console.print(_verdict(run.rows))
+    if run.published:
+        console.print(_published_table(run))
+
+
+def _published_table(run: VirtualRun) -> Table:
+    """How many times as fast as the cloud alone, predicted beside published."""
+    table = Table(title="times as fast as the cloud alone", box=None, padding=(0, 1, 0, 0))
+    for name in ("acc.", "", "predicted", "published", "difference"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    for cell, row in run.rows:
+        for method in (*run.published, *({"auto"} - run.published.keys())):
+            told, found = run.published.get(method), row["cloud"].ttva_ms / row[method].ttva_ms
+            beside = (f"{told:.2f}", f"{found / told - 1:+.0%}") if told else ("–", "–")
+            table.add_row(f"{cell.acceptance:g}", method, f"{found:.2f}", *beside)
+    return table
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    def others(row: dict[str, Figures]) -> dict[str, Figures]:
+        return {name: figures for name, figures in row.items() if not name.startswith("auto")}
+
+    worst = max(row["auto"].ttva_ms / min(f.ttva_ms for f in others(row).values()) for _, row in rows)
+    fewest = all(row["auto cost"].passes <= min(f.passes for f in others(row).values()) for _, row in rows)
+    passes = (
+        "never takes more passes than any of them" if fewest else "does not always take the fewest passes"
+    )
+    return f"auto takes at most {worst:.2f} times as long as the best other method; auto cost {passes}."

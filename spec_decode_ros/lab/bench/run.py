@@ -1,0 +1,169 @@
+"""A suite of `spec-decode bench` from its plan to tables, JSON document and pictures."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.methods import METHODS
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.bench.comparison import MethodComparison, compare
+from spec_decode_ros.lab.bench.document import document
+from spec_decode_ros.lab.bench.moments import moments
+from spec_decode_ros.lab.bench.suite import NamedLink, over_links
+from spec_decode_ros.lab.bench.tables import agree, print_comparison
+from spec_decode_ros.lab.bench.text import TOKENS_PER_S, Texts, decode_texts, texts
+from spec_decode_ros.models.interfaces import Drafter
+from spec_decode_ros.models.pair import load_pair_config
+from spec_decode_ros.transport.client import Client
+
+SHOWN_OF_TEXT = (
+    *("ttva_ms", TOKENS_PER_S, "cloud_passes"),
+    *("acceptance_rate", "accepted_length", "round_trips"),
+)
+_FILES = ("--json", "--plot", "--timeline")
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """What is measured.
+
+    Attributes:
+        suite: its name.
+        frames: how many frames, or prompts, are decoded.
+        links: between robot and cloud, one after the other.
+        methods: their names; none for all that verify and have the sampler.
+        seed: of the first room, or of the prompts.
+        device: of both models; None for what the pair says.
+        max_tokens: longest answer of text; None for what the pair says.
+        peers: with text, transformers' own decoding too.
+        command: what was typed.
+    """
+
+    suite: str
+    frames: int
+    pair: str
+    links: Sequence[NamedLink]
+    methods: Sequence[str] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+    device: str | None = None
+    max_tokens: int | None = None
+    peers: bool = False
+    command: str = ""
+
+    @property
+    def compared(self) -> list[str]:
+        """Names of the methods that are compared."""
+        if self.methods:
+            return list(self.methods)
+        verified = [method for method in METHODS.values() if method.uses_cloud]
+        alone = self.sampling.separate
+        return [method.name for method in verified if not (alone and method.drafts_in_cloud_alone)]
+
+
+@dataclass(frozen=True)
+class BenchRun:
+    """What came of it: the comparison over each link, and the document for JSON."""
+
+    results: Sequence[tuple[NamedLink, MethodComparison]]
+    document: dict[str, Any]
+
+    @property
+    def same_tokens(self) -> bool:
+        """Whether every method gave the same tokens over every link."""
+        return all(agree(comparison) for _, comparison in self.results)
+
+    def draw(self, plot: str | None, timeline: str | None, pair: str) -> None:
+        """Write the pictures that are asked for."""
+        if plot:
+            from spec_decode_ros.lab.bench.methods_plot import draw_methods
+
+            draw_methods(self.document, plot)
+        if timeline:
+            from spec_decode_ros.lab.bench.timeline import draw_timeline
+
+            link, comparison = self.results[-1]
+            draw_timeline(comparison, Path(timeline), f"{link.name}, pair {pair}")
+
+
+def run_suite(plan: BenchPlan, console: Console) -> BenchRun:
+    """Measure and print, link by link. Raises SpecDecodeError."""
+    report = partial(print_comparison, console, separate=plan.sampling.separate)
+    more: dict[str, Any] = {}
+    if plan.suite == "text":
+        asked = _texts(plan)
+        report = partial(report, shown=SHOWN_OF_TEXT)
+        decode = decode_texts(asked, plan.pair)
+        results = over_links(plan.pair, plan.links, decode, report, device=plan.device)
+        if plan.peers:
+            more = {"peers": _measure_peers(plan, asked, results[0][1], console)}
+    else:
+        results = over_links(plan.pair, plan.links, _compare_actions(plan), report, device=plan.device)
+    sampler = {"temperature": plan.sampling.temperature, "sampler": plan.sampling.sampler.value}
+    return BenchRun(results, document(plan.suite, plan.pair, plan.command, results, **sampler, **more))
+
+
+def _compare_actions(plan: BenchPlan) -> Any:
+    config = load_pair_config(plan.pair)
+    samples = moments(plan.frames, plan.seed)
+
+    def decode(drafter: Drafter, client: Client) -> MethodComparison:
+        return compare(
+            samples,
+            drafter,
+            client,
+            methods=plan.compared,
+            style=config.prompt,
+            max_tokens=config.max_tokens,
+            sampling=plan.sampling,
+        )
+
+    return decode
+
+
+def _texts(plan: BenchPlan) -> Texts:
+    longest = plan.max_tokens or load_pair_config(plan.pair).max_tokens
+    return Texts(texts(plan.frames, plan.seed), longest, tuple(plan.compared), plan.sampling)
+
+
+def _measure_peers(
+    plan: BenchPlan, asked: Texts, comparison: MethodComparison, console: Console
+) -> dict[str, Any]:
+    """transformers' own decoding of the same prompts. Raises SpecDecodeError where it gives other tokens."""
+    from spec_decode_ros.lab.bench.peers import measure_peers
+
+    if plan.sampling.temperature:
+        raise SpecDecodeError("--peers compares greedy answers: leave --temperature out")
+    ours = next(iter(comparison.results))
+    peers = measure_peers(asked.prompts, asked.max_tokens, plan.pair)
+    peers.require_same([result.tokens for result in comparison.results[ours]], ours)
+    table = Table(title="transformers in one process, the same tokens: tokens a second", box=None)
+    for column in ("", "median", "quartiles"):
+        table.add_column(column)
+    for name in peers.answers:
+        spread = peers.tokens_per_s(name)
+        table.add_row(name, f"{spread.median:.1f}", f"{spread.low:.1f}–{spread.high:.1f}")
+    console.print(table)
+    return {name: {TOKENS_PER_S: peers.tokens_per_s(name).as_dict()} for name in peers.answers}
+
+
+def command_typed(arguments: Sequence[str]) -> str:
+    """What was typed, without the files that it wrote."""
+    words = iter(arguments)
+    kept = []
+    for word in words:
+        option, given, _ = word.partition("=")
+        if option not in _FILES:
+            kept.append(word)
+        elif not given:
+            next(words, None)
+    return shlex.join(["spec-decode", *kept])

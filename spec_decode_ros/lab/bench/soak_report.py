@@ -1,0 +1,64 @@
+"""A soak run from its plan to its result, told to people as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from spec_decode_ros.lab.bench.fleet_log import Act
+from spec_decode_ros.lab.bench.fleet_recording import record_pair
+from spec_decode_ros.lab.bench.fleet_rig import fleet_rig
+from spec_decode_ros.lab.bench.soak import SoakPlan, soak
+from spec_decode_ros.lab.network.link import LinkProfile
+
+
+def run_soak(pair: str, plan: SoakPlan, frames: int, rtt_ms: float, console: Console) -> dict[str, Any]:
+    """Record drafts of so many frames, let the robots act, and return what came of it, for JSON.
+
+    Raises:
+        SpecDecodeError: something does not start.
+    """
+    console.print(f"recording what the draft model says about {frames} frames …")
+    recording = record_pair(pair, frames, plan.seed)
+    profile = LinkProfile(rtt_ms=rtt_ms)
+    console.print(
+        f"{plan.robots} robots for {plan.seconds / 60:g} minutes, each {plan.rate:g} actions a second …"
+    )
+
+    def report(elapsed_s: float, acts: Sequence[Act], memory: int | None) -> None:
+        verified = sum(act.outcome == "verified" for act in acts)
+        failed = sum(act.outcome not in ("verified", None) for act in acts)
+        size = "" if memory is None else f", server {memory / 1e6:.0f} MB"
+        console.print(f"[dim]{elapsed_s:.0f} s: {verified} actions verified, {failed} failed{size}[/]")
+
+    with fleet_rig(pair, recording, profile) as rig:
+        found = soak(rig, plan, report).as_dict()
+    print_soak(console, found)
+    return found
+
+
+def print_soak(console: Console, found: dict[str, Any]) -> None:
+    """The actions, their times, the memory, and what was wrong."""
+    table = Table(box=None, show_header=False)
+    table.add_row("actions", f"{found['actions']}, of them {found['late_actions']} begun late")
+    table.add_row("verified", str(found["verified_actions"]))
+    table.add_row("tokens as the target's alone", str(found["same_actions"]))
+    table.add_row("by method", ", ".join(f"{way} {count}" for way, count in found["actions_by_way"].items()))
+    if times := found["ttva_ms"]:
+        told = ", ".join(f"{name} {ms:.0f}" for name, ms in times.items())
+        table.add_row("frame to verified action, ms", told)
+    for whose in ("server", "robots"):
+        if memory := found[f"{whose}_memory"]:
+            table.add_row(
+                f"memory of the {whose}",
+                f"{memory['median_mb']:.0f} MB, varied by {memory['spread']:.1%}, "
+                f"grew by {memory['growth_mb']:.1f} MB ({memory['slope_mb_per_hour']:+.0f} an hour)",
+            )
+    console.print(table)
+    for trouble in found["troubles"]:
+        console.print(f"[red]wrong: {trouble}[/]")
+    if found["passed"]:
+        console.print("nothing was wrong")

@@ -1,0 +1,181 @@
+"""The demo: a mission with the whole system, then two methods side by side on its frames, pictures and a summary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from spec_decode_ros.decoding.methods import method_named
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.json_output import write_json
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample, compare
+from spec_decode_ros.lab.bench.timeline import draw_timeline
+from spec_decode_ros.lab.demo import report
+from spec_decode_ros.lab.demo.goal import MissionGoal
+from spec_decode_ros.lab.demo.mission import MissionRun, Story, run_mission
+from spec_decode_ros.lab.demo.stack import free_domain, running_stack, stay_on_this_machine
+from spec_decode_ros.lab.network.link import LinkProfile, link_process
+from spec_decode_ros.models.pair import load_drafter, load_pair_config
+from spec_decode_ros.models.threads import be_responsive
+from spec_decode_ros.server.process import spawn_server
+from spec_decode_ros.sim.task import make_task
+from spec_decode_ros.transport.client import Client
+
+Decode = Callable[[Sequence[int]], str]
+
+RESULTS = ("summary.json", "frame.png", "scene.png", "path.png", "timeline.png", "demo.mcap", "metadata.yaml")
+_READY_S = 120.0
+_COMPARISON_S = 25.0
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """What the demo does.
+
+    Attributes:
+        out: folder for the results.
+        method: of the mission.
+        target: object to walk to.
+        instruction: what the robot is told; empty for "go to the target".
+        seed: of the room.
+        rtt_ms: of the emulated link.
+        time_out_s: seconds until the mission has failed.
+        frames: on which methods are compared.
+    """
+
+    out: Path
+    pair: str = "tiny"
+    method: str = "auto"
+    target: str = "red chair"
+    instruction: str = ""
+    seed: int = 1
+    rtt_ms: float = 60.0
+    time_out_s: float = 60.0
+    frames: int = 24
+
+
+def run_demo(plan: DemoPlan, console: Console) -> dict[str, Any]:
+    """Run it, write its files, and return the summary. Raises SpecDecodeError."""
+    pair = load_pair_config(plan.pair).name
+    if not method_named(plan.method).uses_cloud:
+        raise SpecDecodeError(f"the demo verifies every action: choose another method than {plan.method}")
+    goal = MissionGoal(
+        make_task(plan.seed).scene,
+        plan.target,
+        plan.instruction or f"go to the {plan.target}",
+        time_out_s=plan.time_out_s,
+    )
+    for name in RESULTS:
+        (plan.out / name).unlink(missing_ok=True)
+    mission, comparison, decode = mission_and_comparison(plan, goal, console)
+    document = report.summary(
+        goal,
+        mission.story,
+        comparison,
+        method=plan.method,
+        pair=pair,
+        seed=plan.seed,
+        rtt_ms=plan.rtt_ms,
+        recorded=mission.counts,
+        files=_draw(plan, pair, goal, mission, comparison, decode),
+    )
+    write_json(str(plan.out / "summary.json"), document)
+    report.print_summary(console, document, comparison)
+    return document
+
+
+def _draw(
+    plan: DemoPlan,
+    pair: str,
+    goal: MissionGoal,
+    mission: MissionRun,
+    comparison: MethodComparison | None,
+    decode: Decode,
+) -> dict[str, str]:
+    """Draw the pictures; the paths of all files."""
+    out, story = plan.out, mission.story
+    caption = f"method {plan.method}, RTT {plan.rtt_ms:g} ms, pair {pair}"
+    outcome = f"{story.outcome.reason if story.outcome else 'not finished'}, {story.took_s:.1f} s"
+    files = {"path": str(report.draw_walk(goal, story, out / "path.png", f"{outcome} · {caption}"))}
+    if comparison is not None:
+        files["frame"] = str(report.draw_frame(goal, comparison, decode, out / "frame.png", caption))
+        subtitle = (
+            f"the same frame by both methods · “{goal.instruction}” · RTT {plan.rtt_ms:g} ms, pair {pair}"
+        )
+        files["timeline"] = str(draw_timeline(comparison, out / "timeline.png", subtitle))
+        if scene := report.draw_scene(goal, comparison, out / "scene.png"):
+            files["scene"] = str(scene)
+    return files | {"bag": str(mission.bag), "summary": str(out / "summary.json")}
+
+
+def mission_and_comparison(
+    plan: DemoPlan, goal: MissionGoal, console: Console
+) -> tuple[MissionRun, MethodComparison | None, Decode]:
+    """The mission, then the comparison on its frames, with one verifier behind one link."""
+    stay_on_this_machine()
+    domain = free_domain()
+    plan.out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        console.print(
+            f"Starting the verifier, and a link to it with a round-trip time of {plan.rtt_ms:g} ms …"
+        )
+        server = stack.enter_context(spawn_server(plan.pair, threads=1))
+        endpoint = stack.enter_context(link_process(server, LinkProfile(rtt_ms=plan.rtt_ms)))
+        with running_stack(plan.out / "logs", domain) as nodes:
+            console.print("Starting sim_node, motion_node and drafter_node …")
+            nodes.start("sim_node", {"seed": plan.seed, "target": goal.target})
+            nodes.start("motion_node", {})
+            nodes.start(
+                "drafter_node", {"pair": plan.pair, "method": plan.method, "endpoint": endpoint, "threads": 1}
+            )
+            console.print(f"Telling the robot: “{goal.instruction}” …")
+            mission = run_mission(goal, plan.out, domain, check=nodes.check, ready_timeout_s=_READY_S)
+        comparison, decode = _compare(plan, goal, mission.story, endpoint, console)
+    return mission, comparison, decode
+
+
+def _compare(
+    plan: DemoPlan, goal: MissionGoal, story: Story, endpoint: str, console: Console
+) -> tuple[MethodComparison | None, Decode]:
+    """The mission's method beside the cloud alone, on frames of the mission."""
+    pair = load_pair_config(plan.pair)
+    drafter = load_drafter(pair, threads=1)
+    be_responsive()
+    samples = samples_of(story, goal.instruction, plan.frames)
+    if not samples:
+        return None, drafter.decode
+    methods = ("cloud", "auto" if plan.method == "cloud" else plan.method)
+    console.print(f"Comparing {' and '.join(methods)} on {len(samples)} frames of the mission …")
+    end = time.monotonic() + _COMPARISON_S
+    with Client(endpoint, pair.name, drafter.vocabulary) as client:
+        client.wait_ready()
+        comparison = compare(
+            samples,
+            drafter,
+            client,
+            methods=methods,
+            style=pair.prompt,
+            max_tokens=pair.max_tokens,
+            enough=lambda: time.monotonic() > end,
+        )
+    return comparison, drafter.decode
+
+
+def samples_of(story: Story, instruction: str, count: int) -> list[Sample]:
+    """Up to `count` moments of a mission, evenly spread."""
+    moments = []
+    last: str | None = None
+    for action in story.verified:
+        frame = story.frame_of(action.stamp)
+        if frame is not None:
+            moments.append(Sample(frame, instruction, last, action.pose))
+        last = action.text
+    if len(moments) <= count:
+        return moments
+    return [moments[round(place * (len(moments) - 1) / (count - 1))] for place in range(count)]

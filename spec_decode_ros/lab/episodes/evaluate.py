@@ -1,0 +1,183 @@
+"""Closed-loop episodes in simulation: the decoded actions drive the robot, and successes are counted."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spec_decode_ros.actions.prompt import build_prompt
+from spec_decode_ros.edge.recording import METRICS
+from spec_decode_ros.edge.runtime import EdgeRuntime
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.edge_stack import EdgeStackOptions, edge_stack
+from spec_decode_ros.lab.episodes.episode import EpisodeResult, Rules, run_episode
+from spec_decode_ros.lab.progress import progress_bar
+from spec_decode_ros.sim.task import Task, make_task, read_templates
+
+MEASURED = "measured"
+DEFAULT_LATENCY_MS = 100.0
+
+
+@dataclass(frozen=True)
+class EpisodePlan:
+    """Which episodes are run.
+
+    Attributes:
+        seed: of the first episode; the next ones count on from it.
+        instructions: file of phrasings, one a line; None for the project's own variety.
+        latency_ms: simulated time from a frame to its action taking effect, or `MEASURED`, what each decision took;
+            None for the default, `DEFAULT_LATENCY_MS` and the round-trip time.
+    """
+
+    episodes: int = 20
+    seed: int = 0
+    instructions: str | None = None
+    latency_ms: float | str | None = None
+
+
+def evaluate_pair(plan: EpisodePlan, options: EdgeStackOptions) -> dict[str, Any]:
+    """Run the episodes, and return what came of them, for JSON. Raises SpecDecodeError."""
+    templates = read_templates(_read(plan.instructions)) if plan.instructions else ()
+    latency_ms = DEFAULT_LATENCY_MS + options.rtt_ms if plan.latency_ms is None else plan.latency_ms
+    rules = Rules() if isinstance(latency_ms, str) else Rules(latency_s=latency_ms / 1000.0)
+    tasks = (make_task(plan.seed + i, templates) for i in range(plan.episodes))
+    with edge_stack(options) as stack, progress_bar("episodes", plan.episodes) as advance:
+        policy = DecodingPolicy(stack.runtime, stack.config.prompt)
+        reached = 0
+
+        def show(result: EpisodeResult) -> None:
+            nonlocal reached
+            reached += result.success
+            advance(f"{reached} reached")
+
+        results = evaluate(
+            tasks, policy, rules, (lambda: policy.last_s) if latency_ms == MEASURED else None, show
+        )
+    return {
+        "pair": stack.config.name,
+        "method": options.method,
+        "seed": plan.seed,
+        "rtt_ms": options.rtt_ms,
+        "latency_ms": latency_ms,
+        **report(results, policy.stats, policy.unverified),
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecDecodeError(f"cannot read the instructions in {path}: {reason or error}") from error
+
+
+class DecodingPolicy:
+    """What the robot's software does with a frame: prompt, decode, remember the answer for the next prompt.
+
+    Args:
+        runtime: decodes.
+        style: of the prompt, as the pair says.
+    """
+
+    def __init__(self, runtime: EdgeRuntime, style: str) -> None:
+        self._runtime = runtime
+        self._style = style
+        self._last_tokens: tuple[int, ...] = ()
+        self.stats: list[dict[str, Any]] = []
+        self.unverified = 0
+        self.last_s = 0.0
+
+    def __call__(self, jpeg: bytes, instruction: str, last_action: str | None) -> str:
+        prompt = build_prompt(instruction, last_action, self._style)  # type: ignore[arg-type]
+        draft = self._last_tokens if last_action is not None else ()
+        result = self._runtime.act(prompt, [jpeg], draft)
+        self._last_tokens = result.tokens
+        self.stats.append(dict(result.stats))
+        self.unverified += not result.verified
+        total = result.stats["total_ms"]
+        self.last_s = float(total or 0.0) / 1000.0
+        return result.text
+
+
+def evaluate(
+    tasks: Iterable[Task],
+    policy: Callable[[bytes, str, str | None], str],
+    rules: Rules,
+    latency: Callable[[], float] | None = None,
+    show: Callable[[EpisodeResult], None] = lambda result: None,
+) -> list[EpisodeResult]:
+    """Run the tasks one after the other; `show` is told of each result at once."""
+    results = []
+    for task in tasks:
+        results.append(run_episode(task, policy, rules, latency))
+        show(results[-1])
+    return results
+
+
+def report(
+    results: Sequence[EpisodeResult], stats: Sequence[dict[str, Any]] = (), unverified: int = 0
+) -> dict[str, Any]:
+    """The result of an evaluation as plain values, for JSON."""
+    successes = sum(result.success for result in results)
+    seen = {name: [s[name] for s in stats if s.get(name) is not None] for name in METRICS}
+    return {
+        "episodes": len(results),
+        "successes": successes,
+        "success_rate": successes / len(results) if results else 0.0,
+        "reasons": dict(Counter(result.reason for result in results).most_common()),
+        "decisions": sum(result.decisions for result in results),
+        "unverified_actions": unverified,
+        "median_time": _median([result.time for result in results if result.success]),
+        "medians": {name: _median(values) for name, values in seen.items()},
+        "spread": {name: _spread(values) for name, values in seen.items()},
+        "rows": [result.as_row() for result in results],
+    }
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return round(statistics.median(values), 4) if values else None
+
+
+def _spread(values: Sequence[float]) -> list[float] | None:
+    """Tenth and ninetieth percentile."""
+    if len(values) < 2:
+        return None
+    cuts = statistics.quantiles(values, n=10, method="inclusive")
+    return [round(cuts[0], 4), round(cuts[-1], 4)]
+
+
+def print_episodes(document: dict[str, Any]) -> None:
+    """A table of the episodes, and the numbers of all of them."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    table = Table(box=None, padding=(0, 1))
+    for name, justify in (("seed", "right"), ("instruction", "left"), ("target", "left"), ("result", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("seconds", justify="right")
+    table.add_column("metres", justify="right")
+    for row in document["rows"]:
+        # As plain text: a user's phrasing may hold what looks like markup.
+        table.add_row(
+            str(row["seed"]),
+            Text(row["instruction"]),
+            row["target"],
+            Text(row["reason"], style="green" if row["success"] else "red"),
+            f"{row['time']:.1f}",
+            f"{row['path_length']:.1f}",
+        )
+    console.print(table)
+    console.print(
+        f"success_rate {document['success_rate']:.2f} ({document['successes']} of {document['episodes']}), "
+        f"method {document['method']}, pair {document['pair']}, RTT {document['rtt_ms']:g} ms"
+    )
+    medians = ((name, value) for name, value in document["medians"].items() if value is not None)
+    console.print(
+        "  ".join(f"{name} {value:.2f}" if value < 10 else f"{name} {value:.0f}" for name, value in medians)
+    )

@@ -1,0 +1,63 @@
+"""A chaos run from its plan to its result, told to people as it goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from spec_decode_ros.lab.bench.fleet_recording import record_pair
+from spec_decode_ros.lab.faults.chaos import ChaosPlan, chaos_rig, services_of
+
+
+def run_chaos(pair: str, plan: ChaosPlan, frames: int, console: Console) -> dict[str, Any]:
+    """Record drafts of so many frames, inject the faults, and return the account, for JSON. Raises SpecDecodeError."""
+    console.print(f"recording what the draft model says about {frames} frames …")
+    recording = record_pair(pair, frames, plan.seed)
+    console.print(f"{plan.faults} faults in {plan.faults * plan.every_s:.0f} s …")
+    told = 0
+
+    def report(done: int) -> None:
+        nonlocal told
+        if done >= told + max(1, plan.faults // 10):
+            told = done
+            console.print(f"[dim]{done} faults[/]")
+
+    with chaos_rig(services_of(pair, plan), recording, plan) as chaos:
+        found = chaos.run(report).as_dict()
+    found["complaints"] = [line for service in chaos.services for line in service.complaints]
+    print_chaos(console, found)
+    return found
+
+
+def print_chaos(console: Console, found: dict[str, Any]) -> None:
+    """The faults, what became of the actions, and what was wrong."""
+    verdicts = list(found["actions_by_verdict"])
+    table = Table(title="Faults, and what became of the actions that they may have met", box=None)
+    table.add_column("")
+    for name in ("times", *verdicts):
+        table.add_column(name.replace(" ", "\n"), justify="right")
+    for kind, counts in found["verdicts_by_fault"].items():
+        cells = (str(counts.get(name) or "–") for name in verdicts)
+        table.add_row(kind, str(found["faults_by_kind"][kind]), *cells)
+    counts = found["actions_by_verdict"]
+    table.add_row("[bold]all[/]", str(found["faults"]), *(str(counts[name]) for name in verdicts))
+    console.print(table)
+    console.print(
+        f"{found['actions']} actions; the slowest took {found['slowest_s']:.2f} s ({found['slowest_verdict']}), "
+        f"{found['deadline_s']:g} s are allowed"
+    )
+    if found["standstills"]:
+        console.print(
+            f"[dim]the machine itself stood still {found['standstills']} times, for "
+            f"{found['longest_standstill_s']:.1f} s at most[/]"
+        )
+    for sentence, count in found["why_refused"].items():
+        console.print(f"[dim]refused {count} times: {sentence}[/]")
+    for line in found["complaints"]:
+        console.print(f"[dim]a server said: {line}[/]")
+    for wrong in found["wrongs"]:
+        console.print(f"[red]wrong: {wrong}[/]")
+    if found["passed"]:
+        console.print("every action ended as it may")

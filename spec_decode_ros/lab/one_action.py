@@ -1,0 +1,125 @@
+"""One answer to one instruction about one frame, or to any prompt, as `spec-decode generate` gives it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from spec_decode_ros.actions.action import ActionError, parse_action
+from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.edge.runtime import ActionResult
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.edge_stack import EdgeStackOptions, edge_stack
+
+_JPEG = b"\xff\xd8\xff"
+_SHOWN = ("ttfa_ms", "ttft_ms", "ttva_ms", "acceptance_rate", "round_trips", "cloud_passes", "cloud_busy_ms")
+
+
+@dataclass(frozen=True)
+class SingleQuestion:
+    """What is asked.
+
+    Attributes:
+        instruction: what the robot is told; None where there is a `prompt` instead.
+        prompt: any text.
+        images: picture files.
+        last_action: text of the last verified action.
+        sampling: how tokens are chosen.
+    """
+
+    instruction: str | None
+    prompt: str | None
+    images: tuple[str, ...]
+    last_action: str | None
+    sampling: Sampling
+
+
+def answer(question: SingleQuestion, options: EdgeStackOptions) -> dict[str, Any]:
+    """Decode it, and return the result for JSON. Raises SpecDecodeError."""
+    images = [read_jpeg(path) for path in question.images]
+    if question.instruction is not None and not images:
+        raise SpecDecodeError(
+            "An instruction needs the frame that it is about: add --image FILE, or use --prompt."
+        )
+    with edge_stack(options) as (config, drafter, runtime):
+        prompt = question.prompt
+        if question.instruction is not None:
+            style = cast(PromptStyle, config.prompt)
+            prompt = build_prompt(question.instruction, question.last_action, style)
+        last = question.last_action
+        # With the end token, as a model would have written them.
+        tokens = [*drafter.encode(last), min(drafter.eos_ids)] if last else []
+        result = runtime.act(prompt or "", images, tokens, sampling=question.sampling)
+    return {
+        **_plain(result),
+        "pair": config.name,
+        "method": options.method,
+        "prompt": prompt,
+        **(_action(result.text) if question.instruction is not None else {}),
+    }
+
+
+def read_jpeg(path: str | Path) -> bytes:
+    """The file's bytes if it is a JPEG; any other picture is converted.
+
+    Raises:
+        SpecDecodeError: it can't be read.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise SpecDecodeError(f"The image {path} can't be read: {error.strerror or error}.") from error
+    if data.startswith(_JPEG):
+        return data
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture, io.BytesIO() as out:
+            picture.convert("RGB").save(out, "JPEG", quality=95)
+            return out.getvalue()
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise SpecDecodeError(
+            f"The image {path} is not a picture that can be read; give a JPEG or PNG."
+        ) from error
+
+
+def _plain(result: ActionResult) -> dict[str, Any]:
+    return {
+        "tokens": list(result.tokens),
+        "text": result.text,
+        "action": None,
+        "verified": result.verified,
+        "stats": result.stats,
+        "outcomes": list(result.outcomes),
+        "timeline": [list(span) for span in result.timeline],
+    }
+
+
+def _action(text: str) -> dict[str, Any]:
+    try:
+        action = parse_action(text)
+    except ActionError as error:
+        return {"action_error": str(error)}
+    return {"action": {"vx": action.vx, "wz": action.wz, "note": action.note, "posture": action.posture}}
+
+
+def print_answer(document: dict[str, Any]) -> None:
+    """The text, whether it is verified, and the numbers."""
+    print(document["text"])
+    if "action_error" in document:
+        print(f"no action: {document['action_error']}", file=sys.stderr)
+    verdict = "verified by the target" if document["verified"] else "the draft alone, unverified"
+    print(f"{len(document['tokens'])} tokens, {verdict}, method {document['method']}")
+    print("  ".join(_numbers(document["stats"])))
+
+
+def _numbers(stats: dict[str, Any]) -> Iterator[str]:
+    for name in _SHOWN:
+        value = stats[name]
+        if value is not None:
+            yield f"{name} {value:.2f}" if name == "acceptance_rate" else f"{name} {value:.0f}"

@@ -1,0 +1,172 @@
+"""A fleet's plan from its options to tables, picture and JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from spec_decode_ros.lab.bench.grid import Cell
+from spec_decode_ros.lab.bench.profiles import Profile, load_profile
+from spec_decode_ros.lab.planning.library import VARIANTS
+from spec_decode_ros.lab.planning.loads import Sticky
+from spec_decode_ros.lab.planning.plan import TOTAL, Gain, Need, plan_fleet
+from spec_decode_ros.lab.planning.regions import Fleet, load_fleet
+from spec_decode_ros.lab.planning.server import PlannedServer
+from spec_decode_ros.lab.planning.site import LatencyGoal, SimulationSettings
+from spec_decode_ros.lab.progress import tracked
+
+
+@dataclass(frozen=True)
+class FleetOptions:
+    """What is planned.
+
+    Attributes:
+        profile: times of the pair, by name or as a .yaml file.
+        regions: shares, round-trip times and prices, by name or as a .yaml file.
+        robots: sizes of the fleet.
+        rate: actions per second of a robot.
+        goal_p95_ms: for the time to the verified action; None for the time between two actions.
+        acceptance: share of drafted tokens; None for the middle one of the profile.
+        actions: that find out the acceptance where the profile does not tell it.
+        sticky: how robots stay with a server.
+        seed: of all that is drawn.
+    """
+
+    profile: str = "fleet-h100"
+    regions: str = "example"
+    robots: Sequence[int] = (10, 100, 1000, 10_000, 100_000)
+    rate: float = 2.0
+    goal_p95_ms: float | None = None
+    acceptance: float | None = None
+    actions: int = 40
+    sticky: Sticky = Sticky.EVEN
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PlanningResult:
+    """What the fleet needs, and from what that follows."""
+
+    profile: Profile
+    fleet: Fleet
+    cell: Cell
+    goal: LatencyGoal
+    setting: SimulationSettings
+    needs: Sequence[Need]
+    gains: Sequence[Gain]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "profile": self.profile.name,
+            "source": self.profile.source,
+            "world": asdict(self.profile.world),
+            "draft_ms": self.profile.draft_ms,
+            "acceptance": self.cell.acceptance,
+            "goal": asdict(self.goal),
+            "setting": {**asdict(self.setting), "sticky": self.setting.sticky.value},
+            "currency": self.fleet.currency,
+            "regions": [asdict(region) for region in self.fleet.regions],
+            "needs": [{**asdict(need), "variant": need.variant.name} for need in self.needs],
+            "gains": [asdict(gain) for gain in self.gains],
+        }
+
+    def draw(self, out: Path) -> None:
+        """Write the picture."""
+        from spec_decode_ros.lab.planning.plot import draw_plan
+
+        draw_plan(self.needs, self.fleet, self.goal, out)
+
+
+def plan(options: FleetOptions) -> PlanningResult:
+    """Simulate the fleet. Raises SpecDecodeError."""
+    profile, fleet = load_profile(options.profile), load_fleet(options.regions)
+    rate, goal_ms = options.rate, options.goal_p95_ms
+    if goal_ms is None:
+        goal_ms = 1000.0 / rate if rate > 0 else 0.0  # which is refused as a rate
+    goal = LatencyGoal(rate, goal_ms)
+    cell = _cell(profile, options.acceptance, options.actions)
+    setting = SimulationSettings(options.sticky, seed=options.seed)
+    robots = sorted(set(options.robots))
+
+    needs, gains = plan_fleet(
+        fleet, cell, profile.world, robots, goal, setting, lambda variants: tracked(list(variants), "methods")
+    )
+    return PlanningResult(profile, fleet, cell, goal, setting, needs, gains)
+
+
+def _cell(profile: Profile, acceptance: float | None, actions: int) -> Cell:
+    """The pair; each region has its own round-trip time."""
+    if acceptance is None:
+        acceptance = statistics.median_low(cell.acceptance for cell in profile.cells(actions))
+    return Cell(0.0, acceptance, profile.draft_ms / profile.world.step_ms)
+
+
+def print_plan(console: Console, found: PlanningResult) -> None:
+    """What all regions need, what each needs for the largest fleet, and what leaving `colocated` gains."""
+    fleet, goal, needs = found.fleet, found.goal, found.needs
+    console.print(f"[bold]{found.profile.name}[/]: {found.profile.source}", markup=True)
+    console.print(
+        f"regions {fleet.name}; {goal.rate:g} actions a second and robot, acceptance {found.cell.acceptance:g}; "
+        f"goal: 95 of 100 actions verified within {goal.p95_ms:g} ms"
+    )
+    most = PlannedServer.of(found.cell, found.profile.world).prompts_per_s / goal.rate
+    console.print(f"reading prompts and doing nothing else, a GPU would serve {most:.1f} robots")
+    largest = max(need.fleet for need in needs)
+    console.print(_table("all regions", fleet, [need for need in needs if need.region == TOTAL]))
+    regional = [need for need in needs if need.fleet == largest and need.region != TOTAL]
+    console.print(_table(f"{largest:,} robots", fleet, regional))
+    console.print("–: no number of GPUs keeps the goal; the times are those of robots with a GPU each")
+    console.print(_gain_table(found.gains))
+
+
+def _table(title: str, fleet: Fleet, needs: Sequence[Need]) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
+    if any(need.region != TOTAL for need in needs):
+        table.add_column("region", no_wrap=True)
+    price = f"{fleet.currency} per robot hour".strip()
+    for name in ("robots", "GPUs", "robots a GPU", "p50, ms", "p95, ms", "busy", price):
+        table.add_column(name, justify="right")
+    last = None
+    for need in needs:
+        table.add_row(
+            "" if need.variant == last else need.variant.name,
+            *([] if need.region == TOTAL else [need.region]),
+            f"{need.robots:,}",
+            "–" if need.gpus is None else f"{need.gpus:,}",
+            "–" if need.gpus is None else f"{need.robots / need.gpus:.1f}",
+            f"{need.p50_ms:.0f}",
+            f"{need.p95_ms:.0f}",
+            f"{need.utilisation:.0%}",
+            "–" if need.cost is None else f"{need.cost:.3f}",
+        )
+        last = need.variant
+    return table
+
+
+def _gain_table(gains: Sequence[Gain]) -> Table:
+    title = "\nrobots per GPU, over those of colocated"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("region")
+    table.add_column("predicted*", justify="right")
+    for variant in VARIANTS:
+        table.add_column(variant.name, justify="right")
+    for gain in gains:
+        simulated = (gain.simulated[variant.name] for variant in VARIANTS)
+        table.add_row(
+            gain.region,
+            f"{gain.predicted:.2f}",
+            *("–" if value is None else f"{value:.2f}" for value in simulated),
+        )
+    table.caption = (
+        "* 1 + gamma t_draft / t_verify (arXiv 2606.25091), for a server that serves one robot at a time"
+    )
+    table.caption_justify = "left"
+    return table

@@ -1,0 +1,143 @@
+"""One replay of a bag: what is read, how it is decided again, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from spec_decode_ros.actions.action import ACTION_PERIOD_S
+from spec_decode_ros.actions.prompt import PromptStyle
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.edge.pilot import Pilot
+from spec_decode_ros.edge.runtime import EdgeRuntime
+from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.interfaces import Drafter
+from spec_decode_ros.models.pair import PairConfig
+from spec_decode_ros.replay.bag import BagRecording, read_frames, read_recording
+from spec_decode_ros.replay.compare import ReplayComparison, Tolerance, compare
+from spec_decode_ros.replay.live import PromptKeeper, play_live
+from spec_decode_ros.replay.moments import Moment, commands_of, moments_of
+from spec_decode_ros.replay.play import Memory, Played, play
+from spec_decode_ros.replay.report import as_document, print_report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Speed = Literal["full", "real"]
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """How a bag is decided again.
+
+    Attributes:
+        instruction: what the robot is told, instead of what the bag says.
+        image_topic, command_topic: found in the bag where they are empty.
+        period_s: between decisions, where the bag has no actions and at real speed.
+        speed: every recorded decision once, or frames when they came.
+        memory: whose last action the prompt holds at full speed.
+    """
+
+    instruction: str = ""
+    image_topic: str = ""
+    command_topic: str = ""
+    period_s: float = ACTION_PERIOD_S
+    speed: Speed = "full"
+    memory: Memory = "recorded"
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+class BagReplay:
+    """A bag and what is to be decided in it.
+
+    Args:
+        bag: a rosbag2, its folder or file.
+        settings: how it is decided again.
+        tolerance: what may differ.
+
+    Raises:
+        SpecDecodeError: the bag can't be read, or nothing can be decided in it.
+    """
+
+    def __init__(self, bag: str, settings: ReplaySettings, tolerance: Tolerance) -> None:
+        self._bag = bag
+        self._settings = settings
+        self._tolerance = tolerance
+        self.recording: BagRecording = read_recording(
+            bag, image_topic=settings.image_topic, command_topic=settings.command_topic
+        )
+        self.moments: tuple[Moment, ...] = moments_of(self.recording, settings.instruction, settings.period_s)
+        if not self.moments:
+            raise SpecDecodeError(
+                f"nothing can be decided in {self.recording.path}: no frame and no action comes after its first command"
+            )
+
+    def decide(
+        self, runtime: EdgeRuntime, drafter: Drafter, pair: PairConfig, show: Callable[[Played], None]
+    ) -> ReplayComparison:
+        """Decide everything again, `show` is told of each decision, and compare. Raises ActionFailed."""
+        settings, style = self._settings, cast(PromptStyle, pair.prompt)
+        if settings.speed == "full":
+            frames = read_frames(self.recording, [moment.stamp for moment in self.moments])
+            played = play(
+                self.moments,
+                frames,
+                runtime,
+                drafter,
+                style=style,
+                sampling=settings.sampling,
+                memory=settings.memory,
+                show=show,
+            )
+        else:
+            asked = PromptKeeper(runtime)
+            pilot = Pilot(asked, style, settings.sampling)
+            commands = commands_of(self.recording, settings.instruction)
+            frames = read_frames(self.recording)
+            played = play_live(commands, frames, pilot, asked, period_s=settings.period_s, show=show)
+        return compare(
+            self.recording,
+            self.moments,
+            played,
+            self._tolerance,
+            style=style,
+            same_prompt=settings.speed == "real",
+        )
+
+    def document(self, comparison: ReplayComparison, pair: str, method: str, rtt_ms: float) -> dict[str, Any]:
+        """The result for JSON."""
+        settings = self._settings
+        told: Mapping[str, Any] = {
+            "pair": pair,
+            "speed": settings.speed,
+            "method": method,
+            "memory": settings.memory,
+            "rtt_ms": rtt_ms,
+            "temperature": settings.sampling.temperature,
+            "seed": settings.sampling.seed,
+        }
+        return as_document(self.recording, comparison, told)
+
+    def print(self, console: Console, comparison: ReplayComparison, pair: str, method: str) -> None:
+        """The result for people."""
+        title = f"{self._bag}: method {method}, pair {pair}, {self._settings.speed} speed"
+        print_report(console, self.recording, comparison, title)
+
+    def draw(self, comparison: ReplayComparison, out: str, subtitle: str) -> Path:
+        """The picture of velocities and latency over time."""
+        from spec_decode_ros.replay.plot import draw_replay
+
+        if not comparison.recorded:
+            title = f"{comparison.replayed} actions on recorded frames"
+        else:
+            same = comparison.compared - comparison.differences
+            title = f"{same} of {comparison.compared} replayed actions are as recorded"
+        return draw_replay(comparison, out, title, f"{self._bag} · {subtitle}, {self._settings.speed} speed")
+
+    def require_compared(self, comparison: ReplayComparison) -> None:
+        """Raise SpecDecodeError where the bag has actions and none of them could be compared."""
+        if comparison.recorded and not comparison.compared:
+            reasons = "; ".join(f"{count}: {reason}" for reason, count in comparison.not_compared.items())
+            raise SpecDecodeError(f"no recorded action of {self._bag} could be compared ({reasons})")
