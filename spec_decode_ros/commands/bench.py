@@ -16,7 +16,7 @@ from spec_decode_ros.commands._options import (
 )
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.network.networks import NETWORKS
+from spec_decode_ros.lab.network.link_profile import NETWORKS
 
 SUITES = {"smoke": 8, "actions": 60, "text": 12, "fleet": 40}
 """Suites and how much they decode: frames from rooms that were never trained on, or prompts of the text pair."""
@@ -126,16 +126,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_fleet(args: argparse.Namespace, pair: str) -> int:
-    from spec_decode_ros.lab.bench.fleet import FleetPlan, ways_of
-    from spec_decode_ros.lab.bench.fleet_rig import LoadSchedule
+    from spec_decode_ros.lab.bench.fleet.rig import LoadSchedule
+    from spec_decode_ros.lab.bench.fleet.suite import FleetPlan
     from spec_decode_ros.lab.bench.fleet_run import fleet_document, measure_fleet
     from spec_decode_ros.lab.bench.run import command_typed
     from spec_decode_ros.lab.bench.suite import links
+    from spec_decode_ros.lab.bench.variants import variants_of
 
     if args.temperature:
         raise SpecDecodeError("recorded drafts are greedy ones: leave --temperature out")
     plan = FleetPlan(
-        ways_of(args.methods or ["cloud", "colocated", "auto"]),
+        variants_of(args.methods or ["cloud", "colocated", "auto"]),
         tuple(args.robots),
         LoadSchedule(args.rate, args.seconds),
         args.rounds,

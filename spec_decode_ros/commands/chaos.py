@@ -39,15 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 if every action ended as it may."""
-    from spec_decode_ros.lab.bench.fleet import ways_of
     from spec_decode_ros.lab.bench.machine import machine
+    from spec_decode_ros.lab.bench.variants import variants_of
     from spec_decode_ros.lab.faults.chaos import ChaosPlan
     from spec_decode_ros.lab.faults.chaos_report import run_chaos
 
     if args.ray:
         require_modules("ray")
     plan = ChaosPlan(
-        ways_of(_METHODS),
+        variants_of(_METHODS),
         args.faults,
         args.every,
         args.groups,

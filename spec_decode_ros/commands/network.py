@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from spec_decode_ros.commands._options import add_json, add_value, finish
-from spec_decode_ros.lab.network.networks import NETWORKS
+from spec_decode_ros.lab.network.link_profile import NETWORKS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from spec_decode_ros.commands._options import Whole, add_json, add_value, finish
-from spec_decode_ros.lab.bench.shapes import SHAPES
+from spec_decode_ros.lab.bench.profile.shapes import SHAPES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 when the profile is written."""
     from rich.console import Console
 
-    from spec_decode_ros.lab.bench.measured_profile import Assumed
+    from spec_decode_ros.lab.bench.profile.measured_profile import Assumed
     from spec_decode_ros.lab.bench.profile_run import TimingOptions, time_pair
 
     options = TimingOptions(

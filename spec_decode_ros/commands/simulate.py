@@ -7,9 +7,9 @@ from pathlib import Path
 
 from spec_decode_ros.commands._options import Number, add_json, add_value, finish
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.profiles import profile_names
-from spec_decode_ros.lab.planning.loads import Sticky
+from spec_decode_ros.lab.bench.profile.profile import profile_names
 from spec_decode_ros.lab.planning.regions import fleet_names
+from spec_decode_ros.lab.planning.site import Sticky
 
 _OF_A_FLEET = ("robots", "regions", "rate", "goal_p95_ms", "acceptance", "sticky", "seed")
 

@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 if nothing was wrong."""
-    from spec_decode_ros.lab.bench.fleet import ways_of
+    from spec_decode_ros.lab.bench.fleet.soak import SoakPlan
     from spec_decode_ros.lab.bench.machine import machine
-    from spec_decode_ros.lab.bench.soak import SoakPlan
     from spec_decode_ros.lab.bench.soak_report import run_soak
+    from spec_decode_ros.lab.bench.variants import variants_of
 
     seconds = 60.0 * args.minutes
     sample_s = max(0.25, seconds / _MOST_SAMPLES)
-    plan = SoakPlan(ways_of(args.methods), args.robots, seconds, args.rate, sample_s, args.seed)
+    plan = SoakPlan(variants_of(args.methods), args.robots, seconds, args.rate, sample_s, args.seed)
     found = run_soak(args.pair, plan, args.frames, args.rtt_ms, console_of(args))
     asked = {name: getattr(args, name) for name in ("robots", "minutes", "rate", "rtt_ms", "seed")}
     return finish(args, {"pair": args.pair, "machine": machine(), **asked, **found}, found["passed"])

@@ -12,6 +12,7 @@ from spec_decode_ros.edge.runtime import ActionResult
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench import comparison as module
 from spec_decode_ros.lab.bench.comparison import (
+    ComparisonPlan,
     MethodComparison,
     Sample,
     Spread,
@@ -59,7 +60,7 @@ SAMPLES = [Sample(b"a", "go", None), Sample(b"b", "go", "vx 0.4 wz"), Sample(b"c
 
 
 def test_the_order_alternates_and_every_method_sees_every_sample(calls):
-    compared = compare(SAMPLES, Codec(), None, warm_up=0)
+    compared = compare(SAMPLES, Codec(), None, ComparisonPlan(warm_up=0))
     acts = [call for call in calls if call[1] != "closed"]
     assert [name for name, *_ in acts] == ["cloud", "auto", "auto", "cloud", "cloud", "auto"]
     assert [len(results) for results in compared.results.values()] == [3, 3]
@@ -67,19 +68,19 @@ def test_the_order_alternates_and_every_method_sees_every_sample(calls):
 
 
 def test_the_last_action_is_in_the_prompt_and_is_a_draft(calls):
-    compare(SAMPLES[:2], Codec(), None, methods=("auto",), warm_up=0)
+    compare(SAMPLES[:2], Codec(), None, ComparisonPlan(("auto",), warm_up=0))
     assert calls[0][1:3] == ("go | last none", ())
     assert calls[1][1:3] == ("go | last vx 0.4 wz", (2, 3, 2, 9))
 
 
 def test_every_sample_has_a_seed_of_its_own_and_every_method_the_same(calls):
-    compare(SAMPLES, Codec(), None, warm_up=0, sampling=Sampling(1.0, seed=7))
+    compare(SAMPLES, Codec(), None, ComparisonPlan(warm_up=0, sampling=Sampling(1.0, seed=7)))
     seeds = [seed for _, prompt, _, seed in calls if prompt != "closed"]
     assert seeds[::2] == seeds[1::2] and len(set(seeds)) == 3
 
 
 def test_warm_up_is_not_measured_and_enough_is_enough(calls):
-    compared = compare(SAMPLES, Codec(), None, warm_up=2, enough=lambda: True)
+    compared = compare(SAMPLES, Codec(), None, ComparisonPlan(warm_up=2), enough=lambda: True)
     assert [len(results) for results in compared.results.values()] == [1, 1]
     assert len(compared.samples) == 1
     assert len([call for call in calls if call[1] != "closed"]) == 2 * 2 + 2
@@ -87,7 +88,7 @@ def test_warm_up_is_not_measured_and_enough_is_enough(calls):
 
 def test_no_frame_is_refused():
     with pytest.raises(SpecDecodeError, match="at least one frame"):
-        compare([], Codec(), None)
+        compare([], Codec(), None, ComparisonPlan())
 
 
 def test_median_and_quartiles():
@@ -126,9 +127,9 @@ def test_agreement_typical_frame_and_ratios(compared: MethodComparison):
     assert speedup(compared, "cloud", "auto") == {"ttva": 2.0, "cloud_passes": 10.0, "cloud_busy": 4.0}
 
 
-def test_what_foresight_was_worth_is_told_of_methods_that_had_any():
+def test_early_exit_hits_are_counted_for_methods_with_predictions():
     told = [
-        result(predictions=n, prediction_hits=1, preempted_saved_ms=4.0, preempted_wasted_ms=n)
+        result(predictions=n, prediction_hits=1, preemptive_saved_ms=4.0, preemptive_wasted_ms=n)
         for n in (1, 3)
     ]
     compared = MethodComparison(SAMPLES[:2], {"sync": [result(predictions=0), result()], "early_exit": told})

@@ -15,15 +15,15 @@ from spec_decode_ros import cli
 from spec_decode_ros.decoding.messages import PROTOCOL, Welcome
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.document import heading
-from spec_decode_ros.lab.bench.fleet import FleetPlan, Loads, fleet_result, run_fleet, ways_of
-from spec_decode_ros.lab.bench.fleet_figures import Load, Usage
-from spec_decode_ros.lab.bench.fleet_log import Act
-from spec_decode_ros.lab.bench.fleet_plot import draw_fleet
-from spec_decode_ros.lab.bench.fleet_recording import DraftRecording, Next, RecordedFrame
-from spec_decode_ros.lab.bench.fleet_rig import LoadSchedule
-from spec_decode_ros.lab.bench.fleet_robots import Way
-from spec_decode_ros.lab.bench.fleet_tables import print_fleet
+from spec_decode_ros.lab.bench.fleet.capacity import Load, Usage
+from spec_decode_ros.lab.bench.fleet.log import LoggedAction
+from spec_decode_ros.lab.bench.fleet.plot import draw_fleet
+from spec_decode_ros.lab.bench.fleet.recording import DraftRecording, RecordedFrame, RecordedToken
+from spec_decode_ros.lab.bench.fleet.rig import LoadSchedule
+from spec_decode_ros.lab.bench.fleet.suite import FleetPlan, Loads, fleet_result, run_fleet
+from spec_decode_ros.lab.bench.fleet.tables import print_fleet
 from spec_decode_ros.lab.bench.page import page
+from spec_decode_ros.lab.bench.variants import MethodVariant, variants_of
 
 KNEES = {"cloud": 8, "colocated": 12, "auto, latency": 30, "auto, balanced": 30, "auto, cost": 24}
 """From so many robots on nothing is in time any more."""
@@ -35,7 +35,7 @@ RECORDING = DraftRecording(
     8,
     6.0,
     0.5,
-    (RecordedFrame("p", b"j", (), (1, 0), {(): Next(1), (1,): Next(0)}),),
+    (RecordedFrame("p", b"j", (), (1, 0), {(): RecordedToken(1), (1,): RecordedToken(0)}),),
 )
 WELCOME = Welcome(PROTOCOL, "toy", "v", (0,), 2.0, 1.0, 0.1, 5.0)
 
@@ -47,12 +47,14 @@ class Rig:
         self.asked: list[tuple[str, int]] = []
         self.wrong = wrong
 
-    def load(self, way: Way, robots: int, pace: LoadSchedule, seed: int) -> Load:
+    def load(self, way: MethodVariant, robots: int, pace: LoadSchedule, seed: int) -> Load:
         self.asked.append((way.name, robots))
         ms = 50.0 if robots <= KNEES[way.name] else 2000.0
         figures: dict[str, float | None] = {"ttva_ms": ms, "cloud_passes": 2.0, "cloud_busy_ms": 20.0}
         acts = [
-            Act(robot, 0, way.name, 1.0, 1.0, 1.0 + ms / 1e3, "verified", not self.wrong, figures=figures)
+            LoggedAction(
+                robot, 0, way.name, 1.0, 1.0, 1.0 + ms / 1e3, "verified", not self.wrong, figures=figures
+            )
             for robot in range(robots)
         ]
         return Load(way.name, robots, tuple(acts), Usage(1.0, 10.0, 20.0, 0.5, 0.2))
@@ -60,7 +62,9 @@ class Rig:
 
 @pytest.fixture
 def plan() -> FleetPlan:
-    return FleetPlan(ways_of(["cloud", "colocated", "auto"]), (1, 4, 16), LoadSchedule(seconds=1.0), refine=6)
+    return FleetPlan(
+        variants_of(["cloud", "colocated", "auto"]), (1, 4, 16), LoadSchedule(seconds=1.0), refine=6
+    )
 
 
 @pytest.fixture
@@ -71,7 +75,7 @@ def loads(plan: FleetPlan) -> Loads:
 def test_ways_alternate_and_the_knees_are_looked_for(plan: FleetPlan) -> None:
     rig = Rig()
     loads = run_fleet(rig, plan)  # type: ignore[arg-type]
-    ways = [way.name for way in plan.ways]
+    ways = [way.name for way in plan.variants]
     assert [name for name, _ in rig.asked[:15]] == [*ways, *reversed(ways), *ways]
     assert {robots for _, robots in rig.asked[:15]} == {1, 4, 16}
     for name, knee in KNEES.items():
@@ -80,12 +84,12 @@ def test_ways_alternate_and_the_knees_are_looked_for(plan: FleetPlan) -> None:
 
 
 def test_few_robots_are_looked_at_for_longer() -> None:
-    plan = FleetPlan(ways_of(["cloud"]), pace=LoadSchedule(rate=2.0, seconds=8.0))
+    plan = FleetPlan(variants_of(["cloud"]), pace=LoadSchedule(rate=2.0, seconds=8.0))
     assert [plan.pace_of(robots).seconds for robots in (1, 2, 64)] == [24.0, 15.0, 8.0]
 
 
 def test_rounds_of_a_load_are_put_together(plan: FleetPlan) -> None:
-    twice = FleetPlan(plan.ways[:1], (4,), plan.pace, rounds=2, refine=0)
+    twice = FleetPlan(plan.variants[:1], (4,), plan.pace, rounds=2, refine=0)
     loads = run_fleet(Rig(), twice)  # type: ignore[arg-type]
     assert len(loads["cloud"][4].acts) == 8 and loads["cloud"][4].usage.seconds == 2.0
 
@@ -125,7 +129,7 @@ def test_it_is_told_at_the_terminal_on_the_page_and_in_a_picture(
 
 def test_what_cannot_be_measured_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SpecDecodeError, match="at least 1 robot"):
-        FleetPlan(ways_of(["cloud"]), (0,))
+        FleetPlan(variants_of(["cloud"]), (0,))
     for wrong in (
         ["--rate", "0"],
         ["--seconds", "0"],

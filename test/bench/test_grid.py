@@ -10,8 +10,8 @@ from spec_decode_ros.decoding.controller import plan, server_draft_length
 from spec_decode_ros.decoding.messages import Branches, Close, Draft, Open, ServerMode
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.testing import SteadyLink
-from spec_decode_ros.lab.bench.grid import Cell, compare, figures, measurements
-from spec_decode_ros.lab.bench.profiles import load_profile
+from spec_decode_ros.lab.bench.grid import Cell, measurements, simulate_cell, simulate_method
+from spec_decode_ros.lab.bench.profile.profile import load_profile
 
 OTHERS = ("cloud", "colocated", "sync", "early_exit", "pipelined")
 
@@ -22,7 +22,7 @@ OTHERS = ("cloud", "colocated", "sync", "early_exit", "pipelined")
 def test_auto_is_never_far_from_the_best_and_cost_takes_the_fewest_passes(
     rtt_ms: float, acceptance: float, ratio: float
 ) -> None:
-    row = compare(Cell(rtt_ms, acceptance, ratio), actions=60)
+    row = simulate_cell(Cell(rtt_ms, acceptance, ratio), actions=60)
     assert row["auto"].ttva_ms <= 1.05 * min(row[name].ttva_ms for name in OTHERS)
     assert row["auto cost"].passes <= min(row[name].passes for name in OTHERS)
 
@@ -39,7 +39,8 @@ def test_a_server_that_drafts_is_as_fast_as_one_that_only_guesses_from_the_last_
     assert auto.server is ServerMode.SELF_DRAFT
     streams = replace(auto, server=ServerMode.STREAM)
     drafts, guesses, colocated = (
-        figures(method, cell, world, 60, own).ttva_ms for method in (auto, streams, METHODS["colocated"])
+        simulate_method(method, cell, world, 60, own).ttva_ms
+        for method in (auto, streams, METHODS["colocated"])
     )
     assert drafts <= 1.05 * min(guesses, colocated)
 
@@ -52,14 +53,16 @@ def test_new_drafts_from_the_edge_help_a_server_that_drafts_by_itself_where_they
     assert auto.server is ServerMode.SELF_DRAFT and auto.redrafts
     once = replace(auto, redrafts=False)
     redrafted, drafted_once = (
-        figures(method, cell, profile.world, 10, own).ttva_ms for method in (auto, once)
+        simulate_method(method, cell, profile.world, 10, own).ttva_ms for method in (auto, once)
     )
     assert redrafted < 0.95 * drafted_once
 
 
 def test_the_same_actions_every_time() -> None:
     cell = Cell(20.0, 0.7, 0.1)
-    assert figures(METHODS["auto"], cell, actions=5) == figures(METHODS["auto"], cell, actions=5)
+    assert simulate_method(METHODS["auto"], cell, actions=5) == simulate_method(
+        METHODS["auto"], cell, actions=5
+    )
 
 
 def test_drafts_take_their_time_to_upload() -> None:

@@ -11,9 +11,8 @@ from test_comparison import result
 
 from spec_decode_ros import cli
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.bound import bound_ms, overhead_ms
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample, Spread
-from spec_decode_ros.lab.bench.document import document
+from spec_decode_ros.lab.bench.document import bound_ms, document, overhead_ms
 from spec_decode_ros.lab.bench.page import page
 from spec_decode_ros.lab.bench.run import command_typed
 from spec_decode_ros.lab.bench.suite import NamedLink, links
@@ -69,7 +68,7 @@ def test_the_page_says_who_won_and_who_lost(tmp_path: Path) -> None:
     assert cli.main(["report", str(file), "--out", str(out)]) == 0
     assert out.read_text() == text
     assert cli.main(["report", str(file), "--out", str(tmp_path / "nowhere" / "PAGE.md")]) == 2
-    from spec_decode_ros.lab.bench.methods_plot import draw_methods
+    from spec_decode_ros.lab.bench.comparison_plot import draw_methods
 
     with Image.open(draw_methods(made, tmp_path / "made" / "methods.png")) as image:
         assert min(image.size) > 500

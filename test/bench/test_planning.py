@@ -1,4 +1,4 @@
-"""Planning a fleet: its queue against the state machines message by message, and the arithmetic around it."""
+"""Fleet planning: the queue against the state machines message by message, and the arithmetic around it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from message_server import serve
 
 from spec_decode_ros.decoding.testing import Times
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.grid import Cell, World, figures
-from spec_decode_ros.lab.bench.profiles import load_profile
-from spec_decode_ros.lab.planning.library import VARIANTS, Library, Pick, Variant
-from spec_decode_ros.lab.planning.loads import Sticky, loads
-from spec_decode_ros.lab.planning.messages import serve
-from spec_decode_ros.lab.planning.queue import Gpu, PassRound, Served
+from spec_decode_ros.lab.bench.grid import Cell, World, simulate_method
+from spec_decode_ros.lab.bench.profile.profile import load_profile
+from spec_decode_ros.lab.bench.variants import MethodVariant
+from spec_decode_ros.lab.planning.library import VARIANTS, Library, RecordedAction
+from spec_decode_ros.lab.planning.queue import Gpu, PlannedServer, Served
 from spec_decode_ros.lab.planning.regions import Fleet, Region, fleet_names, load_fleet
-from spec_decode_ros.lab.planning.server import PlannedServer
-from spec_decode_ros.lab.planning.site import LatencyGoal, SimulationSettings, Site
+from spec_decode_ros.lab.planning.site import LatencyGoal, SimulationSettings, Site, Sticky, loads
 
 PROFILE = load_profile("fleet-h100")
 RATIO = PROFILE.draft_ms / PROFILE.world.step_ms
@@ -63,24 +63,24 @@ def test_weights_are_read_once_for_all_and_arithmetic_adds_up() -> None:
 
 
 def test_the_cloud_alone_says_token_by_token_and_never_waits() -> None:
-    (action,) = Library(Variant("cloud"), CELL, PROFILE.world).picks()
+    (action,) = Library(MethodVariant("cloud"), CELL, PROFILE.world).picks()
     trace = action.trace()
     assert [visit.draft for visit in trace.visits] == [0] * PROFILE.world.tokens
     assert {visit.gap_s for visit in trace.visits} == {0.0}
-    assert trace.away_s * 1e3 == pytest.approx(60.0 + PROFILE.world.upload_ms)
+    assert (trace.arrive_s + trace.tail_s) * 1e3 == pytest.approx(60.0 + PROFILE.world.upload_ms)
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
-def test_a_robot_alone_is_as_fast_as_its_actions_are_without_a_queue(variant: Variant) -> None:
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.label)
+def test_a_robot_alone_is_as_fast_as_its_actions_are_without_a_queue(variant: MethodVariant) -> None:
     library = Library(variant, CELL, PROFILE.world, size=24)
-    alone = figures(library.method, CELL, PROFILE.world, 24, library.own).ttva_ms
+    alone = simulate_method(library.method, CELL, PROFILE.world, 24, library.own).ttva_ms
     served = Gpu(PlannedServer.of(CELL, PROFILE.world), library, 1, 0.1).run(400)
     assert served.ttva_s.mean() * 1e3 == pytest.approx(alone, rel=0.03)
     assert served.kept == pytest.approx(1.0, abs=0.03)
 
 
 def test_an_action_that_yields_goes_on_from_where_it_is() -> None:
-    library = Library(Variant("auto", "balanced"), CELL, PROFILE.world, size=8)
+    library = Library(MethodVariant("auto", "balanced"), CELL, PROFILE.world, size=8)
     waits = 0
     for level, action in itertools.product((0, 3), range(8)):
         pick = library.picks(level)[action]
@@ -96,19 +96,19 @@ def test_an_action_that_yields_goes_on_from_where_it_is() -> None:
 
 
 def test_an_action_that_does_not_yield_does_not_care() -> None:
-    for action in Library(Variant("auto", "latency"), CELL, PROFILE.world, size=4).picks():
+    for action in Library(MethodVariant("auto", "latency"), CELL, PROFILE.world, size=4).picks():
         assert action.trace((0, 2)) is action.trace()
 
 
 def test_where_many_share_its_passes_a_server_drafts_only_for_those_who_draft_nothing_themselves() -> None:
     world = replace(PROFILE.world, last_right=0.2)
-    auto = Library(Variant("auto", "latency"), CELL, world, size=8)
+    auto = Library(MethodVariant("auto", "latency"), CELL, world, size=8)
 
-    def drafted(picks: Sequence[Pick]) -> int:
+    def drafted(picks: Sequence[RecordedAction]) -> int:
         return sum(visit.own_s > 0 for pick in picks for visit in pick.trace().visits)
 
     assert drafted(auto.picks(sharing=0)) > 8 > drafted(auto.picks(sharing=2)) == 0
-    colocated = Library(Variant("colocated"), CELL, world, size=2)
+    colocated = Library(MethodVariant("colocated"), CELL, world, size=2)
     assert drafted(colocated.picks()) and colocated.pick(1.0, 9.0, random.Random(1)) in colocated.picks()
 
 
@@ -122,12 +122,14 @@ WORLDS = {"fleet-h100": PROFILE.world, "prompts in pieces": CROWDED}
     ("variant", "world"),
     [
         *((variant, "fleet-h100") for variant in VARIANTS),
-        (Variant("cloud"), "prompts in pieces"),
-        (Variant("auto", "balanced"), "prompts in pieces"),
+        (MethodVariant("cloud"), "prompts in pieces"),
+        (MethodVariant("auto", "balanced"), "prompts in pieces"),
     ],
-    ids=lambda value: getattr(value, "name", value),
+    ids=lambda value: getattr(value, "label", value),
 )
-def test_the_queue_agrees_with_the_state_machines_message_by_message(variant: Variant, world: str) -> None:
+def test_the_queue_agrees_with_the_state_machines_message_by_message(
+    variant: MethodVariant, world: str
+) -> None:
     """Eight robots on one GPU; several runs, since robots keep their place in each other's period for long.
 
     Many runs where prompts do not fit into one pass: there much depends on whose frames come at the same time.
@@ -160,8 +162,42 @@ def _passes(runs: Sequence[Served]) -> float:
 
 LIBRARIES = {
     variant: Library(variant, replace(CELL, ratio=1.0), CROWDED, size=6)
-    for variant in (Variant("cloud"), Variant("colocated"), Variant("auto", "balanced"))
+    for variant in (MethodVariant("cloud"), MethodVariant("colocated"), MethodVariant("auto", "balanced"))
 }
+
+
+class PassRound(NamedTuple):
+    """What a server did from `began` to `ended`, in seconds; robots by number, in the order of the queue.
+
+    Attributes:
+        prepared: whose prompts were prepared first.
+        seated: who had a whole request in the pass that followed.
+        reading: who had a part of a prompt prefilled in it, and stays in the queue.
+        left: who was ready and found no slot.
+    """
+
+    began: float
+    ended: float
+    prepared: tuple[int, ...]
+    seated: tuple[int, ...]
+    reading: tuple[int, ...]
+    left: tuple[int, ...]
+
+
+class LoggedGpu(Gpu):
+    """Notes what it did in each round."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.rounds: list[PassRound] = []
+
+    def step(self) -> tuple[list[int], list[tuple[int, int]], list[int]]:
+        began = self.now
+        prepared, slots, left = super().step()
+        whole = tuple(number for number, prefill in slots if not prefill)
+        reading = tuple(number for number, prefill in slots if prefill)
+        self.rounds.append(PassRound(began, self.now, tuple(prepared), whole, reading, tuple(left)))
+        return prepared, slots, left
 
 
 @settings(max_examples=25, deadline=None)
@@ -172,12 +208,11 @@ LIBRARIES = {
     seed=st.integers(0, 1000),
 )
 def test_a_server_is_never_idle_and_never_unfair(
-    variant: Variant, robots: int, rate: float, seed: int
+    variant: MethodVariant, robots: int, rate: float, seed: int
 ) -> None:
     library = LIBRARIES[variant]
-    rounds: list[PassRound] = []
-    gpu = Gpu(PlannedServer.of(library.cell, CROWDED), library, robots, rate, seed, rounds)
-    served = gpu.run(60)
+    gpu = LoggedGpu(PlannedServer.of(library.cell, CROWDED), library, robots, rate, seed)
+    served, rounds = gpu.run(60), gpu.rounds
     # Every action that was begun in the time that is measured has ended in it or after it, once.
     assert 1 <= len(served.ttva_s) <= 1.2 * max(60, 4 * robots)
     assert served.ttva_s.min() > CELL.rtt_ms / 1e3 + CROWDED.prefill_ms / 1e3
@@ -216,14 +251,14 @@ def _nobody_is_overtaken_twice(rounds: Sequence[PassRound]) -> None:
 
 @pytest.mark.parametrize(("robots", "rate"), [(40, 20.0), (3, 500.0), (1, 1000.0)])
 def test_robots_that_want_too_much_are_served_all_the_same(robots: int, rate: float) -> None:
-    library = LIBRARIES[Variant("cloud")]
+    library = LIBRARIES[MethodVariant("cloud")]
     served = Gpu(PlannedServer.of(library.cell, CROWDED), library, robots, rate).run(60)
     assert len(served.ttva_s) and np.isfinite(served.ttva_s).all()
     assert 0 < served.kept < 0.95 and served.utilisation <= 1 + 1e-9
 
 
 def test_the_same_seed_is_the_same_queue() -> None:
-    library = LIBRARIES[Variant("auto", "balanced")]
+    library = LIBRARIES[MethodVariant("auto", "balanced")]
     runs = [
         Gpu(PlannedServer.of(library.cell, CROWDED), library, 9, 3.0, seed).run(200) for seed in (4, 4, 5)
     ]
@@ -232,7 +267,7 @@ def test_the_same_seed_is_the_same_queue() -> None:
 
 
 def test_more_robots_wait_longer_and_a_full_server_slows_them_down() -> None:
-    library = LIBRARIES[Variant("cloud")]
+    library = LIBRARIES[MethodVariant("cloud")]
     server = PlannedServer.of(library.cell, CROWDED)
     few, many, far_too_many = (Gpu(server, library, n, 2.0).run(400) for n in (1, 8, 60))
     assert few.ttva_s.mean() < many.ttva_s.mean() < far_too_many.ttva_s.mean()
@@ -246,7 +281,7 @@ def test_where_all_fit_into_a_pass_all_have_a_part_in_it(turns: list[tuple[int, 
 
     server = PlannedServer(Times(), 200)
     shared = schedule_step([VerifyRequest(*turn) for turn in turns], server.budget)
-    assert server.seats(turns) == [(seat.index, seat.prefill) for seat in shared]
+    assert server.slots(turns) == [(slot.index, slot.prefill) for slot in shared]
 
 
 # ---- regions and GPUs --------------------------------------------------------------------------------------
@@ -272,7 +307,7 @@ def test_robots_are_shared_out_to_regions(parts: list[int], total: int) -> None:
 
 @pytest.fixture(scope="module")
 def site() -> Site:
-    library = Library(Variant("cloud"), CELL, PROFILE.world)
+    library = Library(MethodVariant("cloud"), CELL, PROFILE.world)
     return Site(
         library,
         PlannedServer.of(CELL, PROFILE.world),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,10 @@ import torch
 
 from spec_decode_ros import cli
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench import measure as measuring
-from spec_decode_ros.lab.bench import random_model
 from spec_decode_ros.lab.bench.comparison import Spread
-from spec_decode_ros.lab.bench.measure import (
+from spec_decode_ros.lab.bench.profile import measure as measuring
+from spec_decode_ros.lab.bench.profile import random_model
+from spec_decode_ros.lab.bench.profile.measure import (
     WIDTHS,
     MeasurementPlan,
     PassCost,
@@ -23,10 +22,10 @@ from spec_decode_ros.lab.bench.measure import (
     extrapolated,
     measure,
 )
-from spec_decode_ros.lab.bench.measured_profile import Assumed, profile_text
-from spec_decode_ros.lab.bench.profiles import load_profile
-from spec_decode_ros.lab.bench.random_model import make_model, parameter_count
-from spec_decode_ros.lab.bench.shapes import SHAPES, PublishedShape
+from spec_decode_ros.lab.bench.profile.measured_profile import Assumed, profile_text
+from spec_decode_ros.lab.bench.profile.profile import load_profile
+from spec_decode_ros.lab.bench.profile.random_model import make_model, parameter_count
+from spec_decode_ros.lab.bench.profile.shapes import SHAPES
 from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder
 
 CPU = torch.device("cpu")
@@ -280,11 +279,7 @@ def test_a_vision_tower_is_cut_only_with_its_decoder() -> None:
     assert shape.config(28).vision_config.depth == 32 and shape.config(2).vision_config.depth == 2
 
 
-def test_sizes_that_do_not_fit_each_other_are_refused() -> None:
-    plain = PublishedShape("s", "llama", 2, 64, 128, 4, 2, 256, True)
-    for change in ({"heads": 5}, {"shared": 3}, {"layers": 0}, {"family": "gpt"}, {"family": "qwen2_vl"}):
-        with pytest.raises(SpecDecodeError):
-            replace(plain, **change)  # type: ignore[arg-type]
+def test_a_profile_needs_a_bandwidth() -> None:
     with pytest.raises(SpecDecodeError, match="bandwidth"):
         Assumed(mbit=0)
 

@@ -13,7 +13,7 @@ from spec_decode_ros import cli
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench import grid
-from spec_decode_ros.lab.bench.profiles import Fit, Profile, load_profile, profile_names
+from spec_decode_ros.lab.bench.profile.profile import Fit, Profile, load_profile, profile_names
 
 
 def test_every_shipped_profile_can_be_read() -> None:
@@ -53,7 +53,7 @@ def test_a_fit_finds_the_acceptance_that_a_row_came_from() -> None:
     world = grid.World(tokens=24, step_ms=50.0)
     truth = grid.Cell(30.0, 0.75, 0.2)
     times = {
-        name: grid.figures(METHODS[name], truth, world, 30 if name == "sync" else 2).ttva_ms
+        name: grid.simulate_method(METHODS[name], truth, world, 30 if name == "sync" else 2).ttva_ms
         for name in ("cloud", "sync")
     }
     fit = Fit("sync", times["cloud"] / times["sync"])

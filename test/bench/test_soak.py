@@ -10,16 +10,16 @@ import pytest
 
 from spec_decode_ros import cli
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.fleet_log import Act
-from spec_decode_ros.lab.bench.fleet_robots import Way
-from spec_decode_ros.lab.bench.soak import Memory, Soaked, SoakPlan
+from spec_decode_ros.lab.bench.fleet.log import LoggedAction
+from spec_decode_ros.lab.bench.fleet.soak import SoakPlan, SoakResult, memory_use
+from spec_decode_ros.lab.bench.variants import MethodVariant
 
-GOOD = Act(0, 0, "auto", 1.0, 1.0, 1.1, "verified", True, figures={"ttva_ms": 100.0})
-STEADY = Memory([(float(second), 400_000_000 + second % 2) for second in range(10)])
+GOOD = LoggedAction(0, 0, "auto", 1.0, 1.0, 1.1, "verified", True, figures={"ttva_ms": 100.0})
+STEADY = memory_use([(float(second), 400_000_000 + second % 2) for second in range(10)])
 
 
 def test_nothing_wrong() -> None:
-    soaked = Soaked((GOOD,), STEADY, None, True)
+    soaked = SoakResult((GOOD,), STEADY, None, True)
     assert soaked.troubles == []
     found = json.loads(json.dumps(soaked.as_dict(), allow_nan=False))
     assert found["passed"] and found["ttva_ms"]["slowest"] == 100.0 and found["robots_memory"] is None
@@ -36,24 +36,25 @@ def test_nothing_wrong() -> None:
         ),
         ({"acts": (GOOD, replace(GOOD, number=1, outcome=None))}, "1 actions never ended"),
         ({"server_alive": False}, "has ended"),
-        ({"server": Memory([(0.0, 100), (1.0, 100), (2.0, 106)])}, "varied by 6.0%"),
+        ({"server": memory_use([(0.0, 100), (1.0, 100), (2.0, 106)])}, "varied by 6.0%"),
     ],
 )
 def test_what_is_wrong_is_said(change: dict[str, object], sentence: str) -> None:
-    soaked = replace(Soaked((GOOD,), STEADY, None, True), **change)  # type: ignore[arg-type]
+    soaked = replace(SoakResult((GOOD,), STEADY, None, True), **change)  # type: ignore[arg-type]
     assert [trouble for trouble in soaked.troubles if sentence in trouble] == soaked.troubles
     assert not soaked.as_dict()["passed"]
 
 
 def test_a_leak_has_a_slope() -> None:
-    leak = Memory([(float(second), 1_000_000 + 500 * second) for second in range(61)])
-    assert leak.slope == pytest.approx(500 * 3600)
-    assert leak.growth == pytest.approx(30_000)
+    leak = memory_use([(float(second), 1_000_000 + 500 * second) for second in range(61)])
+    assert leak is not None and leak["slope_mb_per_hour"] == pytest.approx(500 * 3600 / 1e6)
+    assert leak["growth_mb"] == pytest.approx(0.03)
+    assert memory_use([(0.0, 100)]) is None
 
 
 def test_a_soak_is_long_enough_to_look(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SpecDecodeError, match="too short"):
-        SoakPlan((Way("auto"),), seconds=2.0)
+        SoakPlan((MethodVariant("auto"),), seconds=2.0)
     for wrong in (["--robots", "0"], ["--rate", "0"], ["--frames", "0"], ["--methods", "magic"]):
         assert cli.main(["soak", *wrong]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -42,10 +42,7 @@ def summary(story: Story, comparison: MethodComparison | None = None) -> dict:
         GOAL,
         story,
         comparison,
-        method="auto",
-        pair="tiny",
-        seed=3,
-        rtt_ms=60.0,
+        settings={"method": "auto", "pair": "tiny", "seed": 3, "rtt_ms": 60.0},
         recorded={"/odom": 5},
         files={"path": "out/path.png"},
     )

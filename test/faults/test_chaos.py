@@ -9,12 +9,12 @@ import pytest
 
 from spec_decode_ros import cli
 from spec_decode_ros.lab.bench.comparison import Sample
-from spec_decode_ros.lab.bench.fleet import ways_of
-from spec_decode_ros.lab.bench.fleet_recording import DraftRecording, record
-from spec_decode_ros.lab.bench.processes import free_port
+from spec_decode_ros.lab.bench.fleet.recording import DraftRecording, record
+from spec_decode_ros.lab.bench.machine import free_port
+from spec_decode_ros.lab.bench.variants import variants_of
 from spec_decode_ros.lab.faults.chaos import ChaosPlan, chaos_rig
 from spec_decode_ros.lab.faults.fault_plan import KINDS
-from spec_decode_ros.lab.faults.services import ServedAddress
+from spec_decode_ros.lab.faults.services import RestartableService
 from spec_decode_ros.transport.process import ReadyChild
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -29,14 +29,20 @@ def toy_recording() -> DraftRecording:
     return record(samples, drafter, ToyVerifier(), "toy", lambda sample: sample.instruction, 24)
 
 
-def toy_service() -> ServedAddress:
+def toy_service() -> RestartableService:
     command = [sys.executable, str(SERVER), f"tcp://127.0.0.1:{free_port()}"]
-    return ServedAddress(ReadyChild(command, "the toy server", 60.0), tuple(range(1024)))
+    return RestartableService(ReadyChild(command, "the toy server", 60.0), tuple(range(1024)))
 
 
 def test_twenty_faults_and_every_action_is_accounted_for() -> None:
     plan = ChaosPlan(
-        ways_of(["cloud", "pipelined", "auto"]), faults=20, every_s=0.15, groups=2, robots=3, rate=4.0, seed=3
+        variants_of(["cloud", "pipelined", "auto"]),
+        faults=20,
+        every_s=0.15,
+        groups=2,
+        robots=3,
+        rate=4.0,
+        seed=3,
     )
     with chaos_rig([toy_service(), toy_service()], toy_recording(), plan) as chaos:
         found = chaos.run().as_dict()
@@ -47,7 +53,7 @@ def test_twenty_faults_and_every_action_is_accounted_for() -> None:
     assert [line for service in chaos.services for line in service.complaints] == []
 
 
-class Unbreakable(ServedAddress):
+class Unbreakable(RestartableService):
     """What is to be done to it goes wrong, in a way that nobody has thought of."""
 
     def freeze(self, seconds: float) -> None:
@@ -56,7 +62,7 @@ class Unbreakable(ServedAddress):
 
 def test_a_fault_that_cannot_be_injected_is_told_and_the_run_ends_in_order() -> None:
     services = [Unbreakable(service.child, (0,)) for service in (toy_service(), toy_service())]
-    plan = ChaosPlan(ways_of(["cloud"]), faults=11, every_s=0.05, groups=1, robots=1, rate=4.0, seed=1)
+    plan = ChaosPlan(variants_of(["cloud"]), faults=11, every_s=0.05, groups=1, robots=1, rate=4.0, seed=1)
     with chaos_rig(services, toy_recording(), plan) as chaos:
         found = chaos.run().as_dict()
     assert not found["passed"]

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.fleet_log import Act
-from spec_decode_ros.lab.faults.action_account import SLACK_S, ActionAccount, Happened, verdict
+from spec_decode_ros.lab.bench.fleet.log import LoggedAction
+from spec_decode_ros.lab.faults.action_account import SLACK_S, ActionAccount, InjectedFault, verdict
 from spec_decode_ros.lab.faults.fault_plan import KINDS, planned
-from spec_decode_ros.lab.faults.standstill import overlap_s
+from spec_decode_ros.lab.faults.stalls import overlap_s
 
-GOOD = Act(1, 0, "auto", 10.0, 10.0, 10.1, "verified", True)
+GOOD = LoggedAction(1, 0, "auto", 10.0, 10.0, 10.1, "verified", True)
 
 
 @given(st.integers(1, 300), st.integers(0, 2**32), st.floats(0.01, 2.0))
@@ -66,10 +66,10 @@ def test_a_standstill_of_the_machine_is_nobodys_time() -> None:
     assert overlap_s(10.0, 20.0, [(0.0, 11.0), (12.0, 13.0), (19.0, 40.0)]) == 3.0
 
 
-def account(acts: Sequence[Act], recovered: frozenset[int] = frozenset({0, 1})) -> ActionAccount:
+def account(acts: Sequence[LoggedAction], recovered: frozenset[int] = frozenset({0, 1})) -> ActionAccount:
     faults = [
-        Happened("link cut", 10.05, 12.0, frozenset({0})),
-        Happened("garbage", 30.0, 30.0, frozenset({0, 1})),
+        InjectedFault("link cut", 10.05, 12.0, frozenset({0})),
+        InjectedFault("garbage", 30.0, 30.0, frozenset({0, 1})),
     ]
     return ActionAccount([(0, act) for act in acts], faults, 4.0, {}, recovered, 2)
 
@@ -93,7 +93,7 @@ def test_actions_are_counted_by_the_faults_that_they_may_have_met() -> None:
         ([GOOD, replace(GOOD, number=1, outcome="crashed", sentence="oh")], {0, 1}, "1 actions crashed"),
     ],
 )
-def test_what_must_not_be_is_said(acts: list[Act], recovered: set[int], sentence: str) -> None:
+def test_what_must_not_be_is_said(acts: list[LoggedAction], recovered: set[int], sentence: str) -> None:
     found = account(acts, frozenset(recovered))
     assert not found.as_dict()["passed"]
     with pytest.raises(AssertionError, match=sentence):

@@ -122,7 +122,7 @@ def _server() -> contextlib.AbstractContextManager[Try]:
 
 _OURS = "spec_decode_ros."
 TARGETS = {
-    "server": Target(_server, cases.seeds, (f"{_OURS}transport", f"{_OURS}runtime", f"{_OURS}decoding")),
+    "server": Target(_server, cases.seeds, (f"{_OURS}transport", f"{_OURS}server", f"{_OURS}decoding")),
     "decode": Target(_decode, cases.seeds, (f"{_OURS}transport.codec", f"{_OURS}decoding.messages")),
     "images": Target(_images, _picture_seeds, (f"{_OURS}models.images", "PIL"), structured=False),
     "sparse": Target(_sparse, _packed_seeds, (f"{_OURS}decoding.sparse",), structured=False, longest=600),

@@ -24,11 +24,11 @@ from spec_decode_ros.transport.process import ChildError, ReadyChild
 
 @contextlib.contextmanager
 def linked(
-    profile: LinkProfile, mischief: MessageFaults | None = None
+    profile: LinkProfile, faults: MessageFaults | None = None
 ) -> Iterator[tuple[EmulatedLink, Client, queue.Queue[Arrival]]]:
     with (
         echo() as served,
-        EmulatedLink(served.endpoint, profile, mischief=mischief) as link,
+        EmulatedLink(served.endpoint, profile, faults=faults) as link,
         connected(link.endpoint) as (client, arrivals),
     ):
         client.wait_ready(WAIT_S)

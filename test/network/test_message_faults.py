@@ -1,4 +1,4 @@
-"""Harm that the emulated network does to single messages: what is handed on, and that both ends live on."""
+"""Faults of single messages on an emulated link: what is forwarded, and that both ends survive them."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from .test_link import WAIT_S, linked
 FRAMES = [b"head and body", b"picture"]
 
 
-def test_a_prank_meets_the_next_message_in_its_direction_and_no_other() -> None:
-    mischief = MessageFaults()
-    played = mischief.order(MessageFault("delayed", up=True, seconds=2.0))
-    assert mischief.done_to(False, b"a", FRAMES) == [(0.0, FRAMES)] and not played.is_set()
-    assert mischief.done_to(True, b"a", FRAMES) == [(2.0, FRAMES)]
-    assert mischief.done_to(True, b"a", FRAMES) == [(0.0, FRAMES)]
-    assert played.is_set()
+def test_a_fault_meets_the_next_message_in_its_direction_and_no_other() -> None:
+    faults = MessageFaults()
+    applied = faults.schedule(MessageFault("delayed", up=True, seconds=2.0))
+    assert faults.apply(False, b"a", FRAMES) == [(0.0, FRAMES)] and not applied.is_set()
+    assert faults.apply(True, b"a", FRAMES) == [(2.0, FRAMES)]
+    assert faults.apply(True, b"a", FRAMES) == [(0.0, FRAMES)]
+    assert applied.is_set()
 
 
 def test_a_reordered_message_comes_after_the_next_of_its_robot() -> None:
-    mischief = MessageFaults()
-    mischief.order(MessageFault("reordered", up=True))
-    assert mischief.done_to(True, b"a", [b"1"]) == []
-    assert mischief.done_to(True, b"b", [b"x"]) == [(0.0, [b"x"])]
-    assert mischief.done_to(True, b"a", [b"2"]) == [(0.0, [b"2"]), (0.0, [b"1"])]
-    assert mischief.done_to(True, b"a", [b"3"]) == [(0.0, [b"3"])]
+    faults = MessageFaults()
+    faults.schedule(MessageFault("reordered", up=True))
+    assert faults.apply(True, b"a", [b"1"]) == []
+    assert faults.apply(True, b"b", [b"x"]) == [(0.0, [b"x"])]
+    assert faults.apply(True, b"a", [b"2"]) == [(0.0, [b"2"]), (0.0, [b"1"])]
+    assert faults.apply(True, b"a", [b"3"]) == [(0.0, [b"3"])]
 
 
 def test_repeats_and_garbage_come_beside_the_message_itself() -> None:
-    mischief = MessageFaults()
-    mischief.order(MessageFault("repeated", up=False, seconds=3.0, seed=1))
-    mischief.order(MessageFault("garbage", up=False, seed=2))
-    first, *again = mischief.done_to(False, b"a", FRAMES)
+    faults = MessageFaults()
+    faults.schedule(MessageFault("repeated", up=False, seconds=3.0, seed=1))
+    faults.schedule(MessageFault("garbage", up=False, seed=2))
+    first, *again = faults.apply(False, b"a", FRAMES)
     assert first == (0.0, FRAMES) and again
     assert all(0 <= later <= 3.0 and frames == FRAMES for later, frames in again)
-    (_, kept), (_, made) = mischief.done_to(False, b"a", FRAMES)
+    (_, kept), (_, made) = faults.apply(False, b"a", FRAMES)
     assert kept == FRAMES and made != FRAMES
 
 
@@ -57,17 +57,17 @@ def test_what_is_truncated_has_lost_something_and_gained_nothing(frames: list[by
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "nudged"}, {"seconds": -1.0}, {"seconds": float("nan")}])
-def test_what_is_no_prank_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(SpecDecodeError, match="prank"):
+def test_what_is_no_fault_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(SpecDecodeError, match="message fault"):
         MessageFault(**{"kind": "delayed", "up": True, **wrong})  # type: ignore[arg-type]
 
 
-def test_both_ends_live_on_after_every_prank() -> None:
-    mischief, played = MessageFaults(), []
-    with linked(LinkProfile(), mischief) as (_, client, arrivals):
+def test_both_ends_live_on_after_every_fault() -> None:
+    faults, applied = MessageFaults(), []
+    with linked(LinkProfile(), faults) as (_, client, arrivals):
         for number, kind in enumerate(("garbage", "truncated", "repeated", "reordered")):
             for up in (True, False):
-                played.append(mischief.order(MessageFault(kind, up, 0.01, seed=number)))  # type: ignore[arg-type]
+                applied.append(faults.schedule(MessageFault(kind, up, 0.01, seed=number)))  # type: ignore[arg-type]
                 for place in range(3):
                     client.send(Draft(1, place, (1, 2, 3)))
         client.send(Draft(1, 99, (1,)))
@@ -76,4 +76,4 @@ def test_both_ends_live_on_after_every_prank() -> None:
         with pytest.raises(queue.Empty):
             while True:
                 arrivals.get(timeout=0.2)
-    assert len(played) == 8 and all(each.wait(WAIT_S) for each in played)
+    assert len(applied) == 8 and all(each.wait(WAIT_S) for each in applied)

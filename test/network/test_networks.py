@@ -9,11 +9,9 @@ import pytest
 
 from spec_decode_ros import cli
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.network.link import EmulatedLink
-from spec_decode_ros.lab.network.link_profile import LinkProfile, load_trace
-from spec_decode_ros.lab.network.networks import NETWORKS, network_named
-from spec_decode_ros.lab.network.probe import BURST, far_end, places_in_line, probe, seconds_a_message
-from spec_decode_ros.lab.network.relay import _Line
+from spec_decode_ros.lab.network.link import EmulatedLink, LinkDirection
+from spec_decode_ros.lab.network.link_profile import NETWORKS, LinkProfile, load_trace, network_named
+from spec_decode_ros.lab.network.probe import BURST, far_end, probe, queue_positions, seconds_per_message
 
 TRACE = "t_s,rtt_ms,uplink_mbps\n0,20,8\n1.5,80,2\n2.0,30,4\n"
 
@@ -106,33 +104,33 @@ def test_jitter_does_not_change_what_a_burst_tells_of_the_bandwidth(name: str, u
     mbps = profile.uplink_mbps if up else profile.downlink_mbps
     size = min(round(mbps * 1e6 / 8 / BURST), 400_000)  # a burst of a second
     for seed in range(200):
-        line, back = _Line(up, seed), random.Random(-seed)
+        line, back = LinkDirection(up, seed), random.Random(-seed)
         came = {number: line.arrival(0.0, size, profile) for number in range(BURST)}
         numbers = [number for number, at in came.items() if at is not None]
         # The answers come back with jitter of their own, and one of them may be lost too.
         heard = [number for number in numbers if back.random() >= profile.loss]
-        places = places_in_line(heard, len(numbers))
+        places = queue_positions(heard, len(numbers))
         if places is None:
             assert len(heard) < len(numbers) < BURST
             continue
         jitters = (back.random() * profile.jitter_ms / 1e3 for _ in heard)
         arrivals = [(came[number] or 0.0) + jitter for number, jitter in zip(heard, jitters, strict=True)]
-        assert size * 8e-6 / seconds_a_message(places, arrivals) == pytest.approx(mbps, rel=0.05)
+        assert size * 8e-6 / seconds_per_message(places, arrivals) == pytest.approx(mbps, rel=0.05)
 
 
 def test_a_pause_of_the_machine_does_not_count() -> None:
     arrivals = [0.01 * place for place in range(BURST)]
     for place in range(12, 17):
         arrivals[place] = 0.3
-    assert seconds_a_message(range(BURST), arrivals) == pytest.approx(0.01, rel=0.05)
+    assert seconds_per_message(range(BURST), arrivals) == pytest.approx(0.01, rel=0.05)
     with pytest.raises(SpecDecodeError, match="two messages"):
-        seconds_a_message([0], [1.0])
+        seconds_per_message([0], [1.0])
 
 
 def test_what_was_lost_before_the_line_took_none_of_it() -> None:
-    assert places_in_line([3, 0, 2], passed=3, sent=4) == [2, 0, 1]
-    assert places_in_line([3, 0, 2], passed=4, sent=4) == [3, 0, 2]
-    assert places_in_line([3, 0, 2], passed=4, sent=5) is None
+    assert queue_positions([3, 0, 2], passed=3, sent=4) == [2, 0, 1]
+    assert queue_positions([3, 0, 2], passed=4, sent=4) == [3, 0, 2]
+    assert queue_positions([3, 0, 2], passed=4, sent=5) is None
 
 
 def test_the_networks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spec_decode_ros.decoding.controller import MOST_OWN
+from spec_decode_ros.decoding.controller import CONSTANTS
 from spec_decode_ros.models.pair import load_pair_config, load_verifier
 from spec_decode_ros.models.verifier import HfVerifier
 from spec_decode_ros.models.warmup import PassTiming
@@ -24,7 +24,7 @@ def test_a_draft_model_beside_the_target_where_the_pair_says_so_else_the_targets
     alone = server_drafter(replace(pair, colocated=False), verifier, PACE)
     assert alone is not None and alone.drafter is None
     assert alone.token_ms == verifier.self_drafting.share * STEP_MS < STEP_MS
-    assert 1 <= alone.length(0.5) < alone.length(0.95) <= MOST_OWN
+    assert 1 <= alone.length(0.5) < alone.length(0.95) <= CONSTANTS.max_server_draft
     without_exits = HfVerifier(verifier.model)
     assert server_drafter(replace(pair, colocated=False), without_exits, PACE) is None
     assert (

@@ -16,7 +16,7 @@ import pytest
 from spec_decode_ros.actions.action import format_action, parse_action
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, Command, phrase
 from spec_decode_ros.decoding.messages import Sampling
-from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample, compare
+from spec_decode_ros.lab.bench.comparison import ComparisonPlan, MethodComparison, Sample, compare
 from spec_decode_ros.lab.episodes.expert import decide, visible_objects
 from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
@@ -71,16 +71,8 @@ def comparisons() -> dict[Sampling, list[MethodComparison]]:
                 client.wait_ready(WAIT_S)
                 part = moments[index :: len(ROUND_TRIPS_MS)]
                 for sampling, found in results.items():
-                    found.append(
-                        compare(
-                            part,
-                            drafter,
-                            client,
-                            methods=METHODS,
-                            max_tokens=pair.max_tokens,
-                            sampling=sampling,
-                        )
-                    )
+                    plan = ComparisonPlan(METHODS, max_tokens=pair.max_tokens, sampling=sampling)
+                    found.append(compare(part, drafter, client, plan))
     return results
 
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spec_decode_ros.cli import main
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.cores import Cores, divided, on
-from spec_decode_ros.lab.bench.peers import PeerAnswer, PeerAnswers
-from spec_decode_ros.lab.bench.text import TOKENS_PER_S, Texts, texts
+from spec_decode_ros.lab.bench.comparison import ComparisonPlan
+from spec_decode_ros.lab.bench.machine import Cores, pinned_to, split_cores
+from spec_decode_ros.lab.bench.text_suite import (
+    TOKENS_PER_S,
+    decode_texts,
+    require_same,
+    suite_prompts,
+)
 from spec_decode_ros.lab.text.prompts import training_prompts
 from spec_decode_ros.lab.training.cutting import Cut, cut
 from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.lab.training.text_draft import with_draft
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import PairConfig
-
-ASKED = Texts(("go to the red chair",))
 
 
 @pytest.fixture(scope="module")
@@ -71,42 +73,33 @@ def test_transformers_beside_a_suite_of_frames_are_refused(capsys: pytest.Captur
 
 
 def test_other_tokens_than_transformers_are_an_error() -> None:
-    peers = PeerAnswers({"generate": [PeerAnswer((1, 2), 0.5)], "prompt lookup": [PeerAnswer((1, 3), 0.5)]})
-    assert peers.tokens_per_s("generate").median == 4.0
+    peers = {"generate": [((1, 2), 4.0)], "prompt lookup": [((1, 3), 4.0)]}
     with pytest.raises(SpecDecodeError, match=r"prompt lookup\) and auto give different tokens for prompt 0"):
-        peers.require_same([(1, 2)], "auto")
+        require_same(peers, [(1, 2)], "auto")
 
 
 def test_prompts_are_not_those_of_the_training() -> None:
-    prompts = texts(12)
+    prompts = suite_prompts(12)
     assert len(set(prompts)) == 12
     learned = training_prompts(7)
     assert not set(prompts) & {next(learned) for _ in range(2000)}
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ({"prompts": ()}, "at least one prompt"),
-        ({"max_tokens": 0}, "at least one token"),
-        ({"methods": ("cloud", "magic")}, "no method 'magic'"),
-    ],
-)
-def test_wrong_suites_are_refused(change: dict[str, object], sentence: str) -> None:
-    with pytest.raises(SpecDecodeError, match=sentence):
-        replace(ASKED, **change)
+def test_answers_without_a_token_are_refused() -> None:
+    with pytest.raises(SpecDecodeError, match="at least one token"):
+        decode_texts(["go to the red chair"], ComparisonPlan(max_tokens=0), "smollm2")
 
 
 def test_sides_do_not_share_a_core_unless_there_is_one() -> None:
-    assert divided([3, 5, 7]) == Cores((3,), (5, 7))
-    assert divided([3, 5, 7]).all == (3, 5, 7)
-    assert divided([2]) == Cores((2,), (2,))
+    assert split_cores([3, 5, 7]) == Cores((3,), (5, 7))
+    assert split_cores([3, 5, 7]).all == (3, 5, 7)
+    assert split_cores([2]) == Cores((2,), (2,))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin to cores")
 def test_pinned_for_a_while_only() -> None:
     before = os.sched_getaffinity(0)
-    with on(divided().edge):
+    with pinned_to(split_cores().edge):
         assert os.sched_getaffinity(0) == {min(before)}
     assert os.sched_getaffinity(0) == before
 

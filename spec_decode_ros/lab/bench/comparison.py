@@ -1,9 +1,10 @@
-"""Methods side by side on the same frames, alternating, and the numbers that every comparison reports."""
+"""Runs several decoding methods on the same samples, in turns, and summarises their metrics."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -16,18 +17,28 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.transport.client import Client
 
+Request = tuple[str, Sequence[bytes], Sequence[int]]
+"""Prompt, images and the tokens of the last action, as `EdgeRuntime.act` takes them."""
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment of a mission: what the camera saw, what was asked, and the action before (None: the first).
+    """One step of a mission: camera frame, instruction, and the action before it (None for the first).
 
-    `pose` is where the robot was, x and y in metres and yaw in radians.
+    `pose` is the robot's: x and y in metres, yaw in radians.
     """
 
     jpeg: bytes
     instruction: str
     last_action: str | None
     pose: tuple[float, float, float] | None = None
+
+    def last_tokens(self, drafter: Drafter) -> tuple[int, ...]:
+        """Tokens of the action before, with the end token, as the robot keeps them."""
+        if not self.last_action:
+            return ()
+        end = drafter.eos_ids if len(drafter.eos_ids) == 1 else ()
+        return (*drafter.encode(self.last_action), *end)
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one value."""
+        """The spread of at least one value."""
         if len(values) == 1:
             return cls(values[0], values[0], values[0])
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -53,36 +64,45 @@ class Spread:
 
 @dataclass
 class MethodComparison:
-    """Results by method, one for each sample, in the samples' order."""
+    """Results by method, one for each sample in the order of the samples, and the metrics that are reported."""
 
     samples: Sequence[Sample]
     results: dict[str, list[ActionResult]] = field(default_factory=dict)
+    metrics: tuple[str, ...] = (*METRICS, "capacity")
 
     def spread(self, method: str, metric: str) -> Spread | None:
-        """Of one number over all samples; None where it does not apply to the method."""
+        """Spread of one metric over the samples; None where the method does not have it."""
         if metric == "capacity":
             busy = self.spread(method, "cloud_busy_ms")
             if busy is None or not busy.low > 0:
                 return None
-            # One model at work all the time: how many robots that act once a period it can serve.
+            # Robots that act once a period and together keep one target busy all the time.
             period_ms = ACTION_PERIOD_S * 1000
             return Spread(period_ms / busy.median, period_ms / busy.high, period_ms / busy.low)
-        values = [result.stats.get(metric) for result in self.results[method]]
-        numbers = [float(value) for value in values if isinstance(value, (int, float))]
+        numbers = self._numbers(method, metric)
         return Spread.of(numbers) if numbers else None
 
     def total(self, method: str, metric: str) -> float:
-        """Sum of one number over all samples, those apart to which it does not apply."""
+        """Sum of one metric over the samples that have it."""
+        return sum(self._numbers(method, metric))
+
+    def _numbers(self, method: str, metric: str) -> list[float]:
         values = (result.stats.get(metric) for result in self.results[method])
-        return sum(float(value) for value in values if isinstance(value, (int, float)))
+        return [float(value) for value in values if isinstance(value, (int, float))]
 
     def agreement(self, one: str, other: str) -> int:
-        """For how many samples two methods gave the same tokens."""
+        """Number of samples for which two methods gave the same tokens."""
         pairs = zip(self.results[one], self.results[other], strict=True)
         return sum(a.tokens == b.tokens for a, b in pairs)
 
+    @property
+    def same_tokens(self) -> bool:
+        """Whether all methods gave the same tokens for all samples."""
+        first, *others = self.results
+        return all(self.agreement(first, other) == len(self.samples) for other in others)
+
     def typical(self) -> int:
-        """Index of the sample whose times to the verified action are nearest to every method's median."""
+        """Index of the sample whose `ttva_ms` is nearest to the median, over all methods."""
         distance = [0.0] * len(self.samples)
         for method, results in self.results.items():
             middle = self.spread(method, "ttva_ms")
@@ -92,89 +112,83 @@ class MethodComparison:
         return distance.index(min(distance))
 
     def as_dict(self) -> dict[str, dict[str, dict[str, float] | None]]:
-        """For JSON: method, number, then median and quartiles."""
+        """For JSON: by method and metric, median and quartiles."""
         table: dict[str, dict[str, dict[str, float] | None]] = {}
         for method in self.results:
-            table[method] = {}
-            for metric in (*METRICS, "capacity"):
-                spread = self.spread(method, metric)
-                table[method][metric] = spread.as_dict() if spread else None
+            spreads = {metric: self.spread(method, metric) for metric in self.metrics}
+            table[method] = {metric: found.as_dict() if found else None for metric, found in spreads.items()}
         return table
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """What is compared: methods by name, with a prompt style, a longest answer, and samples that only warm up.
+
+    Each sample is decoded with its own seed, counted up from that of `sampling`.
+    """
+
+    methods: Sequence[str] = ("cloud", "auto")
+    style: str = "trained"
+    max_tokens: int = 64
+    warm_up: int = 2
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 def compare(
     samples: Sequence[Sample],
     drafter: Drafter,
     client: Client,
-    *,
-    methods: Sequence[str] = ("cloud", "auto"),
-    style: str = "trained",
-    max_tokens: int = 64,
-    warm_up: int = 2,
-    sampling: Sampling | None = None,
+    plan: ComparisonPlan,
     enough: Callable[[], bool] = lambda: False,
 ) -> MethodComparison:
-    """Decode every sample by every method; the method that goes first changes from sample to sample.
+    """Decode every sample by every method, with the drafter of the pair that the client's server verifies.
 
-    Args:
-        samples: at least one.
-        drafter: of the pair that the client's server verifies.
-        client: connected to the verifier.
-        methods: names of methods.
-        style: the pair's prompt.
-        max_tokens: longest answer.
-        warm_up: so many of the first samples are decoded beforehand, unmeasured.
-        sampling: how tokens are chosen, by default greedily; each sample has a seed of its own, from the given one on.
-        enough: asked after every sample; true ends the comparison early.
-
-    Raises:
-        SpecDecodeError: without samples, or if an action fails.
+    `enough` is asked after every sample; true ends the comparison early. Raises SpecDecodeError without samples, or if an
+    action fails.
     """
     if not samples:
         raise SpecDecodeError("a comparison needs at least one frame")
-    runtimes = {
-        name: EdgeRuntime(drafter, client, name, max_tokens=max_tokens, fallback=False) for name in methods
-    }
-    results: dict[str, list[ActionResult]] = {name: [] for name in methods}
-    first = sampling or Sampling()
-    try:
-        for sample in samples[:warm_up]:
-            for runtime in runtimes.values():
-                _act(runtime, drafter, sample, style, replace(first, sampler=Sampler.GUMBEL))
-        for count, sample in enumerate(samples, start=1):
-            order = list(methods) if count % 2 else list(reversed(methods))
-            for name in order:
-                seeded = replace(first, seed=first.seed + count)
-                results[name].append(_act(runtimes[name], drafter, sample, style, seeded))
-            if enough():
-                break
-    finally:
-        for runtime in runtimes.values():
-            runtime.close()
-    return MethodComparison(samples[:count], results)
+    style = cast(PromptStyle, plan.style)
+    requests: list[Request] = [
+        (build_prompt(s.instruction, s.last_action, style), [s.jpeg], s.last_tokens(drafter)) for s in samples
+    ]
+    with ExitStack() as stack:
+        runtimes = {}
+        for name in plan.methods:
+            runtimes[name] = EdgeRuntime(drafter, client, name, max_tokens=plan.max_tokens, fallback=False)
+            stack.callback(runtimes[name].close)
+        for request in requests[: plan.warm_up]:
+            decode_in_turns(runtimes, [request], replace(plan.sampling, sampler=Sampler.GUMBEL))
+        seeded = replace(plan.sampling, seed=plan.sampling.seed + 1)
+        results = decode_in_turns(runtimes, requests, seeded, enough)
+    return MethodComparison(samples[: len(results[plan.methods[0]])], results)
 
 
-def _act(
-    runtime: EdgeRuntime, drafter: Drafter, sample: Sample, style: str, sampling: Sampling
-) -> ActionResult:
-    prompt = build_prompt(sample.instruction, sample.last_action, cast(PromptStyle, style))
-    last: tuple[int, ...] = ()
-    if sample.last_action:
-        last = tuple(drafter.encode(sample.last_action))
-        if len(drafter.eos_ids) == 1:
-            # As on the robot, where the last answer is kept with the token that ended it.
-            last += tuple(drafter.eos_ids)
-    return runtime.act(prompt, [sample.jpeg], last, sampling=sampling)
+def decode_in_turns(
+    runtimes: Mapping[str, EdgeRuntime],
+    requests: Iterable[Request],
+    sampling: Sampling,
+    enough: Callable[[], bool] = lambda: False,
+) -> dict[str, list[ActionResult]]:
+    """Decode every request by every runtime, in an order that is reversed from one request to the next.
+
+    Each request has its own seed, counted up from that of `sampling`.
+    """
+    results: dict[str, list[ActionResult]] = {name: [] for name in runtimes}
+    for count, (prompt, images, last_tokens) in enumerate(requests):
+        seeded = replace(sampling, seed=sampling.seed + count)
+        for name in runtimes if count % 2 == 0 else reversed(list(runtimes)):
+            results[name].append(runtimes[name].act(prompt, images, last_tokens, sampling=seeded))
+        if enough():
+            break
+    return results
 
 
-def speedup(comparison: MethodComparison, slow: str, fast: str) -> Mapping[str, float]:
-    """How many times sooner (`ttva`) and with how many times fewer passes and less compute, by medians."""
+def speedup(comparison: MethodComparison, slow: str, fast: str) -> dict[str, float]:
+    """Ratios of the medians of two methods: time to the verified action, target passes and target compute."""
     ratios = {}
-    for name, metric in (
-        ("ttva", "ttva_ms"),
-        ("cloud_passes", "cloud_passes"),
-        ("cloud_busy", "cloud_busy_ms"),
-    ):
+    metrics = {"ttva": "ttva_ms", "cloud_passes": "cloud_passes", "cloud_busy": "cloud_busy_ms"}
+    for name, metric in metrics.items():
         before, after = comparison.spread(slow, metric), comparison.spread(fast, metric)
         if before and after and after.median > 0:
             ratios[name] = round(before.median / after.median, 3)
@@ -182,13 +196,13 @@ def speedup(comparison: MethodComparison, slow: str, fast: str) -> Mapping[str, 
 
 
 def early_exit_hits(comparison: MethodComparison) -> dict[str, dict[str, float]]:
-    """By method: how often early exits foresaw, their share of hits, and what drafting on from that was worth."""
+    """By method: number of early-exit predictions, their hit rate, and the time that preemptive drafts saved and wasted."""
     found = {}
     for method in comparison.results:
-        if told := comparison.total(method, "predictions"):
+        if predictions := comparison.total(method, "predictions"):
             found[method] = {
-                "predictions": told,
-                "hit_rate": comparison.total(method, "prediction_hits") / told,
+                "predictions": predictions,
+                "hit_rate": comparison.total(method, "prediction_hits") / predictions,
                 "saved_ms": comparison.total(method, "preemptive_saved_ms"),
                 "wasted_ms": comparison.total(method, "preemptive_wasted_ms"),
             }

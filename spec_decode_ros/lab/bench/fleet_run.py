@@ -9,11 +9,11 @@ from rich.console import Console
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.document import heading
-from spec_decode_ros.lab.bench.fleet import FleetPlan, fleet_result, run_fleet
-from spec_decode_ros.lab.bench.fleet_figures import Load
-from spec_decode_ros.lab.bench.fleet_recording import record_pair
-from spec_decode_ros.lab.bench.fleet_rig import fleet_rig
-from spec_decode_ros.lab.bench.fleet_tables import print_fleet, print_load
+from spec_decode_ros.lab.bench.fleet.capacity import Load
+from spec_decode_ros.lab.bench.fleet.recording import record_pair
+from spec_decode_ros.lab.bench.fleet.rig import fleet_rig
+from spec_decode_ros.lab.bench.fleet.suite import FleetPlan, fleet_result, run_fleet
+from spec_decode_ros.lab.bench.fleet.tables import print_fleet, print_load
 from spec_decode_ros.lab.bench.suite import NamedLink
 
 
@@ -44,7 +44,7 @@ def fleet_document(pair: str, command: str, fleet: dict[str, Any], plot: str | N
     """The document for JSON, and its picture if that is asked for."""
     found = {**heading("fleet", pair, command), "links": [], "fleet": fleet}
     if plot:
-        from spec_decode_ros.lab.bench.fleet_plot import draw_fleet
+        from spec_decode_ros.lab.bench.fleet.plot import draw_fleet
 
         draw_fleet(found, plot)
     return found

@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.lab.bench.grid import Cell, Figures, World, cells, compare
-from spec_decode_ros.lab.bench.profiles import load_profile
+from spec_decode_ros.lab.bench.grid import Cell, MethodFigures, World, cells, simulate_cell
+from spec_decode_ros.lab.bench.profile.profile import load_profile
 from spec_decode_ros.lab.progress import tracked
 
-Row = tuple[Cell, dict[str, Figures]]
+Row = tuple[Cell, dict[str, MethodFigures]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def simulate_profile(name: str, actions: int) -> VirtualRun:
 
 
 def _rows(wanted: list[Cell], world: World, actions: int) -> list[Row]:
-    return [(cell, compare(cell, world, actions)) for cell in tracked(wanted, "cells")]
+    return [(cell, simulate_cell(cell, world, actions)) for cell in tracked(wanted, "cells")]
 
 
 def print_run(console: Console, run: VirtualRun) -> None:
@@ -89,7 +89,7 @@ def _published_table(run: VirtualRun) -> Table:
 
 
 def _verdict(rows: Sequence[Row]) -> str:
-    def others(row: dict[str, Figures]) -> dict[str, Figures]:
+    def others(row: dict[str, MethodFigures]) -> dict[str, MethodFigures]:
         return {name: figures for name, figures in row.items() if not name.startswith("auto")}
 
     worst = max(row["auto"].ttva_ms / min(f.ttva_ms for f in others(row).values()) for _, row in rows)

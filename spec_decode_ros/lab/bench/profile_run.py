@@ -15,17 +15,17 @@ from rich.console import Console
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.json_output import write_text
 from spec_decode_ros.lab.bench.machine import machine
-from spec_decode_ros.lab.bench.measure import MeasurementPlan, measure
-from spec_decode_ros.lab.bench.measured_profile import (
+from spec_decode_ros.lab.bench.profile.measure import MeasurementPlan, measure
+from spec_decode_ros.lab.bench.profile.measured_profile import (
     Assumed,
     as_json,
     described,
     profile_document,
     profile_text,
 )
-from spec_decode_ros.lab.bench.profiles import load_profile
-from spec_decode_ros.lab.bench.random_model import require_memory
-from spec_decode_ros.lab.bench.shapes import shape_named
+from spec_decode_ros.lab.bench.profile.profile import load_profile
+from spec_decode_ros.lab.bench.profile.random_model import require_memory
+from spec_decode_ros.lab.bench.profile.shapes import shape_named
 
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 

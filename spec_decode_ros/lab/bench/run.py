@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.comparison import MethodComparison, compare
+from spec_decode_ros.lab.bench.comparison import ComparisonPlan, MethodComparison, Spread, compare
 from spec_decode_ros.lab.bench.document import document
-from spec_decode_ros.lab.bench.moments import moments
+from spec_decode_ros.lab.bench.sample_frames import sample_frames
 from spec_decode_ros.lab.bench.suite import NamedLink, over_links
-from spec_decode_ros.lab.bench.tables import agree, print_comparison
-from spec_decode_ros.lab.bench.text import TOKENS_PER_S, Texts, decode_texts, texts
+from spec_decode_ros.lab.bench.tables import TextTable, print_comparison
+from spec_decode_ros.lab.bench.text_suite import TOKENS_PER_S, decode_texts, suite_prompts
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair import load_pair_config
 from spec_decode_ros.transport.client import Client
@@ -80,16 +79,16 @@ class BenchRun:
     @property
     def same_tokens(self) -> bool:
         """Whether every method gave the same tokens over every link."""
-        return all(agree(comparison) for _, comparison in self.results)
+        return all(comparison.same_tokens for _, comparison in self.results)
 
     def draw(self, plot: str | None, timeline: str | None, pair: str) -> None:
         """Write the pictures that are asked for."""
         if plot:
-            from spec_decode_ros.lab.bench.methods_plot import draw_methods
+            from spec_decode_ros.lab.bench.comparison_plot import draw_methods
 
             draw_methods(self.document, plot)
         if timeline:
-            from spec_decode_ros.lab.bench.timeline import draw_timeline
+            from spec_decode_ros.lab.bench.comparison_plot import draw_timeline
 
             link, comparison = self.results[-1]
             draw_timeline(comparison, Path(timeline), f"{link.name}, pair {pair}")
@@ -100,12 +99,14 @@ def run_suite(plan: BenchPlan, console: Console) -> BenchRun:
     report = partial(print_comparison, console, separate=plan.sampling.separate)
     more: dict[str, Any] = {}
     if plan.suite == "text":
-        asked = _texts(plan)
+        longest = plan.max_tokens or load_pair_config(plan.pair).max_tokens
+        compared = ComparisonPlan(plan.compared, max_tokens=longest, sampling=plan.sampling)
+        prompts = suite_prompts(plan.frames, plan.seed)
         report = partial(report, shown=SHOWN_OF_TEXT)
-        decode = decode_texts(asked, plan.pair)
+        decode = decode_texts(prompts, compared, plan.pair)
         results = over_links(plan.pair, plan.links, decode, report, device=plan.device)
         if plan.peers:
-            more = {"peers": _measure_peers(plan, asked, results[0][1], console)}
+            more = {"peers": _measure_peers(plan, prompts, longest, results[0][1], console)}
     else:
         results = over_links(plan.pair, plan.links, _compare_actions(plan), report, device=plan.device)
     sampler = {"temperature": plan.sampling.temperature, "sampler": plan.sampling.sampler.value}
@@ -114,46 +115,33 @@ def run_suite(plan: BenchPlan, console: Console) -> BenchRun:
 
 def _compare_actions(plan: BenchPlan) -> Any:
     config = load_pair_config(plan.pair)
-    samples = moments(plan.frames, plan.seed)
+    samples = sample_frames(plan.frames, plan.seed)
 
     def decode(drafter: Drafter, client: Client) -> MethodComparison:
-        return compare(
-            samples,
-            drafter,
-            client,
-            methods=plan.compared,
-            style=config.prompt,
-            max_tokens=config.max_tokens,
-            sampling=plan.sampling,
-        )
+        compared = ComparisonPlan(plan.compared, config.prompt, config.max_tokens, sampling=plan.sampling)
+        return compare(samples, drafter, client, compared)
 
     return decode
 
 
-def _texts(plan: BenchPlan) -> Texts:
-    longest = plan.max_tokens or load_pair_config(plan.pair).max_tokens
-    return Texts(texts(plan.frames, plan.seed), longest, tuple(plan.compared), plan.sampling)
-
-
 def _measure_peers(
-    plan: BenchPlan, asked: Texts, comparison: MethodComparison, console: Console
+    plan: BenchPlan, prompts: Sequence[str], max_tokens: int, comparison: MethodComparison, console: Console
 ) -> dict[str, Any]:
     """transformers' own decoding of the same prompts. Raises SpecDecodeError where it gives other tokens."""
-    from spec_decode_ros.lab.bench.peers import measure_peers
+    from spec_decode_ros.lab.bench.text_suite import measure_peers, require_same
 
     if plan.sampling.temperature:
         raise SpecDecodeError("--peers compares greedy answers: leave --temperature out")
     ours = next(iter(comparison.results))
-    peers = measure_peers(asked.prompts, asked.max_tokens, plan.pair)
-    peers.require_same([result.tokens for result in comparison.results[ours]], ours)
-    table = Table(title="transformers in one process, the same tokens: tokens a second", box=None)
-    for column in ("", "median", "quartiles"):
-        table.add_column(column)
-    for name in peers.answers:
-        spread = peers.tokens_per_s(name)
-        table.add_row(name, f"{spread.median:.1f}", f"{spread.low:.1f}–{spread.high:.1f}")
-    console.print(table)
-    return {name: {TOKENS_PER_S: peers.tokens_per_s(name).as_dict()} for name in peers.answers}
+    peers = measure_peers(prompts, max_tokens, plan.pair)
+    require_same(peers, [result.tokens for result in comparison.results[ours]], ours)
+    speeds = {name: Spread.of([speed for _, speed in found]) for name, found in peers.items()}
+    rows = [
+        [name, f"{speed.median:.1f}", f"{speed.low:.1f}–{speed.high:.1f}"] for name, speed in speeds.items()
+    ]
+    title = "transformers in one process, the same tokens: tokens a second"
+    TextTable(["", "median", "quartiles"], rows, title).print(console)
+    return {name: {TOKENS_PER_S: speed.as_dict()} for name, speed in speeds.items()}
 
 
 def command_typed(arguments: Sequence[str]) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.lab.bench.fleet_log import Act
-from spec_decode_ros.lab.bench.fleet_recording import record_pair
-from spec_decode_ros.lab.bench.fleet_rig import fleet_rig
-from spec_decode_ros.lab.bench.soak import SoakPlan, soak
+from spec_decode_ros.lab.bench.fleet.log import LoggedAction
+from spec_decode_ros.lab.bench.fleet.recording import record_pair
+from spec_decode_ros.lab.bench.fleet.rig import fleet_rig
+from spec_decode_ros.lab.bench.fleet.soak import SoakPlan, soak
 from spec_decode_ros.lab.network.link import LinkProfile
 
 
@@ -28,7 +28,7 @@ def run_soak(pair: str, plan: SoakPlan, frames: int, rtt_ms: float, console: Con
         f"{plan.robots} robots for {plan.seconds / 60:g} minutes, each {plan.rate:g} actions a second …"
     )
 
-    def report(elapsed_s: float, acts: Sequence[Act], memory: int | None) -> None:
+    def report(elapsed_s: float, acts: Sequence[LoggedAction], memory: int | None) -> None:
         verified = sum(act.outcome == "verified" for act in acts)
         failed = sum(act.outcome not in ("verified", None) for act in acts)
         size = "" if memory is None else f", server {memory / 1e6:.0f} MB"

@@ -1,23 +1,52 @@
-"""A comparison as a table for the terminal."""
+"""Tables for the terminal and for Markdown, and the results of a comparison as tables and remarks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.lab.bench.bound import bound_ms, overhead_ms
-from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, early_exit_hits
+from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread
+from spec_decode_ros.lab.bench.document import link_document
 from spec_decode_ros.lab.bench.suite import NamedLink
 
 SHOWN = ("ttva_ms", "ttfa_ms", "cloud_passes", "cloud_busy_ms", "acceptance_rate", "round_trips")
+"""Metrics on the terminal; the page has all."""
 
 
-def agree(comparison: MethodComparison) -> bool:
-    """Whether every method gave the same tokens."""
-    first, *others = comparison.results
-    return all(comparison.agreement(first, other) == len(comparison.samples) for other in others)
+@dataclass(frozen=True)
+class TextTable:
+    """Rows of text under column names; the first column is aligned to the left, the others to the right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+
+    def print(self, console: Console) -> None:
+        """Print it to the terminal."""
+        table = Table(title=self.title or None, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        for place, name in enumerate(self.columns):
+            table.add_column(name, justify="right" if place else "left", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*row)
+        console.print(table)
+
+    def markdown(self) -> list[str]:
+        """Its lines in Markdown."""
+        rule = "|---" * len(self.columns) + "|"
+        head, *body = (f"| {' | '.join(row)} |".replace("|  |", "| |") for row in (self.columns, *self.rows))
+        return [head, rule, *body]
+
+
+def spread_text(metric: str, spread: Mapping[str, float] | None, between: str = "{} ({}–{})") -> str:
+    """Median and quartiles of a metric, as a document has them; a dash for None."""
+    if not spread:
+        return "–"
+    digits = 2 if metric in ("acceptance_rate", "accepted_length") else 0 if spread["median"] >= 100 else 1
+    return between.format(*(f"{spread[name]:.{digits}f}" for name in ("median", "p25", "p75")))
 
 
 def print_comparison(
@@ -28,62 +57,70 @@ def print_comparison(
     separate: bool = False,
     shown: Sequence[str] = SHOWN,
 ) -> None:
-    """Print every method's figures through one link; with `separate` rejection sampling tokens may differ."""
-    table = Table(title=f"{link.name}: medians (quartiles) of {len(comparison.samples)} samples", box=None)
-    table.add_column("", no_wrap=True)
-    for metric in shown:
-        table.add_column(metric.replace("_", "\n", 1), justify="right", no_wrap=True)
-    for method in comparison.results:
-        spreads = [comparison.spread(method, metric) for metric in shown]
-        table.add_row(method, *map(_cell, shown, spreads))
-    console.print(table)
-    _print_bound(console, link, comparison)
-    _print_foresight(console, comparison)
-    if separate:
-        _print_rejections(console, comparison)
-    else:
-        same = "the same tokens from every method"
-        console.print(same if agree(comparison) else "the methods differ in their tokens")
+    """Print a comparison through one link; `separate` is for rejection sampling, where tokens may differ."""
+    found = link_document(link, comparison)
+    rows = [
+        [name, *(spread_text(m, figures[m], "{}\n[dim]{}–{}[/]") for m in shown)]
+        for name, figures in found["methods"].items()
+    ]
+    title = f"{link.name}: medians (quartiles) of {found['samples']} samples"
+    TextTable(["", *(metric.replace("_", "\n", 1) for metric in shown)], rows, title).print(console)
+    about_tokens, *others = remarks(found)
+    for line in (_rejections(comparison) if separate else about_tokens, *others):
+        console.print(line, markup=False)
 
 
-def _cell(metric: str, spread: Spread | None) -> str:
-    """The median, and the quartiles below it."""
-    if spread is None:
-        return "–"
-    digits = 2 if metric == "acceptance_rate" else 1
-    low, high = (f"{value:.{digits}f}".rstrip("0").rstrip(".") for value in (spread.low, spread.high))
-    return f"{spread.median:.{digits}f}\n[dim]{low}–{high}[/]"
-
-
-def _print_bound(console: Console, link: NamedLink, comparison: MethodComparison) -> None:
-    bound, rest = bound_ms(comparison, link.profile), overhead_ms(comparison, link.profile)
-    if bound is None:
-        return
-    line = f"upload + RTT + prefill: {bound.median:.1f} ms"
-    auto = comparison.spread("auto", "ttva_ms") if "auto" in comparison.results else None
-    if auto:
-        line += f"; auto takes {auto.median / bound.median:.2f} times that"
-    if rest:
-        line += f", {rest.median:.1f} ms of it beside target and link"
-    console.print(line)
-
-
-def _print_foresight(console: Console, comparison: MethodComparison) -> None:
-    for method, told in early_exit_hits(comparison).items():
-        console.print(
-            f"{method}: {told['hit_rate']:.0%} of {told['foresights']:.0f} foresights were hits; of the drafting after "
-            f"them {told['saved_ms']:.0f} ms were used and {told['wasted_ms']:.0f} ms wasted"
-        )
-
-
-def _print_rejections(console: Console, comparison: MethodComparison) -> None:
-    """What the rejections of separate rejection sampling sent."""
+def _rejections(comparison: MethodComparison) -> str:
+    """Number and size of the distributions that separate rejection sampling sent."""
     stats = [result.stats for results in comparison.results.values() for result in results]
     sizes = [float(found["rejection_bytes"] or 0) for found in stats if found["rejections"]]
     if not sizes:
-        console.print("nothing was rejected")
-        return
-    console.print(
-        f"{sum(int(found['rejections'] or 0) for found in stats)} rejections, {Spread.of(sizes).median:.0f} bytes each "
-        "(median)"
-    )
+        return "nothing was rejected"
+    count = sum(int(found["rejections"] or 0) for found in stats)
+    return f"{count} rejections, {Spread.of(sizes).median:.0f} bytes each (median)"
+
+
+def remarks(link: Mapping[str, Any]) -> list[str]:
+    """Sentences about the part of a document on one link; the first one is about the tokens."""
+    methods = link["methods"]
+    times = {name: figures["ttva_ms"]["median"] for name, figures in methods.items() if figures["ttva_ms"]}
+    first = next(iter(methods))
+    different = [name for name, same in link["same_tokens"].items() if same != link["samples"]]
+    lines = [
+        f"Tokens: the same as `{first}`'s from every method in every sample."
+        if not different
+        else f"Tokens differ from `{first}`'s in some samples: {', '.join(different)}."
+    ]
+    if "auto" in times and len(times) > 1:
+        lines.append(_auto_against_others(times))
+    if bound := link.get("bound_ms"):
+        text = (
+            f"Upload, one round trip and one prefill take {bound['median']:.1f} ms: no method can be sooner."
+        )
+        if "auto" in times:
+            text += f" `auto` takes {times['auto'] / bound['median']:.2f} times that."
+        lines.append(text)
+    if overhead := link.get("overhead_ms"):
+        lines.append(
+            f"`auto` takes {overhead['median']:.1f} ms in addition to target compute and the link's delay: encoding, "
+            "threads, sockets, and waiting for drafts."
+        )
+    for method, use in link.get("early_exit", {}).items():
+        lines.append(
+            f"Early exits for `{method}`: {use['hit_rate']:.0%} of {use['predictions']:.0f} predictions were hits; "
+            f"drafting on from them saved {use['saved_ms']:.0f} ms and wasted {use['wasted_ms']:.0f} ms."
+        )
+    return lines
+
+
+def _auto_against_others(times: Mapping[str, float]) -> str:
+    others = {name: ms for name, ms in times.items() if name != "auto"}
+    best = min(others, key=lambda name: others[name])
+    ratio = others[best] / times["auto"]
+    if ratio >= 1:
+        text = f"`auto` is the soonest, {ratio:.2f} times as fast as the next, `{best}`"
+    else:
+        text = f"**`auto` loses** to `{best}`: it takes {1 / ratio:.2f} times as long"
+    if "cloud" in others and best != "cloud":
+        text += f"; compared with `cloud` it is {others['cloud'] / times['auto']:.2f} times as fast"
+    return text + "."

@@ -1,4 +1,4 @@
-"""Says when a mission is over, from where the robot really is and from what the model says of itself."""
+"""Judges when a mission is over and whether it succeeded, from the robot's true pose and the model's own words."""
 
 from __future__ import annotations
 
@@ -16,16 +16,10 @@ _STILL_MPS, _STILL_RADPS = 0.06, 0.15
 
 @dataclass(frozen=True)
 class MissionGoal:
-    """One object to stand in front of.
+    """An object of the room, such as ``red chair``, to stand in front of.
 
-    Attributes:
-        scene: the room.
-        target: the object, such as ``red chair``.
-        instruction: what the operator says.
-        reach_m: metres from the head camera to the object's surface, at most.
-        facing_deg: degrees between the heading and the object, at most.
-        still_s: seconds to stand still, by the model's own word and in fact.
-        time_out_s: seconds from the command.
+    The robot has to stand still for `still_s` seconds, by the model's word and in fact, with its head camera within
+    `reach_m` of the object's surface and its heading within `facing_deg` of it.
     """
 
     scene: Scene
@@ -46,7 +40,7 @@ class MissionGoal:
 
 @dataclass(frozen=True)
 class MissionResult:
-    """How a mission ended: a sentence, and how far from the goal, metres and degrees."""
+    """How a mission ended: a sentence, and the distance and angle to the target in metres and degrees."""
 
     success: bool
     reason: str
@@ -55,7 +49,7 @@ class MissionResult:
 
 
 class GoalWatch:
-    """Feed it what happens; it says once how the mission ended.
+    """Gets the events of a mission and returns its result once it is over.
 
     Times are in seconds of one clock; the mission begins with the first one.
     """
@@ -67,7 +61,7 @@ class GoalWatch:
         self._note = ""
 
     def said(self, text: str) -> None:
-        """A verified action's text."""
+        """The text of a verified action."""
         note = text.partition("|")[2].strip()
         if _ending(note) != _ending(self._note):
             self._still_since = None
@@ -76,7 +70,7 @@ class GoalWatch:
     def moved(
         self, now: float, pose: tuple[float, float, float], speed: float, turn: float
     ) -> MissionResult | None:
-        """Where the robot is (x, y in metres, yaw in radians) and how fast (m/s, rad/s); the end, if this is it."""
+        """The robot's pose (x, y in metres, yaw in radians) and speeds (m/s, rad/s); the result if this is the end."""
         self._began = now if self._began is None else self._began
         still = speed < _STILL_MPS and abs(turn) < _STILL_RADPS and _ending(self._note) is not None
         if not still:
@@ -96,9 +90,8 @@ class GoalWatch:
         if outcome.distance_m > self._goal.reach_m:
             things = self._goal.scene.objects
             nearest = min(things, key=lambda thing: bearing_and_distance(thing, pose)[1]).name
-            where = (
-                f"at the {nearest}" if nearest != self._goal.target else f"{outcome.distance_m:.1f} m away"
-            )
+            away = f"{outcome.distance_m:.1f} m away"
+            where = f"at the {nearest}" if nearest != self._goal.target else away
             return self._outcome(pose, False, f"stopped {where}")
         if outcome.facing_deg > self._goal.facing_deg:
             return self._outcome(pose, False, f"stopped facing {outcome.facing_deg:.0f} degrees past it")
@@ -111,7 +104,5 @@ class GoalWatch:
 
 
 def _ending(note: str) -> str | None:
-    """The note without what changes from one action to the next, if it is one that ends a mission."""
-    if note.endswith(REACHED):
-        return REACHED
-    return next((ending for ending in _GIVING_UP if note.endswith(ending)), None)
+    """The part of a note that ends a mission, if there is one."""
+    return next((ending for ending in (REACHED, *_GIVING_UP) if note.endswith(ending)), None)

@@ -1,4 +1,4 @@
-"""Plays the operator of a mission: gives one command, watches what the robot does, and keeps the story."""
+"""Runs a mission as a ROS 2 node: gives one command, watches the robot, and records what happens."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
@@ -34,14 +35,9 @@ _GRACE_S = 10.0
 
 @dataclass(frozen=True)
 class Verified:
-    """One verified action.
+    """One verified action, by the stamp of its frame in seconds and the pose of the robot when it arrived here.
 
-    Attributes:
-        stamp: of its frame, seconds.
-        text: what the model said.
-        corrected: whether the cloud changed the velocities of the draft.
-        took_ms: from the frame's stamp until its verified velocities arrived here.
-        pose: where the robot was then, x and y in metres and yaw in radians.
+    `corrected` says that its velocities differ from those of the draft; `took_ms` counts from the stamp of the frame.
     """
 
     stamp: float
@@ -53,7 +49,7 @@ class Verified:
 
 @dataclass
 class Story:
-    """What happened. Stamps in seconds; `path` has (stamp, x, y, yaw), `frames` (stamp, JPEG bytes)."""
+    """What happened in a mission. Stamps in seconds; `path` has (stamp, x, y, yaw), `frames` (stamp, JPEG bytes)."""
 
     outcome: MissionResult | None = None
     took_s: float = 0.0
@@ -63,13 +59,13 @@ class Story:
     frames: list[tuple[float, bytes]] = field(default_factory=list)
 
     def frame_of(self, stamp: float) -> bytes | None:
-        """The frame with that stamp, or the last one before it."""
+        """The frame of that stamp, or the last one before it."""
         place = bisect_right([at for at, _ in self.frames], stamp + 1e-6) - 1
         return self.frames[place][1] if place >= 0 else None
 
 
 class Mission(Node):
-    """One command and what follows; use :func:`run_mission`."""
+    """The node; use :func:`run_mission`."""
 
     def __init__(self, goal: MissionGoal, context: rclpy.Context) -> None:
         super().__init__("mission", context=context)
@@ -77,7 +73,7 @@ class Mission(Node):
         self._watch = GoalWatch(goal)
         self._commanded_at: float | None = None
         self._drafts: dict[float, tuple[float, float]] = {}
-        self._verdict: tuple[float, tuple[float, float], float] | None = None
+        self._newest: tuple[float, tuple[float, float], float] | None = None
         self.story = Story()
         self._command = self.create_publisher(String, "command", EVENTS)
         self.create_subscription(CompressedImage, "camera/image/compressed", self._on_frame, _FRAMES)
@@ -88,10 +84,8 @@ class Mission(Node):
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, _KEEP_ALL)
 
     def missing(self) -> list[str]:
-        """What has to be there before a command makes sense."""
-        listening = {
-            info.node_name for info in self.get_subscriptions_info_by_topic(self._command.topic_name)
-        }
+        """What is still missing before a command can be given."""
+        listening = subscribers(self, self._command)
         parts = {
             "frames from sim_node": bool(self.story.frames),
             "odometry from sim_node": bool(self.story.path),
@@ -101,14 +95,14 @@ class Mission(Node):
         return [name for name, there in parts.items() if not there]
 
     def begin(self) -> None:
-        """Give the command; what was seen before is forgotten."""
+        """Give the command, and drop what was recorded before."""
         self.story.path.clear()
         self.story.frames.clear()
         self._commanded_at = time.monotonic()
         self._command.publish(String(data=self._goal.instruction))
 
     def end(self) -> None:
-        """Tell the robot to stop, whatever it does."""
+        """Tell the robot to stop."""
         self._command.publish(String(data="stop"))
 
     @property
@@ -138,18 +132,18 @@ class Mission(Node):
 
     def _on_verified(self, message: TwistStamped) -> None:
         stamp = seconds(message.header.stamp)
-        if self._verdict is None or self._verdict[0] != stamp:
+        if self._newest is None or self._newest[0] != stamp:
             took_ms = (clock_seconds(self) - stamp) * 1000.0
         else:
-            took_ms = self._verdict[2]
-        self._verdict = (stamp, _velocities(message), took_ms)
+            took_ms = self._newest[2]
+        self._newest = (stamp, _velocities(message), took_ms)
 
     def _on_text(self, message: String) -> None:
-        """A text has no stamp: it belongs to the velocities that came just before it."""
-        if self._commanded_at is None or self._verdict is None:
+        """A text has no stamp; it belongs to the velocities that came just before it."""
+        if self._commanded_at is None or self._newest is None:
             return
         self._watch.said(message.data)
-        stamp, velocities, took_ms = self._verdict
+        stamp, velocities, took_ms = self._newest
         draft = self._drafts.get(stamp)
         pose = self.story.path[-1][1:] if self.story.path else (0.0, 0.0, 0.0)
         corrected = draft is not None and draft != velocities
@@ -166,8 +160,14 @@ def _velocities(message: TwistStamped) -> tuple[float, float]:
     return message.twist.linear.x, message.twist.angular.z
 
 
+def subscribers(node: Node, publisher: Publisher) -> set[str]:
+    """Names of the nodes that have subscribed to a publisher's topic."""
+    return {info.node_name for info in node.get_subscriptions_info_by_topic(publisher.topic_name)}
+
+
 @contextmanager
-def _context(domain: int) -> Iterator[rclpy.Context]:
+def ros_context(domain: int) -> Iterator[rclpy.Context]:
+    """A ROS 2 context of one's own on a domain."""
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)
     try:
@@ -178,7 +178,7 @@ def _context(domain: int) -> Iterator[rclpy.Context]:
 
 @dataclass(frozen=True)
 class MissionRun:
-    """The story, and what was recorded of it."""
+    """The story, the bag, and the number of messages in it by topic."""
 
     story: Story
     bag: Path
@@ -194,20 +194,13 @@ def run_mission(
     ready_timeout_s: float = 60.0,
     stop_after: bool = False,
 ) -> MissionRun:
-    """Wait for the other nodes, give the command, and record everything until the mission is over.
+    """Wait for the nodes of a domain, give the command, and record a bag until the mission is over.
 
-    Args:
-        goal: what to do.
-        folder: where the bag goes.
-        domain: the nodes' ROS_DOMAIN_ID.
-        check: called again and again; raises if one of the processes has died.
-        ready_timeout_s: for the nodes to come up.
-        stop_after: tell the robot to stop when the mission is over, because another one follows.
-
-    Raises:
-        SpecDecodeError: if they don't.
+    `check` is called repeatedly and raises if a process has died. With `stop_after` the robot is told to stop at the end,
+    because another mission follows. Raises SpecDecodeError if the nodes do not come up, or no longer tell where the robot
+    is.
     """
-    with _context(domain) as context:
+    with ros_context(domain) as context:
         node = Mission(goal, context)
         recorder = BagRecorder(node, folder)
         executor = SingleThreadedExecutor(context=context)

@@ -1,10 +1,10 @@
-"""What a demo leaves behind: a summary for programs, a table for people, and three pictures."""
+"""The report of a demo: a summary as JSON, a table for the terminal, and three pictures."""
 
 from __future__ import annotations
 
 import io
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from spec_decode_ros import __version__
 from spec_decode_ros.actions.action import ActionError, parse_action
-from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, speedup
+from spec_decode_ros.lab.bench.tables import TextTable, spread_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,15 +44,11 @@ def summary(
     goal: MissionGoal,
     story: Story,
     comparison: MethodComparison | None,
-    *,
-    method: str,
-    pair: str,
-    seed: int,
-    rtt_ms: float,
-    recorded: dict[str, int],
-    files: dict[str, str],
+    settings: Mapping[str, Any],
+    recorded: Mapping[str, int],
+    files: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The content of summary.json."""
+    """The content of summary.json, with the demo's settings, messages in the bag by topic, and paths of files by kind."""
     outcome = story.outcome
     waits = [action.took_ms for action in story.verified]
     document: dict[str, Any] = {
@@ -60,10 +56,7 @@ def summary(
         "reason": _reason(story),
         "instruction": goal.instruction,
         "target": goal.target,
-        "method": method,
-        "pair": pair,
-        "seed": seed,
-        "rtt_ms": rtt_ms,
+        **settings,
         "seconds": round(story.took_s, 2),
         "distance_m": round(outcome.distance_m, 3) if outcome else None,
         "collisions": story.collisions,
@@ -72,7 +65,7 @@ def summary(
         "mission_ttva_ms": Spread.of(waits).as_dict() if waits else None,
         "methods": comparison.as_dict() if comparison else {},
         "recorded": dict(sorted(recorded.items())),
-        "files": files,
+        "files": dict(files),
         "versions": {"spec_decode_ros": __version__, "python": platform.python_version()},
     }
     if comparison:
@@ -83,7 +76,7 @@ def summary(
 
 
 def succeeded(story: Story) -> bool:
-    """Reached, and nothing touched on the way."""
+    """Whether the target was reached, and nothing touched on the way."""
     return story.outcome is not None and story.outcome.success and not story.collisions
 
 
@@ -95,8 +88,7 @@ def _reason(story: Story) -> str:
 
 
 def print_summary(console: Console, document: dict[str, Any], comparison: MethodComparison | None) -> None:
-    """The mission in a few lines and the methods as a table."""
-    from rich.table import Table
+    """Print the mission in a few lines, and the methods as a table."""
     from rich.text import Text
 
     verdict = Text("SUCCESS ", "bold green") if document["success"] else Text("FAILED ", "bold red")
@@ -109,18 +101,12 @@ def print_summary(console: Console, document: dict[str, Any], comparison: Method
     )
     if comparison:
         methods = list(comparison.results)
-        table = Table(
-            title=f"{' and '.join(methods)} on the same {document['compared_frames']} frames, alternating: "
-            "median (quartiles)",
-            title_justify="left",
-        )
-        table.add_column("per action")
-        for method in methods:
-            table.add_column(method, justify="right")
-        for metric in (*METRICS, "capacity"):
-            cells = [_cell(comparison.spread(method, metric)) for method in methods]
-            table.add_row(_LABELS[metric], *cells)
-        console.print(table)
+        title = f"{' and '.join(methods)} on the same {document['compared_frames']} frames, alternating: median (quartiles)"
+        rows = [
+            [label, *(spread_text(metric, document["methods"][method][metric]) for method in methods)]
+            for metric, label in _LABELS.items()
+        ]
+        TextTable(["per action", *methods], rows, title).print(console)
         console.print(
             f"The same tokens from both methods on {document['identical_answers']} of "
             f"{document['compared_frames']} frames."
@@ -129,18 +115,8 @@ def print_summary(console: Console, document: dict[str, Any], comparison: Method
         console.print(f"{name:9} {path}", soft_wrap=True)
 
 
-def _cell(spread: Spread | None) -> str:
-    if spread is None:
-        return "–"
-    return f"{_number(spread.median)} ({_number(spread.low)}–{_number(spread.high)})"
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
-
-
 def draw_walk(goal: MissionGoal, story: Story, out: Path, caption: str) -> Path:
-    """The bird's-eye picture."""
+    """Draw the robot's path as a bird's-eye view."""
     from spec_decode_ros.viz.birdseye import VerifiedAction, draw_path
 
     return draw_path(
@@ -161,7 +137,7 @@ def draw_frame(
     out: Path,
     caption: str,
 ) -> Path:
-    """A camera frame with the action that it led to."""
+    """Draw a camera frame with the action that was decided on it."""
     from PIL import Image
 
     from spec_decode_ros.viz.legend import with_legend
@@ -184,7 +160,7 @@ def draw_frame(
 
 
 def draw_scene(goal: MissionGoal, comparison: MethodComparison, out: Path) -> Path | None:
-    """The robot from outside at the moment of that frame; None where there is no OpenGL."""
+    """Draw the robot from outside at the time of that frame; None where there is no OpenGL."""
     from PIL import Image
 
     from spec_decode_ros.errors import SpecDecodeError
@@ -206,7 +182,7 @@ def draw_scene(goal: MissionGoal, comparison: MethodComparison, out: Path) -> Pa
 
 
 def most_telling(results: Sequence[ActionResult], target: str) -> int:
-    """Index of the action that shows most: it names the target, moves, and has tokens of several outcomes."""
+    """Index of the action to show: one that names the target, moves, and has tokens of several outcomes."""
 
     def score(result: ActionResult) -> tuple[bool, bool, int, int]:
         outcomes = set(result.outcomes)
@@ -220,7 +196,7 @@ def most_telling(results: Sequence[ActionResult], target: str) -> int:
 
 
 def pieces(decode: Callable[[Sequence[int]], str], result: ActionResult) -> list[Any]:
-    """The answer cut into its tokens' texts, each with its outcome."""
+    """The text of each token of an answer, with its outcome."""
     from spec_decode_ros.viz.overlay import Piece
 
     cut, before = [], ""

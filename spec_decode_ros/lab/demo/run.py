@@ -14,8 +14,8 @@ from rich.console import Console
 from spec_decode_ros.decoding.methods import method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.json_output import write_json
-from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample, compare
-from spec_decode_ros.lab.bench.timeline import draw_timeline
+from spec_decode_ros.lab.bench.comparison import ComparisonPlan, MethodComparison, Sample, compare
+from spec_decode_ros.lab.bench.comparison_plot import draw_timeline
 from spec_decode_ros.lab.demo import report
 from spec_decode_ros.lab.demo.goal import MissionGoal
 from spec_decode_ros.lab.demo.mission import MissionRun, Story, run_mission
@@ -74,17 +74,9 @@ def run_demo(plan: DemoPlan, console: Console) -> dict[str, Any]:
     for name in RESULTS:
         (plan.out / name).unlink(missing_ok=True)
     mission, comparison, decode = mission_and_comparison(plan, goal, console)
-    document = report.summary(
-        goal,
-        mission.story,
-        comparison,
-        method=plan.method,
-        pair=pair,
-        seed=plan.seed,
-        rtt_ms=plan.rtt_ms,
-        recorded=mission.counts,
-        files=_draw(plan, pair, goal, mission, comparison, decode),
-    )
+    settings = {"method": plan.method, "pair": pair, "seed": plan.seed, "rtt_ms": plan.rtt_ms}
+    files = _draw(plan, pair, goal, mission, comparison, decode)
+    document = report.summary(goal, mission.story, comparison, settings, mission.counts, files)
     write_json(str(plan.out / "summary.json"), document)
     report.print_summary(console, document, comparison)
     return document
@@ -155,15 +147,8 @@ def _compare(
     end = time.monotonic() + _COMPARISON_S
     with Client(endpoint, pair.name, drafter.vocabulary) as client:
         client.wait_ready()
-        comparison = compare(
-            samples,
-            drafter,
-            client,
-            methods=methods,
-            style=pair.prompt,
-            max_tokens=pair.max_tokens,
-            enough=lambda: time.monotonic() > end,
-        )
+        compared = ComparisonPlan(methods, pair.prompt, pair.max_tokens)
+        comparison = compare(samples, drafter, client, compared, enough=lambda: time.monotonic() > end)
     return comparison, drafter.decode
 
 

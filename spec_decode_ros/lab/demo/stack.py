@@ -1,4 +1,4 @@
-"""The demo's processes: ROS 2 nodes started as a user would start them, with a log file each."""
+"""The processes of a running stack: ROS 2 nodes and others, each with a log file, which can be frozen and killed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from spec_decode_ros.errors import SpecDecodeError
 
@@ -20,59 +18,119 @@ _STOP_S = 5.0
 Value = bool | int | float | str
 
 
-@dataclass
-class Stack:
-    """Nodes that run, by name."""
+class LoggedProcess:
+    """One process, which can be started again; its first start overwrites the log file, later ones continue it."""
 
-    logs: Path
-    domain: int
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _files: list[IO[bytes]] = field(default_factory=list)
+    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.name, self._command, self._log = name, list(command), log
+        self._environment = {**os.environ, **environment}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0
 
-    def start(self, node: str, parameters: Mapping[str, Value]) -> None:
-        """Start `spec_decode_ros.nodes.<node>`; its output goes to `<logs>/<node>.log`."""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        log = (self.logs / f"{node}.log").open("wb")
-        self._files.append(log)
-        self.processes[node] = subprocess.Popen(
-            [sys.executable, "-m", f"spec_decode_ros.nodes.{node}", *ros_arguments(parameters)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "ROS_DOMAIN_ID": str(self.domain)},
-            # A Ctrl-C at the terminal is ours; the nodes are then stopped in order.
-            start_new_session=True,
-        )
+    def start(self, *arguments: str) -> None:
+        """Start it, with further arguments; it must not be running."""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("wb" if self._process is None else "ab") as log:
+            self._started_at = log.tell()
+            self._process = subprocess.Popen(
+                [*self._command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                # A Ctrl-C at the terminal goes to this process, which then stops its children in order.
+                start_new_session=True,
+            )
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it is running."""
+        return None if self._process is None else self._process.poll()
+
+    def wait_for_line(self, words: str, timeout_s: float) -> str:
+        """Wait for a line with these words since the last start, and return what follows them. Raises SpecDecodeError."""
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end:
+            for line in self._output().splitlines(keepends=True):
+                if words in line and line.endswith("\n"):
+                    return line.partition(words)[2].strip()
+            self.check()
+            time.sleep(0.05)
+        raise SpecDecodeError(f"{self.name} did not come up in {timeout_s:g} s; see {self._log}")
+
+    def _output(self) -> str:
+        with self._log.open("rb") as log:
+            log.seek(self._started_at)
+            return log.read().decode("utf-8", "replace")
 
     def check(self) -> None:
-        """Raise SpecDecodeError if a node has ended by itself."""
-        for name, process in self.processes.items():
-            if process.poll() is not None:
-                raise SpecDecodeError(f"{name} ended with code {process.returncode}: {self.last_words(name)}")
+        """Raise SpecDecodeError, with the last line of its log, if it has ended."""
+        if self.returncode is not None:
+            lines = self._output().strip().splitlines()
+            last = lines[-1].strip() if lines else "it wrote nothing"
+            raise SpecDecodeError(f"{self.name} ended with code {self.returncode}: {last}")
 
-    def last_words(self, name: str) -> str:
-        """The last line of a node's log."""
-        lines = (self.logs / f"{name}.log").read_text("utf-8", "replace").strip().splitlines()
-        return lines[-1].strip() if lines else "it wrote nothing"
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(_STOP_S)
+
+    def interrupt(self) -> None:
+        """Ask it to end, also if it is frozen."""
+        if self._process is not None and self.returncode is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGINT)
+
+    def finish(self) -> None:
+        """Wait for the end, and kill it if it does not end."""
+        if self._process is not None:
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class Stack:
+    """Processes by name, in the order in which they were added."""
+
+    def __init__(self, logs: Path, environment: Mapping[str, str]) -> None:
+        self.logs, self._environment = logs, environment
+        self.processes: dict[str, LoggedProcess] = {}
+
+    def add(self, name: str, module: str, *arguments: str) -> LoggedProcess:
+        """A Python module as a process, not started yet; its output goes to `<logs>/<name>.log`."""
+        command = [sys.executable, "-m", module, *arguments]
+        process = LoggedProcess(name, command, self.logs / f"{name}.log", self._environment)
+        self.processes[name] = process
+        return process
+
+    def start(self, node: str, parameters: Mapping[str, Value]) -> LoggedProcess:
+        """Start `spec_decode_ros.nodes.<node>`."""
+        process = self.add(node, f"spec_decode_ros.nodes.{node}", *ros_arguments(parameters))
+        process.start()
+        return process
+
+    def check(self) -> None:
+        """Raise SpecDecodeError if a process has ended by itself."""
+        for process in self.processes.values():
+            process.check()
 
     def stop(self) -> None:
-        """Ask every node to end, the last started first, and end those that don't."""
-        running = [process for process in reversed(self.processes.values()) if process.poll() is None]
-        for process in running:
-            process.send_signal(signal.SIGINT)
-        end = time.monotonic() + _STOP_S
-        for process in running:
-            try:
-                process.wait(timeout=max(0.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(timeout=_STOP_S)
-        for log in self._files:
-            log.close()
+        """End every process, the last added first."""
+        for process in reversed(self.processes.values()):
+            process.interrupt()
+        for process in reversed(self.processes.values()):
+            process.finish()
 
 
 def ros_arguments(parameters: Mapping[str, Value]) -> Sequence[str]:
-    """Parameters as a ROS 2 command line has them."""
+    """Parameters as arguments of a ROS 2 command line."""
     arguments = ["--ros-args"]
     for name, value in parameters.items():
         arguments += ["-p", f"{name}:={_yaml(value)}"]
@@ -94,7 +152,7 @@ def free_domain() -> int:
 
 
 def stay_on_this_machine() -> None:
-    """Keep ROS 2 traffic of this process and its children on the loopback interface."""
+    """Keep the ROS 2 traffic of this process and its children on the loopback interface."""
     if os.environ.get("ROS_DISTRO") == "humble":
         os.environ["ROS_LOCALHOST_ONLY"] = "1"
     else:
@@ -102,9 +160,9 @@ def stay_on_this_machine() -> None:
 
 
 @contextmanager
-def running_stack(logs: Path, domain: int) -> Iterator[Stack]:
-    """A stack that stops with the context."""
-    stack = Stack(logs, domain)
+def running_stack(logs: Path, domain: int, **environment: str) -> Iterator[Stack]:
+    """An empty stack on a ROS domain, which ends with the context."""
+    stack = Stack(logs, {"ROS_DOMAIN_ID": str(domain), **environment})
     try:
         yield stack
     finally:

@@ -1,4 +1,4 @@
-"""The velocities in a recorded bag."""
+"""Reads the velocities of a walk from a recorded bag, for the velocity plot."""
 
 from __future__ import annotations
 
@@ -27,17 +27,15 @@ def read_walk(bag: Path) -> Walk:
     from rosbags.typesys import Stores, get_typestore
 
     samples: dict[str, list[Sample]] = {name: [] for name in _TOPICS}
-    names = {topic: name for name, topic in _TOPICS.items()}
     try:
         with AnyReader([bag], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
-            chosen = [c for c in reader.connections if _last_names(c.topic, names) is not None]
+            chosen = [connection for connection in reader.connections if _name_of(connection.topic)]
             for connection, time, data in reader.messages(connections=chosen):
-                name = _last_names(connection.topic, names)
-                assert name is not None
                 message: Any = reader.deserialize(data, connection.msgtype)
                 twist = getattr(message, "twist", message)
                 twist = getattr(twist, "twist", twist)
-                samples[name].append((time * 1e-9, float(twist.linear.x), float(twist.angular.z)))
+                sample = (time * 1e-9, float(twist.linear.x), float(twist.angular.z))
+                samples[_name_of(connection.topic) or ""].append(sample)
     except (AnyReaderError, OSError, ValueError, KeyError) as error:
         raise SpecDecodeError(f"cannot read the bag {bag}: {error}") from error
     moving = [t for t, vx, wz in samples["commanded"] if vx or wz]
@@ -52,6 +50,7 @@ def read_walk(bag: Path) -> Walk:
     )
 
 
-def _last_names(topic: str, names: dict[str, str]) -> str | None:
-    """Which of ours a topic is, in whatever namespace."""
-    return next((name for ours, name in names.items() if f"/{topic.lstrip('/')}".endswith(f"/{ours}")), None)
+def _name_of(topic: str) -> str | None:
+    """Which of `_TOPICS` a topic is, in any namespace."""
+    path = f"/{topic.lstrip('/')}"
+    return next((name for name, ours in _TOPICS.items() if path.endswith(f"/{ours}")), None)

@@ -1,15 +1,16 @@
-"""What became of every action while faults came, and whether that is allowed."""
+"""The account of a chaos run: a verdict on every action, and whether that is allowed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
-from spec_decode_ros.lab.bench.fleet_log import Act
+from spec_decode_ros.lab.bench.fleet.log import LoggedAction
 from spec_decode_ros.lab.faults.fault_plan import KINDS, FaultKind
-from spec_decode_ros.lab.faults.standstill import Span, overlap_s
+from spec_decode_ros.lab.faults.stalls import Span, overlap_s
 
 Verdict = Literal[
     "verified", "unverified", "refused", "lost with its robot", "wrong", "stuck", "crashed", "not started"
@@ -18,133 +19,118 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 FORBIDDEN: frozenset[Verdict] = frozenset({"wrong", "stuck", "crashed"})
 
 SLACK_S = 2.0
-"""So long after its deadline an action may still be ending, on a machine that is busy being broken."""
+"""How long after its deadline an action may end, on a busy machine."""
 
 _AFTERWARDS_S = 1.0
 _MOST_OFFENDERS = 50
 
 
 @dataclass(frozen=True)
-class Happened:
-    """A fault that was injected: from when to when, on the clock of the actions, and to which groups of robots."""
+class InjectedFault:
+    """A fault that was injected: start and end on the clock of the actions, and the groups of robots that it hit."""
 
     kind: FaultKind
     began: float
     ended: float
     groups: frozenset[int]
 
+    def may_have_met(self, group: int, act: LoggedAction) -> bool:
+        """Whether an action of a group was running during the fault, or began shortly after it."""
+        if group not in self.groups or act.began is None:
+            return False
+        ended = act.ended if act.ended is not None else self.ended
+        return act.began <= self.ended + _AFTERWARDS_S and ended >= self.began
+
 
 def verdict(
-    act: Act, deadline_s: float, killed: Mapping[int, float], standstills: Sequence[Span] = ()
+    act: LoggedAction, deadline_s: float, killed: Mapping[int, float], stalls: Sequence[Span] = ()
 ) -> Verdict:
-    """What became of an action; `killed` are the robots that were, and when. A machine's standstill is nobody's time."""
-    if act.outcome is None:
-        at = killed.get(act.robot)
-        # What had been going on for too long by then was stuck already.
-        in_time = at is not None and act.began is not None and at - act.began <= deadline_s + SLACK_S
-        return "lost with its robot" if in_time else "stuck"
-    if act.outcome == "cut off":
-        return "stuck"
+    """The verdict on an action; `killed` has the time at which each killed robot was. Stalls of the machine do not count."""
     if act.outcome == "not started":
         return "not started"
-    if act.ended is None or act.began is None:
+    if act.outcome is None:
+        at = killed.get(act.robot)
+        # An action that was overdue when its robot was killed was stuck already.
+        in_time = at is not None and act.began is not None and at - act.began <= deadline_s + SLACK_S
+        return "lost with its robot" if in_time else "stuck"
+    if act.outcome == "cut off" or act.ended is None or act.began is None:
         return "stuck"
-    if act.ended - act.began - overlap_s(act.began, act.ended, standstills) > deadline_s + SLACK_S:
+    if act.ended - act.began - overlap_s(act.began, act.ended, stalls) > deadline_s + SLACK_S:
         return "stuck"
-    if act.outcome == "verified":
-        return "verified" if act.same else "wrong"
-    return act.outcome
+    return "wrong" if act.outcome == "verified" and not act.same else act.outcome
 
 
 @dataclass(frozen=True)
 class ActionAccount:
-    """All actions and all faults of a run.
+    """All actions of a run, each with its group of robots, and all faults that were injected.
 
-    Attributes:
-        acts: with the group of robots that each belongs to.
-        faults: those that were injected.
-        deadline_s: longest action.
-        killed: which robots were killed, and when.
-        recovered: groups in which an action was verified after the last fault.
-        groups: how many there were.
-        troubles: what else went wrong, such as a server that did not start again.
-        standstills: of the machine.
+    `killed` has the robots that were killed, and when; `recovered` the groups, out of `groups`, in which an action was
+    verified after the last fault; `troubles` what else went wrong, such as a server that did not start again.
     """
 
-    acts: Sequence[tuple[int, Act]]
-    faults: Sequence[Happened]
+    acts: Sequence[tuple[int, LoggedAction]]
+    faults: Sequence[InjectedFault]
     deadline_s: float
     killed: Mapping[int, float]
     recovered: frozenset[int]
     groups: int
     troubles: Sequence[str] = ()
-    standstills: Sequence[Span] = ()
+    stalls: Sequence[Span] = ()
 
-    @property
-    def verdicts(self) -> list[tuple[int, Act, Verdict]]:
-        """Of every action."""
+    @cached_property
+    def verdicts(self) -> list[tuple[int, LoggedAction, Verdict]]:
+        """On every action, with its group."""
         return [
-            (group, act, verdict(act, self.deadline_s, self.killed, self.standstills))
-            for group, act in self.acts
+            (group, act, verdict(act, self.deadline_s, self.killed, self.stalls)) for group, act in self.acts
         ]
 
     def during(self, kind: FaultKind) -> Counter[Verdict]:
-        """What became of the actions that a fault of this kind may have met."""
+        """Verdicts on the actions that a fault of this kind may have met."""
         faults = [fault for fault in self.faults if fault.kind == kind]
         return Counter(
-            told for group, act, told in self.verdicts if any(_met(group, act, fault) for fault in faults)
+            found
+            for group, act, found in self.verdicts
+            if any(fault.may_have_met(group, act) for fault in faults)
         )
 
     @property
     def wrongs(self) -> list[str]:
-        """What must not be, in sentences."""
-        counts = Counter(told for _, _, told in self.verdicts)
-        found = [f"{counts[told]} actions {told}" for told in VERDICTS if told in FORBIDDEN and counts[told]]
-        found += sorted({act.sentence for _, act, told in self.verdicts if told == "crashed"})
+        """What must not have happened, in sentences."""
+        counts = Counter(found for _, _, found in self.verdicts)
+        wrongs = [f"{counts[name]} actions {name}" for name in VERDICTS if name in FORBIDDEN and counts[name]]
+        wrongs += sorted({act.sentence for _, act, found in self.verdicts if found == "crashed"})
         lost = sorted(set(range(self.groups)) - self.recovered)
         if lost:
-            found.append(f"no action was verified after the last fault in the groups {lost}")
+            wrongs.append(f"no action was verified after the last fault in the groups {lost}")
         if not counts["verified"]:
-            found.append("no action was verified at all")
-        return [*found, *self.troubles]
+            wrongs.append("no action was verified at all")
+        return [*wrongs, *self.troubles]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         verdicts = self.verdicts
-        spans = [(act.ended - act.began, told) for _, act, told in verdicts if act.ended and act.began]
-        slowest = max(spans, default=(0.0, None))
+        times = [(act.ended - act.began, found) for _, act, found in verdicts if act.ended and act.began]
+        slowest_s, slowest_verdict = max(times, default=(0.0, None))
+        kinds = Counter(fault.kind for fault in self.faults)
+        refused = Counter(act.sentence for _, act, found in verdicts if found == "refused")
+        offenders = [
+            {"group": group, "verdict": found, **asdict(act)}
+            for group, act, found in verdicts
+            if found in FORBIDDEN
+        ]
         return {
             "faults": len(self.faults),
-            "faults_by_kind": _counted(fault.kind for fault in self.faults),
+            "faults_by_kind": dict(kinds.most_common()),
             "actions": len(verdicts),
-            "actions_by_verdict": _counted(told for _, _, told in verdicts),
-            "verdicts_by_fault": {
-                kind: dict(self.during(kind)) for kind in KINDS if any(f.kind == kind for f in self.faults)
-            },
-            "slowest_s": slowest[0],
-            "slowest_verdict": slowest[1],
+            "actions_by_verdict": dict(Counter(found for _, _, found in verdicts).most_common()),
+            "verdicts_by_fault": {kind: dict(self.during(kind)) for kind in KINDS if kinds[kind]},
+            "slowest_s": slowest_s,
+            "slowest_verdict": slowest_verdict,
             "deadline_s": self.deadline_s,
-            "why_refused": dict(
-                Counter(act.sentence for _, act, told in verdicts if told == "refused").most_common(8)
-            ),
-            "standstills": len(self.standstills),
-            "longest_standstill_s": max((until - since for since, until in self.standstills), default=0.0),
-            "offenders": [
-                {"group": group, "verdict": told, **asdict(act)}
-                for group, act, told in verdicts
-                if told in FORBIDDEN
-            ][:_MOST_OFFENDERS],
+            "why_refused": dict(refused.most_common(8)),
+            "standstills": len(self.stalls),
+            "longest_standstill_s": max((until - since for since, until in self.stalls), default=0.0),
+            "offenders": offenders[:_MOST_OFFENDERS],
             "wrongs": self.wrongs,
             "passed": not self.wrongs,
         }
-
-
-def _met(group: int, act: Act, fault: Happened) -> bool:
-    if group not in fault.groups or act.began is None:
-        return False
-    ended = act.ended if act.ended is not None else fault.ended
-    return act.began <= fault.ended + _AFTERWARDS_S and ended >= fault.began
-
-
-def _counted(things: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(things).most_common())

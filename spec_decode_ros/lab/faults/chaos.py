@@ -1,37 +1,37 @@
-"""A chaos run: services, links and robots, the faults at their times, and the account."""
+"""A chaos run: faults of services, links, robots and messages at their times, and the account of all actions."""
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.cores import divided, on
-from spec_decode_ros.lab.bench.fleet_recording import DraftRecording
-from spec_decode_ros.lab.bench.fleet_robots import FleetOrders, Way
-from spec_decode_ros.lab.faults.action_account import ActionAccount, Happened
+from spec_decode_ros.lab.bench.fleet.recording import DraftRecording
+from spec_decode_ros.lab.bench.fleet.robots import FleetOrders
+from spec_decode_ros.lab.bench.machine import pinned_to, split_cores
+from spec_decode_ros.lab.bench.variants import MethodVariant
+from spec_decode_ros.lab.faults.action_account import ActionAccount, InjectedFault
 from spec_decode_ros.lab.faults.fault_plan import KINDS, Fault, FaultKind, planned
-from spec_decode_ros.lab.faults.robot_groups import Group
-from spec_decode_ros.lab.faults.services import ServedAddress, plain_service, replicated_service
-from spec_decode_ros.lab.faults.standstill import Standstill
+from spec_decode_ros.lab.faults.robot_groups import RobotGroup
+from spec_decode_ros.lab.faults.services import RestartableService, plain_service, replicated_service
+from spec_decode_ros.lab.faults.stalls import StallDetector
 from spec_decode_ros.lab.network.link import LinkProfile
-from spec_decode_ros.lab.network.message_faults import MessageFault, PrankKind
+from spec_decode_ros.lab.network.message_faults import MessageFault, MessageFaultKind
 
 _PLAIN = 2
-"""Services that are one process each; of replicas it is these that are killed, not what keeps them."""
+"""Services that are one process each, and are killed whole; of the replicated one only replicas are killed."""
 
 _AT_ONCE = 64
-"""Faults that go on at the same time, at most."""
+"""Most faults at the same time."""
 
-_UNPLAYED_S = 10.0
+_NOT_APPLIED_S = 10.0
 _CALM_S, _LONGEST_CALM_S = 2.0, 60.0
 _FOR_EVER_S = 1e6
 _GRACE_S = 3.0
@@ -40,22 +40,13 @@ _MORE_PLANS = 5
 
 @dataclass(frozen=True)
 class ChaosPlan:
-    """What is run.
+    """What is run: faults, one every `every_s` seconds on average, and groups of robots behind links of their own.
 
-    Attributes:
-        faults: how many are injected.
-        every_s: the time between two of them, on average.
-        ways: in which robots decode, in turns.
-        groups: processes of robots, each with links of its own.
-        robots: in each of them.
-        rate: actions a second of each robot.
-        deadline_s: longest action; its answer is unverified then.
-        rtt_ms: of the links.
-        replicas: also a service of replicas under Ray, with a group of robots.
-        seed: of faults, phases and frames.
+    The robots take the variants in turns, `rate` actions per second; after `deadline_s` an answer is unverified. With
+    `replicas` there is also a service of replicas under Ray, with a group of robots.
     """
 
-    ways: tuple[Way, ...]
+    variants: tuple[MethodVariant, ...]
     faults: int = 1000
     every_s: float = 0.5
     groups: int = 3
@@ -79,75 +70,63 @@ class ChaosPlan:
         return tuple(kind for kind in KINDS if kind != "replica killed" or self.replicas)
 
 
-class Chaos:
+@dataclass
+class ChaosRun:
     """Everything that runs; see :func:`chaos_rig`."""
 
-    def __init__(
-        self,
-        plan: ChaosPlan,
-        services: Sequence[ServedAddress],
-        groups: Sequence[Group],
-        standstill: Standstill,
-    ) -> None:
-        self.plan, self.services, self.groups = plan, services, groups
-        self._standstill = standstill
-        self.happened: list[Happened] = []
-        self.troubles: list[str] = []
-        self._lock = threading.Lock()
+    plan: ChaosPlan
+    services: Sequence[RestartableService]
+    groups: Sequence[RobotGroup]
+    stalls: StallDetector
+    _injected: list[InjectedFault] = field(default_factory=list)
+    _troubles: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, report: Callable[[int], None] = lambda done: None) -> ActionAccount:
-        """Inject the faults, wait until all is calm again, and account; `report` is told of the faults so far."""
+        """Inject the faults, wait until robots are served again, and account; `report` gets the number of faults so far."""
+        plan, injected, troubles = self.plan, self._injected, self._troubles
         with ThreadPoolExecutor(_AT_ONCE, "fault") as pool:
             for turn in range(_MORE_PLANS):
-                missing = self.plan.faults - len(self.happened)
-                if missing < 1 or self.troubles:
+                missing = plan.faults - len(injected)
+                if missing < 1 or troubles:
                     break
-                self._inject(
-                    pool, planned(missing, self.plan.seed + turn, self.plan.every_s, self.plan.kinds), report
-                )
-        if missing := max(0, self.plan.faults - len(self.happened)):
-            self.troubles.append(f"{missing} of {self.plan.faults} faults could not be injected")
-        recovered = self._calm()
-        self.troubles += [trouble for group in self.groups if (trouble := group.end())]
+                self._inject(pool, planned(missing, plan.seed + turn, plan.every_s, plan.kinds), report)
+        if missing := max(0, plan.faults - len(injected)):
+            troubles.append(f"{missing} of {plan.faults} faults could not be injected")
+        recovered = self._wait_recovered()
+        troubles += [trouble for group in self.groups if (trouble := group.end())]
         killed = {robot: at for group in self.groups for robot, at in group.killed.items()}
         acts = [(group.number, act) for group in self.groups for act in group.acts()]
         return ActionAccount(
-            acts,
-            self.happened,
-            self.plan.deadline_s,
-            killed,
-            recovered,
-            len(self.groups),
-            self.troubles,
-            self._standstill.spans,
+            acts, injected, plan.deadline_s, killed, recovered, len(self.groups), troubles, self.stalls.spans
         )
 
     def _inject(
         self, pool: ThreadPoolExecutor, faults: Sequence[Fault], report: Callable[[int], None]
     ) -> None:
-        """Each at its time, in a thread of its own; wait until all are over."""
-        start, under_way = time.perf_counter(), []
+        """Inject each at its time, in a thread of its own, and wait until all are over."""
+        start, running = time.perf_counter(), []
         for fault in faults:
             time.sleep(max(0.0, start + fault.at_s - time.perf_counter()))
-            under_way.append(pool.submit(self._carry_out, fault))
-            report(len(self.happened))
-        for each in under_way:
+            running.append(pool.submit(self._carry_out, fault))
+            report(len(self._injected))
+        for each in running:
             each.result()
 
     def _carry_out(self, fault: Fault) -> None:
         began = time.perf_counter()
         try:
-            groups = self._done(fault)
-        except Exception as error:  # the account tells of it, whatever it is
-            self.troubles.append(f"{fault.kind}: {error or type(error).__name__}")
+            groups = self._apply(fault)
+        except Exception as error:  # whatever it is, it goes into the account
+            self._troubles.append(f"{fault.kind}: {error or type(error).__name__}")
             return
         if groups:
-            happened = Happened(fault.kind, began, time.perf_counter(), frozenset(groups))
+            injected = InjectedFault(fault.kind, began, time.perf_counter(), frozenset(groups))
             with self._lock:
-                self.happened.append(happened)
+                self._injected.append(injected)
 
-    def _done(self, fault: Fault) -> Sequence[int]:
-        """Let it happen; the groups of robots that it befell, none if it could not happen."""
+    def _apply(self, fault: Fault) -> Sequence[int]:
+        """Apply a fault; returns the groups of robots that it hit, none if it was not possible."""
         group = self.groups[fault.place % len(self.groups)]
         link = group.link_for(fault.seed)
         match fault.kind:
@@ -159,26 +138,27 @@ class Chaos:
                 group.kill()
             case "replica killed":
                 replicated = self.services[-1]
-                return self._with(replicated) if replicated.kill_replica(fault.seed) else ()
+                return self._users_of(replicated) if replicated.kill_replica(fault.seed) else ()
             case "server frozen" | "server killed":
                 service = self.services[fault.place % _PLAIN]
                 if fault.kind == "server killed":
                     service.kill()
                 else:
                     service.freeze(fault.seconds)
-                return self._with(service)
+                return self._users_of(service)
             case _:
-                prank = MessageFault(cast(PrankKind, fault.kind), fault.up, fault.seconds, fault.seed)
-                if not group.prank(link, prank).wait(_UNPLAYED_S):
+                kind = cast(MessageFaultKind, fault.kind)
+                applied = group.schedule(link, MessageFault(kind, fault.up, fault.seconds, fault.seed))
+                if not applied.wait(_NOT_APPLIED_S):
                     return ()
                 time.sleep(fault.seconds)
         return [group.number]
 
-    def _with(self, service: ServedAddress) -> list[int]:
+    def _users_of(self, service: RestartableService) -> list[int]:
         return [group.number for group in self.groups if service in group.services]
 
-    def _calm(self) -> frozenset[int]:
-        """Let robots act for a while without faults; the groups in which an action of that time was verified."""
+    def _wait_recovered(self) -> frozenset[int]:
+        """Let robots act for a while without faults; returns the groups in which such an action was verified."""
         since = time.perf_counter()
         recovered: frozenset[int] = frozenset()
         while (calm_s := time.perf_counter() - since) < _LONGEST_CALM_S:
@@ -193,44 +173,38 @@ class Chaos:
         return recovered
 
 
-def services_of(pair: str, plan: ChaosPlan) -> list[ServedAddress]:
+def services_of(pair: str, plan: ChaosPlan) -> list[RestartableService]:
     """Two verifiers, and one of replicas where the plan says so."""
-    cores = divided().cloud
+    cores = split_cores().cloud
     services = [plain_service(pair, cores) for _ in range(_PLAIN)]
     return [*services, replicated_service(pair, cores)] if plan.replicas else services
 
 
 @contextmanager
 def chaos_rig(
-    services: Sequence[ServedAddress], recording: DraftRecording, plan: ChaosPlan
-) -> Iterator[Chaos]:
-    """Start the services, and groups of robots behind links to them; all end with the context.
+    services: Sequence[RestartableService], recording: DraftRecording, plan: ChaosPlan
+) -> Iterator[ChaosRun]:
+    """Start the services (see `services_of`), and groups of robots behind links to them; all end with the context.
 
-    Args:
-        services: two, and after them the one of replicas where the plan has it.
-        recording: what the robots draft, and the reference.
-        plan: what is run.
-
-    Raises:
-        ChildError: a service does not start.
+    Raises ChildError if a service does not start.
     """
-    cores = divided()
-    groups: list[Group] = []
-    with contextlib.ExitStack() as stack:
+    cores = split_cores()
+    groups: list[RobotGroup] = []
+    with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos")))
         path = folder / "recording.json"
         recording.save(path)
         for service in services:
             stack.callback(service.stop)
-        for service in reversed(services):  # Ray gives up where others take the processors from it meanwhile
+        for service in reversed(services):  # first the replicas: Ray gives up on a busy machine
             service.start()
-        # Robots, links and whoever breaks them share the cores that the services do not have.
-        stack.enter_context(on(cores.edge))
+        # Robots, links and the threads that inject faults share the cores that the services do not have.
+        stack.enter_context(pinned_to(cores.edge))
         orders = FleetOrders(
             str(path),
             "",
             "",
-            plan.ways,
+            plan.variants,
             robots=plan.robots,
             rate=plan.rate,
             seconds=_FOR_EVER_S,
@@ -241,15 +215,16 @@ def chaos_rig(
             seed=plan.seed,
         )
         for number, preferred in enumerate(_preferences(services, plan)):
-            group = Group(number, preferred, LinkProfile(rtt_ms=plan.rtt_ms), orders, folder, cores.edge)
+            profile = LinkProfile(rtt_ms=plan.rtt_ms)
+            group = RobotGroup(number, preferred, profile, orders, folder, cores.edge)
             stack.callback(group.end)
             group.start()
             groups.append(group)
-        yield Chaos(plan, services, groups, stack.enter_context(Standstill(folder / "beats")))
+        yield ChaosRun(plan, services, groups, stack.enter_context(StallDetector(folder / "beats")))
 
 
-def _preferences(services: Sequence[ServedAddress], plan: ChaosPlan) -> list[list[ServedAddress]]:
-    """Services by group: both, the other way round, only the first, and so on; and one group on the replicas."""
+def _preferences(services: Sequence[RestartableService], plan: ChaosPlan) -> list[list[RestartableService]]:
+    """Services by group: both, both in reverse, only the first, and so on; and one group on the replicas."""
     first, second = services[:_PLAIN]
     kinds = [[first, second], [second, first], [first]]
     chosen = [kinds[number % len(kinds)] for number in range(plan.groups)]

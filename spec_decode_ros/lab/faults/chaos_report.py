@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from spec_decode_ros.lab.bench.fleet_recording import record_pair
+from spec_decode_ros.lab.bench.fleet.recording import record_pair
 from spec_decode_ros.lab.faults.chaos import ChaosPlan, chaos_rig, services_of
 
 

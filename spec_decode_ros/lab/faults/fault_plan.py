@@ -1,4 +1,4 @@
-"""Which faults come when: chosen by a seed and nothing else."""
+"""The plan of a chaos run: which faults come when, determined by a seed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.network.message_faults import PRANKS, PrankKind
+from spec_decode_ros.lab.network.message_faults import MESSAGE_FAULT_KINDS, MessageFaultKind
 
 FaultKind = Literal[
-    PrankKind,
+    MessageFaultKind,
     "link cut",
     "all links cut",
     "server frozen",
@@ -21,8 +21,8 @@ FaultKind = Literal[
 ]
 KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
-_SHARES: dict[FaultKind, float] = {
-    **dict.fromkeys(PRANKS, 0.16),
+_WEIGHTS: dict[FaultKind, float] = {
+    **dict.fromkeys(MESSAGE_FAULT_KINDS, 0.16),
     "link cut": 0.07,
     "all links cut": 0.05,
     "robots killed": 0.03,
@@ -38,20 +38,15 @@ _SECONDS: dict[FaultKind, tuple[float, float]] = {
     "all links cut": (0.1, 4.0),
     "server frozen": (0.2, 3.0),
 }
-"""Shortest and longest, of what lasts."""
+"""Shortest and longest duration, of faults that last."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong.
+    """One fault, `at_s` seconds from the start.
 
-    Attributes:
-        kind: what.
-        at_s: when, seconds from the start.
-        place: whose; counted through all that there are of what it befalls.
-        seconds: how long it lasts, or by how much a message is delayed; 0 for what is over at once.
-        up: of a message: to the cloud, or else to the robot.
-        seed: of what is left to chance when it happens.
+    `place` is the index of the group or service, modulo their number; `seconds` the duration, or the delay of a message,
+    which is one to the cloud if `up`. `seed` is of what is random when it is injected.
     """
 
     kind: FaultKind
@@ -63,27 +58,25 @@ class Fault:
 
 
 def planned(count: int, seed: int, every_s: float, kinds: Sequence[FaultKind] = KINDS) -> tuple[Fault, ...]:
-    """`count` faults, one every so many seconds on average, in the order of their times.
+    """`count` faults in the order of their times, one every `every_s` seconds on average.
 
-    Of each kind there is at least one, where there are as many faults as kinds; the rest comes by shares.
-
-    Raises:
-        SpecDecodeError: there are none to plan.
+    There is at least one of each kind, where there are as many faults as kinds; the rest is drawn by weights.
+    Raises SpecDecodeError if there are none to plan.
     """
     if count < 1 or not kinds or not every_s > 0:
         raise SpecDecodeError(
             "a chaos run needs at least one fault, one kind of fault and some time between them"
         )
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     drawn = list(kinds)[:count]
-    drawn += chance.choices(kinds, [_SHARES[kind] for kind in kinds], k=count - len(drawn))
-    chance.shuffle(drawn)
-    times = sorted(chance.uniform(0.0, count * every_s) for _ in drawn)
-    return tuple(_fault(kind, at_s, chance) for kind, at_s in zip(drawn, times, strict=True))
+    drawn += rng.choices(kinds, [_WEIGHTS[kind] for kind in kinds], k=count - len(drawn))
+    rng.shuffle(drawn)
+    times = sorted(rng.uniform(0.0, count * every_s) for _ in drawn)
+    return tuple(_fault(kind, at_s, rng) for kind, at_s in zip(drawn, times, strict=True))
 
 
-def _fault(kind: FaultKind, at_s: float, chance: random.Random) -> Fault:
+def _fault(kind: FaultKind, at_s: float, rng: random.Random) -> Fault:
     shortest, longest = _SECONDS.get(kind, (0.0, 0.0))
     # More short ones than long ones, as in networks.
-    seconds = shortest + (longest - shortest) * chance.random() ** 2
-    return Fault(kind, at_s, chance.randrange(2**16), seconds, chance.random() < 0.5, chance.randrange(2**32))
+    seconds = shortest + (longest - shortest) * rng.random() ** 2
+    return Fault(kind, at_s, rng.randrange(2**16), seconds, rng.random() < 0.5, rng.randrange(2**32))

@@ -1,14 +1,14 @@
-"""Plays the operator while faults are injected, and those faults that come in over ROS topics."""
+"""A ROS 2 node that plays the operator while faults are injected, and injects the faults that come over topics."""
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
-import rclpy
 from geometry_msgs.msg import TwistStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -18,6 +18,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.demo.mission import ros_context, subscribers
 from spec_decode_ros.nodes.common import EVENTS, LATEST, LATEST_FRAME, steady_clock
 
 _WAIT_S = 30.0
@@ -27,16 +28,13 @@ _STORM_PERIOD_S = 0.001
 
 
 class FaultOperator:
-    """A node of its own in its own thread; use it as a context.
-
-    Args:
-        domain: the nodes' ROS_DOMAIN_ID.
-    """
+    """The node and its thread on a ROS_DOMAIN_ID; use it as a context."""
 
     def __init__(self, domain: int) -> None:
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=domain)
-        self._node = node = Node("fault_operator", context=self._context)
+        self._exits = ExitStack()
+        context = self._exits.enter_context(ros_context(domain))
+        self._node = node = Node("fault_operator", context=context)
+        self._exits.callback(node.destroy_node)
         self._command = node.create_publisher(String, "command", EVENTS)
         self._verified = node.create_publisher(TwistStamped, "action/verified", LATEST)
         self._draft = node.create_publisher(TwistStamped, "action/draft", LATEST)
@@ -48,12 +46,13 @@ class FaultOperator:
         self._frame: CompressedImage | None = None
         self._repeats = False
         self.clock_offset_s: float | None = None
-        """Seconds that ``/clock`` is ahead of the system's; None: nothing is published there."""
+        """Seconds that ``/clock`` is ahead of the system's clock; None: nothing is published there."""
         steady = steady_clock()
         node.create_timer(_CLOCK_PERIOD_S, self._tick_clock, clock=steady)
         node.create_timer(_CAMERA_PERIOD_S, self._repeat_frame, clock=steady)
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(node)
+        self._exits.callback(self._executor.shutdown, timeout_sec=5.0)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._spin, name="operator", daemon=True)
         self._thread.start()
@@ -68,17 +67,11 @@ class FaultOperator:
     def __exit__(self, *_: object) -> None:
         self._closing.set()
         self._thread.join(5.0)
-        self._executor.shutdown(timeout_sec=5.0)
-        self._node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
-
-    # -- what an operator does ------------------------------------------------------------------------------
+        self._exits.close()
 
     def missing(self) -> list[str]:
-        """Which of the nodes are not there yet."""
-        listening = {
-            info.node_name for info in self._node.get_subscriptions_info_by_topic(self._command.topic_name)
-        }
+        """Nodes that have not come up yet, and frames."""
+        listening = subscribers(self._node, self._command)
         missing = [name for name in ("drafter_node", "motion_node") if name not in listening]
         return missing if self._frame else [*missing, "frames"]
 
@@ -91,47 +84,38 @@ class FaultOperator:
         self._call(self._stop_client)
 
     def release(self) -> None:
-        """Lift the emergency stop."""
+        """Release the emergency stop."""
         self._call(self._release_client)
 
-    def _call(self, client: object) -> None:
+    def _call(self, client: Any) -> None:
         answered = threading.Event()
-        if not client.wait_for_service(timeout_sec=_WAIT_S):  # type: ignore[attr-defined]
+        if not client.wait_for_service(timeout_sec=_WAIT_S):
             raise SpecDecodeError("motion_node does not offer its services")
-        future = client.call_async(Trigger.Request())  # type: ignore[attr-defined]
-        future.add_done_callback(lambda _: answered.set())
+        client.call_async(Trigger.Request()).add_done_callback(lambda _: answered.set())
         if not answered.wait(_WAIT_S):
             raise SpecDecodeError("motion_node does not answer")
 
-    # -- faults ---------------------------------------------------------------------------------------------
-
     def act(self, vx: float, wz: float, verified: bool = True) -> None:
-        """An action that no model has asked for, m/s and rad/s, with the stamp of this moment."""
+        """Publish an action that no model has decided, m/s and rad/s, stamped now."""
         message = TwistStamped()
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.twist.linear.x, message.twist.angular.z = vx, wz
         (self._verified if verified else self._draft).publish(message)
 
-    def storm(self, during: Callable[[], bool], seed: int = 0) -> threading.Thread:
-        """A thousand actions a second of any size, verified and not, while ``during()`` is true."""
+    def storm(self, during: Callable[[], bool]) -> None:
+        """Publish a thousand random actions per second, verified and not, while ``during()`` is true."""
 
-        def rage() -> None:
-            chance = random.Random(seed)
+        def run() -> None:
+            rng = random.Random(0)
             while during():
-                # No zero among them: nothing but the guard is to stop the robot.
-                self.act(chance.uniform(0.2, 50.0), chance.uniform(-50.0, 50.0), chance.random() < 0.5)
+                # None of them is zero: only the guard may stop the robot.
+                self.act(rng.uniform(0.2, 50.0), rng.uniform(-50.0, 50.0), rng.random() < 0.5)
                 time.sleep(_STORM_PERIOD_S)
 
-        thread = threading.Thread(target=rage, name="storm", daemon=True)
-        thread.start()
-        return thread
-
-    def not_a_number(self) -> None:
-        """One verified action of NaN."""
-        self.act(math.nan, 0.0)
+        threading.Thread(target=run, name="storm", daemon=True).start()
 
     def repeat_frame(self, on: bool) -> None:
-        """Show the last frame again and again, stamp and all."""
+        """Publish the last frame again and again, with its old stamp."""
         self._repeats = on
 
     def _on_frame(self, message: CompressedImage) -> None:

@@ -1,4 +1,4 @@
-"""Robots in a process of their own, with a link of their own to each service."""
+"""Robots of a chaos run: groups in processes of their own, each with an emulated link to every service that it uses."""
 
 from __future__ import annotations
 
@@ -9,40 +9,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from spec_decode_ros.lab.bench.cores import on
-from spec_decode_ros.lab.bench.fleet_log import Act, read_log
-from spec_decode_ros.lab.bench.fleet_robots import END, FleetOrders, robots_child
-from spec_decode_ros.lab.faults.services import ServedAddress
+from spec_decode_ros.lab.bench.fleet.log import LoggedAction, read_log
+from spec_decode_ros.lab.bench.fleet.robots import END, FleetOrders, robots_child
+from spec_decode_ros.lab.bench.machine import pinned_to
+from spec_decode_ros.lab.faults.services import RestartableService
 from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
 from spec_decode_ros.lab.network.message_faults import MessageFault, MessageFaults
 from spec_decode_ros.transport.process import ChildError, ReadyChild
 
-_A_LIFE = 100
-"""Robots get new numbers with every life of their process; so many for each."""
+_NUMBERS_PER_START = 100
+"""Robots get new numbers with every start of their process."""
 
-_LIVES = 1000
+_STARTS = 1000
 _PREFERRED = 0.75
-"""Of the faults of one link so many are of the one that the robots prefer."""
+"""Share of the faults of one link that hit the preferred one."""
 
 _MARGIN_S = 20.0
 
 
-class Group:
-    """What :meth:`start` starts ends with :meth:`end`, or when this process ends.
+class RobotGroup:
+    """A process of robots, which prefer the services in their order, and the links to these.
 
-    Args:
-        number: which group.
-        services: in the order in which its robots prefer them.
-        profile: of its links.
-        orders: what its robots do; endpoint, log and first number are the group's matter.
-        folder: for logs.
-        cores: on which the robots run.
+    Endpoint, log and first number of the orders are filled in.
     """
 
     def __init__(
         self,
         number: int,
-        services: Sequence[ServedAddress],
+        services: Sequence[RestartableService],
         profile: LinkProfile,
         orders: FleetOrders,
         folder: Path,
@@ -51,21 +45,20 @@ class Group:
         self.number, self.services = number, tuple(services)
         self.killed: dict[int, float] = {}
         self._profile, self._orders, self._folder, self._cores = profile, orders, folder, cores
-        self._pranks = [MessageFaults() for _ in services]
+        self._faults = [MessageFaults() for _ in services]
         self._links: list[EmulatedLink] = []
-        self._cuts: list[int] = []
-        self._lives = 0
+        self._cuts = [0] * len(services)
+        self._starts = 0
         self._robots: ReadyChild | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Connect the links and start the robots; the services have to be up."""
-        for service, mischief in zip(self.services, self._pranks, strict=True):
-            link = EmulatedLink(service.endpoint, self._profile, mischief=mischief)
+        """Start the links and the robots; the services have to be ready."""
+        for service, faults in zip(self.services, self._faults, strict=True):
+            link = EmulatedLink(service.endpoint, self._profile, faults=faults)
             link.start()
             self._links.append(link)
-        self._cuts = [0] * len(self._links)
-        self._live()
+        self._start_robots()
 
     def kill(self) -> None:
         """SIGKILL to the robots' process, and start another one at once."""
@@ -75,35 +68,35 @@ class Group:
             self._robots.kill()
             first = self._first
             self.killed |= dict.fromkeys(range(first, first + self._orders.robots), at)
-            self._lives += 1
-            self._live()
+            self._starts += 1
+            self._start_robots()
 
     def cut(self, places: Sequence[int], seconds: float) -> None:
-        """Lose everything on some links for so long; cuts may overlap."""
+        """Lose everything on some links for a while; cuts may overlap."""
         self._count_cuts(places, 1)
         time.sleep(seconds)
         self._count_cuts(places, -1)
 
-    def prank(self, place: int, prank: MessageFault) -> threading.Event:
-        """Play it on the next message of a link."""
-        return self._pranks[place].order(prank)
+    def schedule(self, place: int, fault: MessageFault) -> threading.Event:
+        """Apply a fault to the next message of a link; the event is set when that has been done."""
+        return self._faults[place].schedule(fault)
 
     def link_for(self, seed: int) -> int:
-        """The place of one of its links, mostly of the preferred one."""
-        chance = random.Random(seed)
-        return 0 if chance.random() < _PREFERRED else chance.randrange(len(self.services))
+        """The index of one of its links, mostly of the preferred one."""
+        rng = random.Random(seed)
+        return 0 if rng.random() < _PREFERRED else rng.randrange(len(self.services))
 
     @property
     def links(self) -> range:
-        """The places of all."""
+        """The indices of all links."""
         return range(len(self.services))
 
-    def acts(self) -> list[Act]:
-        """Of all its lives."""
-        return [act for life in range(self._lives + 1) for act in read_log(self._log(life))]
+    def acts(self) -> list[LoggedAction]:
+        """All actions since the first start."""
+        return [act for start in range(self._starts + 1) for act in read_log(self._log(start))]
 
     def end(self) -> str:
-        """Let what goes on end, and stop; what went wrong in that, or nothing. Ending twice does nothing."""
+        """Let running actions end, and stop; returns what went wrong, or nothing. Ending twice does nothing."""
         robots, self._robots = self._robots, None
         trouble = ""
         if robots is not None:
@@ -119,22 +112,22 @@ class Group:
 
     @property
     def _first(self) -> int:
-        return (self.number * _LIVES + self._lives) * _A_LIFE
+        return (self.number * _STARTS + self._starts) * _NUMBERS_PER_START
 
-    def _log(self, life: int) -> Path:
-        return self._folder / f"group{self.number}life{life}.jsonl"
+    def _log(self, start: int) -> Path:
+        return self._folder / f"group{self.number}start{start}.jsonl"
 
-    def _live(self) -> None:
+    def _start_robots(self) -> None:
         orders = replace(
             self._orders,
             endpoint=",".join(link.endpoint for link in self._links),
-            log=str(self._log(self._lives)),
+            log=str(self._log(self._starts)),
             first=self._first,
-            seed=self._orders.seed + self._lives,
+            seed=self._orders.seed + self._starts,
         )
         self._robots = None
         robots = robots_child(orders)
-        with on(self._cores):
+        with pinned_to(self._cores):
             robots.start()
         robots.write_line(repr(time.perf_counter()))
         self._robots = robots

@@ -1,4 +1,4 @@
-"""Verifiers that are frozen, killed and started again at the address that they had."""
+"""Services of a chaos run: verifiers that can be frozen, killed and started again at the same address."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from spec_decode_ros.lab.bench.cores import on
-from spec_decode_ros.lab.bench.processes import descendants, free_port
+from spec_decode_ros.lab.bench.machine import descendants, free_port, pinned_to
 from spec_decode_ros.server.process import START_TIMEOUT_S, server_child
 from spec_decode_ros.transport.process import ReadyChild
 
@@ -20,13 +19,8 @@ _COMPLAINTS = ("Traceback", "ERROR", "CRITICAL")
 _MOST_COMPLAINTS = 20
 
 
-class ServedAddress:
-    """One address at which robots are served, and what is done to the process behind it.
-
-    Args:
-        child: prints its endpoint when it is ready, the same after every start.
-        cores: on which it runs.
-    """
+class RestartableService:
+    """A process that serves robots on some cores, at the same endpoint after every start."""
 
     def __init__(self, child: ReadyChild, cores: Sequence[int]) -> None:
         self.child = child
@@ -36,17 +30,17 @@ class ServedAddress:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Wait until it serves. Raises ChildError."""
-        with on(self._cores):
+        """Start it and wait until it is ready. Raises ChildError."""
+        with pinned_to(self._cores):
             self.endpoint = self.child.start()
 
     def stop(self) -> None:
-        """End it, and keep what it complained about."""
-        self._listen()
+        """End it, and keep the errors that it logged."""
+        self._collect_complaints()
         self.child.stop()
 
     def freeze(self, seconds: float) -> None:
-        """Let it do nothing for so long."""
+        """SIGSTOP for a while."""
         with self._lock:
             os.kill(self.child.pid, signal.SIGSTOP)
             time.sleep(seconds)
@@ -55,12 +49,12 @@ class ServedAddress:
     def kill(self) -> None:
         """SIGKILL, and start it again at once. Raises ChildError."""
         with self._lock:
-            self._listen()
+            self._collect_complaints()
             self.child.kill()
             self.start()
 
     def kill_replica(self, seed: int) -> bool:
-        """SIGKILL to one of the processes that serve behind this address; whether there was one."""
+        """SIGKILL to one of its replicas; returns whether there was one."""
         with self._lock:
             replicas = [
                 pid for pid, words in descendants(self.child.pid).items() if words.startswith(_REPLICA)
@@ -69,22 +63,22 @@ class ServedAddress:
                 os.kill(random.Random(seed).choice(sorted(replicas)), signal.SIGKILL)
             return bool(replicas)
 
-    def _listen(self) -> None:
+    def _collect_complaints(self) -> None:
         lines = [line.strip() for line in self.child.stderr_text().splitlines()]
         self.complaints += [line for line in lines if any(word in line for word in _COMPLAINTS)]
         del self.complaints[_MOST_COMPLAINTS:]
 
 
-def plain_service(pair: str, cores: Sequence[int]) -> ServedAddress:
+def plain_service(pair: str, cores: Sequence[int]) -> RestartableService:
     """`spec-decode serve`."""
-    return ServedAddress(server_child(pair, bind=_address(), threads=1), cores)
+    return RestartableService(server_child(pair, bind=_address(), threads=1), cores)
 
 
-def replicated_service(pair: str, cores: Sequence[int], replicas: int = 2) -> ServedAddress:
+def replicated_service(pair: str, cores: Sequence[int], replicas: int = 2) -> RestartableService:
     """`spec-decode replicas`: several processes under Ray behind one address."""
     command = [sys.executable, "-m", "spec_decode_ros.cli", "replicas", "--pair", pair, "--bind", _address()]
     command += ["--replicas", str(replicas), "--threads", "1", "--device", "cpu", "--with-parent"]
-    return ServedAddress(ReadyChild(command, "the replicas", START_TIMEOUT_S), cores)
+    return RestartableService(ReadyChild(command, "the replicas", START_TIMEOUT_S), cores)
 
 
 def _address() -> str:

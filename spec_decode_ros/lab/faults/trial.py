@@ -1,4 +1,4 @@
-"""One fault after the other, and what the robot's own account says of each."""
+"""Tries faults one after the other, and measures in the robot's log when it stopped."""
 
 from __future__ import annotations
 
@@ -14,28 +14,26 @@ from spec_decode_ros.lab.faults.cases import Case
 from spec_decode_ros.lab.faults.rig import Rig
 
 LIMIT_S = 0.5
-"""No fault may leave the robot moving for longer."""
+"""Longest time that a fault may leave the robot moving."""
 
 _OBSERVE_S = 2.0
 _SHORTLY_S = 0.6
 _ANY_PHASE_S = 0.35
 _TRIES = 3
-"""A try in which the robot's command was over before it could go on says nothing of whether it would have."""
+"""A try in which the robot's command was over before it could go on does not count, and is repeated."""
 
 
 @dataclass(frozen=True)
 class FaultResult:
-    """What came of one fault.
+    """The result of one try.
 
     Attributes:
-        stop_s: seconds from the fault until the order to stop had arrived at the robot; None if none came.
-        stand_s: seconds from the fault until the body had come to rest; None where it went on (a stop that does
-            not last) or had not come to rest after two seconds.
-        way_m: metres that the body went after the fault; None for a stop that does not last.
+        stop_s: seconds from the fault to the order to stop, at the robot; None if none came.
+        stand_s: seconds from the fault until the body stood still; None if it had not after two seconds.
+        way_m: metres that the body went after the fault. Both are None for a stop that does not last.
         recovered_s: seconds from the end of the fault until the robot walked again.
-        resumes: whether it did so by itself; without it, it was given a command.
-        max_vx, max_wz: m/s and rad/s, the largest velocities that the robot was told meanwhile.
-        largest_step: m/s, the largest growth of speed from one order to the next.
+        resumes: whether it did so by itself, without a command.
+        max_vx, max_wz, largest_step: of the orders meanwhile: largest velocities and increase of speed, m/s and rad/s.
     """
 
     name: str
@@ -56,7 +54,7 @@ class FaultResult:
         return self.stop_s is not None and self.stop_s <= LIMIT_S
 
     def as_row(self) -> dict[str, object]:
-        """Plain values, for JSON."""
+        """For JSON."""
         row = {
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in asdict(self).items()
@@ -64,14 +62,11 @@ class FaultResult:
         return {**row, "passed": self.passed}
 
 
-def try_case(rig: Rig, case: Case, chance: random.Random) -> FaultResult:
-    """Let the robot walk, inject the fault, watch, end the fault, and wait until the robot walks again.
-
-    ``chance`` decides at which moment between two actions the fault comes.
-    """
+def try_case(rig: Rig, case: Case, rng: random.Random) -> FaultResult:
+    """Let the robot walk, inject the fault at a random time between two actions, end it, and wait until it walks again."""
     case.prepare(rig)
     rig.wait_walking()
-    rig.watch(chance.uniform(0.0, _ANY_PHASE_S))
+    rig.watch(rng.uniform(0.0, _ANY_PHASE_S))
     case.while_walking(rig)
     account = rig.account
     seen = len(account.orders)
@@ -107,17 +102,16 @@ def try_cases(
     repeats: int = 1,
     show: Callable[[FaultResult], None] = lambda outcome: None,
 ) -> list[FaultResult]:
-    """Try each of them so many times with the same processes; ``show`` is told of each try at once.
+    """Try each case `repeats` times with the same processes; ``show`` gets each result at once.
 
-    Raises:
-        SpecDecodeError: the robot did not walk again, or not by itself where it has to.
+    Raises SpecDecodeError if the robot does not walk again, or not by itself where it has to.
     """
-    chance = random.Random(0)
+    rng = random.Random(0)
     outcomes: list[FaultResult] = []
     for case in cases:
         for _ in range(repeats):
             for _ in range(_TRIES):
-                outcomes.append(try_case(rig, case, chance))
+                outcomes.append(try_case(rig, case, rng))
                 show(outcomes[-1])
                 if outcomes[-1].resumes == case.resumes:
                     break
@@ -127,14 +121,14 @@ def try_cases(
 
 
 def slowest(outcomes: Sequence[FaultResult]) -> list[FaultResult]:
-    """Of each case the try in which the stop took longest."""
+    """For each case the try in which the stop took longest."""
     kept: dict[str, FaultResult] = {}
     for outcome in outcomes:
         before = kept.get(outcome.name)
-        if before is None or _key(outcome) > _key(before):
+        if before is None or _stop_s(outcome) > _stop_s(before):
             kept[outcome.name] = outcome
     return list(kept.values())
 
 
-def _key(outcome: FaultResult) -> float:
+def _stop_s(outcome: FaultResult) -> float:
     return math.inf if outcome.stop_s is None else outcome.stop_s

@@ -1,1 +1,5 @@
-"""Emulated networks in user space, and measuring what a network does to messages."""
+"""Network emulation in user space.
+
+link: an emulated link, as a thread or a process. link_profile: its delay, bandwidth, jitter, loss and outages.
+message_faults: faults of single messages. probe: measures a link from outside.
+"""

@@ -1,103 +1,100 @@
-"""Harm that a network does to single messages on its way, one act at a time, for tests that count what comes of each."""
+"""Faults of single messages on an emulated link: delayed, repeated, reordered, truncated, or followed by garbage."""
 
 from __future__ import annotations
 
 import random
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from spec_decode_ros.errors import SpecDecodeError
 
-PrankKind = Literal["delayed", "repeated", "reordered", "truncated", "garbage"]
-PRANKS: tuple[PrankKind, ...] = get_args(PrankKind)
+MessageFaultKind = Literal["delayed", "repeated", "reordered", "truncated", "garbage"]
+MESSAGE_FAULT_KINDS: tuple[MessageFaultKind, ...] = get_args(MessageFaultKind)
 
 _MOST_GARBAGE = 2_000
 _MOST_REPEATS = 3
 
-Handed = list[tuple[float, list[bytes]]]
-"""What goes on in the place of a message: seconds later than it would, and its frames."""
+Forwarded = list[tuple[float, list[bytes]]]
+"""What is forwarded in place of a message: extra delay in seconds, and frames."""
 
 
 @dataclass(frozen=True)
 class MessageFault:
-    """What happens to the next message in one direction.
+    """A fault of the next message to the cloud (`up`) or to the robot.
 
-    Attributes:
-        kind: ``delayed`` comes `seconds` later; ``repeated`` comes again, some times within `seconds`; ``reordered``
-            comes after the message that follows it, and never if none does; ``truncated`` loses the end of a frame, or
-            whole frames; ``garbage`` is followed by bytes that no one has sent.
-        up: to the cloud, or else to the robot.
-        seconds: see above.
-        seed: of what is chosen at random, such as where to cut.
+    A ``delayed`` message arrives `seconds` later; a ``repeated`` one again, some times within `seconds`; a ``reordered`` one
+    after the message that follows it, and never if none does; a ``truncated`` one loses the end of a frame, or whole frames;
+    after ``garbage`` a message of random bytes follows. `seed` is of what is random, such as where to cut.
     """
 
-    kind: PrankKind
+    kind: MessageFaultKind
     up: bool
     seconds: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in PRANKS:
-            raise SpecDecodeError(f"there is no prank {self.kind!r}: choose one of {', '.join(PRANKS)}")
+        if self.kind not in MESSAGE_FAULT_KINDS:
+            raise SpecDecodeError(
+                f"there is no message fault {self.kind!r}: choose one of {', '.join(MESSAGE_FAULT_KINDS)}"
+            )
         if not 0.0 <= self.seconds < 1e5:
-            raise SpecDecodeError(f"a prank takes 0 s or more, not {self.seconds}")
+            raise SpecDecodeError(f"a message fault takes 0 s or more, not {self.seconds}")
 
 
 class MessageFaults:
-    """Pranks that wait for a message; ordered in one thread, played in another."""
+    """Faults that wait for their message; scheduled in one thread, applied in the link's."""
 
     def __init__(self) -> None:
-        self._waiting: dict[bool, deque[tuple[MessageFault, threading.Event]]] = {
-            True: deque(),
-            False: deque(),
-        }
+        self._waiting: dict[bool, deque[tuple[MessageFault, threading.Event]]] = defaultdict(deque)
         self._held: dict[tuple[bool, bytes], list[bytes]] = {}
 
-    def order(self, prank: MessageFault) -> threading.Event:
-        """Play it on the next message in its direction; the event is set as soon as that has been done."""
-        played = threading.Event()
-        self._waiting[prank.up].append((prank, played))
-        return played
+    def schedule(self, fault: MessageFault) -> threading.Event:
+        """Apply it to the next message in its direction; the event is set when that has been done."""
+        applied = threading.Event()
+        self._waiting[fault.up].append((fault, applied))
+        return applied
 
-    def done_to(self, up: bool, robot: bytes, frames: list[bytes]) -> Handed:
-        """What is handed on in the place of a message of, or to, one robot."""
-        kept = self._held.pop((up, robot), None)
-        waiting = self._waiting[up]
-        handed = self._play(*waiting.popleft(), robot, frames) if waiting else [(0.0, frames)]
-        return [*handed, (0.0, kept)] if kept is not None else handed
+    def apply(self, up: bool, robot: bytes, frames: list[bytes]) -> Forwarded:
+        """What is forwarded in place of a message from, or to, one robot."""
+        held = self._held.pop((up, robot), None)
+        forwarded: Forwarded = [(0.0, frames)]
+        if self._waiting[up]:
+            fault, applied = self._waiting[up].popleft()
+            applied.set()
+            forwarded = self._with_fault(fault, robot, frames)
+        return [*forwarded, (0.0, held)] if held is not None else forwarded
 
-    def _play(
-        self, prank: MessageFault, played: threading.Event, robot: bytes, frames: list[bytes]
-    ) -> Handed:
-        played.set()
-        chance = random.Random(prank.seed)
-        if prank.kind == "delayed":
-            return [(prank.seconds, frames)]
-        if prank.kind == "repeated":
-            again = chance.randint(1, _MOST_REPEATS)
-            return [(0.0, frames), *((chance.random() * prank.seconds, frames) for _ in range(again))]
-        if prank.kind == "reordered":
-            self._held[prank.up, robot] = frames
-            return []
-        if prank.kind == "truncated":
-            return [(0.0, truncated(frames, chance))]
-        return [(0.0, frames), (0.0, garbage(frames, chance))]
+    def _with_fault(self, fault: MessageFault, robot: bytes, frames: list[bytes]) -> Forwarded:
+        rng = random.Random(fault.seed)
+        match fault.kind:
+            case "delayed":
+                return [(fault.seconds, frames)]
+            case "repeated":
+                again = range(rng.randint(1, _MOST_REPEATS))
+                return [(0.0, frames), *((rng.random() * fault.seconds, frames) for _ in again)]
+            case "reordered":
+                self._held[fault.up, robot] = frames
+                return []
+            case "truncated":
+                return [(0.0, truncated(frames, rng))]
+            case "garbage":
+                return [(0.0, frames), (0.0, garbage(frames, rng))]
 
 
-def truncated(frames: list[bytes], chance: random.Random) -> list[bytes]:
-    """Without the end of a frame, which may be all of it, or without the last frames."""
-    if len(frames) > 1 and chance.random() < 0.3:
-        return frames[: chance.randrange(1, len(frames))]
-    place = chance.randrange(len(frames))
-    cut = frames[place][: chance.randrange(max(1, len(frames[place])))]
+def truncated(frames: list[bytes], rng: random.Random) -> list[bytes]:
+    """The frames without the end of one of them, which may be all of it, or without the last ones."""
+    if len(frames) > 1 and rng.random() < 0.3:
+        return frames[: rng.randrange(1, len(frames))]
+    place = rng.randrange(len(frames))
+    cut = frames[place][: rng.randrange(max(1, len(frames[place])))]
     return [*frames[:place], cut, *frames[place + 1 :]]
 
 
-def garbage(frames: list[bytes], chance: random.Random) -> list[bytes]:
-    """Random frames; half of them begin as a real message does, so that more than the first byte is looked at."""
-    made = [chance.randbytes(chance.randrange(_MOST_GARBAGE)) for _ in range(chance.randint(1, 3))]
-    if chance.random() < 0.5:
+def garbage(frames: list[bytes], rng: random.Random) -> list[bytes]:
+    """Random frames; half of them start with the first bytes of a real message, so that they are decoded further."""
+    made = [rng.randbytes(rng.randrange(_MOST_GARBAGE)) for _ in range(rng.randint(1, 3))]
+    if rng.random() < 0.5:
         made[0] = frames[0][:3] + made[0]
     return made

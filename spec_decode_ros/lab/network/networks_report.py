@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spec_decode_ros.lab.network.link import link_process
-from spec_decode_ros.lab.network.networks import network_named
+from spec_decode_ros.lab.network.link_profile import network_named
 from spec_decode_ros.lab.network.probe import far_end, probe
 
 SHOWN = ("rtt_ms", "jitter_ms", "uplink_mbps", "downlink_mbps", "loss")

@@ -1,4 +1,4 @@
-"""Measures what a network does to messages, without looking into it: does an emulated one do what it was told?"""
+"""Measures round-trip time, jitter, bandwidth and loss of a link from outside, to check an emulated one."""
 
 from __future__ import annotations
 
@@ -16,31 +16,26 @@ import zmq
 
 from spec_decode_ros.errors import SpecDecodeError
 
-_SMALL = b"?" * 16
+BURST = 32
+"""Messages of a burst, sent one right after the other."""
+
+_SMALL = 16
 _LONGEST_S = 30.0
 _STRAGGLERS_S = 1.0
 _SILENCE_S = 0.5
-"""What is left of a burst after so long a silence, and two round trips, is lost."""
+"""After this silence, and two round trips, the rest of a burst counts as lost."""
 
-BURST = 32
-"""Messages that are sent one right after the other."""
-
-_SIZES = (1_000, 400_000)
-"""Bytes of these messages, at first and at most."""
+_FIRST_SIZE, _LARGEST_SIZE = 1_000, 400_000
+"""Bytes of the messages of a burst."""
 
 _GROWTH = 16.0
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What came of a probe.
+    """What a probe measured: shortest round trip, bandwidth of both ways, and share of messages lost on one way.
 
-    Attributes:
-        rtt_ms: the shortest round trip of a small message.
-        jitter_ms: how much longer than that a median round trip took; uniform jitter on both ways shows as its bound.
-        uplink_mbps: bandwidth to the far end.
-        downlink_mbps: bandwidth from there.
-        loss: share of round trips that never ended, as the loss of one way.
+    `jitter_ms` is the median round trip less the shortest; for uniform jitter on both ways this is its bound.
     """
 
     rtt_ms: float
@@ -67,35 +62,31 @@ def far_end() -> Iterator[str]:
 
 
 def _answer(router: zmq.Socket, stop: threading.Event) -> None:
-    """Say to each message how many of its burst have come by now, and as many bytes as it wants."""
-    heard: Counter[tuple[bytes, bytes]] = Counter()
+    """Answer each message with the count of its burst so far, and with as many bytes as it asks for."""
+    received: Counter[tuple[bytes, bytes]] = Counter()
     while not stop.is_set():
         if router.poll(20):
             identity, burst, number, wanted, _ = router.recv_multipart()
-            heard[identity, burst] += 1
-            count = b"%d" % heard[identity, burst]
+            received[identity, burst] += 1
+            count = b"%d" % received[identity, burst]
             router.send_multipart([identity, burst, number, count, b"!" * int(wanted)])
 
 
 def probe(endpoint: str, count: int = 1000, burst_s: float = 1.0) -> Probe:
-    """Measure the way to a :func:`far_end` behind an emulated link.
+    """Measure the way to a :func:`far_end` behind an emulated link, with `count` round trips of a small message.
 
-    Args:
-        endpoint: of the link.
-        count: round trips of a small message.
-        burst_s: how long a burst of large messages may be on its way, which tells the bandwidth: jitter that is small
-            beside it does no harm.
-
-    Raises:
-        SpecDecodeError: if nothing comes back.
+    The bandwidth is measured by bursts of large messages, which take up to `burst_s`; jitter has to be much shorter.
+    Raises SpecDecodeError if nothing comes back.
     """
     with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
         dealer.setsockopt(zmq.LINGER, 0)
         dealer.connect(endpoint)
         bursts = (b"%d" % number for number in itertools.count())
+        small = (_SMALL, _SMALL)
         for _ in range(3):  # connections are made with the first message
-            _round_trips(dealer, next(bursts), 3, 0.02)
-        times = _round_trips(dealer, next(bursts), count, 0.002)
+            _exchange(dealer, next(bursts), 3, small, 0.02, _STRAGGLERS_S)
+        answers = _exchange(dealer, next(bursts), count, small, 0.002, _STRAGGLERS_S)
+        times = [answer.at_s - answer.sent_s for answer in answers]
         if not times:
             raise SpecDecodeError(f"nothing came back from {endpoint}; is the far end running?")
         silence_s = _SILENCE_S + 2 * max(times)
@@ -111,29 +102,23 @@ def probe(endpoint: str, count: int = 1000, burst_s: float = 1.0) -> Probe:
     )
 
 
-def seconds_a_message(places: Sequence[int], arrivals_s: Sequence[float]) -> float:
-    """How long a line is taken by each of the messages that were sent at once, from when they arrived.
+def seconds_per_message(positions: Sequence[int], arrivals_s: Sequence[float]) -> float:
+    """Transmission time of one message of a burst, from arrival times by position in the link's queue.
 
-    The median of the slopes between all pairs (Theil and Sen), so that neither jitter nor a pause of the machine counts
-    for much. `places` are those in the line: what was lost before it took the line has none.
-
-    Raises:
-        SpecDecodeError: with fewer than two messages.
+    The median of the slopes between all pairs (Theil-Sen), which is robust against jitter and pauses of the machine.
+    Raises SpecDecodeError with fewer than two messages.
     """
-    points = sorted(zip(places, arrivals_s, strict=True))
-    slopes = [
-        (later - sooner) / (behind - before)
-        for (before, sooner), (behind, later) in itertools.combinations(points, 2)
-    ]
+    points = sorted(zip(positions, arrivals_s, strict=True))
+    slopes = [(late - early) / (b - a) for (a, early), (b, late) in itertools.combinations(points, 2)]
     if not slopes:
-        raise SpecDecodeError("a bandwidth is told by two messages or more")
+        raise SpecDecodeError("a bandwidth needs two messages or more")
     return max(statistics.median(slopes), 1e-9)
 
 
-def places_in_line(numbers: Sequence[int], passed: int, sent: int = BURST) -> list[int] | None:
-    """Where the messages of these numbers stood in a line that `passed` of the `sent` ones went through.
+def queue_positions(numbers: Sequence[int], passed: int, sent: int = BURST) -> list[int] | None:
+    """Positions of messages in a queue that `passed` of the `sent` ones went through; lost ones took no place.
 
-    None if it cannot be told: some of the others were lost before the line, and some behind it.
+    None if they cannot be told, since some messages were lost before the queue and some behind it.
     """
     if passed == len(numbers):
         ranks = {number: rank for rank, number in enumerate(sorted(numbers))}
@@ -144,68 +129,61 @@ def places_in_line(numbers: Sequence[int], passed: int, sent: int = BURST) -> li
 def _bandwidth(
     dealer: zmq.Socket, bursts: Iterator[bytes], burst_s: float, silence_s: float, up: bool
 ) -> float:
-    """Mbit/s of one way: bursts of larger and larger messages, until one takes as long as it may."""
-    size, most = _SIZES
+    """Mbit/s of one way, by bursts of growing messages until a burst takes `burst_s`."""
+    size = _FIRST_SIZE
     until = time.perf_counter() + _LONGEST_S
     mbps = 0.0
     while time.perf_counter() < until:
-        answers = _burst(dealer, next(bursts), size, silence_s, up)
+        sizes = (size, _SMALL) if up else (_SMALL, size)
+        answers = _exchange(dealer, next(bursts), BURST, sizes, 0.0, silence_s)
         if len(answers) <= BURST // 2:
             continue
         if up:
-            places = places_in_line([a.number for a in answers], max(a.nth for a in answers))
-        else:  # the far end answers as the requests come; a lost answer takes none of the line
-            places = places_in_line([a.nth for a in answers], len(answers))
-        if places is None:
+            positions = queue_positions([a.number for a in answers], max(a.nth for a in answers))
+        else:  # the far end answers in the order of the requests; a lost answer takes no place
+            positions = queue_positions([a.nth for a in answers], len(answers))
+        if positions is None:
             continue
         arrivals_s = [answer.at_s for answer in answers]
-        mbps = size * 8e-6 / seconds_a_message(places, arrivals_s)
+        mbps = size * 8e-6 / seconds_per_message(positions, arrivals_s)
         growth = min(_GROWTH, burst_s / (max(arrivals_s) - min(arrivals_s) + 1e-9))
-        if size == most or growth < 2.0:
+        if size == _LARGEST_SIZE or growth < 2.0:
             return mbps
-        size = min(round(size * growth), most)
+        size = min(round(size * growth), _LARGEST_SIZE)
     if not mbps:
         raise SpecDecodeError("no large message gets through this link")
     return mbps
 
 
 class _Answer(NamedTuple):
-    """To message `number` of a burst, as the `nth` that reached the far end; `at_s` is since the burst began."""
+    """To message `number` of a burst, the `nth` to reach the far end."""
 
     number: int
     nth: int
+    sent_s: float
     at_s: float
 
 
-def _burst(dealer: zmq.Socket, burst: bytes, size: int, silence_s: float, up: bool) -> list[_Answer]:
-    """Send large messages, or ask for them, all at once; after so long a silence nothing more is waited for."""
-    wanted, message = (len(_SMALL), b"?" * size) if up else (size, _SMALL)
-    start = time.perf_counter()
-    for number in range(BURST):
-        dealer.send_multipart([burst, b"%d" % number, b"%d" % wanted, message])
-    answers: list[_Answer] = []
-    last = start
-    while len(answers) < BURST and time.perf_counter() < min(last + silence_s, start + _LONGEST_S):
-        if dealer.poll(20):
-            came, said, count, _ = dealer.recv_multipart()
-            if came == burst:
-                last = time.perf_counter()
-                answers.append(_Answer(int(said), int(count), last - start))
-    return answers
+def _exchange(
+    dealer: zmq.Socket, burst: bytes, count: int, sizes: tuple[int, int], pause_s: float, silence_s: float
+) -> list[_Answer]:
+    """Send messages, one every `pause_s`, and collect their answers until nothing happens for `silence_s`.
 
-
-def _round_trips(dealer: zmq.Socket, burst: bytes, count: int, pause_s: float) -> list[float]:
-    """Seconds of those round trips that ended; the next one does not wait for the last."""
+    `sizes` are bytes of a message and of its answer. A message does not wait for the answer to the one before.
+    """
+    start = last = time.perf_counter()
     sent: list[float] = []
-    times: list[float] = []
-    last = time.perf_counter()
-    while len(sent) < count or (len(times) < count and time.perf_counter() < last + _STRAGGLERS_S):
-        if len(sent) < count and time.perf_counter() >= last + pause_s:
+    answers: list[_Answer] = []
+    longest_s = count * pause_s + _LONGEST_S
+    while len(answers) < count and time.perf_counter() < min(last + silence_s, start + longest_s):
+        while len(sent) < count and (not sent or time.perf_counter() >= last + pause_s):
             last = time.perf_counter()
+            dealer.send_multipart([burst, b"%d" % len(sent), b"%d" % sizes[1], b"?" * sizes[0]])
             sent.append(last)
-            dealer.send_multipart([burst, b"%d" % (len(sent) - 1), b"%d" % len(_SMALL), _SMALL])
         if dealer.poll(1):
-            came, number, _, _ = dealer.recv_multipart()
+            came, number, nth, _ = dealer.recv_multipart()
             if came == burst:
-                times.append(time.perf_counter() - sent[int(number)])
-    return times
+                at = time.perf_counter()
+                last = at if len(sent) == count else last
+                answers.append(_Answer(int(number), int(nth), sent[int(number)], at))
+    return answers

@@ -1,65 +1,103 @@
-"""One GPU and the robots that stay with it, as fast as Python can: a queue of recorded actions for shared passes."""
+"""Simulates one GPU and its robots, fast: recorded actions queue for shared passes."""
 
 from __future__ import annotations
 
 import heapq
 import random
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spec_decode_ros.decoding.testing import Times
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.planning.server import PlannedServer
-from spec_decode_ros.server.scheduler import NEWEST_PASS
+from spec_decode_ros.lab.bench.grid import Cell, World
+from spec_decode_ros.models.warmup import PassTiming
+from spec_decode_ros.server.scheduler import NEWEST_PASS, VerifyRequest, pass_budget, schedule_step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spec_decode_ros.lab.planning.library import Library, Pick
+    from spec_decode_ros.lab.planning.library import Library, RecordedAction
 
 PERIOD_JITTER = 0.1
-"""Robots' clocks are not in step: each period is longer or shorter by this share of it, at most."""
+"""Largest deviation of a robot's period, as a share of it."""
 
 WARM_UP_PERIODS = 2
-"""Periods of the robots that are not looked at."""
+"""Periods of the robots that are not measured."""
 
 _NEWEST = 0.05
-"""Weight of the newest pass in how much longer passes take than alone."""
+"""Weight of the newest pass in the average of how much longer passes take than alone."""
 
-_MOST_YIELDS = 2
-"""So often an action yields at most, or overloaded servers would have it recorded in endless ways."""
+_MOST_YIELDS = 2  # per action, or overloaded servers would need traces without end
 
 
 @dataclass(frozen=True)
-class PassRound:
-    """What a server did from `began` to `ended`, in seconds; robots by number, in the order of the line.
+class PlannedServer:
+    """A GPU with the target on it, whose rounds are those of `server.engine`.
 
-    Attributes:
-        prepared: whose prompts were made ready first.
-        seated: who had a whole part in the pass that followed.
-        reading: who had a part of a prompt read in it, and stays in line.
-        left: who was in line for the pass and had no part in it.
+    `prompt_tokens` is the length of a prompt with its frame.
     """
 
-    began: float
-    ended: float
-    prepared: tuple[int, ...] = ()
-    seated: tuple[int, ...] = ()
-    reading: tuple[int, ...] = ()
-    left: tuple[int, ...] = ()
+    times: Times
+    prompt_tokens: int
+
+    def __post_init__(self) -> None:
+        if self.prompt_tokens < 1:
+            raise SpecDecodeError(f"prompt_tokens is at least 1, not {self.prompt_tokens}")
+
+    @classmethod
+    def of(cls, cell: Cell, world: World) -> PlannedServer:
+        """The server that a profile describes."""
+        return cls(world.times(cell), world.prompt_tokens)
+
+    @cached_property
+    def budget(self) -> int:
+        """Tokens per pass, about, as a server chooses them."""
+        return pass_budget(PassTiming(self.times.step * 1e3, self.times.per_token * 1e3))
+
+    @cached_property
+    def new_in_a_round(self) -> int:
+        """Most prompts that are prepared before a pass."""
+        return max(1, self.budget // self.prompt_tokens)
+
+    @property
+    def prompts_per_s(self) -> float:
+        """Prompts per second if it did nothing else: an upper bound on actions per second for every method."""
+        return 1 / max(self.times.prepare + self.times.prefill, 1e-9)
+
+    def drafting_s(self, seconds: Sequence[float]) -> float:
+        """Time of server drafts for several actions, from the time of each alone: they are made together."""
+        return max(seconds, default=0.0)
+
+    def pass_s(self, tokens: int, prompt_tokens: int) -> float:
+        """Time of a pass over tokens of answers and drafts, and tokens of prompts."""
+        return self.times.shared_pass(tokens, prompt_tokens / self.prompt_tokens)
+
+    def slots(self, requests: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Which of the requests, each of unread prompt tokens and draft tokens, share the next pass.
+
+        A list of (index of the request, prompt tokens that are prefilled and nothing else; 0 for the whole request).
+        """
+        if sum(max(1, unread) + draft for unread, draft in requests) <= self.budget:
+            return [(place, 0) for place in range(len(requests))]
+        slots = schedule_step([_request(*request) for request in requests], self.budget)
+        return [(slot.index, slot.prefill) for slot in slots]
+
+
+@lru_cache(maxsize=4096)
+def _request(unread: int, draft: int) -> VerifyRequest:
+    return VerifyRequest(unread, draft)
 
 
 @dataclass(frozen=True)
 class Served:
-    """What came of some time of a server.
+    """Results of a simulated server: seconds from capture to verified action, rising, and target passes per action.
 
-    Attributes:
-        ttva_s: seconds from capture to verified action, of every action begun in that time, in rising order.
-        utilisation: share of the time in which the server was at work.
-        kept: actions begun, over those that the robots would have liked to begin.
-        passes: target passes an action, whoever shared them.
+    `utilisation` is the share of the time in which it was busy, `kept` actions begun over those at the robots' rate.
     """
 
     ttva_s: NDArray[np.float64]
@@ -69,47 +107,33 @@ class Served:
 
 
 class _QueuedRobot:
-    def __init__(self, action: Pick) -> None:
+    def __init__(self, action: RecordedAction) -> None:
         self.action = action
         self.follow(())
         self.captured = 0.0
         self.measured = False
-        self.is_new = True  # its prompt is not ready
+        self.is_new = True  # its prompt is not prepared
         self.visit = 0  # passes that are over
         self.unread = 0  # tokens of the prompt
-        self.awaited = 0  # the number of the event that it waits for
+        self.awaited = 0  # number of the event that it waits for
 
     def follow(self, crowded: tuple[int, ...]) -> None:
-        """Go on as it does if in these of its passes, from 0, somebody found no seat."""
+        """Go on with the trace in which another action found no slot in these passes."""
         self.crowded, self.trace = crowded, self.action.trace(crowded)
 
 
 class Gpu:
-    """One run of one server.
+    """One run of one server, with robots that would each like to act `rate` times per second.
 
-    Args:
-        server: what its work costs.
-        library: what actions ask of it.
-        robots: how many stay with it.
-        rate: actions per second that each would like; the next frame is taken when the last action is over.
-        seed: of everything that is drawn.
-        log: every round is appended to it, where there is one.
+    A robot captures its next frame only when its last action is over.
     """
 
     def __init__(
-        self,
-        server: PlannedServer,
-        library: Library,
-        robots: int,
-        rate: float,
-        seed: int = 0,
-        log: list[PassRound] | None = None,
+        self, server: PlannedServer, library: Library, robots: int, rate: float, seed: int = 0
     ) -> None:
-        if robots < 1 or not rate > 0:
-            raise SpecDecodeError("a server is simulated with at least one robot and a rate above 0")
-        self._server, self._library, self._rate, self._log = server, library, rate, log
+        self._server, self._library, self._rate = server, library, rate
         self._rng = random.Random(seed)
-        self._now = self._from_s = self._until_s = 0.0
+        self.now = self._from_s = self._until_s = 0.0
         self._extra_s, self._sharing = 0.0, 1.0
         self._coming: list[tuple[float, int, int]] = []
         self._order = 0
@@ -123,18 +147,20 @@ class Gpu:
         self._ttva_s: list[float] = []
 
     def run(self, actions: int) -> Served:
-        """Serve until about so many actions were measured, and at least four of each robot."""
+        """Serve until about `actions` actions are measured, and at least four of each robot."""
         period_s, robots = 1 / self._rate, len(self._robots)
         self._from_s = WARM_UP_PERIODS * period_s
         self._until_s = self._from_s + max(actions / robots, 4) * period_s
         for number in range(robots):
             self._capture(number, self._rng.random() * period_s)
-        while self._now < self._until_s or self._unfinished or self._begun < robots:
+        while self.now < self._until_s or self._unfinished or self._begun < robots:
             self._arrive()
             if self._new or self._ready:
-                self._round()
+                began = self.now
+                self.step()
+                self._busy_s += max(0.0, min(self.now, self._until_s) - max(began, self._from_s))
             else:
-                self._now = self._coming[0][0]
+                self.now = self._coming[0][0]
         length_s = self._until_s - self._from_s
         return Served(
             np.sort(np.array(self._ttva_s)),
@@ -143,9 +169,7 @@ class Gpu:
             self._passes / max(1, len(self._ttva_s)),
         )
 
-    # ---- the robots ----------------------------------------------------------------------------------------
-
-    def _pick(self) -> Pick:
+    def _pick(self) -> RecordedAction:
         return self._library.pick(self._extra_s, self._sharing, self._rng)
 
     def _capture(self, number: int, at: float) -> None:
@@ -153,7 +177,7 @@ class Gpu:
         robot.action, robot.captured, robot.is_new, robot.visit = self._pick(), at, True, 0
         robot.follow(())
         robot.unread = self._server.prompt_tokens
-        # A server may be so full that robots come to begin an action only after that time.
+        # On an overloaded server some robots begin their first action only after that time.
         robot.measured = self._from_s <= at and (at < self._until_s or self._begun < len(self._robots))
         if robot.measured:
             self._begun += 1
@@ -163,7 +187,7 @@ class Gpu:
 
     def _over(self, number: int) -> None:
         robot = self._robots[number]
-        at = self._now + robot.trace.tail_s
+        at = self.now + robot.trace.tail_s
         if robot.measured:
             self._ttva_s.append(at - robot.captured)
             self._unfinished -= 1
@@ -177,45 +201,43 @@ class Gpu:
         heapq.heappush(self._coming, (at, self._order, number))
 
     def _arrive(self) -> None:
-        """Whatever has come by now stands in line."""
+        """Queue everything that has come by now."""
         coming = self._coming
-        while coming and coming[0][0] <= self._now:
+        while coming and coming[0][0] <= self.now:
             _, order, number = heapq.heappop(coming)
             robot = self._robots[number]
             if robot.awaited == order:
                 (self._new if robot.is_new else self._ready).append(number)
                 self._yielding.pop(number, None)
 
-    # ---- the server ----------------------------------------------------------------------------------------
+    def step(self) -> tuple[list[int], list[tuple[int, int]], list[int]]:
+        """Prepare prompts, then run a pass.
 
-    def _round(self) -> None:
-        began = self._now
-        in_line = {*self._new, *self._ready}
+        Returns the robots whose prompts were prepared, (robot, prompt tokens only or 0) of those in the pass, and the
+        robots that were ready and found no slot in it.
+        """
+        waiting = {*self._new, *self._ready}
         prepared = self._prepare()
-        seats = self._seats()
-        left = tuple(self._ready)
-        if seats:
-            self._sharing += NEWEST_PASS * (len(seats) - self._sharing)
-            # Who came while prompts were made ready shares the next pass, and need not be made room for.
-            left_out = any(number in in_line for number in (*self._new, *self._ready))
-            self._now += self._pass_s(seats)
+        slots = self._slots()
+        left = list(self._ready)
+        if slots:
+            self._sharing += NEWEST_PASS * (len(slots) - self._sharing)
+            # Robots that came while prompts were prepared join the next pass; no action need yield to them.
+            left_out = any(number in waiting for number in (*self._new, *self._ready))
+            self.now += self._pass_s(slots)
             self._arrive()
-            for number, prefill in seats:
+            for number, prefill in slots:
                 if prefill:
                     self._ready.append(number)
                 else:
                     self._visited(number, left_out)
         if not (self._new or self._ready):
-            self._go_on_where_nobody_waits()
-        self._busy_s += max(0.0, min(self._now, self._until_s) - max(began, self._from_s))
-        if self._log is not None:
-            whole = tuple(number for number, prefill in seats if not prefill)
-            reading = tuple(number for number, prefill in seats if prefill)
-            self._log.append(PassRound(began, self._now, tuple(prepared), whole, reading, left))
+            self._resume_yielding()
+        return prepared, slots, left
 
     def _prepare(self) -> list[int]:
         numbers = [self._new.popleft() for _ in range(min(self._server.new_in_a_round, len(self._new)))]
-        self._now += len(numbers) * self._server.times.prepare
+        self.now += len(numbers) * self._server.times.prepare
         self._arrive()
         for number in numbers:
             self._robots[number].is_new = False
@@ -223,17 +245,18 @@ class Gpu:
         return numbers
 
     def _await_visit(self, number: int) -> None:
-        """Stand in line for the next pass, now or when there is something for it."""
+        """Queue for the next pass, now or when the robot has something for it."""
         robot = self._robots[number]
         gap_s = robot.trace.visits[robot.visit].gap_s
         if gap_s > 0:
-            self._come(number, self._now + gap_s)
+            self._come(number, self.now + gap_s)
             if robot.crowded and robot.crowded[-1] == robot.visit - 1:
                 self._yielding[number] = None
         else:
             self._ready.append(number)
 
-    def _go_on_where_nobody_waits(self) -> None:
+    def _resume_yielding(self) -> None:
+        """Nobody waits: actions that yielded go on."""
         for number in self._yielding:
             robot = self._robots[number]
             robot.follow(robot.crowded[:-1])
@@ -241,28 +264,21 @@ class Gpu:
             self._ready.append(number)
         self._yielding.clear()
 
-    def _seats(self) -> list[tuple[int, int]]:
-        """Take those who share the next pass out of the line: (robot, tokens of the prompt only, or 0)."""
-        turns = []
-        for number in self._ready:
-            robot = self._robots[number]
-            turns.append((robot.unread, robot.trace.visits[robot.visit].draft))
-        places = self._server.seats(turns)
-        seats = [(self._ready[place], prefill) for place, prefill in places]
-        if len(seats) == len(self._ready):
-            self._ready = []
-        else:
-            taken = {place for place, _ in places}
-            self._ready = [number for place, number in enumerate(self._ready) if place not in taken]
-        return seats
+    def _slots(self) -> list[tuple[int, int]]:
+        """Take the robots that share the next pass out of the queue: (robot, prompt tokens only, or 0)."""
+        robots = [self._robots[number] for number in self._ready]
+        slots = self._server.slots([(r.unread, r.trace.visits[r.visit].draft) for r in robots])
+        queued, taken = self._ready, {place for place, _ in slots}
+        self._ready = [number for place, number in enumerate(queued) if place not in taken]
+        return [(queued[place], prefill) for place, prefill in slots]
 
-    def _pass_s(self, seats: list[tuple[int, int]]) -> float:
-        """How long the server's own drafts and the pass take."""
+    def _pass_s(self, slots: list[tuple[int, int]]) -> float:
+        """Time of the server drafts and of the pass."""
         tokens = prompt_tokens = 0
         drafting_s: list[float] = []
         alone_s = 0.0
         followers = 0
-        for number, prefill in seats:
+        for number, prefill in slots:
             robot = self._robots[number]
             if prefill:
                 prompt_tokens += prefill

@@ -1,4 +1,4 @@
-"""Where a fleet's robots are: one YAML file with its regions."""
+"""Regions of a fleet: shares of its robots, round-trip times and GPU prices, from a YAML file."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.shipped import shipped_names, yaml_path
+from spec_decode_ros.lab.bench.profile.profile import load_yaml
+from spec_decode_ros.shipped import shipped_names
 
 
 @dataclass(frozen=True)
 class Region:
     """Robots with a data centre of their own.
 
-    Attributes:
-        share: of the fleet's robots, from 0 to 1.
-        rtt_ms: between these robots and their servers.
-        gpu_hour: price of one GPU for an hour, in whatever currency the others have.
+    `share` is of the fleet's robots, `rtt_ms` the time to their servers and back, `gpu_hour` the price of a GPU for an
+    hour, in the same currency everywhere.
     """
 
     name: str
@@ -41,7 +38,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The regions, whose shares make up the whole."""
+    """All regions; their shares add up to 1."""
 
     name: str
     currency: str
@@ -56,7 +53,7 @@ class Fleet:
             raise SpecDecodeError(f"the shares of a fleet's regions add up to 1, not {total:g}")
 
     def robots(self, total: int) -> dict[str, int]:
-        """So many robots shared out, none lost: the largest remainders are rounded up."""
+        """Robots by region; the largest remainders are rounded up, so that none is lost."""
         exact = {region.name: region.share * total for region in self.regions}
         robots = {name: math.floor(value + 1e-9) for name, value in exact.items()}
         by_rest = sorted(exact, key=lambda name: robots[name] - exact[name])
@@ -66,23 +63,13 @@ class Fleet:
 
 
 def fleet_names() -> list[str]:
-    """Names of the fleets that are shipped."""
+    """Names of the shipped fleets."""
     return shipped_names("fleet")
 
 
 def load_fleet(name_or_path: str) -> Fleet:
-    """Read a shipped fleet by name, or any by the path of its YAML file.
-
-    Raises:
-        SpecDecodeError: if it cannot be read, or something in it is not a fleet's.
-    """
-    path = yaml_path("fleet", name_or_path)
-    try:
-        return _fleet(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise SpecDecodeError(f"cannot read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, TypeError, ValueError, UnicodeDecodeError) as error:
-        raise SpecDecodeError(f"{path} is not a fleet: {' '.join(str(error).split())}") from error
+    """Read a shipped fleet by name, or any by the path of its YAML file. Raises SpecDecodeError."""
+    return load_yaml("fleet", name_or_path, _fleet)
 
 
 def _fleet(name: str, document: Any) -> Fleet:

@@ -12,13 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from spec_decode_ros.lab.bench.grid import Cell
-from spec_decode_ros.lab.bench.profiles import Profile, load_profile
+from spec_decode_ros.lab.bench.profile.profile import Profile, load_profile
 from spec_decode_ros.lab.planning.library import VARIANTS
-from spec_decode_ros.lab.planning.loads import Sticky
 from spec_decode_ros.lab.planning.plan import TOTAL, Gain, Need, plan_fleet
+from spec_decode_ros.lab.planning.queue import PlannedServer
 from spec_decode_ros.lab.planning.regions import Fleet, load_fleet
-from spec_decode_ros.lab.planning.server import PlannedServer
-from spec_decode_ros.lab.planning.site import LatencyGoal, SimulationSettings
+from spec_decode_ros.lab.planning.site import LatencyGoal, SimulationSettings, Sticky
 from spec_decode_ros.lab.progress import tracked
 
 
@@ -73,7 +72,7 @@ class PlanningResult:
             "setting": {**asdict(self.setting), "sticky": self.setting.sticky.value},
             "currency": self.fleet.currency,
             "regions": [asdict(region) for region in self.fleet.regions],
-            "needs": [{**asdict(need), "variant": need.variant.name} for need in self.needs],
+            "needs": [{**asdict(need), "variant": need.variant.label} for need in self.needs],
             "gains": [asdict(gain) for gain in self.gains],
         }
 
@@ -137,7 +136,7 @@ def _table(title: str, fleet: Fleet, needs: Sequence[Need]) -> Table:
     last = None
     for need in needs:
         table.add_row(
-            "" if need.variant == last else need.variant.name,
+            "" if need.variant == last else need.variant.label,
             *([] if need.region == TOTAL else [need.region]),
             f"{need.robots:,}",
             "–" if need.gpus is None else f"{need.gpus:,}",
@@ -157,9 +156,9 @@ def _gain_table(gains: Sequence[Gain]) -> Table:
     table.add_column("region")
     table.add_column("predicted*", justify="right")
     for variant in VARIANTS:
-        table.add_column(variant.name, justify="right")
+        table.add_column(variant.label, justify="right")
     for gain in gains:
-        simulated = (gain.simulated[variant.name] for variant in VARIANTS)
+        simulated = (gain.simulated[variant.label] for variant in VARIANTS)
         table.add_row(
             gain.region,
             f"{gain.predicted:.2f}",

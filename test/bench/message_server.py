@@ -1,4 +1,4 @@
-"""One GPU and its robots message by message, with the state machines themselves: what the queue of traces is checked by."""
+"""One GPU and its robots, message by message with the state machines: the reference for `lab.planning.queue`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from spec_decode_ros.decoding.acceptance import AcceptanceAverage
 from spec_decode_ros.decoding.cloud import CloudMachine
 from spec_decode_ros.decoding.commands import EdgeCommand, RunPass
 from spec_decode_ros.decoding.testing import EventQueue, Scenario, VirtualAction
-from spec_decode_ros.lab.planning.library import Library, shared_scenario
-from spec_decode_ros.lab.planning.queue import PERIOD_JITTER, WARM_UP_PERIODS, Served
-from spec_decode_ros.lab.planning.server import PlannedServer
+from spec_decode_ros.lab.planning.library import Library
+from spec_decode_ros.lab.planning.queue import PERIOD_JITTER, WARM_UP_PERIODS, PlannedServer, Served
 from spec_decode_ros.server.scheduler import NEWEST_PASS
 
 
@@ -46,7 +45,7 @@ class SharedAction(VirtualAction):
 
 
 class SharedServer:
-    """The rounds of `runtime.engine` in virtual time."""
+    """The rounds of `server.engine` in virtual time."""
 
     def __init__(self, costs: PlannedServer, events: EventQueue) -> None:
         self.costs, self.events = costs, events
@@ -56,11 +55,11 @@ class SharedServer:
         self.rounds: list[tuple[float, float]] = []
         self.sharing = 1.0
         self._at_work = False
-        self._in_line: set[SharedAction] = set()  # who waited as the round began
-        self._left_out = False  # whether one of these found no seat in the pass that runs
+        self._in_line: set[SharedAction] = set()  # who waited when the round began
+        self._left_out = False  # whether one of these found no slot in the running pass
 
     def wake(self) -> None:
-        """There is work: begin a round as soon as everything that happens at this moment has happened."""
+        """Begin a round, after all other events of this moment."""
         if not self._at_work:
             self._at_work = True
             self.events.at(self.events.now, self._prepare)
@@ -78,29 +77,29 @@ class SharedServer:
     def _pass(self, prepared: Sequence[tuple[SharedAction, CloudMachine]]) -> None:
         for action, cloud in prepared:
             action.obey_cloud(cloud, cloud.prepared())
-        places = self.costs.seats([(action.unread, len(run.draft)) for action, _, run in self.ready])
-        seats = [(*self.ready[place], prefill) for place, prefill in places]
+        places = self.costs.slots([(action.unread, len(run.draft)) for action, _, run in self.ready])
+        slots = [(*self.ready[place], prefill) for place, prefill in places]
         taken = {place for place, _ in places}
         self.ready = [entry for place, entry in enumerate(self.ready) if place not in taken]
-        if seats:
-            self.sharing += NEWEST_PASS * (len(seats) - self.sharing)
+        if slots:
+            self.sharing += NEWEST_PASS * (len(slots) - self.sharing)
         self._left_out = any(action in self._in_line for action in self._waiting())
         made, drafting_s = [], []
-        for action, _, run, prefill in seats:
+        for action, _, run, prefill in slots:
             tokens, seconds = action.server_draft(run) if run.server_tokens and not prefill else ((), 0.0)
             made.append(tokens)
             drafting_s.append(seconds)
         after_s = self.costs.drafting_s(drafting_s)
-        self.events.at(self.events.now + after_s, partial(self._verify, seats, made))
+        self.events.at(self.events.now + after_s, partial(self._verify, slots, made))
 
     def _verify(
         self,
-        seats: Sequence[tuple[SharedAction, CloudMachine, RunPass, int]],
+        slots: Sequence[tuple[SharedAction, CloudMachine, RunPass, int]],
         made: Sequence[tuple[int, ...]],
     ) -> None:
         tokens = prompt_tokens = 0
         runs: list[RunPass] = []
-        for (action, cloud, run, prefill), draft in zip(seats, made, strict=True):
+        for (action, cloud, run, prefill), draft in zip(slots, made, strict=True):
             read = prefill or action.unread
             action.unread -= read
             prompt_tokens += read
@@ -108,17 +107,17 @@ class SharedServer:
                 run = cloud.pass_begins(draft)
                 tokens += 1 + len(run.tree or run.draft)
             runs.append(run)
-        seconds = self.costs.pass_s(tokens, prompt_tokens) if seats else 0.0
-        # First, so that whoever passes on what it found sees what stood in line before.
-        self.events.at(self.events.now + seconds, partial(self._report, seats))
-        for (action, cloud, _, prefill), run in zip(seats, runs, strict=True):
+        seconds = self.costs.pass_s(tokens, prompt_tokens) if slots else 0.0
+        # First, so that actions that are told of the pass see who waited before it.
+        self.events.at(self.events.now + seconds, partial(self._report, slots))
+        for (action, cloud, _, prefill), run in zip(slots, runs, strict=True):
             if not prefill:
                 action.run_pass(cloud, run, seconds)
 
-    def _report(self, seats: Sequence[tuple[SharedAction, CloudMachine, RunPass, int]]) -> None:
-        """The pass is over; the actions are told right after this."""
+    def _report(self, slots: Sequence[tuple[SharedAction, CloudMachine, RunPass, int]]) -> None:
+        """The pass is over; the actions are told after this."""
         self.rounds.append((self._began, self.events.now))
-        for action, cloud, run, prefill in seats:
+        for action, cloud, run, prefill in slots:
             if prefill:
                 self.ready.append((action, cloud, run))
             else:
@@ -138,7 +137,7 @@ class SharedServer:
 def serve(
     server: PlannedServer, library: Library, robots: int, rate: float, actions: int, seed: int = 0
 ) -> Served:
-    """What `queue.Gpu.run` says, from the actions that its library has traces of."""
+    """What `queue.Gpu.run` returns, from the actions of its library."""
     return _Run(server, library, robots, rate, seed).run(actions)
 
 
@@ -173,16 +172,8 @@ class _Run:
         )
 
     def _capture(self) -> None:
-        library = self._library
-        scenario = shared_scenario(
-            self._server.sharing,
-            library.method,
-            library.cell,
-            library.world,
-            self._rng.randrange(library.size),
-            library.server_draft_tokens,
-            self._stale,
-        )
+        seed = self._rng.randrange(self._library.size)
+        scenario = self._library.scenario(seed, self._stale, self._server.sharing)
         action = SharedAction(self._server, self._over, scenario)
         measured = self._from_s <= self._events.now < self._until_s
         self._begun += measured

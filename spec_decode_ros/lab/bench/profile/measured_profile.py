@@ -1,4 +1,4 @@
-"""A profile for virtual time out of measured times, as a YAML file that says what is measured and what is not."""
+"""Turns measured times into a profile for virtual time: a YAML file that says what was measured and what was assumed."""
 
 from __future__ import annotations
 
@@ -12,25 +12,21 @@ import yaml
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.comparison import Spread
 from spec_decode_ros.lab.bench.grid import World
-from spec_decode_ros.lab.bench.measure import EXIT_WIDTH, SideTimes
+from spec_decode_ros.lab.bench.profile.measure import EXIT_WIDTH, SideTimes
 
-JPEG_BYTES_PER_PIXEL = 0.2
+_JPEG_BYTES_PER_PIXEL = 0.2
 """Of a camera frame at quality 85, about."""
 
-NOT_A_LINE = 0.15
-"""From which relative error on a profile warns of its own step_ms and per_token_ms."""
+_NOT_A_LINE = 0.15
+"""Relative error from which a profile warns of its own step_ms and per_token_ms."""
 
 
 @dataclass(frozen=True)
 class Assumed:
-    """What a profile needs beside the measured times.
+    """What a profile needs in addition to the measured times.
 
-    Attributes:
-        rtts_ms: round-trip times to look at.
-        mbit: of the uplink, Mbit/s.
-        acceptances: shares of drafted tokens that the target confirms.
-        tokens: length of an answer.
-        draft_ms: a drafted token on the robot, measured there; None takes the measured one.
+    `mbit` is the bandwidth of the uplink, `tokens` the length of an answer, and `draft_ms` the time of a draft token as
+    measured on the robot; None takes the time measured here.
     """
 
     rtts_ms: tuple[float, ...] = (20.0, 60.0, 120.0)
@@ -53,9 +49,9 @@ class Assumed:
 def profile_document(
     draft: SideTimes, target: SideTimes, assumed: Assumed, on: str, image: tuple[int, int]
 ) -> dict[str, Any]:
-    """What `bench.profiles.load_profile` reads. `on` names device, precision and versions."""
+    """The profile as `load_profile` reads it; `on` names device, precision and versions."""
     line = target.line()
-    frame_bytes = JPEG_BYTES_PER_PIXEL * image[0] * image[1] if target.shape.tower else 0.0
+    frame_bytes = _JPEG_BYTES_PER_PIXEL * image[0] * image[1] if target.shape.tower else 0.0
     exit = target.exits["in the pass"]
     world = {
         "tokens": assumed.tokens,
@@ -83,22 +79,22 @@ def profile_document(
 
 
 def profile_text(document: dict[str, Any], sides: Sequence[SideTimes], assumed: Assumed) -> str:
-    """The YAML file, with every measured time in its comments."""
+    """The YAML file, with all measured times in its comments."""
     measured = [line for side in sides for line in described(side)]
     notes = [
         "Made by `spec-decode profile`: the architectures are the published ones at their real sizes, the weights are "
         "random. Measured: draft_ms (a pass of the draft model over one token), prefill_ms, step_ms and per_token_ms (a "
         "line through the passes), prepare_ms (reading the frame, and the vision tower), exit_at, server_draft_token_ms and "
-        "server_draft_prefill_ms (the draft model beside the target).",
+        "server_draft_prefill_ms (the draft model on the server).",
         "Imposed, for random weights agree in nothing: acceptances, exit_sure and exit_right. Assumed: rtts_ms, tokens, "
-        f"and upload_ms, a frame of {JPEG_BYTES_PER_PIXEL:g} bytes a pixel at {assumed.mbit:g} Mbit/s.",
+        f"and upload_ms, a frame of {_JPEG_BYTES_PER_PIXEL:g} bytes a pixel at {assumed.mbit:g} Mbit/s.",
     ]
     if assumed.draft_ms is None:
         notes.append("The draft model was timed on the same device as the target; a robot has a slower one.")
     else:
         notes.append("draft_ms was given on the command line.")
     off = sides[-1].line().off
-    if off > NOT_A_LINE:
+    if off > _NOT_A_LINE:
         notes.append(
             f"CAUTION: the target's passes are not on a line, which is off by up to {off:.0%}: see them below before "
             "comparing methods that verify several tokens with the cloud alone."
@@ -115,7 +111,7 @@ def profile_text(document: dict[str, Any], sides: Sequence[SideTimes], assumed: 
 
 
 def described(side: SideTimes) -> list[str]:
-    """A model's times in lines of text."""
+    """The times of a model as lines of text."""
     line = side.line()
     return [
         f"{_what(side)}, {side.parameters / 1e6:,.1f} million parameters, prompt of {side.prompt_tokens} tokens",
@@ -131,7 +127,7 @@ def described(side: SideTimes) -> list[str]:
 
 
 def as_json(side: SideTimes) -> dict[str, Any]:
-    """A model's times for programs."""
+    """The times of a model, for JSON."""
     line = side.line()
     return {
         "shape": side.shape.name,

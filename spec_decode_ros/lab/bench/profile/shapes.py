@@ -1,4 +1,4 @@
-"""The shapes of published models, for timing them without their weights: what a pass costs follows from the shape."""
+"""Shapes of published models, to time them without their weights: the cost of a pass follows from the shape."""
 
 from __future__ import annotations
 
@@ -13,33 +13,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tower:
-    """A Qwen2-VL vision tower: so many blocks of such a width."""
+    """The vision encoder of a Qwen2-VL."""
 
     blocks: int
     width: int
     heads: int
 
-    def __post_init__(self) -> None:
-        if min(self.blocks, self.width, self.heads) < 1 or self.width % (4 * self.heads):
-            raise SpecDecodeError("a vision tower needs blocks, and heads whose width divides by 4")
-
 
 @dataclass(frozen=True)
 class PublishedShape:
-    """One decoder.
+    """One model.
 
-    Attributes:
-        name: what users call it.
-        family: `llama`, `qwen3` or `qwen2_vl`.
-        layers: decoder layers.
-        width: of the hidden states.
-        inner: units inside each MLP.
-        heads: query heads.
-        shared: key-value heads.
-        vocabulary: rows of embedding and output head.
-        tied: whether these two are one matrix.
-        head_width: of one head; 0 for `width` over `heads`.
-        tower: what `qwen2_vl` sees with.
+    `family` is `llama`, `qwen3` or `qwen2_vl`; `inner` are the units of an MLP, `heads` the query heads, `shared` the
+    key-value heads. `tied` says that embedding and output head are one matrix. `head_width` 0 is `width` over `heads`.
     """
 
     name: str
@@ -54,26 +40,17 @@ class PublishedShape:
     head_width: int = 0
     tower: Tower | None = None
 
-    def __post_init__(self) -> None:
-        if self.family not in _FAMILIES:
-            raise SpecDecodeError(f"a shape's family is one of {', '.join(_FAMILIES)}, not {self.family!r}")
-        if (self.family == "qwen2_vl") != (self.tower is not None):
-            raise SpecDecodeError("a shape has a vision tower exactly if its family is qwen2_vl")
-        sizes = (self.layers, self.width, self.inner, self.heads, self.shared, self.vocabulary)
-        if min(sizes) < 1 or self.heads % self.shared or (not self.head_width and self.width % self.heads):
-            raise SpecDecodeError(f"the sizes of the shape {self.name} do not fit each other")
-
     def depths(self, layers: int | None = None) -> tuple[int, int]:
-        """Decoder layers and vision blocks of this shape where at most so many layers are wanted of it."""
+        """Decoder layers and vision blocks, both cut to `layers` if that cuts the decoder."""
         blocks = self.tower.blocks if self.tower else 0
-        return (
-            (self.layers, blocks)
-            if layers is None or layers >= self.layers
-            else (layers, min(layers, blocks))
-        )
+        if layers is None or layers >= self.layers:
+            return self.layers, blocks
+        return layers, min(layers, blocks)
 
     def config(self, layers: int | None = None) -> PreTrainedConfig:
-        """For transformers, cut to `depths`."""
+        """The configuration for transformers, cut to `depths`."""
+        from transformers import LlamaConfig, Qwen2VLConfig, Qwen3Config
+
         depth, blocks = self.depths(layers)
         head_width = self.head_width or self.width // self.heads
         common: dict[str, Any] = {
@@ -88,14 +65,14 @@ class PublishedShape:
             "eos_token_id": None,
         }
         if self.tower is None:
-            from transformers import LlamaConfig, Qwen3Config
-
             kind = LlamaConfig if self.family == "llama" else Qwen3Config
             return kind(**common, head_dim=head_width, tie_word_embeddings=self.tied)
-        from transformers import Qwen2VLConfig
-
-        half = head_width // 2  # frequencies, shared out to time, rows and columns as 2 : 3 : 3
-        sections = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
+        rows = 3 * (head_width // 2) // 8  # rotary frequencies of time, rows and columns are as 2 : 3 : 3
+        rope = {
+            "rope_type": "default",
+            "rope_theta": 1e6,
+            "mrope_section": [head_width // 2 - 2 * rows, rows, rows],
+        }
         vision = {
             "depth": blocks,
             "embed_dim": self.tower.width,
@@ -104,7 +81,7 @@ class PublishedShape:
         }
         special = self.vocabulary - 8 if self.vocabulary < 1000 else 151652
         return Qwen2VLConfig(
-            text_config={**common, "rope_parameters": _rope(sections), "tie_word_embeddings": self.tied},
+            text_config={**common, "rope_parameters": rope, "tie_word_embeddings": self.tied},
             vision_config=vision,
             tie_word_embeddings=self.tied,
             vision_start_token_id=special,
@@ -114,11 +91,6 @@ class PublishedShape:
         )
 
 
-def _rope(sections: list[int]) -> dict[str, Any]:
-    return {"rope_type": "default", "rope_theta": 1e6, "mrope_section": sections}
-
-
-_FAMILIES = ("llama", "qwen3", "qwen2_vl")
 _QWEN2_VL_TOWER = Tower(32, 1280, 16)
 
 _ALL = (
@@ -130,7 +102,7 @@ _ALL = (
     PublishedShape("llama3-70b", "llama", 80, 8192, 28672, 64, 8, 128256, False),
     PublishedShape("qwen3-0.6b", "qwen3", 28, 1024, 3072, 16, 8, 151936, True, 128),
     PublishedShape("qwen3-32b", "qwen3", 64, 5120, 25600, 64, 8, 151936, False, 128),
-    # Nobody's models: to try the command within seconds.
+    # Made up, to try the command within seconds.
     PublishedShape("tiny-llama", "llama", 4, 64, 128, 4, 2, 256, True),
     PublishedShape("tiny-qwen2-vl", "qwen2_vl", 4, 64, 128, 4, 2, 256, True, tower=Tower(4, 32, 2)),
 )

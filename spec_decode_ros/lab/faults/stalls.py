@@ -1,4 +1,4 @@
-"""Times in which the machine itself stood still, so that nobody is blamed for them."""
+"""Detects times in which the machine itself stood still, so that no action is blamed for them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _LONG_S = 0.4
 _JOIN_S = 5.0
 
 Span = tuple[float, float]
-"""From when to when, by `time.perf_counter`."""
+"""Start and end, by `time.perf_counter`."""
 
 
-class Standstill:
-    """A thread that does next to nothing ten times a second, and notes when that took long.
+class StallDetector:
+    """A thread that wakes up ten times a second, writes to a file as robots do, and notes when that took long.
 
-    It writes to a file each time, as robots do, and runs on the cores on which it is started.
+    It runs on the cores on which it is started.
     """
 
     def __init__(self, path: Path) -> None:
         self.spans: list[Span] = []
         self._path = path
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="standstill", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="stalls", daemon=True)
 
-    def __enter__(self) -> Standstill:
+    def __enter__(self) -> StallDetector:
         self._thread.start()
         return self
 
@@ -48,5 +48,5 @@ class Standstill:
 
 
 def overlap_s(began: float, ended: float, spans: Iterable[Span]) -> float:
-    """How much of a time fell into the spans."""
+    """Seconds of a time that lie within the spans."""
     return sum(max(0.0, min(ended, until) - max(began, since)) for since, until in spans)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.grid import Cell, World, figures
+from spec_decode_ros.lab.bench.grid import Cell, World, simulate_method
 from spec_decode_ros.shipped import shipped_names, yaml_path
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The row of a paper from which an acceptance is found that the paper does not state.
+    """A published result from which an unpublished acceptance is found.
 
-    Attributes:
-        method: ours that does the same.
-        times_cloud: how many times as fast as the cloud alone it was.
-        draft_upload_ms: what each of its drafts takes on the uplink, where whole distributions go along.
+    `method` is ours that does the same, `times_cloud` its published speed as a multiple of that of the cloud alone, and
+    `draft_upload_ms` the upload time of each of its drafts, where whole distributions are sent along.
     """
 
     method: str
@@ -29,9 +29,8 @@ class Fit:
     draft_upload_ms: float = 0.0
 
     def __post_init__(self) -> None:
-        if method_named(self.method).server is None or not (
-            self.times_cloud > 0 and self.draft_upload_ms >= 0
-        ):
+        verifies = method_named(self.method).server is not None
+        if not (verifies and self.times_cloud > 0 and self.draft_upload_ms >= 0):
             raise SpecDecodeError(
                 "a fit needs a method that verifies, times_cloud above 0 and no time below zero"
             )
@@ -41,14 +40,9 @@ class Fit:
 class Profile:
     """One YAML file of `config/profiles/`.
 
-    Attributes:
-        source: where the times come from.
-        rtts_ms: round-trip times to look at.
-        draft_ms: a token of the draft model.
-        world: the other times, and the length of an answer.
-        acceptances: shares of drafted tokens that the target confirms; none where there is a `fit`.
-        fit: what tells the acceptance instead.
-        published: by method, how many times as fast as the cloud alone it was.
+    It is simulated for all of `rtts_ms` and `acceptances`, where `fit` may stand in for the latter. `draft_ms` is the draft
+    model's time per token, `world` has all others. `published` has published speeds by method, as multiples of that of the
+    cloud alone.
     """
 
     name: str
@@ -71,10 +65,13 @@ class Profile:
             raise SpecDecodeError(f"acceptances are from 0 to 1, not {self.acceptances}")
 
     def cells(self, actions: int = 40) -> Iterator[Cell]:
-        """Every combination; a fit plays so many actions for each acceptance that it tries."""
+        """All combinations; a fit simulates `actions` actions for each acceptance that it tries."""
         for rtt_ms in self.rtts_ms:
             for acceptance in self.acceptances or (self._fitted(rtt_ms, actions),):
-                yield Cell(rtt_ms, acceptance, self.draft_ms / self.world.step_ms)
+                yield self._cell(rtt_ms, acceptance)
+
+    def _cell(self, rtt_ms: float, acceptance: float) -> Cell:
+        return Cell(rtt_ms, acceptance, self.draft_ms / self.world.step_ms)
 
     def _fitted(self, rtt_ms: float, actions: int) -> float:
         """The acceptance at which the method of the fit is as fast as published, to a thousandth."""
@@ -84,9 +81,9 @@ class Profile:
         low, high = 0.0, 1.0
         while high - low > 0.001:
             middle = (low + high) / 2
-            cell = Cell(rtt_ms, middle, self.draft_ms / self.world.step_ms)
-            alone = figures(METHODS["cloud"], cell, self.world, 2).ttva_ms
-            if alone / figures(method, cell, world, actions).ttva_ms < self.fit.times_cloud:
+            cell = self._cell(rtt_ms, middle)
+            alone = simulate_method(METHODS["cloud"], cell, self.world, 2).ttva_ms
+            if alone / simulate_method(method, cell, world, actions).ttva_ms < self.fit.times_cloud:
                 low = middle
             else:
                 high = middle
@@ -97,24 +94,28 @@ _NEEDED = {"source", "rtts_ms", "draft_ms", "world"}
 
 
 def profile_names() -> list[str]:
-    """Names of the profiles that are shipped."""
+    """Names of the shipped profiles."""
     return shipped_names("profile")
 
 
 def load_profile(name_or_path: str) -> Profile:
-    """Read a shipped profile by name, or any by the path of its YAML file.
+    """Read a shipped profile by name, or any by the path of its YAML file. Raises SpecDecodeError."""
+    return load_yaml("profile", name_or_path, _profile)
+
+
+def load_yaml(kind: str, name_or_path: str, make: Callable[[str, Any], T]) -> T:
+    """What `make` makes of the name and content of a YAML file of some kind, shipped or by path.
 
     Raises:
-        SpecDecodeError: if it cannot be read, or something in it is not a profile's.
+        SpecDecodeError: the file cannot be read, or `make` raises TypeError, ValueError or KeyError.
     """
-    path = yaml_path("profile", name_or_path)
+    path = yaml_path(kind, name_or_path)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return _profile(path.stem, document)
+        return make(path.stem, yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise SpecDecodeError(f"cannot read {path}: {error.strerror or error}") from error
     except (yaml.YAMLError, TypeError, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise SpecDecodeError(f"{path} is not a profile: {' '.join(str(error).split())}") from error
+        raise SpecDecodeError(f"{path} is not a {kind}: {' '.join(str(error).split())}") from error
 
 
 def _profile(name: str, document: Any) -> Profile:

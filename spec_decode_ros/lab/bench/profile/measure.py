@@ -1,7 +1,7 @@
-"""How long the two sides of a pair take for what a robot and a cloud ask of them, at the sizes of published models.
+"""Times the two models of a pair at published sizes, with random weights: prefill, passes over drafts, early exits.
 
-Everything goes through the sessions that draft and verify in earnest, up to the chosen token ids; a GPU is waited for
-before and after. Whatever is compared is measured in turns. Times in milliseconds.
+Everything goes through the sessions that draft and verify, up to the chosen token ids, and waits for the GPU before and
+after. What is compared is measured in turns. Times are in milliseconds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import gc
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +24,8 @@ from torch import nn
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.comparison import Spread
-from spec_decode_ros.lab.bench.random_model import make_model, parameter_count
-from spec_decode_ros.lab.bench.shapes import PublishedShape
-from spec_decode_ros.lab.bench.streamed_exit import StreamedExit
+from spec_decode_ros.lab.bench.profile.random_model import make_model, parameter_count
+from spec_decode_ros.lab.bench.profile.shapes import PublishedShape
 from spec_decode_ros.models.answer import CachedSequence
 from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_norm
 from spec_decode_ros.models.hf_model import HfModel
@@ -35,25 +35,22 @@ WIDTHS = (1, 2, 4, 8, 16)
 """Tokens in a pass."""
 
 EXIT_WIDTH = 4
-"""Tokens in the passes that early exits are measured in."""
+"""Tokens in the passes with an early exit."""
 
-ADAPTER_UNITS = 512
-"""Most inner units of an exit's adapter, as in training."""
-
+_ADAPTER_UNITS = 512  # as in training
 _GREEDY = Sampling()
 _WARM_UPS = 3
+_LONGEST_WAIT_S = 60.0
+
+Times = dict[str, tuple[list[float], list[float]]]
+"""By name: milliseconds of each call, and of those that return a moment, milliseconds until then."""
 
 
 @dataclass(frozen=True)
 class MeasurementPlan:
-    """What to measure, and how.
+    """What to measure: `repeats` samples of each time, with `prompt_tokens` of text, and for VLMs a frame of `image` pixels.
 
-    Attributes:
-        device, dtype: where and in what precision.
-        prompt_tokens: text tokens of the prompt.
-        image: width and height of the frame, for shapes that see.
-        layers: measure so many layers and extrapolate; None measures all. Even, so that an exit can lie in the middle.
-        repeats: how often each time is taken.
+    With `layers` only that number is measured, and all are extrapolated from it.
     """
 
     device: torch.device
@@ -76,7 +73,7 @@ class MeasurementPlan:
 
 @dataclass(frozen=True)
 class ExitTimes:
-    """An early exit after the middle layer: a pass with it, and when in that pass its choices were known."""
+    """An early exit after the middle layer: time of a pass with it, and time until its choices were known."""
 
     passing: Spread
     told: Spread
@@ -89,17 +86,11 @@ class ExitTimes:
 
 @dataclass(frozen=True)
 class SideTimes:
-    """One model's times.
+    """Times of one model.
 
-    Attributes:
-        shape: which model.
-        parameters: of the whole of it.
-        layers: how many of its layers were measured; the times are of all.
-        prompt_tokens: with those of the image.
-        prepare: reading the frame and the vision tower; of text, next to nothing.
-        prefill: the pass over the prompt.
-        passes: by number of tokens, a pass over these behind the prompt.
-        exits: ways of running an early exit, by name.
+    `layers` is the number of layers that were measured; times and `parameters` are of all. `prompt_tokens` are with those of
+    the image. `prepare` is reading the frame, and the vision encoder; `prefill` the pass over the prompt; `passes` are by
+    number of tokens after the prompt; `exits` are by how the early exit is run.
     """
 
     shape: PublishedShape
@@ -113,17 +104,17 @@ class SideTimes:
 
     @property
     def extrapolated(self) -> bool:
-        """Whether times of a part of the layers stand for all."""
+        """Whether only a part of the layers was measured."""
         return self.layers < self.shape.layers
 
     def line(self) -> PassCost:
-        """The straight line through the medians of the passes."""
+        """A straight line through the medians of the passes."""
         return PassCost.through({width: spread.median for width, spread in self.passes.items()})
 
 
 @dataclass(frozen=True)
 class PassCost:
-    """A pass over one token takes `step_ms`, every further one `per_token_ms` more; `off` is the worst relative error."""
+    """A pass over one token takes `step_ms`, every further token `per_token_ms`; `off` is the largest relative error."""
 
     step_ms: float
     per_token_ms: float
@@ -131,7 +122,7 @@ class PassCost:
 
     @classmethod
     def through(cls, passes: Mapping[int, float]) -> PassCost:
-        """Exact for one token, which is what every method is compared with; the least squares of relative errors beyond."""
+        """Exact for one token, the base of all comparisons; least squares of the relative errors beyond."""
         step = passes[1]
         widths = np.array(list(passes)) - 1.0
         times = np.array(list(passes.values()))
@@ -141,7 +132,7 @@ class PassCost:
 
 
 def measure(shape: PublishedShape, plan: MeasurementPlan, exits: bool = True) -> SideTimes:
-    """Make the model, time it, and give its memory back. Raises SpecDecodeError if there is too little memory."""
+    """Make the model, time it, and free its memory. Raises SpecDecodeError if there is too little memory."""
     model = make_model(shape, plan.device, plan.dtype, plan.layers)
     try:
         return _Bench(model, shape, plan).times(exits)
@@ -154,7 +145,7 @@ def measure(shape: PublishedShape, plan: MeasurementPlan, exits: bool = True) ->
 
 @dataclass(frozen=True)
 class _Pass:
-    """Something to time that runs the layers once and then, `heads` times, the output head over `width` tokens."""
+    """A call that runs the layers once, and `heads` times the output head over `width` tokens."""
 
     run: Callable[[], object]
     width: int
@@ -196,19 +187,17 @@ class _Bench:
             exits={way: ExitTimes(*found[way]) for way in ways},
         )
 
-    # ---- what is timed ------------------------------------------------------------------------------------
-
     def _prefill(self) -> object:
-        self.session.close()  # forgets the cache
+        self.session.close()  # drops the cache
         return self.session.verify((), (), _GREEDY)
 
     def _verify(self, width: int, told: Callable[..., None] | None = None) -> object:
-        """A pass over `width` tokens: the one that was committed last, and a draft."""
+        """A pass over `width` tokens: the last committed one, and a draft."""
         return self.session.verify(self.answer[:1], self.answer[1:width], _GREEDY, told)
 
     @torch.inference_mode()
     def _outside(self, width: int) -> object:
-        """What a pass does outside its layers: final norm, output head, choice."""
+        """The part of a pass outside the layers: final norm, output head, choice."""
         model = self.model
         hidden = torch.ones((width, self.shape.width), device=model.device, dtype=model.model.dtype)
         return model.choose(model.logits(final_norm(model)(hidden)), 0, _GREEDY)
@@ -227,8 +216,6 @@ class _Bench:
         with _replaced(self.model.model.model.visual, "blocks", nn.ModuleList()):
             return self._open()
 
-    # ---- early exits --------------------------------------------------------------------------------------
-
     def _ways(self, open_ends: ExitStack) -> dict[str, _Pass]:
         """Passes with an early exit, by how it is run."""
         ways = {"in the pass": _Pass(self._exit_in_the_pass, EXIT_WIDTH, heads=2)}
@@ -236,12 +223,12 @@ class _Bench:
             streamed = StreamedExit(self.exits, self.exits.layers[0], self.plan.device)
             open_ends.callback(streamed.close)
             answer = CachedSequence(self.model, self.model.prepare(self.prompt, self.images))
-            # An exit's own output head is hidden by the pass.
+            # The exit's own output head runs in parallel with the pass.
             ways["beside the pass"] = _Pass(partial(self._exit_beside, answer, streamed), EXIT_WIDTH)
         return ways
 
     def _exit_in_the_pass(self) -> float:
-        """As the verifier does it: the pass goes on when the exit has been read. When that was."""
+        """As the verifier does it: the pass goes on when the exit has been read. Returns when that was."""
         at: list[float] = []
         self._verify(EXIT_WIDTH, lambda choices, sure: at.append(time.perf_counter()))
         return at[0]
@@ -253,12 +240,10 @@ class _Bench:
         self.model.choose(logits, 0, _GREEDY)
         return exit.told_at()
 
-    # ---- how it is timed ----------------------------------------------------------------------------------
-
     def _measured(self, passes: Mapping[str, _Pass]) -> dict[str, tuple[Spread, ...]]:
-        """Milliseconds of passes of the whole model, in turns; and until an exit was known, where there is one.
+        """Times of passes of the whole model, and until an exit was known where there is one.
 
-        Where layers are left out, the passes are made without their output heads, multiplied, and the heads added.
+        Where layers are left out, the passes are run without output heads, multiplied, and the heads added.
         """
         if self.factor == 1:
             whole = self._in_turns({name: each.run for name, each in passes.items()})
@@ -280,20 +265,15 @@ class _Bench:
         with _replaced(self.model, "logits", lambda hidden: hidden[:, :1]):
             return run()
 
-    def _in_turns(
-        self, calls: Mapping[str, Callable[[], object]]
-    ) -> dict[str, tuple[list[float], list[float]]]:
-        """Milliseconds of each call, one after the other in every round, after some rounds to warm up.
-
-        And, of calls that return a moment, the milliseconds until then.
-        """
-        found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in calls}
+    def _in_turns(self, calls: Mapping[str, Callable[[], object]]) -> Times:
+        """Time every call once per round, after some rounds of warm-up."""
+        found: Times = {name: ([], []) for name in calls}
         for turn in range(_WARM_UPS + self.plan.repeats):
             for name, call in calls.items():
-                self._finish()
+                self._synchronize()
                 start = time.perf_counter()
                 moment = call()
-                self._finish()
+                self._synchronize()
                 if turn >= _WARM_UPS:
                     taken, known = found[name]
                     taken.append((time.perf_counter() - start) * 1e3)
@@ -301,27 +281,71 @@ class _Bench:
                         known.append((moment - start) * 1e3)
         return found
 
-    def _finish(self) -> None:
+    def _synchronize(self) -> None:
         if self.plan.device.type == "cuda":
             torch.cuda.synchronize(self.plan.device)
+
+
+class StreamedExit:
+    """An early exit on a GPU stream of its own, so that the pass does not wait for it.
+
+    A hook runs when a layer is launched, which on a GPU is before the layer is computed. Reading its output there would
+    hold up the launch of the later layers. Here the exit is queued on its own stream, behind an event that the layer sets,
+    and a thread waits for the result.
+    """
+
+    def __init__(self, exits: Exits, layer: int, device: torch.device) -> None:
+        self._exits, self._layer = exits, layer
+        self._stream = torch.cuda.Stream(device)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="exit")
+        self._told: Future[float] | None = None
+
+    @torch.inference_mode()
+    def look(self, hidden: torch.Tensor) -> None:
+        """Queue the exit on rows (K, width) of hidden states, right after the layer; returns at once."""
+        reached = torch.cuda.Event()
+        reached.record()
+        self._stream.wait_event(reached)
+        with torch.cuda.stream(self._stream):
+            sure, choices = self._exits.logits(self._layer, hidden).float().softmax(-1).max(-1)
+            told = torch.empty((2, len(hidden)), pin_memory=True)
+            told.copy_(torch.stack((choices.float(), sure)), non_blocking=True)
+            done = torch.cuda.Event(blocking=True)
+            done.record()
+        hidden.record_stream(self._stream)
+        self._told = self._thread.submit(self._wait, done)
+
+    @staticmethod
+    def _wait(done: torch.cuda.Event) -> float:
+        done.synchronize()
+        return time.perf_counter()
+
+    def told_at(self) -> float:
+        """When the choices were there, by `time.perf_counter`."""
+        assert self._told is not None
+        return self._told.result(_LONGEST_WAIT_S)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
 
 
 def extrapolated(
     layers: Sequence[float], outside: Sequence[float], factor: float, heads: int = 1
 ) -> list[float]:
-    """Times of `factor` times as many layers, with so many times what is `outside` them, each pair of one round."""
+    """Round by round: `factor` times the time of the layers, and `heads` times that of what is outside them."""
     return [inside * factor + more * heads for inside, more in zip(layers, outside, strict=True)]
 
 
 def _middle_exit(model: HfModel, depth: int) -> Exits:
     width = model.embedding.weight.shape[1]
-    # Imposed figures: random weights agree with nothing, and the time does not depend on them.
+    # Made-up agreement figures: random weights agree with nothing, and the time does not depend on them.
     imposed = ExitFigures(max(0, depth // 2 - 1), 0.9, 1.0, 1.0, 1.0)
-    return Exits(model, [ExitAdapter(width, min(width, ADAPTER_UNITS))], [imposed])
+    return Exits(model, [ExitAdapter(width, min(width, _ADAPTER_UNITS))], [imposed])
 
 
 def _frame(size: tuple[int, int]) -> bytes:
-    """A JPEG with as much in it as a camera's."""
+    """A JPEG about as large as a camera's."""
     width, height = size
     coarse = np.random.default_rng(0).integers(0, 256, (height // 14, width // 14, 3), dtype=np.uint8)
     with io.BytesIO() as out:

@@ -1,32 +1,32 @@
-"""What a fleet suite found, as tables for the terminal and as lines of the benchmark page."""
+"""Results of the fleet suite as tables for the terminal and as a section of the benchmark page."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from spec_decode_ros.lab.bench.fleet_figures import Capacity, capacity
+from spec_decode_ros.lab.bench.fleet.capacity import capacity
+from spec_decode_ros.lab.bench.tables import TextTable
 
-Column = tuple[str, Callable[[Mapping[str, Any]], str]]
+Cell = Callable[[Mapping[str, Any]], str]
 
 
 def _number(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.{digits}f}"
 
 
-def _time(name: str) -> Callable[[Mapping[str, Any]], str]:
+def _time(name: str) -> Cell:
     return lambda load: "∞" if load["ttva_ms"][name] is None else _number(load["ttva_ms"][name])
 
 
-def _of(name: str, digits: int = 1) -> Callable[[Mapping[str, Any]], str]:
+def _of(name: str, digits: int = 1) -> Cell:
     return lambda load: _number(load[name], digits)
 
 
-def _count(*names: str) -> Callable[[Mapping[str, Any]], str]:
+def _count(*names: str) -> Cell:
     return lambda load: str(sum(load[name] for name in names) or "–")
 
 
@@ -34,41 +34,27 @@ def _cores(load: Mapping[str, Any]) -> str:
     return f"{_number(load['server_cores'], 2)}+{_number(load['edge_cores'], 2)}"
 
 
-_COLUMNS: tuple[Column, ...] = (
-    ("robots", lambda load: str(load["robots"])),
-    ("p50", _time("p50")),
-    ("p95", _time("p95")),
-    ("p99", _time("p99")),
-    ("per s", _of("actions_per_s")),
-    ("late", _count("late_actions")),
-    ("failed", _count("refused_actions", "unverified_actions", "unfinished_actions")),
-    ("wrong", _count("wrong_actions")),
-    ("passes", _of("cloud_passes", 2)),
-    ("busy ms", _of("cloud_busy_ms")),
-    ("passes/s", _of("passes_per_s")),
-    ("batch", _of("batch", 2)),
-    ("cores", _cores),
-)
-
-_FOR_PEOPLE = (
-    "robots",
-    "p50",
-    "p95",
-    "p99",
-    "per s",
-    "late",
-    "failed",
-    "passes",
-    "busy ms",
-    "batch",
-    "cores",
-)
-"""Of the columns those that fit a terminal."""
-
+_COLUMNS: dict[str, Cell] = {
+    "robots": lambda load: str(load["robots"]),
+    "p50": _time("p50"),
+    "p95": _time("p95"),
+    "p99": _time("p99"),
+    "per s": _of("actions_per_s"),
+    "late": _count("late_actions"),
+    "failed": _count("refused_actions", "unverified_actions", "unfinished_actions"),
+    "wrong": _count("wrong_actions"),
+    "passes": _of("cloud_passes", 2),
+    "busy ms": _of("cloud_busy_ms"),
+    "passes/s": _of("passes_per_s"),
+    "batch": _of("batch", 2),
+    "cores": _cores,
+}
+_ON_PAGE_ONLY = ("wrong", "passes/s")
+_WHILE_RUNNING = ("p50", "p95", "p99", "per s", "late", "failed")
 _BOUNDS_MS = (80.0, 90.0, 120.0, 200.0, 300.0, 500.0)
 
 LEGEND = (
-    "p50, p95, p99: ms from the capture of a frame to its verified action, where one that failed took for ever; late: "
+    "p50, p95, p99: ms from the capture of a frame to its verified action, where a failed one counts as infinite; late: "
     "actions begun more than 10 ms after their frame, because their robot was busy; wrong: verified, but not the target's "
     "tokens; passes, busy ms: of an action, and of the passes that it shared; batch: actions in a pass; cores: busy ones of "
     "the server, and of all robots and the link"
@@ -77,28 +63,18 @@ LEGEND = (
 
 def print_load(console: Console, way: str, load: Mapping[str, Any]) -> None:
     """One line as soon as a load is measured."""
-    cells = (f"{name} {cell(load)}" for name, cell in _COLUMNS[1:7])
-    console.print(f"[dim]{way}, {load['robots']} robots: {', '.join(cells)}[/]")
+    cells = ", ".join(f"{name} {_COLUMNS[name](load)}" for name in _WHILE_RUNNING)
+    console.print(f"[dim]{way}, {load['robots']} robots: {cells}[/]")
 
 
 def print_fleet(console: Console, fleet: Mapping[str, Any]) -> None:
-    """All loads, the capacities, and what theory says."""
+    """All loads, the capacities, and the prediction."""
+    shown = [name for name in _COLUMNS if name not in _ON_PAGE_ONLY]
     for way, found in fleet["ways"].items():
-        table = Table(title=way, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
-        shown = [(name, cell) for name, cell in _COLUMNS if name in _FOR_PEOPLE]
-        for name, _ in shown:
-            table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
-        for load in found["loads"]:
-            table.add_row(*(cell(load) for _, cell in shown))
-        console.print(table)
-    table = Table(
-        title="robots by p95", title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0)
-    )
-    for name in ("p95", *fleet["ways"]):
-        table.add_column(name, justify="right")
-    for row in _by_bound(fleet):
-        table.add_row(*row)
-    console.print(table)
+        table = _load_table(found["loads"], shown)
+        TextTable([name.replace(" ", "\n") for name in shown], table.rows, f"[bold]{way}").print(console)
+    table = _capacity_table(fleet)
+    TextTable(table.columns, table.rows, "[bold]robots by p95").print(console)
     console.print(f"[dim]{LEGEND}[/]")
     for line in _sentences(fleet):
         console.print(line)
@@ -115,40 +91,37 @@ def fleet_lines(fleet: Mapping[str, Any]) -> list[str]:
         "",
     ]
     for way, found in fleet["ways"].items():
-        lines += [f"### `{way}`", ""]
-        lines.append("| " + " | ".join(name for name, _ in _COLUMNS) + " |")
-        lines.append("|---" * len(_COLUMNS) + "|")
-        lines += ["| " + " | ".join(cell(load) for _, cell in _COLUMNS) + " |" for load in found["loads"]]
-        lines.append("")
+        lines += [f"### `{way}`", "", *_load_table(found["loads"], _COLUMNS).markdown(), ""]
     lines += [
         f"{LEGEND[0].upper()}{LEGEND[1:]}.",
         "",
         "Robots that the server carries with a p95 of at most:",
         "",
     ]
-    lines += ["| p95, ms | " + " | ".join(f"`{way}`" for way in fleet["ways"]) + " |"]
-    lines += [
-        "|---" * (1 + len(fleet["ways"])) + "|",
-        *("| " + " | ".join(row) + " |" for row in _by_bound(fleet)),
-    ]
+    capacities = _capacity_table(fleet)
+    columns = ["p95, ms", *(f"`{way}`" for way in capacities.columns[1:])]
+    lines += TextTable(columns, capacities.rows).markdown()
     return [*lines, "", *(f"- {line}" for line in _sentences(fleet)), ""]
 
 
-def _by_bound(fleet: Mapping[str, Any]) -> list[list[str]]:
-    """For times that a p95 may be bound to, how many robots each way carries."""
-    return [
+def _load_table(loads: Sequence[Mapping[str, Any]], shown: Iterable[str]) -> TextTable:
+    names = list(shown)
+    return TextTable(names, [[_COLUMNS[name](load) for name in names] for load in loads])
+
+
+def _capacity_table(fleet: Mapping[str, Any]) -> TextTable:
+    """Robots that each variant carries, for several bounds on the p95."""
+    rows = [
         [f"{bound_ms:.0f}", *(_carried(found["loads"], bound_ms) for found in fleet["ways"].values())]
         for bound_ms in _BOUNDS_MS
     ]
+    return TextTable(["p95", *fleet["ways"]], rows)
 
 
 def _carried(loads: Sequence[Mapping[str, Any]], bound_ms: float) -> str:
-    found: Capacity = capacity({load["robots"]: _p95(load["ttva_ms"]["p95"]) for load in loads}, bound_ms)
+    p95_ms = {load["robots"]: load["ttva_ms"]["p95"] for load in loads}
+    found = capacity({robots: math.inf if ms is None else ms for robots, ms in p95_ms.items()}, bound_ms)
     return f"{'at least ' if found.more else ''}{found.robots:.1f}" if found.robots else "–"
-
-
-def _p95(value: float | None) -> float:
-    return math.inf if value is None else value
 
 
 def _sentences(fleet: Mapping[str, Any]) -> list[str]:
@@ -159,12 +132,15 @@ def _sentences(fleet: Mapping[str, Any]) -> list[str]:
             "given": "as asked for",
             "strict": f"1.5 times that of the fewest robots with {next(iter(fleet['ways']))}",
         }[bound]
-        carried = "; ".join(f"{way} {_robots(fleet, way, bound)}" for way in fleet["ways"])
+        carried = "; ".join(
+            f"{way} {_at_least(fleet, way, bound)}{found['capacity'][bound]['robots']:.1f}"
+            for way, found in fleet["ways"].items()
+        )
         said.append(f"Robots with a p95 of at most {bound_ms:.0f} ms ({what}): {carried}.")
     gain = fleet["gain"]
+    first = next(iter(fleet["bounds_ms"]))
     for base in ("cloud", "colocated"):
         if over := gain.get(f"over_{base}"):
-            first = next(iter(fleet["bounds_ms"]))
             times = "; ".join(
                 f"{way} {_at_least(fleet, way, first)}{_number(times, 2)}"
                 for way, times in over[first].items()
@@ -186,10 +162,6 @@ def _sentences(fleet: Mapping[str, Any]) -> list[str]:
         else "**Some verified actions had other tokens than the target alone.**"
     )
     return said
-
-
-def _robots(fleet: Mapping[str, Any], way: str, bound: str) -> str:
-    return f"{_at_least(fleet, way, bound)}{fleet['ways'][way]['capacity'][bound]['robots']:.1f}"
 
 
 def _at_least(fleet: Mapping[str, Any], way: str, bound: str) -> str:

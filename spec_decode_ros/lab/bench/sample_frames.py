@@ -1,4 +1,4 @@
-"""Moments of missions in rooms that no model was trained on: what the camera sees, what was asked, what was said last."""
+"""Samples for benchmarks: camera frames of simulated missions in rooms that no model was trained on."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.sim.render import to_jpeg
 from spec_decode_ros.sim.task import make_task
 
-EVERY = 4
-"""So many actions lie between one moment of a mission and the next."""
+_EVERY = 4
+"""Actions between two samples of a mission."""
 
-A_MISSION = 5
-"""Moments of one mission, at most."""
+_PER_MISSION = 5
+"""Samples of one mission, at most."""
 
 
-def moments(count: int, seed: int = 0, backend: str = "auto") -> list[Sample]:
-    """`count` moments, the expert walking; the same seed gives the same."""
-    stage, room = Stage(backend), seed
+def sample_frames(count: int, seed: int = 0) -> list[Sample]:
+    """`count` samples of missions that the expert walks; the same seed gives the same ones."""
+    stage, room = Stage(), seed
     found: list[Sample] = []
     while len(found) < count:
         found += list(_mission(stage, room))[: count - len(found)]
@@ -35,10 +35,10 @@ def _mission(stage: Stage, seed: int) -> Iterator[Sample]:
     command = Command("goto", color, kind)
     stage.lay_out(task.scene)
     pose, last = task.scene.start, None
-    for step in range(EVERY * A_MISSION):
+    for step in range(_EVERY * _PER_MISSION):
         stage.look(pose)
         action: Action = decide(command, task.scene, pose, visible_objects(stage.hits()), last)
-        if step % EVERY == 0:
+        if step % _EVERY == 0:
             jpeg = to_jpeg(stage.camera.rgb(stage.data))
             yield Sample(jpeg, task.instruction, format_action(last) if last else None, pose)
         if action.note.endswith("reached"):

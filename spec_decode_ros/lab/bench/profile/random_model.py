@@ -1,6 +1,6 @@
-"""A model of a published shape with random weights, made where it is to run: it says nonsense as fast as the real one.
+"""Models of published shapes with random weights, made on the device where they run, as fast as the real ones.
 
-It is an ordinary `HfModel`, so that what is timed with it is the code that drafts and verifies in earnest.
+Each is an ordinary `HfModel`, so that the code that drafts and verifies is what is timed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from transformers import LlamaForCausalLM, Qwen2VLForConditionalGeneration, Qwen
 from transformers.initialization import no_init_weights
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.shapes import PublishedShape
+from spec_decode_ros.lab.bench.profile.shapes import PublishedShape
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.text import CheckpointText
-from spec_decode_ros.models.vision import ImageFamily, QwenImages, quicken_vision
+from spec_decode_ros.models.vision import QwenImages, quicken_vision
 
 _CLASSES: dict[str, Any] = {
     "llama": LlamaForCausalLM,
@@ -29,11 +29,11 @@ _IMAGE = "<image>"
 _LARGEST_WEIGHT = 0.03
 _PATTERN = 1 << 20
 _SLACK = 1.15
-"""Memory over that of the weights, for the cache, what layers pass on, and what the allocator loses."""
+"""Memory needed, over that of the weights, for the cache, activations and the allocator."""
 
 
 class NumberedText(CheckpointText):
-    """The text side of a model without a tokenizer: words are the numbers of tokens, and no answer ends by itself."""
+    """Text side of a model without a tokenizer: words are token ids, and no answer ends by itself."""
 
     def __init__(self, size: int, image_token_id: int | None) -> None:
         self.size = size
@@ -60,38 +60,39 @@ class NumberedText(CheckpointText):
 
 
 def parameter_count(shape: PublishedShape, layers: int | None = None) -> int:
-    """Weights of a shape, cut to so many layers; takes no memory."""
-    return sum(
-        weight.numel() for weight in _empty(shape, layers, torch.device("meta"), torch.float32).parameters()
-    )
+    """Number of weights of a shape, with its layers cut to `layers`; takes no memory."""
+    empty = _empty(shape, layers, torch.device("meta"), torch.float32)
+    return sum(weight.numel() for weight in empty.parameters())
 
 
 def make_model(
     shape: PublishedShape, device: torch.device, dtype: torch.dtype, layers: int | None = None
 ) -> HfModel:
-    """A model with random weights, at once on `device` and in `dtype`.
-
-    Args:
-        layers: only so many decoder layers, and vision blocks.
+    """A model with random weights; `layers` cuts the decoder and the vision encoder.
 
     Raises:
-        SpecDecodeError: it does not fit into the memory that is free.
+        SpecDecodeError: it does not fit into the free memory.
     """
     require_memory(shape, device, dtype, layers)
     model = _empty(shape, layers, device, dtype)
     _fill(model)
     quicken_vision(model)
     text = NumberedText(shape.vocabulary, getattr(model.config, "image_token_id", None))
-    return HfModel(model, text, _images(text) if shape.tower else None)
+    if not shape.tower:
+        return HfModel(model, text, None)
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    assert text.image_token
+    return HfModel(model, text, QwenImages(Qwen2VLImageProcessorPil(), text.image_token))
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can be had on a GPU, or in this machine."""
+    """Free memory of a GPU, or of this machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:  # not Linux, which alone tells what could be freed
+    except OSError:  # only Linux tells what could be freed
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
@@ -99,7 +100,7 @@ def free_bytes(device: torch.device) -> int:
 def require_memory(
     shape: PublishedShape, device: torch.device, dtype: torch.dtype, layers: int | None
 ) -> None:
-    """Raise SpecDecodeError unless the model fits into the memory that is free."""
+    """Raise SpecDecodeError unless the model fits into the free memory."""
     needed = _SLACK * parameter_count(shape, layers) * dtype.itemsize
     free = free_bytes(device)
     if needed > free:
@@ -121,7 +122,7 @@ def _empty(shape: PublishedShape, layers: int | None, device: torch.device, dtyp
 
 @torch.no_grad()
 def _fill(model: Any) -> None:
-    """Norms that change nothing, no biases, and elsewhere one random pattern over and over: it is there at once."""
+    """Norms of one, biases of zero, and elsewhere the same random pattern repeated, which is quick to make."""
     some = next(model.parameters())
     pattern = torch.empty(_PATTERN, device=some.device, dtype=some.dtype)
     pattern.uniform_(-_LARGEST_WEIGHT, _LARGEST_WEIGHT, generator=torch.Generator(some.device).manual_seed(0))
@@ -131,10 +132,3 @@ def _fill(model: Any) -> None:
             continue
         for piece in weight.view(-1).split(_PATTERN):
             piece.copy_(pattern[: len(piece)])
-
-
-def _images(text: NumberedText) -> ImageFamily:
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-
-    assert text.image_token
-    return QwenImages(Qwen2VLImageProcessorPil(), text.image_token)

@@ -1,4 +1,4 @@
-"""The robot's own account of what it was told and what it did, read while it is being written.
+"""Reads the log of the simulated Go2 while it is being written: its orders, its motion, and what it touched.
 
 See ``spec-decode go2-sim --log``: JSON lines whose ``t`` is time.monotonic(), one clock for all processes of a machine.
 """
@@ -8,17 +8,21 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-STOPS = frozenset({"stop", "expired", "damp", "stand down"})
+from spec_decode_ros.lab.bench.fleet.log import complete_lines
+
+_STOPS = frozenset({"stop", "expired", "damp", "stand down"})
+_NO_ORDERS = frozenset({"state", "ready", "end", "touched"})
 _WALKS_MPS = 0.15
 _STANDS_MPS, _STANDS_RADPS = 0.1, 0.2
 
 
 @dataclass(frozen=True)
 class Order:
-    """What the robot was told: velocities in m/s and rad/s, both zero for a stop of any kind."""
+    """An order to the robot: velocities in m/s and rad/s, both zero for a stop of any kind."""
 
     t: float
     vx: float
@@ -31,7 +35,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Motion:
-    """What the robot really did: m/s and rad/s, and where it was in metres."""
+    """What the robot really did: m/s and rad/s, and its position in metres."""
 
     t: float
     vx: float
@@ -41,40 +45,44 @@ class Motion:
 
     @property
     def stands(self) -> bool:
-        """Whether it stands, but for the sway of a robot on legs."""
+        """Whether it stands, apart from the sway of a robot on legs."""
         return abs(self.vx) < _STANDS_MPS and abs(self.wz) < _STANDS_RADPS
 
 
 @dataclass
-class MotionAccount:
-    """The account in the file ``path``; call :meth:`read` for what is new."""
+class RobotLog:
+    """The log in the file ``path``; call :meth:`read` for what is new.
+
+    ``counts`` are the orders by kind, ``touched`` the names of the things that it touched.
+    """
 
     path: Path
     orders: list[Order] = field(default_factory=list)
     motions: list[Motion] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    touched: list[str] = field(default_factory=list)
     _position: int = 0
 
-    def read(self) -> None:
-        """Take in the lines that have been completed since the last time; there may be no file yet."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self._position)
-            data = file.read()
-        whole = data.rfind(b"\n") + 1
-        self._position += whole
-        for line in data[:whole].splitlines():
+    def read(self) -> RobotLog:
+        """Read the lines that have been completed since the last time; there may be no file yet."""
+        lines, self._position = complete_lines(self.path, self._position)
+        for line in lines:
             entry = json.loads(line)
             event, t = entry["event"], entry["t"]
+            if event not in _NO_ORDERS:
+                self.counts[event] += 1
             if event == "move":
                 self.orders.append(Order(t, float(entry["vx"]), float(entry["wz"])))
-            elif event in STOPS:
+            elif event in _STOPS:
                 self.orders.append(Order(t, 0.0, 0.0))
             elif event == "state":
                 self.motions.append(Motion(t, entry["vx"], entry["wz"], entry["x"], entry["y"]))
+            elif event == "touched":
+                self.touched.append(entry["thing"])
+        return self
 
     def walks(self, now: float, for_s: float) -> bool:
-        """Whether nothing but orders to walk have come for so long, several of them."""
+        """Whether all orders of the last `for_s` seconds, several of them, were to walk."""
         recent = self.orders[bisect_left(self.orders, now - for_s, key=lambda order: order.t) :]
         return len(recent) >= 4 and all(abs(order.vx) > _WALKS_MPS for order in recent)
 
@@ -83,7 +91,7 @@ class MotionAccount:
         return next((order.t - after for order in self.orders if order.t >= after and not order.moves), None)
 
     def last_stop(self, after: float) -> float | None:
-        """Seconds from ``after`` to the order to stand that none to move has followed; 0 if it stood already."""
+        """Seconds from ``after`` to the order to stand that no order to move followed; 0 if it stood already."""
         end: float | None = None
         for order in self.orders:
             if order.moves:
@@ -93,16 +101,13 @@ class MotionAccount:
         return None if end is None else max(0.0, end - after)
 
     def way(self, after: float) -> float:
-        """Metres between where the robot was at ``after`` and the farthest place that it has been to since."""
-        after_that = [motion for motion in self.motions if motion.t >= after]
-        if not after_that:
-            return 0.0
-        here = after_that[0]
-        return max(math.hypot(motion.x - here.x, motion.y - here.y) for motion in after_that)
+        """Largest distance in metres from where the robot was at ``after``."""
+        since = [motion for motion in self.motions if motion.t >= after]
+        return max((math.hypot(m.x - since[0].x, m.y - since[0].y) for m in since), default=0.0)
 
     def stands_since(self, after: float) -> float | None:
-        """Seconds from ``after`` until the body has come to rest and stayed there; None if it has not."""
-        moving = [motion.t for motion in self.motions if motion.t >= after and not motion.stands]
+        """Seconds from ``after`` until the body stood still for good; None if it does not."""
         if not self.motions or not self.motions[-1].stands:
             return None
+        moving = [motion.t for motion in self.motions if motion.t >= after and not motion.stands]
         return max(0.0, moving[-1] - after) if moving else 0.0
