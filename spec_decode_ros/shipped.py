@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from spec_decode_ros.errors import SpecDecodeError
 
@@ -28,6 +31,16 @@ def yaml_path(kind: str, name_or_path: str) -> Path:
             f"of a {kind} file ending in .yaml."
         )
     return _folder(kind) / f"{name_or_path}.yaml"
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """The document in a YAML file; `what` it is begins the sentence of an error. Raises SpecDecodeError."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecDecodeError(f"{what} {path} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise SpecDecodeError(f"{what} {path} is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
 def _folder(kind: str) -> Path:

@@ -6,8 +6,9 @@ import argparse
 import os
 from collections.abc import Iterable
 
-from spec_decode_ros.server.config import SETTINGS, ServiceSetting
+from spec_decode_ros.server.config import SETTINGS
 from spec_decode_ros.server.config_sources import Resolved, resolve
+from spec_decode_ros.settings import Setting
 
 
 def add_settings(parser: argparse.ArgumentParser, names: Iterable[str] = SETTINGS) -> None:
@@ -29,7 +30,7 @@ def resolved_settings(args: argparse.Namespace) -> Resolved:
     return resolve(given, os.environ, args.config)
 
 
-def _add(parser: argparse.ArgumentParser, setting: ServiceSetting) -> None:
+def _add(parser: argparse.ArgumentParser, setting: Setting) -> None:
     meaning = setting.meaning if setting.default in ("", False) else f"{setting.meaning} ({setting.default})"
     if isinstance(setting.default, bool):
         parser.add_argument(

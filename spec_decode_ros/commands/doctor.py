@@ -183,7 +183,7 @@ def _opengl() -> Finding:
 def _pairs() -> list[Finding]:
     """The pairs that the package ships: their weights are looked for, not loaded."""
     try:
-        from spec_decode_ros.models.pair import pair_names
+        from spec_decode_ros.models.pair_config import pair_names
     except ModuleNotFoundError as error:
         return [Finding("pair tiny", "pair tiny", False, f"unknown without {error.name}")]
     return [_pair(name) for name in pair_names()]
@@ -191,7 +191,7 @@ def _pairs() -> list[Finding]:
 
 def _pair(name: str) -> Finding:
     from spec_decode_ros.errors import SpecDecodeError
-    from spec_decode_ros.models.pair import load_pair_config, resolve_location
+    from spec_decode_ros.models.pair_config import load_pair_config, resolve_location
 
     shipped = name == "tiny"
     group = "pair tiny" if shipped else "other pairs"

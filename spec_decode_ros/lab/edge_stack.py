@@ -14,9 +14,9 @@ from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
 from spec_decode_ros.models.interfaces import Drafter
-from spec_decode_ros.models.pair import PairConfig, load_drafter, load_pair_config, resolve_location
-from spec_decode_ros.models.threads import be_responsive
-from spec_decode_ros.models.warmup import warm_up
+from spec_decode_ros.models.pair import load_drafter
+from spec_decode_ros.models.pair_config import PairConfig, load_pair_config, resolve_location
+from spec_decode_ros.models.warmup import be_responsive, warm_up
 from spec_decode_ros.server.process import spawn_server
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.keys import robot_keys

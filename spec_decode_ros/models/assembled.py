@@ -1,4 +1,4 @@
-"""A vision-language checkpoint without its language model: what a package ships already is not shipped again.
+"""Assembled checkpoints: a vision-language model without its language model, which another package ships.
 
 The folder holds the vision tower and its projector (`vision.safetensors`), low-rank adapters of the language model's
 linear layers (`adapters.safetensors`; Hu et al., LoRA, arXiv 2106.09685), the configuration of the whole, the image
@@ -13,17 +13,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import packaged
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 DESCRIPTION = "assembled.json"
 VISION = "vision.safetensors"
@@ -48,11 +46,11 @@ class AssembledError(SpecDecodeError):
 
 @dataclass(frozen=True)
 class Assembly:
-    """What `assembled.json` says.
+    """The contents of `assembled.json`.
 
     Attributes:
         language: `module:<package>/<file>.gguf`, or a folder relative to the checkpoint's.
-        tokens: tokens of the language model's own vocabulary that play a part beside an image, by part
+        tokens: tokens of the language model's own vocabulary that stand for and around an image, by role
             (`image_token`, `fake_image_token`, `global_image_token`).
     """
 
@@ -63,7 +61,7 @@ class Assembly:
         if not isinstance(self.language, str) or not self.language.strip():
             raise AssembledError("language must name a packaged model or a folder")
         if not isinstance(self.tokens, Mapping) or not all(isinstance(v, str) for v in self.tokens.values()):
-            raise AssembledError("tokens must map parts to tokens")
+            raise AssembledError("tokens must map roles to tokens")
 
     def folder(self, beside: Path) -> Path:
         """The language model's checkpoint folder. Raises AssembledError or PackagedModelError."""
@@ -90,15 +88,13 @@ def read(location: str | Path) -> Assembly:
 
 
 def tokenizer(location: str | Path) -> PreTrainedTokenizerBase:
-    """The language model's tokenizer, which knows the tokens beside an image by their parts."""
+    """The language model's tokenizer, which knows the image tokens by their roles."""
     assembly = read(location)
     return language_tokenizer(assembly, assembly.folder(Path(location)), template(location))
 
 
 def language_tokenizer(assembly: Assembly, folder: Path, chat: str | None) -> PreTrainedTokenizerBase:
     """The tokenizer in the language model's `folder`, with an assembly's tokens and a chat template."""
-    from transformers import AutoTokenizer
-
     found = AutoTokenizer.from_pretrained(folder, extra_special_tokens=dict(assembly.tokens))
     unknown = [token for token in assembly.tokens.values() if token not in found.get_vocab()]
     if unknown or found.get_vocab() != AutoTokenizer.from_pretrained(folder).get_vocab():
@@ -154,7 +150,7 @@ def _language_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def mark(embedding: torch.Tensor) -> torch.Tensor:
-    """By which a checkpoint knows its language model: the mean row of its embedding, (width,) float32."""
+    """Identifies a language model: the mean row of its embedding, (width,) float32."""
     return embedding.detach().float().mean(0).cpu()
 
 
@@ -167,11 +163,10 @@ def merge(
             continue
         layer = name.removesuffix(DOWN)
         up, key = adapters.get(layer + UP), f"{LANGUAGE}{layer}.weight"
-        weight = language.get(key)
-        if up is None or weight is None or up.shape[1:] != down.shape[:1]:
-            raise AssembledError(f"The adapter {layer} of {folder} does not fit its language model.")
-        product = up.float() @ down.float()
-        if product.shape != weight.shape or not bool(product.isfinite().all()):
+        weight, product = language.get(key), None
+        if up is not None and up.shape[1:] == down.shape[:1]:
+            product = up.float() @ down.float()
+        if weight is None or product is None or product.shape != weight.shape or not product.isfinite().all():
             raise AssembledError(f"The adapter {layer} of {folder} does not fit its language model.")
         language[key] = weight + product
     if len(adapters) % 2:

@@ -1,20 +1,38 @@
-"""What a decoder is to the rest of the package: new tokens in, hidden states out, caches that can be rolled back."""
+"""The interface of a decoder: embeddings of new tokens in, hidden states out, on KV caches that can be rolled back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from spec_decode_ros.models.packing import Segment
-from spec_decode_ros.models.slots import CacheShape
+from spec_decode_ros.models.kv_cache import CacheShape
 
-AfterLayer = Mapping[int, Callable[[torch.Tensor], None]]
-"""By number of a layer, from 0, what looks at its hidden states."""
+LayerHooks = Mapping[int, Callable[[torch.Tensor], None]]
+"""By layer number, from 0: what is called with the layer's hidden states before the next layer runs."""
 
-NOBODY: AfterLayer = MappingProxyType({})
+NO_HOOKS: LayerHooks = MappingProxyType({})
+
+
+class Segment(NamedTuple):
+    """The new tokens of one sequence in a pass.
+
+    Attributes:
+        cache: from `Decoder.new_cache`; holds `past` tokens, and `new` more after the pass.
+        visible: for a token tree: booleans (N, N), which of the last N tokens each of them attends to. All attend to
+            everything before these N; without it each token attends to all before it.
+    """
+
+    cache: Any
+    past: int
+    new: int
+    visible: torch.Tensor | None = None
+
+    @property
+    def total(self) -> int:
+        return self.past + self.new
 
 
 class Decoder(Protocol):
@@ -22,17 +40,17 @@ class Decoder(Protocol):
 
     @property
     def takes_trees(self) -> bool:
-        """Whether `run` computes the right thing when it is given `seen`."""
+        """Whether `run` is right for segments that have `visible`."""
         ...
 
     @property
     def stops_early(self) -> bool:
-        """Whether `run` can be told a `depth`."""
+        """Whether `run` can be given a `depth`."""
         ...
 
     @property
     def cache_shape(self) -> CacheShape | None:
-        """What a token takes in a cache; None where `run_many` and `reserve` do not work."""
+        """The size of one token in a cache; None where `run` takes one segment only and `reserve` does not work."""
         ...
 
     def reserve(self, sessions: int, tokens: int) -> None:
@@ -44,7 +62,7 @@ class Decoder(Protocol):
         ...
 
     def make_room(self, cache: Any, past: int, length: int) -> None:
-        """See that a cache, of whose tokens the first `past` count, can hold `length`. Raises SpecDecodeError."""
+        """See that a cache, of whose tokens the first `past` are valid, can hold `length`. Raises SpecDecodeError."""
         ...
 
     def free(self, cache: Any) -> None:
@@ -56,42 +74,27 @@ class Decoder(Protocol):
         ...
 
     def move_up(self, cache: Any, start: int, rows: Sequence[int]) -> None:
-        """Put what the cache holds at `start + row`, for rising rows, at `start`, `start + 1`, ...; only with trees."""
+        """Move the entries at `start + row`, for rising rows, to `start`, `start + 1`, ...; only with trees."""
         ...
 
     def run(
         self,
         embeddings: torch.Tensor,
         positions: torch.Tensor,
-        cache: Any,
-        past: int,
-        seen: torch.Tensor | None = None,
-        after_layer: AfterLayer = NOBODY,
+        segments: Sequence[Segment],
+        hooks: LayerHooks = NO_HOOKS,
         depth: int | None = None,
     ) -> torch.Tensor:
-        """One pass over tokens (1, T, width) that follow `past` cached ones; hidden states of the same shape.
+        """One pass over the new tokens of all segments in turn; hidden states (1, T, width).
+
+        If it raises, caches of a decoder with a `cache_shape` hold what they held.
 
         Args:
             embeddings: (1, T, width).
             positions: (1, T), or (3, 1, T) for decoders with three-dimensional positions.
-            cache: from `new_cache`, holding `past` tokens; it then holds `past + T`.
-            seen: for a tree: booleans (N, N), which of the last N tokens each of them sees of these. They see
-                everything before them in any case; without it each token sees all before it.
-            after_layer: what to call after a layer, with its hidden states (1, T, width), before the next one runs.
-            depth: run only so many layers, and not the final norm; the cache of the others stays as it is. Only where
-                `stops_early`.
-        """
-        ...
-
-    def run_many(
-        self,
-        embeddings: torch.Tensor,
-        positions: torch.Tensor,
-        segments: Sequence[Segment],
-        after_layer: AfterLayer = NOBODY,
-    ) -> torch.Tensor:
-        """`run` for several sequences at once, the tokens of all in one row (1, T, width), in the order of `segments`.
-
-        If it raises, every cache is as it was: only what lies behind the tokens that it held may have changed.
+            segments: of different caches; only one where `cache_shape` is None.
+            hooks: are given hidden states (1, T, width).
+            depth: run only so many layers, and not the final norm; the caches of the others stay as they are. Only
+                where `stops_early`.
         """
         ...

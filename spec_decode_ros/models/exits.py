@@ -1,9 +1,9 @@
-"""Early exits: what the target is going to choose, told in the middle of its pass.
+"""Early exits: predictions of the target's choices in the middle of its pass.
 
 A small adapter behind a decoder layer turns that layer's hidden states into such that the target's own final norm and
 output head can read, as in Venkatesha, Kundu and Panda, *Fast and cost-effective speculative edge-cloud decoding
 with early exits* (arXiv 2505.21594). The adapters are attached from outside, are trained with the target frozen
-(`spec-decode train-exits`) and only ever foretell: the verdict of the pass does not depend on them.
+(`spec-decode train-exits`) and only predict: the outcome of the pass does not depend on them.
 
 They are kept in one safetensors file beside the target's weights. Layers are counted from 0; exit L comes after
 layer L has run.
@@ -12,10 +12,10 @@ layer L has run.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,16 +23,10 @@ from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
 
+from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.hf_model import Wanted
-from spec_decode_ros.models.interfaces import OnEarly
-
-if TYPE_CHECKING:
-    from spec_decode_ros.decoding.messages import Sampling
-    from spec_decode_ros.models.hf_model import HfModel
-
-FILE_NAME = "exits.safetensors"
-"""Name of the file beside a checkpoint."""
+from spec_decode_ros.models.hf_model import ChoiceRequest, HfModel
+from spec_decode_ros.models.interfaces import ExitFigures, OnEarly
 
 FORMAT, VERSION = "spec_decode_ros exits", "1"
 
@@ -41,35 +35,6 @@ _HINT = "train exits for this target with `spec-decode train-exits`, or remove t
 
 class ExitsError(SpecDecodeError):
     """A file of early exits that cannot be used with a target."""
-
-
-@dataclass(frozen=True)
-class ExitFigures:
-    """One exit, measured on held-out answers.
-
-    Attributes:
-        layer: the decoder layer that it comes after, from 0.
-        threshold: confidence from which on it counts as sure.
-        agreement: share of all tokens in which it agrees with the target's final choice.
-        sure_agreement: the same among the tokens of which it is sure.
-        sure_share: share of the tokens of which it is sure.
-    """
-
-    layer: int
-    threshold: float
-    agreement: float
-    sure_agreement: float
-    sure_share: float
-
-    def __post_init__(self) -> None:
-        if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer < 0:
-            raise ExitsError(f"an exit's layer must be a count from 0, not {self.layer!r}")
-        for name in ("threshold", "agreement", "sure_agreement", "sure_share"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise ExitsError(
-                    f"{name} of the exit after layer {self.layer} must be from 0 to 1, not {value!r}"
-                )
 
 
 class ExitAdapter(nn.Module):
@@ -90,8 +55,8 @@ class ExitAdapter(nn.Module):
         return hidden + self.up(F.silu(self.down(seen)))
 
 
-class Watcher(NamedTuple):
-    """Who is told what an exit says about answer `positions`."""
+class ExitListener(NamedTuple):
+    """A callback for the predictions of an exit at answer `positions`."""
 
     positions: Sequence[int]
     sampling: Sampling
@@ -116,7 +81,7 @@ class Exits:
         layers = [exit.layer for exit in figures]
         if layers != sorted(set(layers)) or len(adapters) != len(figures):
             raise ExitsError("each exit must have a layer of its own, in rising order")
-        depth, width = layer_count(model), model.embedding.weight.shape[1]
+        depth, width = model.layer_count, model.embedding.weight.shape[1]
         if layers and layers[-1] >= depth:
             raise ExitsError(f"there is an exit after layer {layers[-1]}, but the target ends at {depth - 1}")
         for adapter in adapters:
@@ -127,7 +92,7 @@ class Exits:
         dtype = model.model.dtype
         moved = [adapter.to(model.device, dtype).eval().requires_grad_(False) for adapter in adapters]
         self._adapters = dict(zip(layers, moved, strict=True))
-        self._norm = final_norm(model)
+        self._norm = model.final_norm
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -136,14 +101,13 @@ class Exits:
 
     @torch.inference_mode()
     def logits(self, layer: int, hidden: torch.Tensor) -> torch.Tensor:
-        """What the exit after `layer` makes of rows (K, width) of hidden states: logits (K, vocabulary)."""
-        model = self._model
-        return model.logits(self._norm(self._adapters[layer](hidden)))
+        """Logits (K, vocabulary) of the exit after `layer`, for rows (K, width) of hidden states."""
+        return self._model.logits(self._norm(self._adapters[layer](hidden)))
 
     @property
     def drafting(self) -> ExitFigures:
         """The exit that is worth most for drafting with the layers up to there: cheap, and often right."""
-        depth = layer_count(self._model)
+        depth = self._model.layer_count
 
         def speed(exit: ExitFigures, count: int) -> float:
             """Expected tokens for the time of one pass, with drafts of `count` tokens."""
@@ -155,64 +119,41 @@ class Exits:
     def choose(self, layer: int, hidden: torch.Tensor, position: int, sampling: Sampling) -> int | None:
         """The choice for one answer position from hidden states (1, width); None if they make no sense."""
         logits = self.logits(layer, hidden)
-        return self._model.choose(logits, position, sampling)[0] if bool(logits.isfinite().all()) else None
-
-    def watch(
-        self, first_position: int, sampling: Sampling, on_early: OnEarly
-    ) -> dict[int, Callable[[torch.Tensor], None]]:
-        """For each exit's layer, what to call with its rows (K, width) of hidden states.
-
-        The choices are made as the verdict's are, the first for answer position `first_position`. How sure an exit is
-        of a choice is the choice's probability in the exit's own distribution, at temperature 1 and before any cut.
-        """
-        return {
-            layer: lambda hidden, layer=layer: self.tell(  # type: ignore[misc]
-                layer,
-                hidden,
-                [Watcher(range(first_position, first_position + len(hidden)), sampling, on_early)],
-            )
-            for layer in self._adapters
-        }
+        return self._model.choose(logits, [position], sampling)[0] if bool(logits.isfinite().all()) else None
 
     @torch.inference_mode()
-    def tell(self, layer: int, hidden: torch.Tensor, watchers: Sequence[Watcher]) -> None:
-        """Tell each watcher what the exit after `layer` makes of its rows; `hidden` (K, width) has those of all in turn."""
+    def notify(self, layer: int, hidden: torch.Tensor, listeners: Sequence[ExitListener]) -> None:
+        """Call each listener with the predictions of the exit after `layer`; `hidden` (K, width) has the rows of all.
+
+        They are chosen as the pass will choose. The confidence in a choice is its probability in the exit's own
+        distribution, at temperature 1 and before any cut.
+        """
         logits = self.logits(layer, hidden)
-        sound = logits.isfinite().all(dim=-1).tolist()
-        wanted, told, start = [], [], 0
-        for watcher in watchers:
-            end = start + len(watcher.positions)
-            if all(sound[start:end]):  # an exit may stay silent, but never break the pass
-                wanted.append(Wanted(range(start, end), watcher.positions, watcher.sampling))
-                told.append(watcher)
-            start = end
-        choices = [choice for choice in self._model.choose_many(logits, wanted) if isinstance(choice, tuple)]
-        rows = [row for want in wanted for row in want.rows]
-        chosen = [token for choice in choices for token in choice]
-        sure = logits[rows].float().softmax(-1)[range(len(rows)), chosen].tolist()
-        start = 0
-        for watcher, choice in zip(told, choices, strict=True):
-            watcher.on_early(choice, tuple(sure[start : start + len(choice)]))
-            start += len(choice)
-
-
-def layer_count(model: HfModel) -> int:
-    """Number of decoder layers."""
-    return len(model.model.get_decoder().layers)
-
-
-def final_norm(model: HfModel) -> nn.Module:
-    """The norm between the last decoder layer and the output head."""
-    return model.model.get_decoder().norm
+        finite = logits.isfinite().all(dim=-1).tolist()
+        requests, asked, start = [], [], 0
+        for listener in listeners:
+            rows = range(start, start + len(listener.positions))
+            start = rows.stop
+            if all(finite[rows.start : rows.stop]):  # an exit may stay silent, but never break the pass
+                requests.append(ChoiceRequest(rows, listener.positions, listener.sampling))
+                asked.append(listener)
+        choices = [
+            chosen for chosen in self._model.choose_many(logits, requests) if isinstance(chosen, tuple)
+        ]
+        kept = [row for request in requests for row in request.rows]
+        tokens = [token for chosen in choices for token in chosen]
+        confidences = iter(logits[kept].float().softmax(-1)[range(len(kept)), tokens].tolist())
+        for listener, chosen in zip(asked, choices, strict=True):
+            listener.on_early(chosen, tuple(next(confidences) for _ in chosen))
 
 
 def target_mark(model: HfModel) -> torch.Tensor:
-    """By which exits know their target: the mean row of its output head, (width,) float32.
+    """Identifies the target that exits were trained for: the mean row of its output head, (width,) float32.
 
-    Another target of the same shape has another one, the same target in half precision nearly the same.
+    It is another one for another target of the same shape, and nearly the same for the same target in half precision.
     """
     weight = model.head.weight.detach()
-    if hasattr(weight, "full_tensor"):  # it is divided between processes, all of which ask for it
+    if hasattr(weight, "full_tensor"):  # it is divided between processes, each of which gets here
         weight = weight.full_tensor()
     return weight.float().mean(0).cpu()
 
@@ -256,7 +197,7 @@ def load_exits(path: Path, model: HfModel) -> Exits:
             raise ExitsError("they were trained for another target")
     except (OSError, SafetensorError) as error:
         raise ExitsError(f"The early exits {path} cannot be read ({error}): {_HINT}") from error
-    except ExitsError as error:
+    except SpecDecodeError as error:
         raise ExitsError(f"The early exits {path} cannot be used ({error}): {_HINT}") from error
     return exits
 
@@ -267,11 +208,10 @@ def _figures(metadata: Mapping[str, str]) -> tuple[ExitFigures, ...]:
     if metadata.get("version") != VERSION:
         raise ExitsError(f"format version {metadata.get('version')} where this program knows {VERSION}")
     try:
-        records = json.loads(metadata["exits"])
-        figures = tuple(ExitFigures(**record) for record in records)
+        figures = tuple(ExitFigures(**record) for record in json.loads(metadata["exits"]))
+    except SpecDecodeError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, ExitsError):
-            raise
         raise ExitsError("its description is damaged") from error
     if metadata.get("layers") != ",".join(str(exit.layer) for exit in figures):
         raise ExitsError("its description contradicts itself")

@@ -1,47 +1,92 @@
-"""One loaded checkpoint: what a drafter and a verifier have in common.
+"""One loaded checkpoint: token ids and image features in, logits and chosen tokens out.
 
 Written against the parts that all decoders of transformers share (embedding, decoder, output head), so that no model
-file is copied: image features and positions are worked out here and handed to the decoder, which makes a pass over a
-few tokens cheap, keeps sessions that share a model apart, and lets an answer contain any token, even an image
-placeholder.
+file is copied. Image features and positions are computed outside the decoder and handed to it. That makes a pass over a
+few tokens cheap, keeps sessions that share a model apart, and allows any token in an answer, even an image placeholder.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
+from transformers import PreTrainedModel
 
+from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.sampling import choose
+from spec_decode_ros.decoding.tree import Tree, ancestors
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.blocked import product_of
-from spec_decode_ros.models.decoder import NOBODY, AfterLayer, Decoder
-from spec_decode_ros.models.decoders import decoder_for
-from spec_decode_ros.models.packing import Segment
-from spec_decode_ros.models.prompts import Prompt, prepare, prepare_many
-from spec_decode_ros.models.small_vision import vision_encoder_of
+from spec_decode_ros.models.cpu_decoder import CpuDecoder
+from spec_decode_ros.models.decoder import NO_HOOKS, Decoder, LayerHooks, Segment
+from spec_decode_ros.models.image_inputs import ImageFamily
+from spec_decode_ros.models.onednn import product_of
+from spec_decode_ros.models.packed_decoder import PackedDecoder
 from spec_decode_ros.models.text import CheckpointText, TextSide
-from spec_decode_ros.models.together import one_by_one
+from spec_decode_ros.models.transformers_decoder import TransformersDecoder
+from spec_decode_ros.models.vision_encoder import vision_encoder_of
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from spec_decode_ros.decoding.messages import Sampling
-    from spec_decode_ros.models.answer import SequenceInput
-    from spec_decode_ros.models.vision import ImageFamily
+NO_TREE = Tree()
 
 
-_log = logging.getLogger(__name__)
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt that is ready for the decoder.
+
+    Attributes:
+        ids: token ids, image placeholders expanded.
+        embeddings: (1, len(ids), width), image features in their places.
+        positions: (1, len(ids)), or (3, 1, len(ids)) for models with three-dimensional positions.
+        next_position: position of the first answer token.
+    """
+
+    ids: tuple[int, ...]
+    embeddings: torch.Tensor
+    positions: torch.Tensor
+    next_position: int
 
 
-class Wanted(NamedTuple):
-    """Choices that are wanted from some rows of logits, each at its own answer position."""
+@dataclass(frozen=True)
+class SequenceInput:
+    """What one sequence puts into a pass: `prefill` tokens of its prompt, then `ids` at their `positions`.
+
+    Attributes:
+        cache: the decoder's, which holds the first `past` tokens of the sequence.
+        keep: for how many of the last tokens logits are wanted.
+        tree: the last of the `ids`, where these are a token tree.
+    """
+
+    prompt: Prompt
+    cache: Any
+    past: int
+    prefill: int
+    ids: Sequence[int] = ()
+    positions: Sequence[int] = ()
+    keep: int = 0
+    tree: Tree = NO_TREE
+
+    @property
+    def segment(self) -> Segment:
+        """Its tokens as the decoder takes them."""
+        visible = torch.from_numpy(ancestors(self.tree)) if self.tree else None
+        return Segment(self.cache, self.past, self.prefill + len(self.ids), visible)
+
+
+class ChoiceRequest(NamedTuple):
+    """Tokens to choose from some rows of logits, each at its own answer position."""
 
     rows: range
     positions: Sequence[int]
     sampling: Sampling
+
+
+def decoder_for(module: Any) -> Decoder:
+    """The fastest decoder for `module` here."""
+    if CpuDecoder.fits(module):
+        return CpuDecoder(module)
+    return PackedDecoder.of(module) or TransformersDecoder(module)
 
 
 class HfModel:
@@ -58,7 +103,7 @@ class HfModel:
         self.text = text
         self.images = images
         self.decoder: Decoder = decoder_for(model.get_decoder())
-        self.see = vision_encoder_of(model)
+        self.vision_encoder = vision_encoder_of(model)
         self.head: Any = model.get_output_embeddings()
         self._to_logits = product_of(self.head)
         self.embedding: Any = model.get_input_embeddings()
@@ -76,132 +121,110 @@ class HfModel:
                 f"{text.size} tokens: the two do not belong together."
             )
 
-    def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> Prompt:
-        """Read the images, run the vision tower, tokenise and embed."""
-        return prepare(self, prompt, images)
-
-    def prepare_many(self, prompts: Sequence[tuple[str, Sequence[bytes]]]) -> list[Prompt | Exception]:
-        """`prepare` for several, their images together where that can be; in the place of a failure, why."""
-        if len(prompts) > 1 and self.images is not None and self.images.joins:
-            try:
-                return prepare_many(self, prompts)
-            except Exception:  # what all images together have failed at is found in each alone
-                _log.warning(
-                    "Images could not be prepared together; they are prepared one by one.", exc_info=True
-                )
-        return one_by_one(lambda prompt: self.prepare(*prompt), prompts)
-
     @property
     def packs(self) -> bool:
-        """Whether several answers can share a pass."""
+        """Whether several sequences can share a pass."""
         return self.decoder.cache_shape is not None
 
-    def reserve(self, sessions: int, tokens: int) -> None:
-        """Allocate memory for so many answers at once, each of so many tokens with its prompt.
+    @property
+    def layer_count(self) -> int:
+        """Number of decoder layers."""
+        return len(self.model.get_decoder().layers)
 
-        This becomes the model's context where that is longer, so that no session takes more than was counted on.
+    @property
+    def final_norm(self) -> Any:
+        """The norm between the last decoder layer and the output head."""
+        return self.model.get_decoder().norm
+
+    def reserve(self, sessions: int, tokens: int) -> None:
+        """Allocate caches for so many sequences, each of so many tokens with its prompt.
+
+        This becomes the model's context where that is longer, so that no sequence takes more than was reserved.
         Raises SpecDecodeError where that is not possible.
         """
         tokens = min(tokens, self.context)
         self.decoder.reserve(sessions, tokens)
         self.context = tokens
 
-    def inputs(self, additions: Sequence[SequenceInput]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings (1, T, width) and positions of what the additions put into a pass, one after the other."""
-        ids = [token for addition in additions for token in addition.ids]
-        numbers = [position for addition in additions for position in addition.positions]
+    def embed(self, inputs: Sequence[SequenceInput]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings (1, T, width) and positions of the inputs' tokens, one input after the other."""
+        ids = [token for each in inputs for token in each.ids]
+        numbers = [position for each in inputs for position in each.positions]
         embeddings = self.embedding(torch.tensor([ids], dtype=torch.long, device=self.device))
         positions = torch.tensor([numbers], dtype=torch.long, device=self.device)
         if self.three_dimensional:
             positions = positions.expand(3, 1, -1)
-        if not any(addition.read for addition in additions):
+        if not any(each.prefill for each in inputs):
             return embeddings, positions
-        counts = [len(addition.ids) for addition in additions]
-        behind = zip(additions, embeddings.split(counts, 1), positions.split(counts, -1), strict=True)
+        counts = [len(each.ids) for each in inputs]
+        behind = zip(inputs, embeddings.split(counts, 1), positions.split(counts, -1), strict=True)
         embedded: list[torch.Tensor] = []
         placed: list[torch.Tensor] = []
-        for addition, its_embeddings, its_positions in behind:
-            prompt, read = addition.answer.prompt, slice(addition.past, addition.past + addition.read)
-            embedded += prompt.embeddings[:, read], its_embeddings
-            placed += prompt.positions[..., read], its_positions
+        for each, its_embeddings, its_positions in behind:
+            prefill = slice(each.past, each.past + each.prefill)
+            embedded += each.prompt.embeddings[:, prefill], its_embeddings
+            placed += each.prompt.positions[..., prefill], its_positions
         return torch.cat(embedded, dim=1), torch.cat(placed, dim=-1)
 
     @torch.inference_mode()
-    def run(self, addition: SequenceInput, after_layer: AfterLayer = NOBODY) -> torch.Tensor:
-        """One pass; logits (keep, vocabulary) of the last `keep` tokens.
+    def run(self, inputs: Sequence[SequenceInput], hooks: LayerHooks = NO_HOOKS) -> torch.Tensor:
+        """One pass over the inputs, only one of them unless the model `packs`.
 
-        What `after_layer` calls gets the hidden states (keep, width) of these alone.
+        Returns logits (K, vocabulary) of the tokens that each wants to `keep`, one input after the other; hooks get the
+        hidden states (K, width) of the same tokens. If a pass over several raises, their caches hold what they held.
         """
-        keep, last = addition.keep, {}
-        for index, look in after_layer.items():
-            last[index] = lambda hidden, look=look: look(hidden[0, hidden.shape[1] - keep :])
-        embeddings, positions = self.inputs([addition])
-        cache, seen = addition.answer.cache, addition.seen
-        hidden = self.decoder.run(embeddings, positions, cache, addition.past, seen, last)
-        return self.logits(hidden[0, hidden.shape[1] - keep :])
-
-    @torch.inference_mode()
-    def run_many(self, additions: Sequence[SequenceInput], after_layer: AfterLayer = NOBODY) -> torch.Tensor:
-        """One pass over the additions of several answers; logits and hidden states of all tokens kept, in one row.
-
-        Only where `packs`. If it raises, the answers' caches hold what they held.
-        """
+        segments = [each.segment for each in inputs]
         kept: list[int] = []
         end = 0
-        for addition in additions:
-            end += addition.new
-            kept += range(end - addition.keep, end)
-        rows = torch.tensor(kept, dtype=torch.long, device=self.device)
-        segments = [Segment(each.answer.cache, each.past, each.new, each.seen) for each in additions]
-        last = {
-            index: lambda hidden, look=look: look(hidden[0, rows])  # type: ignore[misc]
-            for index, look in after_layer.items()
-        }
-        hidden = self.decoder.run_many(*self.inputs(additions), segments, last)
+        for each, segment in zip(inputs, segments, strict=True):
+            end += segment.new
+            kept += range(end - each.keep, end)
+        one = len(inputs) == 1
+        rows = (
+            slice(end - len(kept), end) if one else torch.tensor(kept, dtype=torch.long, device=self.device)
+        )
+        on_rows = {index: partial(_call_with_rows, call, rows) for index, call in hooks.items()}
+        hidden = self.decoder.run(*self.embed(inputs), segments, on_rows)
         return self.logits(hidden[0, rows])
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """What the output head says of normed hidden states (K, width): (K, vocabulary)."""
+        """The output head's logits (K, vocabulary) for normed hidden states (K, width)."""
         # Rows of a padded head belong to no token and are never chosen.
         return self._to_logits(hidden)[:, : self.text.size]
 
-    def choose(self, logits: torch.Tensor, first_position: int, sampling: Sampling) -> tuple[int, ...]:
-        """The tokens that rows of logits (K, V) stand for, the first at answer position `first_position`."""
-        return self.choose_at(logits, range(first_position, first_position + len(logits)), sampling)
-
-    def choose_at(
-        self, logits: torch.Tensor, positions: Sequence[int], sampling: Sampling
-    ) -> tuple[int, ...]:
-        """The tokens that rows of logits (K, V) stand for, each at its own answer position."""
-        if sampling.temperature == 0:
-            best, tokens = logits.max(dim=-1)
-            if bool(best.isfinite().all()):
-                return tuple(tokens.tolist())
-        rows = logits.float().cpu().numpy()
-        return tuple(
-            choose(rows[index : index + 1], position, sampling)[0] for index, position in enumerate(positions)
-        )
+    def choose(self, logits: torch.Tensor, positions: Sequence[int], sampling: Sampling) -> tuple[int, ...]:
+        """The tokens chosen from rows of logits (K, vocabulary), each at its own answer position."""
+        chosen = self.choose_many(logits, [ChoiceRequest(range(len(logits)), positions, sampling)])[0]
+        if isinstance(chosen, Exception):
+            raise chosen
+        return chosen
 
     def choose_many(
-        self, logits: torch.Tensor, wanted: Sequence[Wanted]
+        self, logits: torch.Tensor, requests: Sequence[ChoiceRequest]
     ) -> list[tuple[int, ...] | SpecDecodeError]:
-        """`choose_at` for some rows of logits (K, V) each; in the place of choices that cannot be made, why."""
+        """`choose` for some rows of logits (K, vocabulary) each; in the place of choices that cannot be made, why."""
         best, tokens = logits.max(dim=-1)
-        sound, greedy = best.isfinite().tolist(), tokens.tolist()
+        finite, greedy = best.isfinite().tolist(), tokens.tolist()
         chosen: list[tuple[int, ...] | SpecDecodeError] = []
-        for rows, positions, sampling in wanted:
-            if sampling.temperature == 0 and all(sound[rows.start : rows.stop]):
+        for rows, positions, sampling in requests:
+            if sampling.temperature == 0 and all(finite[rows.start : rows.stop]):
                 chosen.append(tuple(greedy[rows.start : rows.stop]))
                 continue
+            numbers = logits[rows.start : rows.stop].float().cpu().numpy()
             try:
-                chosen.append(self.choose_at(logits[rows.start : rows.stop], positions, sampling))
+                each = zip(numbers, positions, strict=True)
+                chosen.append(tuple(choose(row[None], position, sampling)[0] for row, position in each))
             except SpecDecodeError as error:
                 chosen.append(error)
         return chosen
 
 
+def _call_with_rows(call: Any, rows: slice | torch.Tensor, hidden: torch.Tensor) -> None:
+    call(hidden[0, rows])
+
+
 class HfSide(TextSide):
-    """What drafter and verifier alike can do with a checkpoint."""
+    """What drafter and verifier have in common: a checkpoint, and its sessions' memory."""
 
     def __init__(self, model: HfModel) -> None:
         super().__init__(model.text)
@@ -209,17 +232,15 @@ class HfSide(TextSide):
 
     @property
     def bytes_per_token(self) -> int | None:
-        """What one token of prompt or answer takes in a session's memory; None where none can be reserved."""
+        """See `interfaces.SharedModel`."""
         shape = self.model.decoder.cache_shape
         return shape.bytes_per_token if shape else None
 
     def reserve(self, sessions: int, tokens: int) -> None:
-        """Allocate the memory of so many sessions at once, each of so many `tokens` of prompt, answer and draft.
+        """See `interfaces.SharedModel`.
 
-        A session takes its part with its first pass and gives it back when it is closed. One that finds none left is
-        refused, and one that grows beyond its part ends there as at the end of the context (see `answer_room`), rather
-        than take memory that nobody has counted. With it the sessions of a pass are also computed faster. Sessions
-        that are open already keep what they have. Raises SpecDecodeError for a model whose memory is not known here
-        (`bytes_per_token` is None).
+        A session takes its cache with its first pass and gives it back when it is closed. One that finds none left is
+        refused, and one that outgrows its cache ends there as at the end of the context (see `answer_room`). Sessions in
+        one pass are computed faster on reserved caches. Sessions that are open already keep what they have.
         """
         self.model.reserve(sessions, tokens)

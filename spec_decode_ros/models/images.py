@@ -1,4 +1,4 @@
-"""Camera frames from bytes that anybody may have sent: what a picture would cost is known before it is unpacked.
+"""Decoding of camera frames from untrusted bytes, within bounds that are checked before anything is unpacked.
 
 JPEG and PNG are read, by their own decoders and no other. A picture must end where its data ends, so that nothing
 else travels in it. A small file can declare a huge area, and a progressive JPEG can go over it any number of times; both
@@ -21,7 +21,7 @@ MOST_PIXELS = 4096 * 2160
 """Of all images of one action: one 4K frame, or four of full HD. Unpacked that is 27 MB."""
 
 MOST_PIXEL_SCANS = 16 * MOST_PIXELS
-"""Pixels times the scans of a JPEG; a progressive one usually has ten. So many take about 0.2 s."""
+"""Pixels times the scans of a JPEG; a progressive one usually has ten. Decoding this many takes about 0.2 s."""
 
 # Pillow warns of odd metadata. Python remembers every sentence of a warning, so a sender of many could fill memory.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -58,7 +58,7 @@ def read_images(images: Sequence[bytes]) -> list[Image.Image]:
 
 
 def _open(data: bytes, name: str) -> Image.Image:
-    """The picture, of which only the header was read."""
+    """The image, of which only the header was read."""
     kind: type[JpegImageFile] | type[PngImageFile]
     if data.startswith(_JPEG):
         kind, whole = JpegImageFile, data.rstrip(b"\0").endswith(_JPEG_END)  # cameras pad frames with zeros

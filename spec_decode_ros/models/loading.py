@@ -1,7 +1,8 @@
-"""Reading a checkpoint, from a folder or the hub, whatever its architecture."""
+"""Loading of checkpoints of any architecture, from a folder or the hub."""
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import torch
@@ -12,23 +13,26 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.distributed import DistributedConfig
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
-import spec_decode_ros.models.reduced  # noqa: F401 (registers the architecture with transformers)
+import spec_decode_ros.models.reduced_vocabulary  # noqa: F401 (makes reduced architectures known to transformers)
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import assembled
-from spec_decode_ros.models.blocked import has_bfloat16
 from spec_decode_ros.models.exits import load_exits
 from spec_decode_ros.models.hf_model import HfModel
+from spec_decode_ros.models.image_inputs import image_family
+from spec_decode_ros.models.onednn import has_bfloat16
 from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, exits_file, resolve_location
 from spec_decode_ros.models.text import CheckpointText
 from spec_decode_ros.models.verifier import HfVerifier
-from spec_decode_ros.models.vision import image_family, quicken_vision
+from spec_decode_ros.models.vision_encoder import quicken_vision
 from spec_decode_ros.models.weight_files import NEVER_CODE, check_weight_files
 
 
@@ -40,7 +44,7 @@ def load_tokenizer(side: ModelConfig, location: str) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer. Raises CheckpointError."""
     if assembled.is_assembled(location):
         return _read(assembled.tokenizer, location)
-    return _read(AutoTokenizer.from_pretrained, location, revision=side.revision, **NEVER_CODE)
+    return _pretrained(AutoTokenizer, side, location)
 
 
 def load_model(side: ModelConfig, location: str, chat_template: str = "own") -> HfModel:
@@ -59,30 +63,26 @@ def load_model(side: ModelConfig, location: str, chat_template: str = "own") -> 
     if side.threads:
         torch.set_num_threads(side.threads)
     device = _device(side.device)
-    config: PreTrainedConfig = _read(
-        AutoConfig.from_pretrained, location, revision=side.revision, **NEVER_CODE
-    )
+    config: PreTrainedConfig = _pretrained(AutoConfig, side, location)
     tokenizer = load_tokenizer(side, location)
     image_token_id = getattr(config, "image_token_id", None)
     image_token, images = None, None
     if image_token_id is not None:
         image_token = str(tokenizer.convert_ids_to_tokens(image_token_id))
-        processor = _read(
-            AutoImageProcessor.from_pretrained,
-            location,
-            revision=side.revision,
-            backend="pil",
-            **{**side.image_processor, **NEVER_CODE},
+        processor = _pretrained(
+            AutoImageProcessor, side, location, **{**side.image_processor, "backend": "pil"}
         )
         images = image_family(config, processor, tokenizer, image_token)
     model = _load_weights(side, location, config, device)
-    text = CheckpointText(
-        tokenizer,
-        _eos_ids(model, tokenizer),
-        _template(side, location, tokenizer, chat_template),
-        image_token,
+    template = _template(side, location, tokenizer, chat_template)
+    return HfModel(
+        model, CheckpointText(tokenizer, _eos_ids(model, tokenizer), template, image_token), images
     )
-    return HfModel(model, text, images)
+
+
+def _pretrained(kind: Any, side: ModelConfig, location: str, **settings: Any) -> Any:
+    """`kind.from_pretrained` of a class of transformers."""
+    return _read(kind.from_pretrained, location, **{**settings, "revision": side.revision, **NEVER_CODE})
 
 
 def _read(function: Any, location: str, **settings: Any) -> Any:
@@ -139,8 +139,6 @@ def _load_weights(
     if side.quantization != "none":
         settings |= _quantization(side, device)
     if side.tensor_parallel > 1:
-        from transformers.distributed import DistributedConfig
-
         # The processes have joined already (`ranks`), and each reads its part.
         settings["distributed_config"] = DistributedConfig(tp_plan="auto", tp_size=side.tensor_parallel)
     kind: Any = AutoModelForImageTextToText if vision else AutoModelForCausalLM
@@ -162,9 +160,7 @@ def _load_weights(
 
 def check_divisible(side: ModelConfig, location: str) -> None:
     """Raise CheckpointError unless the layers can be divided into `tensor_parallel` parts; reads no weights."""
-    config: PreTrainedConfig = _read(
-        AutoConfig.from_pretrained, location, revision=side.revision, **NEVER_CODE
-    )
+    config: PreTrainedConfig = _pretrained(AutoConfig, side, location)
     text = config.get_text_config()
     if not getattr(text, "base_model_tp_plan", None):
         raise CheckpointError(
@@ -179,15 +175,11 @@ def check_divisible(side: ModelConfig, location: str) -> None:
 
 
 def _quantization(side: ModelConfig, device: torch.device) -> dict[str, Any]:
-    import importlib.util
-
     if importlib.util.find_spec("bitsandbytes") is None:
         raise CheckpointError(
             f"Quantisation to {side.quantization} needs bitsandbytes: run `pip install bitsandbytes accelerate`, or set "
             "quantization to none."
         )
-    from transformers import BitsAndBytesConfig
-
     if side.quantization == "8bit":
         config = BitsAndBytesConfig(load_in_8bit=True)
     else:

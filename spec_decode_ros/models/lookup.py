@@ -1,30 +1,28 @@
-"""Prompt lookup: what followed the last words the last time they occurred is a draft that costs nothing.
+"""Prompt lookup: drafts copied from where the last tokens occurred before, in the prompt or in the answer.
 
 Answers repeat their prompt and themselves: a name, a line of code, the beginning of the next item of a list. Where the
-last few tokens occurred before, the token that followed them then is drafted, out of the prompt or the answer itself,
-as in prompt lookup decoding (Saxena, 2023). Elsewhere a draft model goes on, or, without one, the draft ends.
+last few tokens occurred before, the token that followed them then is drafted, as in prompt lookup decoding (Saxena,
+2023). Elsewhere a draft model goes on, or, without one, the draft ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from spec_decode_ros.decoding.distribution import Distribution
+from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.rejection import DraftedToken
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.text import TextSide
-
-if TYPE_CHECKING:
-    from spec_decode_ros.decoding.messages import Sampling
-    from spec_decode_ros.models.interfaces import Drafter, DraftSession
-    from spec_decode_ros.models.text import CheckpointText
+from spec_decode_ros.models.interfaces import Drafter, DraftSession
+from spec_decode_ros.models.text import CheckpointText, TextSide
 
 ALONE = 2
-"""Tokens that have to recur where there is no draft model: as in transformers, little else is to be had."""
+"""Tokens that have to recur where there is no draft model; as few as in transformers."""
 
 BESIDE_A_MODEL = 3
 """Tokens that have to recur before a lookup is trusted more than a draft model."""
@@ -39,7 +37,7 @@ def continuation(tokens: Sequence[int], shortest: int) -> int | None:
 
     Args:
         tokens: prompt and answer so far.
-        shortest: so many of the last tokens at least have to have occurred before.
+        shortest: how many of the last tokens have to have occurred before, at least.
     """
     best, length = None, shortest - 1
     last = len(tokens) - 1
@@ -88,49 +86,37 @@ class LookupSession:
         self._model = model
         self._shortest = shortest
         self._eos_ids = eos_ids
-        self._turn = 0
+        self._run = 0  # number of the newest draft; older ones end
         self._looked_up = True  # the newest token
 
     def draft(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[int]:
-        def ask(answer: list[int]) -> Iterator[int]:
-            return self._model.draft(answer, sampling) if self._model else iter(())
-
-        return self._tokens(list(prefix), ask, looked_up=int, token_of=int)
+        self._run += 1
+        model = partial(self._model.draft, sampling=sampling) if self._model else None
+        return self._draft(list(prefix), model, int, int, self._run)
 
     def draft_sampled(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[DraftedToken]:
-        def ask(answer: list[int]) -> Iterator[DraftedToken]:
-            return self._model.draft_sampled(answer, sampling) if self._model else iter(())
+        self._run += 1
+        model = partial(self._model.draft_sampled, sampling=sampling) if self._model else None
+        return self._draft(list(prefix), model, _certain, attrgetter("token"), self._run)
 
-        return self._tokens(list(prefix), ask, looked_up=_certain, token_of=attrgetter("token"))
-
-    def _tokens(
+    def _draft(
         self,
         answer: list[int],
-        ask: Callable[[list[int]], Iterator[T]],
+        model: Callable[[Sequence[int]], Iterator[T]] | None,
         looked_up: Callable[[int], T],
         token_of: Callable[[T], int],
+        run: int,
     ) -> Iterator[T]:
-        """Drafted tokens, in the form in which the model gives them when it is asked."""
-        self._turn += 1
-        return self._go_on(answer, ask, looked_up, token_of, self._turn)
-
-    def _go_on(
-        self,
-        answer: list[int],
-        ask: Callable[[list[int]], Iterator[T]],
-        looked_up: Callable[[int], T],
-        token_of: Callable[[T], int],
-        turn: int,
-    ) -> Iterator[T]:
-        asked: Iterator[T] | None = None  # goes on only as long as no looked-up token comes in between
-        while turn == self._turn and not (answer and answer[-1] in self._eos_ids):
+        """Drafted tokens, in the form in which the model gives them."""
+        from_model: Iterator[T] | None = None  # until a token is looked up in between
+        while run == self._run and not (answer and answer[-1] in self._eos_ids):
             found = continuation([*self._prompt, *answer], self._shortest)
             self._looked_up = found is not None
             if found is not None:
-                asked, drafted = None, looked_up(found)
+                from_model, drafted = None, looked_up(found)
             else:
-                asked = asked or ask(answer)
-                following = next(asked, None)
+                from_model = from_model or (model(answer) if model else iter(()))
+                following = next(from_model, None)
                 if following is None:
                     return
                 drafted = following
@@ -143,7 +129,7 @@ class LookupSession:
         return self._model.runner_up if self._model and not self._looked_up else None
 
     def close(self) -> None:
-        self._turn += 1
+        self._run += 1
         if self._model:
             self._model.close()
 

@@ -1,4 +1,4 @@
-"""Models that come inside an installed Python package as one GGUF file.
+"""Models inside an installed Python package, as one GGUF file.
 
 transformers takes half a minute to read such a file, so it is read once and kept, dequantised to float32, as an ordinary
 checkpoint in the user's cache folder: `$XDG_CACHE_HOME/spec_decode_ros`, or `~/.cache/spec_decode_ros`. The package is
@@ -48,8 +48,12 @@ def packaged_file(location: str) -> Path:
             return file
     if spec is not None:
         raise PackagedModelError(f"The package {package} has no file {name}: install another version of it.")
+    raise _missing(package)
+
+
+def _missing(package: str) -> PackagedModelError:
     sentence = missing_module_sentence(package) or f"this needs the package {package}, which is not installed"
-    raise PackagedModelError(sentence[0].upper() + sentence[1:])
+    return PackagedModelError(sentence[0].upper() + sentence[1:])
 
 
 def cache_folder() -> Path:
@@ -72,9 +76,7 @@ def converted(location: str) -> Path:
         return folder
     for needed in _READERS:
         if importlib.util.find_spec(needed) is None:
-            sentence = missing_module_sentence(needed)
-            assert sentence
-            raise PackagedModelError(sentence[0].upper() + sentence[1:])
+            raise _missing(needed)
     _log.info("converting %s once, into %s", file, folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +88,7 @@ def converted(location: str) -> Path:
         ) from error
     try:
         _convert(file, part)
-        # Another process may have been quicker, and its result is the same.
+        # Another process may have done the same meanwhile.
         with contextlib.suppress(OSError):
             part.rename(folder)
     except (
@@ -94,7 +96,7 @@ def converted(location: str) -> Path:
         ValueError,
         RuntimeError,
         KeyError,
-    ) as error:  # what gguf and transformers raise on a bad file
+    ) as error:  # as gguf and transformers raise on a bad file
         raise PackagedModelError(
             f"{file} cannot be converted ({' '.join(str(error).split())}): reinstall its package."
         ) from error
@@ -108,7 +110,7 @@ def converted(location: str) -> Path:
 
 
 def _fingerprint(file: Path) -> str:
-    """Of the file's beginning, where a GGUF file describes itself, and of its size: quick, and enough to tell versions."""
+    """A hash of the file's size and beginning, where a GGUF file describes itself; it differs between versions."""
     digest = hashlib.sha256(f"{_FORMAT} {file.stat().st_size} ".encode())
     with file.open("rb") as stream:
         digest.update(stream.read(1 << 20))
@@ -125,7 +127,7 @@ def _convert(file: Path, folder: Path) -> None:
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars that cannot be switched off
         tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
         model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
-    # It is not quantised any more, but transformers refuses to save a model that says that it is.
+    # It is not quantised any more, but transformers refuses to save a model whose configuration is.
     del model.config.quantization_config
     plain = type(model)(model.config)
     plain.load_state_dict(model.state_dict())

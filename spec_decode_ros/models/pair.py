@@ -1,4 +1,4 @@
-"""Loading the two sides of a pair."""
+"""Loading the two sides of a pair; torch and transformers are imported when the first is loaded."""
 
 from __future__ import annotations
 
@@ -6,37 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spec_decode_ros.models.pair_config import (
-    DEFAULT_PAIR,
-    ModelConfig,
-    PairConfig,
-    PairError,
-    exits_file,
-    load_pair_config,
-    pair_names,
-    resolve_location,
-)
+from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, load_pair_config, resolve_location
 
 if TYPE_CHECKING:
     from spec_decode_ros.models.drafter import HfDrafter
     from spec_decode_ros.models.lookup import LookupDrafter
-    from spec_decode_ros.models.parallel import ParallelVerifier
     from spec_decode_ros.models.verifier import HfVerifier
-
-__all__ = [
-    "DEFAULT_PAIR",
-    "ModelConfig",
-    "PairConfig",
-    "PairError",
-    "check_pair",
-    "exits_file",
-    "load_drafter",
-    "load_pair",
-    "load_pair_config",
-    "load_verifier",
-    "pair_names",
-    "resolve_location",
-]
 
 
 def _pair(pair: PairConfig | str | Path) -> PairConfig:
@@ -65,17 +40,14 @@ def load_drafter(
 
 def load_verifier(
     pair: PairConfig | str | Path, device: str | None = None, threads: int | None = None
-) -> HfVerifier | ParallelVerifier:
+) -> HfVerifier:
     """Load the target side; `device` and `threads` override the pair file."""
-    config = _pair(pair)
-    config = replace(config, target=_override(config.target, device, threads))
-    if config.target.tensor_parallel == 1:
-        from spec_decode_ros.models.loading import load_whole_verifier
-
-        return load_whole_verifier(config)
+    from spec_decode_ros.models.loading import load_whole_verifier
     from spec_decode_ros.models.parallel import load_parallel
 
-    return load_parallel(config)
+    config = _pair(pair)
+    config = replace(config, target=_override(config.target, device, threads))
+    return load_whole_verifier(config) if config.target.tensor_parallel == 1 else load_parallel(config)
 
 
 def check_pair(pair: PairConfig | str | Path) -> None:
@@ -84,17 +56,13 @@ def check_pair(pair: PairConfig | str | Path) -> None:
     from spec_decode_ros.models.vocabulary import require_same_vocabulary
 
     config = _pair(pair)
-    require_same_vocabulary(
-        *(
-            load_tokenizer(side, resolve_location(side, config.folder))
-            for side in (config.draft, config.target)
-        )
-    )
+    sides = (config.draft, config.target)
+    require_same_vocabulary(*(load_tokenizer(side, resolve_location(side, config.folder)) for side in sides))
 
 
 def load_pair(
     pair: PairConfig | str | Path, device: str | None = None, threads: int | None = None
-) -> tuple[HfDrafter | LookupDrafter, HfVerifier | ParallelVerifier]:
+) -> tuple[HfDrafter | LookupDrafter, HfVerifier]:
     """Both sides in one process. Raises VocabularyMismatch, before any weights are read, if they do not fit."""
     config = _pair(pair)
     check_pair(config)

@@ -1,35 +1,31 @@
 """One target over several GPUs: transformers' tensor parallelism, with the same calls made in every process.
 
-Each process holds its part of every layer. Rank 0 serves; before it prepares a prompt or makes a pass it tells the
-others, which do the same with their parts, and the parts meet inside the layers.
+Each process holds its part of every layer. Rank 0 serves; before it prepares a prompt or makes a pass it sends the call
+to the others, which do the same with their parts, and the parts meet inside the layers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.interfaces import Choices, ForwardInput, OnEarly, SelfDrafting, VerifySession
+from spec_decode_ros.models.interfaces import Choices, ForwardInput, PromptWithImages, VerifySession
 from spec_decode_ros.models.loading import check_divisible, load_whole_verifier
 from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, resolve_location
 from spec_decode_ros.models.ranks import Channel, Followers, join, settings_of_leader
-from spec_decode_ros.models.text import TextSide
-
-if TYPE_CHECKING:
-    from spec_decode_ros.decoding.distribution import Distribution
-    from spec_decode_ros.models.exits import ExitFigures
-    from spec_decode_ros.models.verifier import HfVerifier
+from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
 
 _log = logging.getLogger(__name__)
 
@@ -83,164 +79,82 @@ def _load(pair: PairConfig, device: str, rank: int) -> HfVerifier:
     return load_whole_verifier(replace(pair, target=replace(pair.target, device=place)))
 
 
-class ParallelVerifier(TextSide):
-    """What rank 0 serves with; satisfies `interfaces.Verifier`."""
+class ParallelVerifier(HfVerifier):
+    """Rank 0's part of a target, whose calls are made in every process; `bytes_per_token` are of this one's memory."""
 
     def __init__(self, part: HfVerifier, channel: Channel, followers: Followers) -> None:
-        super().__init__(part.model.text)
-        self.part = part
+        super().__init__(part.model, part.early_exits)
         self.followers = followers
         self._channel = channel
-        self._numbers = 0
+        self._numbers = itertools.count()  # of sessions
         self._lock = threading.Lock()
 
-    @property
-    def exits(self) -> Sequence[ExitFigures]:
-        return self.part.exits
-
-    @property
-    def self_drafting(self) -> SelfDrafting | None:
-        return self.part.self_drafting
-
-    @property
-    def can_verify_trees(self) -> bool:
-        return self.part.can_verify_trees
-
-    @property
-    def bytes_per_token(self) -> int | None:
-        """What one token takes in this process's memory, a part of what it takes in all."""
-        return self.part.bytes_per_token
+    @contextlib.contextmanager
+    def in_every_process(self, call: list[Any]) -> Iterator[None]:
+        """Let the others make this call, while the same is done here."""
+        with self._lock:
+            self._channel.send(call)
+            yield
 
     def reserve(self, sessions: int, tokens: int) -> None:
-        """As `HfSide.reserve`, in every process."""
-        with self._lock:
-            self._channel.tell([_RESERVE, sessions, tokens])
-            self.part.reserve(sessions, tokens)
+        with self.in_every_process([_RESERVE, sessions, tokens]):
+            super().reserve(sessions, tokens)
 
-    def prepare(self, prompt: str, images: Sequence[bytes] = ()) -> VerifySession:
-        made = self.prepare_many([(prompt, images)])[0]
-        if isinstance(made, Exception):
-            raise made
-        return made
+    def prepare_many(self, prompts: Sequence[PromptWithImages]) -> list[HfVerifySession | Exception]:
+        numbers = [next(self._numbers) for _ in prompts]
+        call = [_PREPARE, numbers, [[prompt, list(images)] for prompt, images in prompts]]
+        with self.in_every_process(call):
+            made = super().prepare_many(prompts)
+        return [
+            session if isinstance(session, Exception) else ParallelSession(self, session, number)
+            for number, session in zip(numbers, made, strict=True)
+        ]
 
-    def prepare_many(
-        self, prompts: Sequence[tuple[str, Sequence[bytes]]]
-    ) -> Sequence[VerifySession | Exception]:
-        with self._lock:
-            numbers = range(self._numbers, self._numbers + len(prompts))
-            self._numbers = numbers.stop
-            asked = [[prompt, list(images)] for prompt, images in prompts]
-            self._channel.tell([_PREPARE, numbers.start, asked])
-            made = self.part.prepare_many(prompts)
-            return [
-                session if isinstance(session, Exception) else ParallelSession(self, number, session)
-                for number, session in zip(numbers, made, strict=True)
-            ]
+    def verify_many(self, inputs: Sequence[ForwardInput]) -> list[Choices | Exception]:
+        with self.in_every_process([_VERIFY, [self._packed(each) for each in inputs]]):
+            return super().verify_many(inputs)
 
-    def verify_many(self, parts: Sequence[ForwardInput]) -> Sequence[Choices | Exception]:
-        sessions = [part.session for part in parts]
-        own = [each for each in sessions if isinstance(each, ParallelSession) and each.verifier is self]
-        if len(own) < len(sessions):
+    def _packed(self, each: ForwardInput) -> list[Any]:
+        session = each.session
+        if not isinstance(session, ParallelSession) or session.verifier is not self:
             raise SpecDecodeError("A session that another verifier has prepared cannot be verified here.")
-        with self._lock:
-            self._channel.tell(
-                [_VERIFY, [_packed(part, each) for part, each in zip(parts, own, strict=True)]]
-            )
-            inside = [replace(part, session=each.inner) for part, each in zip(parts, own, strict=True)]
-            return self.part.verify_many(inside)
-
-    def self_draft(
-        self, session: ParallelSession, committed: Sequence[int], count: int, sampling: Sampling
-    ) -> tuple[int, ...]:
-        with self._lock:
-            self._channel.tell([_DRAFT, session.number, list(committed), count, _sampling(sampling)])
-            return session.inner.self_draft(committed, count, sampling)
-
-    def close_session(self, session: ParallelSession) -> None:
-        with self._lock:
-            self._channel.tell([_CLOSE, session.number])
-            session.inner.close()
+        tree = None if each.tree is None else [list(each.tree.tokens), list(each.tree.parents)]
+        early, sampling = each.on_early is not None, _packed_sampling(each.sampling)
+        return [session.number, list(each.committed), list(each.draft), sampling, tree, early, each.prefill]
 
     def close(self) -> None:
         """End the other processes; nothing can be verified afterwards."""
         with self._lock:
             self.followers.expect_end()
             with contextlib.suppress(RuntimeError):  # one of them has ended already
-                self._channel.tell([_END])
+                self._channel.send([_END])
             self.followers.stop()
             torch.distributed.destroy_process_group()
 
 
-class ParallelSession:
-    """One prompt in every process; satisfies `interfaces.VerifySession`."""
+class ParallelSession(HfVerifySession):
+    """One prompt in every process, where it has the same number."""
 
-    def __init__(self, verifier: ParallelVerifier, number: int, inner: VerifySession) -> None:
-        self.verifier, self.number, self.inner = verifier, number, inner
+    def __init__(self, verifier: ParallelVerifier, session: HfVerifySession, number: int) -> None:
+        super().__init__(verifier, session.sequence)
+        self.verifier: ParallelVerifier = verifier
+        self.number = number
         self._closed = False
 
-    @property
-    def answer_room(self) -> int:
-        return self.inner.answer_room
-
-    @property
-    def unread(self) -> int:
-        return self.inner.unread
-
-    @property
-    def can_verify_trees(self) -> bool:
-        return self.inner.can_verify_trees
-
-    def read(self, count: int) -> None:
-        """Take in the next `count` of the `unread` tokens."""
-        self._alone(ForwardInput(self, prefill=count))
-
-    def verify(
-        self,
-        committed: Sequence[int],
-        draft: Sequence[int],
-        sampling: Sampling,
-        on_early: OnEarly | None = None,
-    ) -> tuple[int, ...]:
-        return self._alone(ForwardInput(self, committed, draft, sampling, on_early=on_early))
-
-    def verify_tree(self, committed: Sequence[int], tree: Tree, sampling: Sampling) -> tuple[int, ...]:
-        return self._alone(ForwardInput(self, committed, (), sampling, tree))
-
-    def distributions(
-        self, committed: Sequence[int], draft: Sequence[int], sampling: Sampling
-    ) -> tuple[Distribution, ...]:
-        return self._alone(ForwardInput(self, committed, draft, sampling))
-
     def self_draft(self, committed: Sequence[int], count: int, sampling: Sampling) -> tuple[int, ...]:
-        return self.verifier.self_draft(self, committed, count, sampling)
+        call = [_DRAFT, self.number, list(committed), count, _packed_sampling(sampling)]
+        with self.verifier.in_every_process(call):
+            return super().self_draft(committed, count, sampling)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self.verifier.close_session(self)
-
-    def _alone(self, part: ForwardInput) -> Any:
-        result = self.verifier.verify_many([part])[0]
-        if isinstance(result, Exception):
-            raise result
-        return result
+            with self.verifier.in_every_process([_CLOSE, self.number]):
+                super().close()
 
 
-def _sampling(sampling: Sampling) -> dict[str, Any]:
+def _packed_sampling(sampling: Sampling) -> dict[str, Any]:
     return {**asdict(sampling), "sampler": sampling.sampler.value}
-
-
-def _packed(part: ForwardInput, session: ParallelSession) -> list[Any]:
-    tree = None if part.tree is None else [list(part.tree.tokens), list(part.tree.parents)]
-    return [
-        session.number,
-        list(part.committed),
-        list(part.draft),
-        _sampling(part.sampling),
-        tree,
-        part.on_early is not None,
-        part.prefill,
-    ]
 
 
 def _unpacked(packed: list[Any], sessions: dict[int, VerifySession]) -> ForwardInput:
@@ -259,28 +173,28 @@ def _unpacked(packed: list[Any], sessions: dict[int, VerifySession]) -> ForwardI
 def follow(verifier: HfVerifier, channel: Channel) -> None:
     """In the other processes: make every call that rank 0 makes, until it ends.
 
-    What fails there fails here, and is rank 0's to tell.
+    A call that fails there fails here too, and rank 0 reports it.
     """
     sessions: dict[int, VerifySession] = {}
     while True:
-        kind, *call = channel.hear()
+        kind, *call = channel.receive()
         if kind == _END:
             return
         try:
-            _do(kind, call, verifier, sessions)
+            _make_call(kind, call, verifier, sessions)
         except Exception as error:
-            _log.debug("what rank 0 has asked for has failed: %s", error)
+            _log.debug("a call of rank 0 has failed: %s", error)
 
 
-def _do(kind: int, call: list[Any], verifier: HfVerifier, sessions: dict[int, VerifySession]) -> None:
+def _make_call(kind: int, call: list[Any], verifier: HfVerifier, sessions: dict[int, VerifySession]) -> None:
     if kind == _PREPARE:
-        first, asked = call
-        made = verifier.prepare_many([(prompt, images) for prompt, images in asked])
-        for number, session in enumerate(made, first):
-            if not isinstance(session, Exception):
-                sessions[number] = session
+        numbers, prompts = call
+        made = verifier.prepare_many([tuple(each) for each in prompts])
+        sessions.update(
+            (n, each) for n, each in zip(numbers, made, strict=True) if not isinstance(each, Exception)
+        )
     elif kind == _VERIFY:
-        verifier.verify_many([_unpacked(part, sessions) for part in call[0]])
+        verifier.verify_many([_unpacked(each, sessions) for each in call[0]])
     elif kind == _DRAFT:
         number, committed, count, sampling = call
         sessions[number].self_draft(committed, count, Sampling(**sampling))

@@ -1,6 +1,6 @@
-"""The processes that share one model: how they find each other, and how the first tells the others what to do.
+"""The processes that share one model: how they are started, connect, and get their calls from the first.
 
-They run on one machine and meet in a file, so that nothing listens for strangers; what they exchange stays on the
+They run on one machine and connect through a file, so no port is open to strangers; what they exchange stays on the
 loopback address or between the GPUs. Calls travel as msgpack in tensors of bytes: nothing is unpickled.
 """
 
@@ -27,7 +27,7 @@ from spec_decode_ros.errors import SpecDecodeError
 
 _log = logging.getLogger(__name__)
 
-_MEETING_S = 600.0
+_TIMEOUT_S = 600.0
 """Loading takes that long at most, and no pass does."""
 _IDLE = timedelta(days=3650)
 _GRACE_S = 5.0
@@ -38,21 +38,21 @@ class Channel:
     """Sends calls from rank 0 to all others, in order."""
 
     def __init__(self) -> None:
-        # A group of its own on the CPU: it waits as long as no robot comes, and GPUs do not spin meanwhile.
+        # A group of its own on the CPU: it waits while there is no robot, and GPUs do not spin meanwhile.
         self._group = dist.new_group(backend="gloo", timeout=_IDLE)
 
     def meet(self) -> None:
         """Wait until all ranks are here."""
         dist.barrier(group=self._group)
 
-    def tell(self, call: list[Any]) -> None:
-        """On rank 0."""
+    def send(self, call: list[Any]) -> None:
+        """On rank 0: send a call to the others."""
         packed = bytearray(msgpack.packb(call))
         dist.broadcast(torch.tensor([len(packed)]), 0, group=self._group)
         dist.broadcast(torch.frombuffer(packed, dtype=torch.uint8), 0, group=self._group)
 
-    def hear(self) -> list[Any]:
-        """On the others: the next call, whenever it comes."""
+    def receive(self) -> list[Any]:
+        """On the others: wait for the next call."""
         length = torch.zeros(1, dtype=torch.int64)
         dist.broadcast(length, 0, group=self._group)
         packed = torch.empty(int(length), dtype=torch.uint8)
@@ -66,7 +66,7 @@ def join(rank: int, size: int, folder: str, device: str) -> Channel:
     Args:
         rank: this one's number from 0.
         size: how many there are.
-        folder: where they meet.
+        folder: for the file through which they connect.
         device: cpu or cuda; on cuda each has the GPU of its number.
 
     Raises:
@@ -87,7 +87,7 @@ def join(rank: int, size: int, folder: str, device: str) -> Channel:
             init_method=(Path(folder) / _STORE).as_uri(),
             rank=rank,
             world_size=size,
-            timeout=timedelta(seconds=_MEETING_S),
+            timeout=timedelta(seconds=_TIMEOUT_S),
         )
         return Channel()
     except (RuntimeError, ValueError) as error:
@@ -95,7 +95,7 @@ def join(rank: int, size: int, folder: str, device: str) -> Channel:
 
 
 class Followers:
-    """The other processes, from rank 1 on; they end with this one, and this one is asked to end when one of them does.
+    """The other processes, from rank 1 on. They end with this one; when one of them ends, this one gets a SIGTERM.
 
     Args:
         module: what they run, with rank, size and folder as arguments; it reads `settings` as a line of JSON.
@@ -105,18 +105,18 @@ class Followers:
     def __init__(self, module: str, size: int, settings: dict[str, Any]) -> None:
         self.folder = tempfile.mkdtemp(prefix="spec-decode-ranks-")
         self._ending = False
-        self._children: list[subprocess.Popen[bytes]] = []
+        self.children: list[subprocess.Popen[bytes]] = []
         for rank in range(1, size):
             command = [sys.executable, "-m", module, str(rank), str(size), self.folder]
             child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-            self._children.append(child)
+            self.children.append(child)
             assert child.stdin is not None
             child.stdin.write(json.dumps(settings).encode() + b"\n")
             child.stdin.flush()
             threading.Thread(target=self._watch, args=(child, rank), name=f"rank {rank}", daemon=True).start()
 
     def met(self) -> None:
-        """All have joined and loaded; where they met is not needed any more."""
+        """All have joined and loaded; their folder is not needed any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def expect_end(self) -> None:
@@ -126,7 +126,7 @@ class Followers:
     def stop(self) -> None:
         """End them. Stopping twice does nothing."""
         self.expect_end()
-        for child in self._children:
+        for child in self.children:
             assert child.stdin is not None
             child.stdin.close()
             try:
@@ -136,10 +136,6 @@ class Followers:
                 child.wait(_GRACE_S)
         self.met()
 
-    @property
-    def pids(self) -> list[int]:
-        return [child.pid for child in self._children]
-
     def _watch(self, child: subprocess.Popen[bytes], rank: int) -> None:
         code = child.wait()
         if not self._ending:
@@ -148,14 +144,14 @@ class Followers:
 
 
 def settings_of_leader() -> dict[str, Any]:
-    """In a follower: what rank 0 has given it. From now on the process ends when rank 0 does."""
+    """In a follower: the settings from rank 0. From now on the process ends when rank 0 does."""
     settings = dict(json.loads(sys.stdin.buffer.readline()))
     threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), name="parent", daemon=True).start()
     return settings
 
 
 def _end_with(pipe: int) -> None:
-    # Not through Python's buffer, which a thread that reads it keeps from being closed.
+    # Not through Python's buffer, which cannot be closed while a thread reads it.
     while os.read(pipe, 4096):
         pass
     os._exit(0)  # the main thread waits for a call in C, where nothing else reaches it

@@ -1,16 +1,15 @@
-"""Text to token ids and back, as one checkpoint does it: chat template, special tokens, end of an answer."""
+"""The text side of a checkpoint: text to token ids and back, chat template, special tokens."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from spec_decode_ros.models.vocabulary import fingerprint, vocabulary_size
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 class CheckpointText:
@@ -86,10 +85,11 @@ class CheckpointText:
 
 
 class TextSide:
-    """What drafter and verifier alike answer about text: `interfaces.TextCodec`, out of a checkpoint."""
+    """Base class of drafters and verifiers: `interfaces.TextCodec` by a checkpoint's text side."""
 
     def __init__(self, text: CheckpointText) -> None:
         self._text = text
+        self.encode, self.decode = text.encode, text.decode
 
     @property
     def eos_ids(self) -> frozenset[int]:
@@ -98,9 +98,3 @@ class TextSide:
     @property
     def vocabulary(self) -> str:
         return self._text.vocabulary
-
-    def encode(self, text: str) -> list[int]:
-        return self._text.encode(text)
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        return self._text.decode(tokens)

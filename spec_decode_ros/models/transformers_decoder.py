@@ -1,4 +1,4 @@
-"""Any decoder of transformers, with transformers' own caches."""
+"""Any decoder of transformers as it is, with transformers' own caches: one sequence at a time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.decoder import NOBODY, AfterLayer
-from spec_decode_ros.models.packing import Segment, with_tree
-from spec_decode_ros.models.slots import move_rows_up
+from spec_decode_ros.models.decoder import NO_HOOKS, LayerHooks, Segment
+from spec_decode_ros.models.kv_cache import move_rows_up
+from spec_decode_ros.models.packed_attention import with_tree
 
 
 class TransformersDecoder:
-    """Any decoder of transformers, as it is, one sequence at a time."""
+    """A decoder of transformers, run unchanged; satisfies `decoder.Decoder`."""
 
     cache_shape = None
 
@@ -29,9 +29,9 @@ class TransformersDecoder:
 
     @functools.cached_property
     def takes_trees(self) -> bool:
-        """Every layer attends to everything before it, by a mask that it is given and positions that it is given.
+        """Every layer attends to everything before it, by the mask and the positions that it is given.
 
-        Not so with sliding windows and recurrent layers, with kernels that know no mask, and with biases that count
+        Not so with sliding windows and recurrent layers, with kernels that take no mask, and with biases that count
         the places in the cache (ALiBi).
         """
         config = self.module.config
@@ -57,16 +57,7 @@ class TransformersDecoder:
         """Nothing to do: it grows by itself."""
 
     def free(self, cache: DynamicCache) -> None:
-        """Nothing to do: it goes when nobody holds it."""
-
-    def run_many(
-        self,
-        embeddings: torch.Tensor,
-        positions: torch.Tensor,
-        segments: Sequence[Segment],
-        after_layer: AfterLayer = NOBODY,
-    ) -> torch.Tensor:
-        raise SpecDecodeError("This model takes one session at a time.")
+        """Nothing to do: it is collected as garbage."""
 
     @functools.cached_property
     def stops_early(self) -> bool:
@@ -90,35 +81,35 @@ class TransformersDecoder:
         self,
         embeddings: torch.Tensor,
         positions: torch.Tensor,
-        cache: DynamicCache,
-        past: int,
-        seen: torch.Tensor | None = None,
-        after_layer: AfterLayer = NOBODY,
+        segments: Sequence[Segment],
+        hooks: LayerHooks = NO_HOOKS,
         depth: int | None = None,
     ) -> torch.Tensor:
-        mask = None
-        if seen is not None:  # additive, as eager attention computes something else from a mask of booleans
-            count = embeddings.shape[1]
-            mask = torch.full((count, past + count), float("-inf")).triu(past + 1)
-            mask = with_tree(mask, seen).to(embeddings)[None, None]
-        with self.prepared(after_layer, depth):
+        if len(segments) != 1:
+            raise SpecDecodeError("This model takes one session at a time.")
+        segment, mask = segments[0], None
+        if segment.visible is not None:
+            # Additive, as eager attention computes something else from a mask of booleans.
+            mask = torch.full((segment.new, segment.total), float("-inf")).triu(segment.past + 1)
+            mask = with_tree(mask, segment.visible).to(embeddings)[None, None]
+        with self.prepared(hooks, depth):
             return self.module(
                 inputs_embeds=embeddings,
                 attention_mask=mask,
                 position_ids=positions,
-                past_key_values=cache,
+                past_key_values=segment.cache,
                 use_cache=True,
             ).last_hidden_state
 
     @contextmanager
-    def prepared(self, after_layer: AfterLayer, depth: int | None) -> Iterator[None]:
-        """For the time of a pass: cut to `depth` layers if that is given, and watched by `after_layer`."""
-        with ExitStack() as hooks:
+    def prepared(self, hooks: LayerHooks, depth: int | None) -> Iterator[None]:
+        """For the time of a pass: cut to `depth` layers if that is given, with `hooks` on the layers."""
+        with ExitStack() as stack:
             if depth is not None:
-                hooks.enter_context(self._cut_to(depth))
-            for index, look in after_layer.items():
-                handle = self.module.layers[index].register_forward_hook(_looking(look))
-                hooks.callback(handle.remove)
+                stack.enter_context(self._cut_to(depth))
+            for index, call in hooks.items():
+                handle = self.module.layers[index].register_forward_hook(_module_hook(call))
+                stack.callback(handle.remove)
             yield
 
     @contextmanager
@@ -133,10 +124,10 @@ class TransformersDecoder:
             module.layers, module.norm = layers, norm
 
 
-def _looking(look: Callable[[torch.Tensor], None]) -> Callable[[nn.Module, Any, Any], None]:
-    """A hook that shows a layer's hidden states to `look`."""
+def _module_hook(call: Callable[[torch.Tensor], None]) -> Callable[[nn.Module, Any, Any], None]:
+    """A module's forward hook that calls `call` with the layer's hidden states."""
 
     def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-        look(output if isinstance(output, torch.Tensor) else output[0])
+        call(output if isinstance(output, torch.Tensor) else output[0])
 
     return hook

@@ -1,14 +1,12 @@
-"""Comparing the vocabularies of two tokenizers: token ids travel between robot and cloud, so they must mean the same."""
+"""Comparison of two tokenizers' vocabularies: the token ids that robot and cloud exchange must mean the same."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+
+from transformers import PreTrainedTokenizerBase
 
 from spec_decode_ros.errors import SpecDecodeError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 class VocabularyMismatch(SpecDecodeError):
@@ -32,31 +30,15 @@ def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     return f"{vocabulary_size(tokenizer)}-{digest.hexdigest()[:16]}"
 
 
-def describe_difference(draft: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> str | None:
-    """What differs between two vocabularies, as part of a sentence; None when nothing does."""
-    if fingerprint(draft) == fingerprint(target):
-        return None
-    draft_tokens = {index: token for token, index in draft.get_vocab().items()}
-    target_tokens = {index: token for token, index in target.get_vocab().items()}
-    first = min(
-        index
-        for index in draft_tokens.keys() | target_tokens.keys()
-        if draft_tokens.get(index) != target_tokens.get(index)
-    )
-
-    def name(tokens: dict[int, str]) -> str:
-        return repr(tokens[first]) if first in tokens else "nothing"
-
-    return (
-        f"the draft has {len(draft_tokens)} tokens and the target {len(target_tokens)}, and token {first} is "
-        f"{name(draft_tokens)} in the draft but {name(target_tokens)} in the target"
-    )
-
-
 def require_same_vocabulary(draft: PreTrainedTokenizerBase, target: PreTrainedTokenizerBase) -> None:
     """Raise VocabularyMismatch, with one sentence that says what differs, unless the ids are exchangeable."""
-    difference = describe_difference(draft, target)
-    if difference:
-        raise VocabularyMismatch(
-            f"The draft and the target do not share a vocabulary: {difference}; choose two models of one family."
-        )
+    if fingerprint(draft) == fingerprint(target):
+        return
+    ours, theirs = ({index: token for token, index in side.get_vocab().items()} for side in (draft, target))
+    first = min(index for index in ours.keys() | theirs.keys() if ours.get(index) != theirs.get(index))
+    mine, other = (repr(tokens[first]) if first in tokens else "nothing" for tokens in (ours, theirs))
+    raise VocabularyMismatch(
+        f"The draft and the target do not share a vocabulary: the draft has {len(ours)} tokens and the target "
+        f"{len(theirs)}, and token {first} is {mine} in the draft but {other} in the target; choose two models of one "
+        "family."
+    )

@@ -1,4 +1,4 @@
-"""Weights are read from safetensors files only: a pickle can run any program when it is read."""
+"""Checks of weight files: safetensors only, as a pickle can run any program when it is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from spec_decode_ros.errors import SpecDecodeError
 
 NEVER_CODE: dict[str, Any] = {"trust_remote_code": False}
-"""For everything that transformers reads: a checkpoint's own program code is not run, and nobody is asked whether it may."""
+"""For everything that transformers reads: a checkpoint's own program code is never run, nor asked for."""
 
 _INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
@@ -23,7 +23,7 @@ def check_weight_files(location: str) -> None:
     """Raise WeightFilesError for a folder that has its weights in pickles only, or whose index leads to other files."""
     folder = Path(location)
     if not folder.is_dir():
-        return  # a hub id: transformers is told to take nothing else from there
+        return  # a hub id: transformers gets `use_safetensors`
     pickles = sorted(path.name for kind in _PICKLES for path in folder.glob(kind))
     if pickles and not any(folder.glob("*.safetensors")):
         raise WeightFilesError(

@@ -19,7 +19,6 @@ from spec_decode_ros.nodes.common import (
     WARN,
     Diagnostics,
     Health,
-    Parameter,
     Settings,
     run,
     steady_clock,
@@ -28,24 +27,25 @@ from spec_decode_ros.nodes.messages import compressed
 from spec_decode_ros.robots.frames import open_source
 from spec_decode_ros.robots.go2_camera import Go2Camera
 from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
+from spec_decode_ros.settings import Setting
 
 GO2 = "go2"
 _RETRY_S = 0.5
 
 PARAMETERS = (
-    Parameter(
+    Setting(
         "source",
         "",
         "go2 (the robot's own camera), or folder of pictures, picture, video file, camera such as /dev/video0",
         fixed=True,
     ),
-    Parameter("network_interface", "", "that the Go2 is plugged into, such as eth0; empty: any", fixed=True),
-    Parameter("dds_domain", 0, "of the Go2's own DDS, not of ROS", 0, MAX_DOMAIN, fixed=True),
-    Parameter("rate", 10.0, "Hz, frames published a second", 0.1, 60.0, fixed=True),
-    Parameter("loop", True, "begin anew at the end of the pictures or of the video", fixed=True),
-    Parameter("max_width", 0, "pixels, wider frames are scaled down; 0: leave them", 0, 4096, fixed=True),
-    Parameter("quality", 85, "JPEG quality of frames that have to be encoded", 1, 95, fixed=True),
-    Parameter("frame_id", "head_camera", "frame of the pictures", fixed=True),
+    Setting("network_interface", "", "that the Go2 is plugged into, such as eth0; empty: any", fixed=True),
+    Setting("dds_domain", 0, "of the Go2's own DDS, not of ROS", 0, MAX_DOMAIN, fixed=True),
+    Setting("rate", 10.0, "Hz, frames published a second", 0.1, 60.0, fixed=True),
+    Setting("loop", True, "begin anew at the end of the pictures or of the video", fixed=True),
+    Setting("max_width", 0, "pixels, wider frames are scaled down; 0: leave them", 0, 4096, fixed=True),
+    Setting("quality", 85, "JPEG quality of frames that have to be encoded", 1, 95, fixed=True),
+    Setting("frame_id", "head_camera", "frame of the pictures", fixed=True),
 )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from rclpy.node import Node
 
-from spec_decode_ros.nodes.common import ERROR, OK, WARN, Diagnostics, Health, Parameter, Settings, run
+from spec_decode_ros.nodes.common import ERROR, OK, WARN, Diagnostics, Health, Settings, run
 from spec_decode_ros.server import logs
 from spec_decode_ros.server.config import SETTINGS, ServiceConfig
 from spec_decode_ros.server.service import VerifierService
@@ -17,15 +18,7 @@ _DEFAULTS: dict[str, str | float] = {
     "log_level": "warning",  # the node says the rest through ROS
 }
 PARAMETERS = tuple(
-    Parameter(
-        setting.name,
-        _DEFAULTS.get(setting.name, setting.default),
-        setting.meaning,
-        setting.low,
-        setting.high,
-        setting.choices,
-        fixed=True,
-    )
+    replace(setting, default=_DEFAULTS.get(setting.name, setting.default), fixed=True)
     for setting in SETTINGS.values()
 )
 

@@ -24,6 +24,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.settings import Setting
 
 LATEST_FRAME = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Best effort, and only the newest counts: camera frames."""
@@ -39,32 +40,21 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 # -- parameters ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a node; its type is that of the default, and with ``fixed`` it cannot change while running."""
-
-    name: str
-    default: bool | int | float | str
-    description: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    fixed: bool = False
-
-    def descriptor(self) -> ParameterDescriptor:
-        descriptor = ParameterDescriptor(description=self.description, read_only=self.fixed)
-        if self.choices:
-            descriptor.additional_constraints = "one of: " + ", ".join(self.choices)
-        if self.low is not None and self.high is not None:
-            if isinstance(self.default, float):
-                descriptor.floating_point_range = [
-                    FloatingPointRange(from_value=float(self.low), to_value=float(self.high), step=0.0)
-                ]
-            else:
-                descriptor.integer_range = [
-                    IntegerRange(from_value=int(self.low), to_value=int(self.high), step=1)
-                ]
-        return descriptor
+def descriptor(setting: Setting) -> ParameterDescriptor:
+    """What ROS shows of a setting that is a parameter, and checks by itself."""
+    made = ParameterDescriptor(description=setting.meaning, read_only=setting.fixed)
+    if setting.choices:
+        made.additional_constraints = "one of: " + ", ".join(setting.choices)
+    if setting.low is not None and setting.high is not None:
+        if isinstance(setting.default, float):
+            made.floating_point_range = [
+                FloatingPointRange(from_value=float(setting.low), to_value=float(setting.high), step=0.0)
+            ]
+        else:
+            made.integer_range = [
+                IntegerRange(from_value=int(setting.low), to_value=int(setting.high), step=1)
+            ]
+    return made
 
 
 class Settings(Mapping[str, Any]):
@@ -76,7 +66,7 @@ class Settings(Mapping[str, Any]):
     def __init__(
         self,
         node: Node,
-        parameters: Sequence[Parameter],
+        parameters: Sequence[Setting],
         check: Callable[[Mapping[str, Any]], object] | None = None,
     ) -> None:
         self._parameters = {parameter.name: parameter for parameter in parameters}
@@ -84,21 +74,18 @@ class Settings(Mapping[str, Any]):
         self._values: dict[str, Any] = {}
         for parameter in parameters:
             try:
-                declared = node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
+                declared = node.declare_parameter(parameter.name, parameter.default, descriptor(parameter))
             except ParameterException as error:
-                raise SpecDecodeError(
-                    f"parameter {parameter.name} ({parameter.description}): {error}"
-                ) from error
+                raise SpecDecodeError(f"parameter {parameter.name} ({parameter.meaning}): {error}") from error
             self._values[parameter.name] = declared.value
         if reason := self._refusal(self._values):
             raise SpecDecodeError(reason)
         node.add_on_set_parameters_callback(self._on_set)
 
     def _refusal(self, values: Mapping[str, Any]) -> str | None:
-        for name, parameter in self._parameters.items():
-            if parameter.choices and values[name] not in parameter.choices:
-                return f"{name} is {values[name]!r}, choose one of {', '.join(parameter.choices)}"
         try:
+            for name, parameter in self._parameters.items():
+                parameter.check(values[name])
             if self._check:
                 self._check(values)
         except SpecDecodeError as error:

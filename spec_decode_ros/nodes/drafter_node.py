@@ -21,13 +21,12 @@ from spec_decode_ros.edge.frame_loop import ActionKind, CameraFrame, FrameLoop
 from spec_decode_ros.edge.link_watch import ON_LINK_LOSS
 from spec_decode_ros.edge.pilot import Decision
 from spec_decode_ros.edge.stack import EdgeStack
-from spec_decode_ros.models.pair import DEFAULT_PAIR
+from spec_decode_ros.models.pair_config import DEFAULT_PAIR
 from spec_decode_ros.nodes.common import (
     EVENTS,
     LATEST,
     LATEST_FRAME,
     Diagnostics,
-    Parameter,
     Settings,
     clock_seconds,
     run,
@@ -35,29 +34,30 @@ from spec_decode_ros.nodes.common import (
 )
 from spec_decode_ros.nodes.drafter_health import drafter_health
 from spec_decode_ros.nodes.messages import compressed, nanoseconds, stamp_from, twist_stamped
+from spec_decode_ros.settings import Setting
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece, pieces_of
 from spec_decode_ros.viz.overlay import Overlay, draw_overlay
 
 PARAMETERS = (
-    Parameter("pair", DEFAULT_PAIR, "model pair: a shipped name or the path of a pair file", fixed=True),
-    Parameter("method", "auto", "how robot and cloud share the work", choices=tuple(METHODS), fixed=True),
-    Parameter("objective", "latency", "what the method auto aims at", choices=OBJECTIVES, fixed=True),
-    Parameter(
+    Setting("pair", DEFAULT_PAIR, "model pair: a shipped name or the path of a pair file", fixed=True),
+    Setting("method", "auto", "how robot and cloud share the work", choices=tuple(METHODS), fixed=True),
+    Setting("objective", "latency", "what the method auto aims at", choices=OBJECTIVES, fixed=True),
+    Setting(
         "endpoint",
         "tcp://127.0.0.1:5555",
         "where the verifier listens, tcp://HOST:PORT; several by commas, the preferred one first",
         fixed=True,
     ),
-    Parameter("keys", "", "folder of this robot's keys, if the verifier wants them; empty: none", fixed=True),
-    Parameter("device", "", "device of the draft model: cpu, cuda, auto; empty: the pair's", fixed=True),
-    Parameter("threads", 0, "CPU threads of the draft model; 0: the pair's", 0, 256, fixed=True),
-    Parameter("temperature", 0.0, "0: greedy; above: seeded sampling", 0.0, 2.0, fixed=True),
-    Parameter("seed", 0, "seed of the sampling", 0, 2**31 - 1, fixed=True),
-    Parameter("action_period", ACTION_PERIOD_S, "s from one decision to the next, at least", 0.02, 5.0),
-    Parameter("max_frame_age", 0.5, "s, an older frame is not decided on", 0.02, 10.0),
-    Parameter("max_frame_width", 640, "pixels, wider frames are scaled down; 0: never", 0, 4096),
-    Parameter("camera_timeout", 0.35, "s of motion without a new picture until the robot stops", 0.05, 60.0),
-    Parameter(
+    Setting("keys", "", "folder of this robot's keys, if the verifier wants them; empty: none", fixed=True),
+    Setting("device", "", "device of the draft model: cpu, cuda, auto; empty: the pair's", fixed=True),
+    Setting("threads", 0, "CPU threads of the draft model; 0: the pair's", 0, 256, fixed=True),
+    Setting("temperature", 0.0, "0: greedy; above: seeded sampling", 0.0, 2.0, fixed=True),
+    Setting("seed", 0, "seed of the sampling", 0, 2**31 - 1, fixed=True),
+    Setting("action_period", ACTION_PERIOD_S, "s from one decision to the next, at least", 0.02, 5.0),
+    Setting("max_frame_age", 0.5, "s, an older frame is not decided on", 0.02, 10.0),
+    Setting("max_frame_width", 640, "pixels, wider frames are scaled down; 0: never", 0, 4096),
+    Setting("camera_timeout", 0.35, "s of motion without a new picture until the robot stops", 0.05, 60.0),
+    Setting(
         "deadline",
         1.5,
         "s without a verdict until an action fails and the link is lost",
@@ -65,16 +65,16 @@ PARAMETERS = (
         60.0,
         fixed=True,
     ),
-    Parameter(
+    Setting(
         "on_link_loss",
         "hold",
         "without the cloud: hold (stand until it is back), draft (go on unverified), stop (until the next command)",
         choices=ON_LINK_LOSS,
         fixed=True,
     ),
-    Parameter("act_on_draft", True, "publish action/draft, on which the robot begins before the verdict"),
-    Parameter("rest_after", 3, "equal standing actions until the robot rests; 0: never", 0, 1000, fixed=True),
-    Parameter("overlay", True, "draw overlay/compressed while somebody watches"),
+    Setting("act_on_draft", True, "publish action/draft, on which the robot begins before the verdict"),
+    Setting("rest_after", 3, "equal standing actions until the robot rests; 0: never", 0, 1000, fixed=True),
+    Setting("overlay", True, "draw overlay/compressed while somebody watches"),
 )
 
 _CHECK_CAMERA_S = 0.04

@@ -11,26 +11,27 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.nodes.common import ERROR, LATEST, OK, WARN, Diagnostics, Health, Parameter, steady_clock
+from spec_decode_ros.nodes.common import ERROR, LATEST, OK, WARN, Diagnostics, Health, steady_clock
 from spec_decode_ros.nodes.messages import odometry
 from spec_decode_ros.robots.go2 import Go2, Go2Options
 from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
+from spec_decode_ros.settings import Setting
 
 NONE, GO2 = "none", "go2"
 _STARTS_S = 3.0
 
 PARAMETERS = (
-    Parameter(
+    Setting(
         "robot",
         NONE,
         "go2: drive Unitree's sport service too; none: cmd_vel only",
         choices=(NONE, GO2),
         fixed=True,
     ),
-    Parameter("network_interface", "", "that the Go2 is plugged into, such as eth0; empty: any", fixed=True),
-    Parameter("dds_domain", 0, "of the Go2's own DDS, not of ROS", 0, MAX_DOMAIN, fixed=True),
-    Parameter("obstacle_avoidance", False, "let the Go2 avoid obstacles by itself"),
-    Parameter(
+    Setting("network_interface", "", "that the Go2 is plugged into, such as eth0; empty: any", fixed=True),
+    Setting("dds_domain", 0, "of the Go2's own DDS, not of ROS", 0, MAX_DOMAIN, fixed=True),
+    Setting("obstacle_avoidance", False, "let the Go2 avoid obstacles by itself"),
+    Setting(
         "odom_rate", 20.0, "Hz, odometry messages a second from the Go2's own state", 1.0, 50.0, fixed=True
     ),
 )

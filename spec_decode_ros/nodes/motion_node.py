@@ -24,7 +24,6 @@ from spec_decode_ros.nodes.common import (
     WARN,
     Diagnostics,
     Health,
-    Parameter,
     Settings,
     clock_seconds,
     run,
@@ -46,34 +45,31 @@ from spec_decode_ros.robots.guard_types import (
     MotionState,
 )
 from spec_decode_ros.robots.reflex import is_stop
+from spec_decode_ros.settings import Setting
 
 _LIMITS = MotionLimits()
 
 PARAMETERS = (
-    Parameter("rate", 20.0, "Hz, velocities sent a second", 10.0, 100.0, fixed=True),
-    Parameter("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
-    Parameter("frame_id", "base_link", "frame of the stamped velocities", fixed=True),
-    Parameter("action_s", 0.42, "s that an action lasts; the watchdog ends it earlier", 0.05, 0.5),
-    Parameter(
+    Setting("rate", 20.0, "Hz, velocities sent a second", 10.0, 100.0, fixed=True),
+    Setting("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
+    Setting("frame_id", "base_link", "frame of the stamped velocities", fixed=True),
+    Setting("action_s", 0.42, "s that an action lasts; the watchdog ends it earlier", 0.05, 0.5),
+    Setting(
         "wait_for_command",
         True,
         "carry nothing out before an operator's command: a node that crashed must not walk on when it is back",
         fixed=True,
     ),
-    Parameter("max_vx", _LIMITS.max_vx, "m/s, largest forward or backward speed", 0.0, 3.0),
-    Parameter("max_wz", _LIMITS.max_wz, "rad/s, largest turn rate", 0.0, 4.0),
-    Parameter("max_ax", _LIMITS.max_ax, "m/s², largest change of speed; a stop is immediate", 0.01, 20.0),
-    Parameter(
-        "max_aw", _LIMITS.max_aw, "rad/s², largest change of turn rate; a stop is immediate", 0.01, 40.0
-    ),
-    Parameter(
-        "max_jx", _LIMITS.max_jx, "m/s³, largest change of acceleration; a stop is immediate", 0.1, 1e5
-    ),
-    Parameter("max_jw", _LIMITS.max_jw, "rad/s³, the same of turning; a stop is immediate", 0.1, 1e5),
-    Parameter("watchdog_s", _LIMITS.watchdog_s, "s without a fresh action until the robot stops", 0.01, 0.5),
-    Parameter("max_age_s", _LIMITS.max_age_s, "s since the frame until an action is stale", 0.01, 10.0),
-    Parameter("max_future_s", _LIMITS.max_future_s, "s that a stamp may be ahead of the clock", 0.0, 1.0),
-    Parameter("unverified_factor", _LIMITS.unverified_factor, "speed of drafts, 0: not at all", 0.0, 1.0),
+    Setting("max_vx", _LIMITS.max_vx, "m/s, largest forward or backward speed", 0.0, 3.0),
+    Setting("max_wz", _LIMITS.max_wz, "rad/s, largest turn rate", 0.0, 4.0),
+    Setting("max_ax", _LIMITS.max_ax, "m/s², largest change of speed; a stop is immediate", 0.01, 20.0),
+    Setting("max_aw", _LIMITS.max_aw, "rad/s², largest change of turn rate; a stop is immediate", 0.01, 40.0),
+    Setting("max_jx", _LIMITS.max_jx, "m/s³, largest change of acceleration; a stop is immediate", 0.1, 1e5),
+    Setting("max_jw", _LIMITS.max_jw, "rad/s³, the same of turning; a stop is immediate", 0.1, 1e5),
+    Setting("watchdog_s", _LIMITS.watchdog_s, "s without a fresh action until the robot stops", 0.01, 0.5),
+    Setting("max_age_s", _LIMITS.max_age_s, "s since the frame until an action is stale", 0.01, 10.0),
+    Setting("max_future_s", _LIMITS.max_future_s, "s that a stamp may be ahead of the clock", 0.0, 1.0),
+    Setting("unverified_factor", _LIMITS.unverified_factor, "speed of drafts, 0: not at all", 0.0, 1.0),
     *ROBOT_PARAMETERS,
 )
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from rclpy.node import Node
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.nodes.common import Parameter, Settings, run, steady_clock
+from spec_decode_ros.nodes.common import Settings, run, steady_clock
 from spec_decode_ros.nodes.recorder import BagRecorder
+from spec_decode_ros.settings import Setting
 
 TOPICS = ("camera/image/compressed", "command", "posture", "cmd_vel", "odom")
 """Relative names, so that a namespace and remappings apply."""
@@ -19,12 +20,12 @@ ACTIONS = "action/"
 DIAGNOSTICS = "/diagnostics"
 
 PARAMETERS = (
-    Parameter("out", "", "folder of the bag; empty: a new one named after the time", fixed=True),
-    Parameter(
+    Setting("out", "", "folder of the bag; empty: a new one named after the time", fixed=True),
+    Setting(
         "max_size_mb", 2000.0, "MB of messages after which recording ends; 0: never", 0.0, 1e7, fixed=True
     ),
-    Parameter("max_duration", 0.0, "s after which recording ends; 0: never", 0.0, 1e7, fixed=True),
-    Parameter("all_topics", False, "record every topic, not only the project's own", fixed=True),
+    Setting("max_duration", 0.0, "s after which recording ends; 0: never", 0.0, 1e7, fixed=True),
+    Setting("all_topics", False, "record every topic, not only the project's own", fixed=True),
 )
 
 _LOOK_PERIOD_S = 0.1

@@ -21,7 +21,7 @@ from std_msgs.msg import String
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.json_output import write_json
-from spec_decode_ros.nodes.common import EVENTS, LATEST_FRAME, Parameter, Settings, run, steady_clock
+from spec_decode_ros.nodes.common import EVENTS, LATEST_FRAME, Settings, run, steady_clock
 from spec_decode_ros.nodes.messages import compressed, nanoseconds, stamp_from, status_values, velocities
 from spec_decode_ros.replay.bag import FrameMark, Said, Velocities, read_frames, read_recording
 from spec_decode_ros.replay.compare import ReplayComparison
@@ -29,20 +29,21 @@ from spec_decode_ros.replay.live import timeline
 from spec_decode_ros.replay.live_answers import LiveAnswers
 from spec_decode_ros.replay.moments import commands_of, moments_of
 from spec_decode_ros.replay.report import as_document, print_report
+from spec_decode_ros.settings import Setting
 
 PARAMETERS = (
-    Parameter("bag", "", "the rosbag2: its folder, or an .mcap or .db3 file", fixed=True),
-    Parameter("image_topic", "", "of the frames in the bag; empty: found by itself", fixed=True),
-    Parameter("command_topic", "", "of the commands in the bag; empty: found by itself", fixed=True),
-    Parameter("instruction", "", "what the robot is told; empty: what the bag says", fixed=True),
-    Parameter(
+    Setting("bag", "", "the rosbag2: its folder, or an .mcap or .db3 file", fixed=True),
+    Setting("image_topic", "", "of the frames in the bag; empty: found by itself", fixed=True),
+    Setting("command_topic", "", "of the commands in the bag; empty: found by itself", fixed=True),
+    Setting("instruction", "", "what the robot is told; empty: what the bag says", fixed=True),
+    Setting(
         "restamp", True, "stamp frames with the time now; false: with their stamps in the bag", fixed=True
     ),
-    Parameter("rate", 1.0, "of playing: 1 is as recorded, 2 twice as fast", 0.05, 20.0, fixed=True),
-    Parameter("wait_s", 60.0, "s to wait for the drafter and its verifier", 1.0, 600.0, fixed=True),
-    Parameter("settle_s", 2.0, "s to wait for the last action", 0.1, 60.0, fixed=True),
-    Parameter("json", "", "file for the result; empty: none", fixed=True),
-    Parameter("plot", "", "file for the picture; empty: none", fixed=True),
+    Setting("rate", 1.0, "of playing: 1 is as recorded, 2 twice as fast", 0.05, 20.0, fixed=True),
+    Setting("wait_s", 60.0, "s to wait for the drafter and its verifier", 1.0, 600.0, fixed=True),
+    Setting("settle_s", 2.0, "s to wait for the last action", 0.1, 60.0, fixed=True),
+    Setting("json", "", "file for the result; empty: none", fixed=True),
+    Setting("plot", "", "file for the picture; empty: none", fixed=True),
 )
 
 _ALL = QoSProfile(depth=100)

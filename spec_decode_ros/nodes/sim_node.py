@@ -23,27 +23,27 @@ from spec_decode_ros.nodes.common import (
     WARN,
     Diagnostics,
     Health,
-    Parameter,
     Settings,
     run,
     steady_clock,
 )
 from spec_decode_ros.nodes.messages import compressed, odometry, velocities
+from spec_decode_ros.settings import Setting
 from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S
 from spec_decode_ros.sim.render import BACKENDS
 from spec_decode_ros.sim.simulation import Simulation
 from spec_decode_ros.sim.task import make_task
 
 PARAMETERS = (
-    Parameter("seed", 0, "of the room, its objects and the suggested task", 0, 2**31 - 1, fixed=True),
-    Parameter(
+    Setting("seed", 0, "of the room, its objects and the suggested task", 0, 2**31 - 1, fixed=True),
+    Setting(
         "target", "", "object whose distance is reported, such as 'red chair'; empty: the task's", fixed=True
     ),
-    Parameter("backend", "auto", "how frames are drawn", choices=(*BACKENDS, "auto"), fixed=True),
-    Parameter("camera_rate", 10.0, "Hz, frames a second", 0.5, 30.0, fixed=True),
-    Parameter("odom_rate", 20.0, "Hz, odometry messages a second", 1.0, 50.0, fixed=True),
-    Parameter("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
-    Parameter(
+    Setting("backend", "auto", "how frames are drawn", choices=(*BACKENDS, "auto"), fixed=True),
+    Setting("camera_rate", 10.0, "Hz, frames a second", 0.5, 30.0, fixed=True),
+    Setting("odom_rate", 20.0, "Hz, odometry messages a second", 1.0, 50.0, fixed=True),
+    Setting("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
+    Setting(
         "cmd_vel_timeout", 0.3, "s without a velocity until the robot stands, as the real one does", 0.1, 5.0
     ),
 )

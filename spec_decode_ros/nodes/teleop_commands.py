@@ -15,14 +15,15 @@ from rclpy.task import Future
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from spec_decode_ros.nodes.common import EVENTS, Parameter, Settings, steady_clock
+from spec_decode_ros.nodes.common import EVENTS, Settings, steady_clock
 from spec_decode_ros.robots.reflex import is_emergency, is_stop
+from spec_decode_ros.settings import Setting
 
 PARAMETERS = (
-    Parameter("command", "", "one command to send at the start; empty: none", fixed=True),
-    Parameter("read_lines", True, "read commands from the terminal or standard input", fixed=True),
-    Parameter("motion_node", "motion_node", "node that has the emergency stop", fixed=True),
-    Parameter("wait_s", 10.0, "s to wait for somebody to hear a command", 0.0, 60.0, fixed=True),
+    Setting("command", "", "one command to send at the start; empty: none", fixed=True),
+    Setting("read_lines", True, "read commands from the terminal or standard input", fixed=True),
+    Setting("motion_node", "motion_node", "node that has the emergency stop", fixed=True),
+    Setting("wait_s", 10.0, "s to wait for somebody to hear a command", 0.0, 60.0, fixed=True),
 )
 
 STOP = "stop"

@@ -14,7 +14,7 @@ from spec_decode_ros.edge.pilot import Pilot
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
-from spec_decode_ros.models.pair import PairConfig
+from spec_decode_ros.models.pair_config import PairConfig
 from spec_decode_ros.replay.bag import BagRecording, read_frames, read_recording
 from spec_decode_ros.replay.compare import ReplayComparison, Tolerance, compare
 from spec_decode_ros.replay.live import PromptKeeper, play_live

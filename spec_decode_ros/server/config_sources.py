@@ -1,4 +1,4 @@
-"""Where the settings of a service come from; of several sources the later one wins.
+"""Sources of a service's settings; of several the later one wins.
 
 Defaults, then a YAML file, then the environment (``SPEC_DECODE_<NAME>``), then the command line.
 """
@@ -14,7 +14,9 @@ from pathlib import Path
 import yaml
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.server.config import SETTINGS, ServiceConfig, Value
+from spec_decode_ros.server.config import SETTINGS, ServiceConfig
+from spec_decode_ros.settings import Value
+from spec_decode_ros.shipped import read_yaml
 
 PREFIX = "SPEC_DECODE_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -79,24 +81,21 @@ def resolve(
 
 
 def _read(path: Path) -> dict[str, object]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecDecodeError(f"The settings in {path} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        raise SpecDecodeError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    document = read_yaml(path, "The file of settings")
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise SpecDecodeError(f"{path} must have lines such as `bind: tcp://0.0.0.0:5555`.")
     for name in map(str, document):
         if name not in SETTINGS:
-            raise SpecDecodeError(f"{path}: there is no setting {name!r}{_instead(name, SETTINGS)}")
+            close = difflib.get_close_matches(name, SETTINGS, 1, 0.6)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(SETTINGS)}."
+            raise SpecDecodeError(f"{path}: there is no setting {name!r}; {hint}")
     return document
 
 
 def _in_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that set something; one that is nearly the name of a setting is a slip, others are not ours."""
+    """The variables that are settings; one that nearly has the name of a setting is refused, others are ignored."""
     known = {f"{PREFIX}{name.upper()}": name for name in SETTINGS}
     for variable in environment:
         if variable.startswith(PREFIX) and variable not in known and variable != CONFIG_VARIABLE:
@@ -108,8 +107,3 @@ def _in_environment(environment: Mapping[str, str]) -> dict[str, str]:
                     f"The environment variable {variable} sets nothing; did you mean {PREFIX}{close[0]}?"
                 )
     return {variable: name for variable, name in known.items() if variable in environment}
-
-
-def _instead(name: str, names: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, names, 1, 0.6)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}."

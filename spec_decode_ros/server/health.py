@@ -1,4 +1,4 @@
-"""Whether a service is alive, and whether robots should be sent to it: pure rules on what it says of itself."""
+"""Health rules: whether a service is alive, and whether robots should be sent to it. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 
@@ -20,10 +20,10 @@ class ServicePhase(enum.Enum):
 
 
 class Worker(NamedTuple):
-    """A thread that a service cannot do without.
+    """A thread that a service needs.
 
-    `round_s` is for how many seconds it has been at one round of its work: None while it has nothing to do, infinite
-    where it has ended. `round` says what such a round is.
+    `round_s` is for how many seconds its present `round` of work has been running: None while idle, infinite where the
+    thread has ended.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Worker(NamedTuple):
 
 @dataclass(frozen=True)
 class HealthReport:
-    """An answer to a question about health; `status` is one word, `sentence` says the same to people."""
+    """The health of a service; `status` is one word, `sentence` says the same to people."""
 
     ok: bool
     status: str
@@ -43,19 +43,11 @@ class HealthReport:
 
     def as_json(self) -> str:
         """One line."""
-        return json.dumps(
-            {
-                "ok": self.ok,
-                "status": self.status,
-                "phase": self.phase,
-                "round_s": round(self.round_s, 3),
-                "sentence": self.sentence,
-            }
-        )
+        return json.dumps({**asdict(self), "round_s": round(self.round_s, 3)})
 
 
 def alive(phase: ServicePhase, workers: Sequence[Worker], stuck_s: float) -> HealthReport:
-    """Whether the process works at all; if not, only a new start helps.
+    """Whether the process works at all; if not, only a restart helps.
 
     Args:
         stuck_s: a round of work that takes longer than so many seconds will not end.
@@ -84,11 +76,9 @@ def ready(
     """
     health = alive(phase, workers, stuck_s)
     if health.ok and phase is not ServicePhase.SERVING:
-        return HealthReport(
-            False, phase.value, f"The service is {phase.value}; ask another one.", phase.value
-        )
+        sentence = f"The service is {phase.value}; ask another one."
+        return HealthReport(False, phase.value, sentence, phase.value)
     if health.ok and behind == 0:
-        return HealthReport(
-            False, "alone", "No verifier behind this service answers; its log says why.", phase.value
-        )
+        sentence = "No verifier behind this service answers; its log says why."
+        return HealthReport(False, "alone", sentence, phase.value)
     return health

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server.config_sources import resolve
-from spec_decode_ros.server.status_client import read_page
+from spec_decode_ros.server.status_server import read_page
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 

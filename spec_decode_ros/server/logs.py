@@ -1,4 +1,4 @@
-"""Logs of a service: lines for people, or one JSON object a line for machines that collect them.
+"""Logs of a service: lines for people, or one JSON object a line for log collectors.
 
 Code logs as usual and names what belongs to a message in ``extra=``: ``log.warning("refused", extra={"robot": ...})``.
 """

@@ -1,4 +1,4 @@
-"""What Prometheus reads from a verifier service."""
+"""Prometheus metrics of a verifier service."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from spec_decode_ros import __version__
 from spec_decode_ros.decoding.messages import PROTOCOL, ErrorCode
+from spec_decode_ros.server.observer import ServerObserver
 
 if TYPE_CHECKING:
     from spec_decode_ros.server.verifier_server import VerifierServer
@@ -33,7 +34,7 @@ _PASSES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 
 
 def new_registry() -> CollectorRegistry:
-    """One that has the metrics of this process."""
+    """A registry that has the metrics of this process."""
     disable_created_metrics()  # a second series for each counter, which nobody reads
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -60,8 +61,8 @@ def gauges(
     return family
 
 
-class ServiceMetrics:
-    """A `ServerObserver` that counts for Prometheus; what the server counts itself is read when it is asked for.
+class ServiceMetrics(ServerObserver):
+    """Counts for Prometheus; what the server counts itself is read when it is asked for.
 
     Args:
         pair: name of the model pair.
@@ -146,7 +147,7 @@ class _Totals:
         """Called at every scrape."""
         if self.server is None:
             return
-        counts, traffic = self.server.counts, self.server.traffic
+        counts, traffic = self.server.counts, self.server.socket.traffic
         totals = {
             "opened_actions": ("Actions that were begun.", counts.actions),
             "refused_actions": ("Actions that were not begun: full, too fast, or draining.", counts.refused),

@@ -1,4 +1,4 @@
-"""Tells systemd how a service is, where systemd has started it (``Type=notify``); elsewhere nothing happens.
+"""Notifications to systemd about a service that it has started (``Type=notify``); elsewhere nothing happens.
 
 The protocol is one datagram per state to the socket in ``NOTIFY_SOCKET``, see sd_notify(3).
 """
@@ -20,12 +20,12 @@ STOPPING = "STOPPING=1"
 ALIVE = "WATCHDOG=1"
 
 
-def tell(state: str, environment: Mapping[str, str] = os.environ) -> None:
+def send(state: str, environment: Mapping[str, str] = os.environ) -> None:
     """Send one state; a supervisor that has gone is no reason to fail."""
     address = environment.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
-    if address.startswith("@"):  # a name in Linux's abstract space
+    if address.startswith("@"):  # a name in Linux's abstract namespace
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.setblocking(False)
@@ -33,7 +33,7 @@ def tell(state: str, environment: Mapping[str, str] = os.environ) -> None:
 
 
 class SystemdWatchdog:
-    """Tells again and again that a service is alive; when it no longer is, its log says so, once.
+    """Sends systemd's keep-alive while a service is alive; when it no longer is, logs that once.
 
     Args:
         alive: whether it is.
@@ -47,7 +47,7 @@ class SystemdWatchdog:
         """To be called about once a second."""
         report = self._alive()
         if report.ok:
-            tell(ALIVE)
+            send(ALIVE)
         elif self._well:
             _log.error("%s", report.sentence, extra={"status": report.status})
         self._well = report.ok

@@ -1,10 +1,11 @@
-"""A verifier of one's own: `spec-decode serve` as a child process."""
+"""The verifier in a process of its own: `spec-decode serve` as a child."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from spec_decode_ros.transport.process import ReadyChild
 from spec_decode_ros.transport.server import LOOPBACK
@@ -32,21 +33,13 @@ def server_child(
 
 
 @contextmanager
-def spawn_server(
-    pair: str,
-    *,
-    bind: str = LOOPBACK,
-    threads: int | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    timeout_s: float = START_TIMEOUT_S,
-) -> Iterator[str]:
-    """Start a verifier of `pair` (a name or a pair file) and yield its endpoint; it ends with the context.
+def spawn_server(pair: str, **options: Any) -> Iterator[str]:
+    """Start the `server_child` of `pair` with these options and yield its endpoint; it ends with the context.
 
     Raises:
         ChildError: if it fails or is not ready in time; the message holds what it wrote to standard error.
     """
-    child = server_child(pair, bind=bind, threads=threads, device=device, dtype=dtype, timeout_s=timeout_s)
+    child = server_child(pair, **options)
     try:
         yield child.start()
     finally:

@@ -1,6 +1,6 @@
-"""A verifier as a service: what ``spec-decode serve`` and ``cloud_bridge_node`` both build from one configuration.
+"""A verifier as a service, for ``spec-decode serve`` and ``cloud_bridge_node``, built from one configuration.
 
-The status page opens first, so that an orchestrator sees a service that loads; robots are let in when it is warm.
+The status page opens first, so that an orchestrator sees a service that loads; robots are served when it is warm.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from spec_decode_ros.models.interfaces import Verifier
-from spec_decode_ros.models.pair import PairConfig, load_pair_config, load_verifier
-from spec_decode_ros.models.threads import be_responsive
-from spec_decode_ros.models.warmup import PassTiming, warm_up
+from spec_decode_ros.models.pair import load_verifier
+from spec_decode_ros.models.pair_config import load_pair_config
+from spec_decode_ros.models.warmup import PassTiming, be_responsive, warm_up
 from spec_decode_ros.server import health
-from spec_decode_ros.server.colocated import server_drafter
 from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.health import HealthReport, ServicePhase, Worker
-from spec_decode_ros.server.server_drafts import ServerDrafter
+from spec_decode_ros.server.server_drafts import ServerDrafter, server_drafter
 from spec_decode_ros.server.status_server import Page, StatusServer, open_status
 from spec_decode_ros.server.verifier_server import ServerCounts, VerifierServer
 from spec_decode_ros.transport.keys import ServerKeys, make_keys, server_keys
@@ -33,12 +32,11 @@ _log = logging.getLogger(__name__)
 
 
 class Target(NamedTuple):
-    """A target that is loaded and warm, and what the server drafts with by itself."""
+    """A target that is loaded and warm, and how its server drafts."""
 
-    pair: PairConfig
     verifier: Verifier
-    own: ServerDrafter | None
-    pace: PassTiming
+    drafter: ServerDrafter | None
+    timing: PassTiming
 
 
 def load_target(config: ServiceConfig) -> Target:
@@ -49,8 +47,8 @@ def load_target(config: ServiceConfig) -> Target:
     device = config.device or None
     threads = None if config.threads < 0 else config.threads
     verifier = load_verifier(pair, device, threads)
-    pace = warm_up(verifier)
-    return Target(pair, verifier, server_drafter(pair, verifier, pace, device, threads), pace)
+    timing = warm_up(verifier)
+    return Target(verifier, server_drafter(pair, verifier, timing, device, threads), timing)
 
 
 def keys_of(config: ServiceConfig, new_robot: str | None = None) -> ServerKeys | None:
@@ -63,10 +61,10 @@ def keys_of(config: ServiceConfig, new_robot: str | None = None) -> ServerKeys |
 
 
 class VerifierService:
-    """One verifier server, its status page, and the order in which they begin and end.
+    """One verifier server with its status page, started and ended in order.
 
     Args:
-        config: all that there is to know.
+        config: all settings.
         new_robot: with keys: make some for one more robot.
         load: how the target is loaded.
     """
@@ -112,13 +110,11 @@ class VerifierService:
         self._server = VerifierServer(
             target.verifier,
             pair,
-            config.bind,
-            own=target.own,
-            pace=target.pace,
+            config,
+            drafter=target.drafter,
+            timing=target.timing,
             keys=keys,
-            limits=config.limits,
             observer=self._metrics,
-            insecure=config.insecure,
         )
         endpoint = self._server.start()
         if self._metrics:
@@ -152,13 +148,13 @@ class VerifierService:
         if self._server is None:
             return True
         self._phase = ServicePhase.DRAINING
-        patience_s = self._config.drain_s if timeout_s is None else timeout_s
+        timeout_s = self._config.drain_s if timeout_s is None else timeout_s
         _log.info(
             "draining: new actions are refused, running ones have %g s",
-            patience_s,
-            extra={"sessions": self._server.counts.sessions, "drain_s": patience_s},
+            timeout_s,
+            extra={"sessions": self._server.counts.sessions, "drain_s": timeout_s},
         )
-        done = self._server.drain(patience_s)
+        done = self._server.drain(timeout_s)
         if not done:
             sessions = self._server.counts.sessions
             _log.warning("the time to drain is over: actions are cut off", extra={"sessions": sessions})
@@ -201,5 +197,5 @@ class VerifierService:
     def _workers(self) -> list[Worker]:
         if self._server is None:
             return []
-        socket_s = None if self._server.socket_alive else math.inf
-        return [Worker("model", self._server.round_s, "pass"), Worker("socket", socket_s)]
+        socket_s = None if self._server.socket.alive else math.inf
+        return [Worker("model", self._server.engine.round_s, "pass"), Worker("socket", socket_s)]

@@ -28,7 +28,7 @@ def prepare(config: ServiceConfig) -> None:
 def announce(endpoint: str) -> None:
     """Tell the parent process and systemd that robots can connect."""
     print(f"{READY}{endpoint}", flush=True)
-    notify.tell(notify.READY)
+    notify.send(notify.READY)
 
 
 def serve(config: ServiceConfig, new_robot: str | None = None, with_parent: bool = False) -> None:
@@ -56,7 +56,7 @@ def serve(config: ServiceConfig, new_robot: str | None = None, with_parent: bool
         watchdog = notify.SystemdWatchdog(service.alive)
         while not end.asked_within(1.0):
             watchdog.look()
-        notify.tell(notify.STOPPING)
+        notify.send(notify.STOPPING)
         service.drain(0.0 if end.orphaned else None)
         service.stop()
 

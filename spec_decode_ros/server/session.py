@@ -10,20 +10,24 @@ from spec_decode_ros.models.interfaces import DraftSession, VerifySession
 
 @dataclass
 class Session:
-    """Its machine, and what the models keep for it.
+    """The state machine of an action, and its sessions on the models.
 
-    `used` is when it was last heard of, `began` when it was opened; `owed_ms` is model time that its machine has not
-    been told of yet.
+    Attributes:
+        last_heard: when a message came, or a pass was made, on the monotonic clock.
+        began: when it was opened.
+        unreported_ms: model time that the machine has not been given yet.
+        verify_session, draft_session: on the target, and on the server's own draft model.
+        server_draft_failed: the action goes on without server drafts.
     """
 
     client: bytes
     action_id: int
     machine: CloudMachine
-    used: float
+    last_heard: float
     prompt: str = ""
     images: tuple[bytes, ...] = ()
     began: float = 0.0
-    owed_ms: float = 0.0
-    model: VerifySession | None = None
-    own: DraftSession | None = None
-    own_failed: bool = False
+    unreported_ms: float = 0.0
+    verify_session: VerifySession | None = None
+    draft_session: DraftSession | None = None
+    server_draft_failed: bool = False

@@ -1,4 +1,4 @@
-"""A small HTTP server for those who watch a service: metrics and health, nothing that changes anything."""
+"""The status pages of a service, metrics and health: a small HTTP server that only answers GET, and its client."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import logging
 import socket
 import socketserver
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -19,9 +21,10 @@ _log = logging.getLogger(__name__)
 Page = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 """A WSGI application."""
 
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 _CONNECTIONS = 16
 _JOIN_S = 5.0
+_PAGE_BYTES = 1_000_000
 
 
 def report_page(report: Callable[[], HealthReport]) -> Page:
@@ -37,7 +40,7 @@ def report_page(report: Callable[[], HealthReport]) -> Page:
 
 
 def sentence_page(status: str, sentence: str) -> Page:
-    """A page that says one thing, under an HTTP status such as ``404 Not Found``."""
+    """A page with one sentence, under an HTTP status such as ``404 Not Found``."""
 
     def page(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
@@ -128,7 +131,7 @@ def _by_path(pages: Mapping[str, Page]) -> Page:
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = _PATIENCE_S  # whoever connects and says nothing is cut off
+    timeout = _TIMEOUT_S  # a client that sends nothing is cut off
 
     def log_message(self, format: str, *args: Any) -> None:
         _log.debug("%s %s", self.address_string(), format % args)
@@ -147,7 +150,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         super().__init__(address, handler)
 
     def server_bind(self) -> None:
-        # Not HTTPServer's, which asks the name service who we are and may wait for it.
+        # Not HTTPServer's, which looks up its own host name and may wait for the name service.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
@@ -166,3 +169,22 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         _log.debug("a connection from %s ended early", client_address, exc_info=True)
+
+
+def read_page(url: str, timeout_s: float) -> tuple[bool, str]:
+    """Whether the status of a page is good, and its text, at most a million bytes.
+
+    Args:
+        url: http://HOST:PORT/PATH; never asked by way of a proxy.
+        timeout_s: for the connection, and for each part of the answer.
+
+    Raises:
+        OSError, ValueError, http.client.HTTPException: nobody answers, or not in HTTP.
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=timeout_s) as answer:
+            return True, answer.read(_PAGE_BYTES).decode("utf-8", "replace").strip()
+    except urllib.error.HTTPError as error:
+        with error:
+            return False, error.read(_PAGE_BYTES).decode("utf-8", "replace").strip()

@@ -17,7 +17,8 @@ from spec_decode_ros.lab.bench.fleet.recording import (
     record_pair,
 )
 from spec_decode_ros.models.interfaces import GREEDY, Drafter
-from spec_decode_ros.models.pair import load_drafter, load_pair_config
+from spec_decode_ros.models.pair import load_drafter
+from spec_decode_ros.models.pair_config import load_pair_config
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,8 @@ from spec_decode_ros.lab.bench.profile.measured_profile import Assumed, profile_
 from spec_decode_ros.lab.bench.profile.profile import load_profile
 from spec_decode_ros.lab.bench.profile.random_model import make_model, parameter_count
 from spec_decode_ros.lab.bench.profile.shapes import SHAPES
-from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder
+from spec_decode_ros.models.cpu_decoder import CpuDecoder
+from spec_decode_ros.models.packed_decoder import PackedDecoder
 
 CPU = torch.device("cpu")
 
@@ -71,13 +72,13 @@ def test_random_weights_leave_out_nothing_that_a_model_needs(name: str) -> None:
 
 def test_a_pass_is_over_as_many_tokens_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[tuple[int, int]] = []
-    honest = SmallDecoder.run
+    honest = CpuDecoder.run
 
     def run(self, embeddings, positions, cache, past, *more, **also):  # type: ignore[no-untyped-def]
         lengths.append((past, embeddings.shape[1]))
         return honest(self, embeddings, positions, cache, past, *more, **also)
 
-    monkeypatch.setattr(SmallDecoder, "run", run)
+    monkeypatch.setattr(CpuDecoder, "run", run)
     times = measure(SHAPES["tiny-llama"], MeasurementPlan(CPU, torch.float32, prompt_tokens=30, repeats=1))
     assert times.prompt_tokens == 30
     assert set(lengths) == {(0, 30), *((30, width) for width in WIDTHS)}
@@ -116,7 +117,7 @@ def test_where_layers_are_left_out_the_head_is_timed_apart(monkeypatch: pytest.M
 
     def counting(*given):  # type: ignore[no-untyped-def]
         model = made(*given)
-        depth, logits, run = len(model.model.model.layers), model.logits, SmallDecoder.run
+        depth, logits, run = len(model.model.model.layers), model.logits, CpuDecoder.run
 
         def counted_run(self, embeddings, *more, **also):  # type: ignore[no-untyped-def]
             clock[0] += depth * embeddings.shape[1] / 1e3
@@ -132,9 +133,9 @@ def test_where_layers_are_left_out_the_head_is_timed_apart(monkeypatch: pytest.M
 
     monkeypatch.setattr(measuring, "make_model", counting)
     monkeypatch.setattr(measuring.time, "perf_counter", lambda: clock[0])
-    honest = SmallDecoder.run
+    honest = CpuDecoder.run
     for layers in (None, 2):
-        monkeypatch.setattr(SmallDecoder, "run", honest)
+        monkeypatch.setattr(CpuDecoder, "run", honest)
         times = measure(
             shape, MeasurementPlan(CPU, torch.float32, prompt_tokens=30, layers=layers, repeats=2)
         )

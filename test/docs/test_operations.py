@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,11 +41,8 @@ def test_metrics_are_those_that_there_are() -> None:
     from spec_decode_ros.server.verifier_server import ServerCounts
     from spec_decode_ros.transport.server import Traffic
 
-    class Server:
-        counts, traffic = ServerCounts(), Traffic()
-
     metrics = ServiceMetrics("tiny", lambda: True)
-    metrics.watch(Server())  # type: ignore[arg-type]
+    metrics.watch(SimpleNamespace(counts=ServerCounts(), socket=SimpleNamespace(traffic=Traffic())))  # type: ignore[arg-type]
     whole = CollectorRegistry()
     whole.register(BalancerMetrics(BalancerStatus, lambda: True, SupervisorStatus))  # type: ignore[arg-type]
     text = generate_latest(metrics.registry).decode() + generate_latest(whole).decode()

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from server.toys import ToyVerifier, ToyVerifySession
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.verifier_server import VerifierServer
 
 END = b"\xff\xd9"
@@ -27,6 +28,6 @@ class CarefulVerifier(ToyVerifier):
 
 
 if __name__ == "__main__":
-    with VerifierServer(CarefulVerifier(PASS_S), "toy", sys.argv[1]) as server:
+    with VerifierServer(CarefulVerifier(PASS_S), "toy", ServiceConfig(bind=sys.argv[1])) as server:
         print(f"ready {server.endpoint}", flush=True)
         sys.stdin.read()

@@ -19,6 +19,7 @@ from transport.test_wire import WAIT_S, Echo, connected, echo, eventually, raw_d
 from spec_decode_ros.decoding.messages import PROTOCOL, Error, ErrorCode, Hello, Open, Opened, Ping, Pong
 from spec_decode_ros.edge.runtime import ActionResult, EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.fleet.balancer import Balancer
 from spec_decode_ros.server.fleet.routing import ReplicaState, RoutingPolicy
 from spec_decode_ros.server.verifier_server import VerifierServer
@@ -392,7 +393,7 @@ def test_a_verifier_that_lets_the_balancer_in_after_all_is_found(
         try:
             assert eventually(lambda: "give --verifier-keys" in caplog.text)
             closed.stop()
-            with VerifierServer(ToyVerifier(), "toy", closed.endpoint):
+            with VerifierServer(ToyVerifier(), "toy", ServiceConfig(bind=closed.endpoint)):
                 assert eventually(lambda: front.status.replicas[closed.endpoint].up)
             assert caplog.text.count("does not let the balancer in") == 1
         finally:

@@ -23,7 +23,7 @@ from spec_decode_ros.cli import main
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server.fleet.balancer import Balancer
 from spec_decode_ros.server.fleet.balancer_service import BalancerService
-from spec_decode_ros.server.status_client import read_page
+from spec_decode_ros.server.status_server import read_page
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.keys import robot_keys
 from spec_decode_ros.transport.process import ReadyChild

@@ -22,7 +22,7 @@ def test_robots_get_to_replicas_through_the_balancer_only_and_under_their_names(
     a, b = (robot_keys(make_keys(tmp_path, name)[0]) for name in ("a", "b"))
     with (
         temporary_keys(needed=True) as made,
-        VerifierServer(ToyVerifier(), "toy", keys=server_keys(made.folder), limits=ONE_ACTION) as replica,
+        VerifierServer(ToyVerifier(), "toy", keys=server_keys(made.folder), config=ONE_ACTION) as replica,
         balancer(replica.endpoint, keys=server_keys(tmp_path), replica_keys=made.balancer) as front,
         Robot(front.endpoint, a) as one,
         Robot(front.endpoint, a) as again,

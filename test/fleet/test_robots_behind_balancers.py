@@ -23,7 +23,7 @@ from spec_decode_ros.decoding.messages import (
     Pong,
     ServerMode,
 )
-from spec_decode_ros.server.admission import ServiceLimits
+from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.fleet.balancer import Balancer
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.forwarded_identity import routing_id
@@ -34,7 +34,7 @@ from spec_decode_ros.transport.peers import PeerLimits
 from .test_balancer import balancer
 
 TOY_HELLO = Hello(PROTOCOL, "toy", "toy-50")
-ONE_ACTION = ServiceLimits(actions_per_second=0.01)
+ONE_ACTION = ServiceConfig(actions_per_second=0.01)
 """Each robot may begin one action, and the next one after a hundred seconds."""
 _PING = iter(range(1, 1_000_000))
 
@@ -50,10 +50,10 @@ class Sites:
         return robot_keys(make_keys(self.folder / site, name, balancer)[0])
 
     @contextlib.contextmanager
-    def verifier(self, limits: ServiceLimits = ONE_ACTION) -> Iterator[VerifierServer]:
+    def verifier(self, config: ServiceConfig = ONE_ACTION) -> Iterator[VerifierServer]:
         make_keys(self.folder / "cloud", "nobody")
         keys = server_keys(self.folder / "cloud")
-        with VerifierServer(ToyVerifier(), "toy", keys=keys, limits=limits) as server:
+        with VerifierServer(ToyVerifier(), "toy", keys=keys, config=config) as server:
             yield server
 
     @contextlib.contextmanager
@@ -138,7 +138,7 @@ def test_a_robot_that_pretends_to_be_a_balancer_counts_as_itself(sites: Sites) -
     with sites.verifier() as cloud, contextlib.ExitStack() as stack:
         robots = [stack.enter_context(Robot(cloud.endpoint, liar, claim)) for claim in claims]
         assert [begin(robot, 1) for robot in robots] == ["", *[ErrorCode.BUSY] * 3]
-        assert {cloud._server.robot(claim) for claim in claims} == {"liar"}
+        assert {cloud.socket.robot(claim) for claim in claims} == {"liar"}
 
 
 def test_a_balancer_whose_key_is_not_marked_is_one_robot(sites: Sites) -> None:
@@ -175,7 +175,7 @@ def test_a_balancer_without_keys_knows_no_names(sites: Sites) -> None:
         for robot in (one, two, three):
             assert begin(robot, 1) == ""
             assert begin(robot, 2) == ErrorCode.BUSY
-        names = [cloud._server.robot(client) for client in cloud._server._peers.all]
+        names = [cloud.socket.robot(client) for client in cloud.socket._peers.all]
         assert len(set(names)) == 3 and all(name.startswith("front/") for name in names)
         assert not any("go2" in name for name in names)
 
@@ -195,7 +195,7 @@ def test_behind_two_balancers_a_robot_is_still_itself(sites: Sites) -> None:
         Robot(inner.endpoint, beside) as c,
     ):
         assert [begin(robot, 1) for robot in (a, again, b, c)] == ["", ErrorCode.BUSY, "", ""]
-        names = sorted(cloud._server.robot(client) for client in cloud._server._peers.all)
+        names = sorted(cloud.socket.robot(client) for client in cloud.socket._peers.all)
         assert names == ["inner/a", "inner/outer/a", "inner/outer/a", "inner/outer/b"]
 
 

@@ -27,7 +27,7 @@ from spec_decode_ros.server.fleet.janitor import users_of
 from spec_decode_ros.server.fleet.routing import RoutingPolicy
 from spec_decode_ros.server.fleet.scaling import ReplicaPhase
 from spec_decode_ros.server.fleet.supervisor import Supervisor
-from spec_decode_ros.server.status_client import read_page
+from spec_decode_ros.server.status_server import read_page
 
 from .toy_target import serve_late, serve_nothing, serve_toy
 

@@ -8,7 +8,6 @@ from functools import partial
 from server.toys import ToyVerifier
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.pair import load_pair_config
 from spec_decode_ros.models.warmup import UNKNOWN
 from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.service import Target, VerifierService
@@ -18,7 +17,7 @@ PASS_S = 0.03
 
 def load_toy(config: ServiceConfig) -> Target:
     """A target that takes `PASS_S` for a pass, and so some tenths of a second for an action."""
-    return Target(load_pair_config(config.pair), ToyVerifier(PASS_S), None, UNKNOWN)
+    return Target(ToyVerifier(PASS_S), None, UNKNOWN)
 
 
 def cannot_load(config: ServiceConfig) -> Target:

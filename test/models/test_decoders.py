@@ -15,10 +15,14 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MistralCo
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.blocked import has_bfloat16
-from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder, TransformersDecoder, decoder_for
+from spec_decode_ros.models.cpu_decoder import CpuDecoder
+from spec_decode_ros.models.decoder import Segment
+from spec_decode_ros.models.hf_model import decoder_for
+from spec_decode_ros.models.onednn import has_bfloat16
+from spec_decode_ros.models.packed_decoder import PackedDecoder
 from spec_decode_ros.models.pair import load_verifier
-from spec_decode_ros.models.vision import quicken_vision
+from spec_decode_ros.models.transformers_decoder import TransformersDecoder
+from spec_decode_ros.models.vision_encoder import quicken_vision
 
 TEXT = tiny_checkpoints._text_config(50, 64, 3)
 
@@ -38,7 +42,7 @@ def _passes(decoder: object, seed: int, dtype: torch.dtype = torch.float32) -> l
             count = rng.choice((1, 1, 2, 9, 40))
             embeddings = torch.randn((1, count, 64), generator=generator).to(dtype)
             positions = torch.arange(keep, keep + count).unsqueeze(0)
-            out.append(decoder.run(embeddings, positions, cache, keep))
+            out.append(decoder.run(embeddings, positions, [Segment(cache, keep, count)]))
             length = keep + count
     return out
 
@@ -55,7 +59,7 @@ def test_small_decoder_equals_the_modules(bias: bool, seed: int) -> None:
                 part.bias = torch.nn.Parameter(torch.randn(part.out_features))
     untouched = copy.deepcopy(model)
     small = decoder_for(model.model)
-    assert isinstance(small, SmallDecoder)
+    assert isinstance(small, CpuDecoder)
     expected = _passes(TransformersDecoder(untouched.model), seed)
     packed = PackedDecoder.of(model.model)
     assert packed is not None
@@ -71,7 +75,7 @@ def test_the_small_decoder_in_bfloat16_rounds_and_no_more() -> None:
     model = LlamaForCausalLM(LlamaConfig(**TEXT)).eval()
     exact = _passes(TransformersDecoder(model.model), 1)
     small = decoder_for(LlamaForCausalLM.to(model, torch.bfloat16).model)
-    assert isinstance(small, SmallDecoder) and small.cache_shape.dtype == torch.bfloat16
+    assert isinstance(small, CpuDecoder) and small.cache_shape.dtype == torch.bfloat16
     for ours, theirs in zip(_passes(small, 1, torch.bfloat16), exact, strict=True):
         assert torch.allclose(ours.float(), theirs, atol=0.15)
 
@@ -114,7 +118,7 @@ def test_only_what_treats_sequences_apart_is_packed(kind: str, settings: dict, p
     assert module.config._attn_implementation == _tiny(kind, **settings).config._attn_implementation
     if not packs:
         with pytest.raises(SpecDecodeError, match="one session at a time"):
-            decoder.run_many(torch.zeros(1, 2, 64), torch.zeros(1, 2), [])
+            decoder.run(torch.zeros(1, 2, 64), torch.zeros(1, 2), [])
 
 
 def test_a_sliding_window_rolls_back(tmp_path: Path) -> None:

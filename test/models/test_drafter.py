@@ -89,7 +89,7 @@ def test_stops_when_the_context_is_full(checkpoints: Callable[[str], Path]) -> N
     drafter.model.context = 40
     session = drafter.open(PROMPT, [tiny_checkpoints.jpeg(1)])
     tokens = list(session.draft((), Sampling()))
-    assert len(session.answer.prompt.ids) + len(tokens) == 41
+    assert len(session.sequence.prompt.ids) + len(tokens) == 41
     assert tokens[-1] not in drafter.eos_ids
 
 
@@ -145,7 +145,7 @@ def test_a_draft_that_cannot_be_made_is_said_beside_the_others(family: Family) -
     def refuse(*_: object) -> None:
         raise MemoryError("no memory")
 
-    broken.answer.plan = broken.answer.logits = refuse  # type: ignore[assignment, method-assign]
+    broken.sequence.plan = broken.sequence.logits = refuse  # type: ignore[assignment, method-assign]
     got = drafter.draft_many(
         [(sessions[0], (), GREEDY), (broken, (), GREEDY), (sessions[2], [5] * room, GREEDY)], 4
     )

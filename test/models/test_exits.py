@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.decoders import PackedDecoder, SmallDecoder
-from spec_decode_ros.models.exits import (
-    FILE_NAME,
-    ExitAdapter,
-    ExitFigures,
-    Exits,
-    ExitsError,
-    load_exits,
-    save_exits,
-)
+from spec_decode_ros.models.cpu_decoder import CpuDecoder
+from spec_decode_ros.models.exits import ExitAdapter, ExitListener, Exits, ExitsError, load_exits, save_exits
+from spec_decode_ros.models.interfaces import ExitFigures
+from spec_decode_ros.models.packed_decoder import PackedDecoder
 from spec_decode_ros.models.pair import load_verifier
+from spec_decode_ros.models.pair_config import EXITS_FILE
 from spec_decode_ros.models.verifier import HfVerifier
 
 GREEDY = Sampling()
@@ -87,12 +83,17 @@ def test_verdicts_are_the_same_with_and_without(family: Family, sampling: Sampli
 
 def test_the_logits_are_the_same_bits(family: Family) -> None:
     images, draft = family.images(), [20, 30, 40]
-    session = with_exits(family.verifier, adapter(1), adapter(2)).prepare(PROMPT, images)
-    watched = session.answer.logits(
-        draft, 4, after_layer=session._exits.watch(0, GREEDY, lambda choices, sure: None)
+    verifier, told = with_exits(family.verifier, adapter(1), adapter(2)), []
+    exits, session = verifier.early_exits, verifier.prepare(PROMPT, images)
+
+    def notify(layer: int, hidden: torch.Tensor) -> None:
+        exits.notify(layer, hidden, [ExitListener(range(4), GREEDY, lambda *early: told.append(early))])
+
+    watched = session.sequence.logits(
+        draft, 4, hooks={layer: partial(notify, layer) for layer in exits.layers}
     )
-    plain = family.verifier.prepare(PROMPT, images).answer.logits(draft, 4)
-    assert torch.equal(watched, plain)
+    plain = family.verifier.prepare(PROMPT, images).sequence.logits(draft, 4)
+    assert torch.equal(watched, plain) and len(told) == 2
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
@@ -108,7 +109,7 @@ def test_confidence_is_the_probability_of_the_choice(qwen: Family) -> None:
         early: list[Early] = []
         session = with_exits(qwen.verifier, adapter(1), adapter()).prepare(PROMPT, qwen.images())
         verdict = session.verify((), [20, 30], sampling, lambda *said, early=early: early.append(said))
-        logits = qwen.verifier.prepare(PROMPT, qwen.images()).answer.logits([20, 30], 3)
+        logits = qwen.verifier.prepare(PROMPT, qwen.images()).sequence.logits([20, 30], 3)
         expected = logits.softmax(-1)[range(3), list(verdict)].tolist()
         assert early[-1][1] == pytest.approx(expected, abs=1e-6)
         assert all(0 < value <= 1 for _, sure in early for value in sure)
@@ -172,7 +173,7 @@ def test_without_exits_nobody_is_called(qwen: Family) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_a_saved_file_gives_the_same_exits(family: Family, tmp_path: Path, dtype: torch.dtype) -> None:
-    model, path = family.verifier.model, tmp_path / "new" / FILE_NAME
+    model, path = family.verifier.model, tmp_path / "new" / EXITS_FILE
     weights = [adapter(1), adapter(2)]
     measured = [figures(0, 0.123456789), figures(1, 1.0)]
     save_exits(path, model, weights, measured, dtype)
@@ -192,7 +193,7 @@ def current_umask() -> int:
 
 
 def test_the_files_metadata_say_what_it_is(qwen: Family, tmp_path: Path) -> None:
-    path = tmp_path / FILE_NAME
+    path = tmp_path / EXITS_FILE
     save_exits(path, qwen.verifier.model, [adapter(1)], [figures(1)])
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
@@ -210,7 +211,7 @@ def test_exits_beside_a_checkpoint_or_named_by_a_pair_are_loaded(tmp_path: Path)
     pair = tiny_checkpoints.write_pair(tmp_path)
     bare = load_verifier(pair)
     assert bare.exits == ()
-    save_exits(folder / FILE_NAME, bare.model, [adapter(1)], [figures(0)])
+    save_exits(folder / EXITS_FILE, bare.model, [adapter(1)], [figures(0)])
     found = load_verifier(pair)
     assert found.exits == (figures(0),)
     assert passes(found, [], GREEDY, []) == passes(bare, [], GREEDY, None)
@@ -284,7 +285,7 @@ def damaged(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, st
 def test_a_wrong_file_is_refused_in_one_sentence(
     qwen: Family, tmp_path: Path, how: str, sentence: str
 ) -> None:
-    path = tmp_path / FILE_NAME
+    path = tmp_path / EXITS_FILE
     save_exits(path, qwen.verifier.model, [adapter(1)], [figures(0)])
     with safe_open(path, framework="pt") as file:
         metadata = dict(file.metadata())
@@ -298,7 +299,7 @@ def test_a_wrong_file_is_refused_in_one_sentence(
 
 
 def test_exits_of_another_width_or_another_target_are_refused(qwen: Family, tmp_path: Path) -> None:
-    path = tmp_path / FILE_NAME
+    path = tmp_path / EXITS_FILE
     wide = load_verifier(pair_of(tiny_checkpoints.make_qwen2_vl(tmp_path / "wide", width=128)))
     save_exits(path, wide.model, [adapter(1, 128)], [figures(0)])
     with pytest.raises(ExitsError, match="128 wide, but the target 64"):
@@ -310,7 +311,7 @@ def test_exits_of_another_width_or_another_target_are_refused(qwen: Family, tmp_
 
 
 def test_exits_know_their_target_in_half_precision(qwen: Family, tmp_path: Path) -> None:
-    path = tmp_path / FILE_NAME
+    path = tmp_path / EXITS_FILE
     save_exits(path, qwen.verifier.model, [adapter(1)], [figures(0)])
     pair = pair_of(qwen.path)
     object.__setattr__(pair.target, "dtype", "float16")
@@ -318,7 +319,7 @@ def test_exits_know_their_target_in_half_precision(qwen: Family, tmp_path: Path)
     assert isinstance(half.model.decoder, PackedDecoder)
     loaded = load_exits(path, half.model)
     assert loaded.logits(0, torch.zeros(1, WIDTH, dtype=torch.float16)).dtype == torch.float16
-    assert isinstance(qwen.verifier.model.decoder, SmallDecoder)
+    assert isinstance(qwen.verifier.model.decoder, CpuDecoder)
 
 
 @pytest.mark.parametrize("layers", [(1, 0), (0, 0)])
@@ -331,7 +332,7 @@ def truncated(
     verifier: HfVerifier, images: list[bytes], layer: int, count: int, sampling: Sampling
 ) -> list[int]:
     """What `count` tokens of self-drafting must be: every token from a pass of its own, in the middle of the layers."""
-    exits = verifier._exits
+    exits = verifier.early_exits
     assert exits is not None
     tokens: list[int] = []
 
@@ -342,7 +343,7 @@ def truncated(
 
     while len(tokens) < count and not (tokens and tokens[-1] in verifier.eos_ids):
         chosen: list[int] = []
-        verifier.prepare(PROMPT, images).answer.logits(tokens, 1, after_layer={layer: choose})
+        verifier.prepare(PROMPT, images).sequence.logits(tokens, 1, hooks={layer: choose})
         tokens += chosen
     return tokens
 
@@ -377,7 +378,7 @@ def test_self_drafts_leave_the_cache_as_it_was(family: Family) -> None:
     for one in (session, fresh):
         one.verify((), draft, GREEDY)
     session.self_draft([*draft, 50], 5, GREEDY)
-    assert torch.equal(session.answer.logits([*draft, 50], 1), fresh.answer.logits([*draft, 50], 1))
+    assert torch.equal(session.sequence.logits([*draft, 50], 1), fresh.sequence.logits([*draft, 50], 1))
 
 
 def test_self_drafts_end_with_the_answer_and_with_the_context(tmp_path: Path) -> None:
@@ -385,7 +386,7 @@ def test_self_drafts_end_with_the_answer_and_with_the_context(tmp_path: Path) ->
     verifier = with_exits(load_verifier(pair_of(model)), adapter(1))
     drafted = verifier.prepare(PROMPT, ()).self_draft((), 8, GREEDY)
     assert len(drafted) == 8
-    verifier.model.context = len(verifier.prepare(PROMPT, ()).answer.prompt.ids) + 3
+    verifier.model.context = len(verifier.prepare(PROMPT, ()).sequence.prompt.ids) + 3
     assert len(verifier.prepare(PROMPT, ()).self_draft((), 8, GREEDY)) == 4, "one after each that fits"
     word = verifier.decode([drafted[3]])
     ending = tiny_checkpoints.make_qwen2_vl(tmp_path / "ending", eos_words=[word])

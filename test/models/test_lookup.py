@@ -16,6 +16,7 @@ from spec_decode_ros.models import interfaces
 from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.lookup import LookupDrafter, continuation
 from spec_decode_ros.models.pair import load_drafter
+from spec_decode_ros.models.prompts import prepare
 
 PROMPT = "go to the red chair"
 GREEDY = Sampling()
@@ -71,7 +72,7 @@ def test_fits_the_interfaces(model: HfDrafter) -> None:
 
 def test_alone_it_copies_and_stops_where_nothing_recurs(model: HfDrafter) -> None:
     drafter = LookupDrafter(model.model.text)
-    prompt = model.model.prepare(PROMPT).ids
+    prompt = prepare(model.model, PROMPT).ids
     red = prompt.index(model.encode("red")[0])
     assert drafted(drafter, [red, prompt[red - 1]]) == []
     following = drafted(drafter, list(prompt[red - 1 : red + 1]), 2)
@@ -93,7 +94,7 @@ def test_model_drafts_where_nothing_recurs(model: HfDrafter) -> None:
 
 def test_each_token_is_looked_up_or_the_models(model: HfDrafter) -> None:
     drafter = LookupDrafter(model.model.text, model, shortest=2)
-    prompt = list(model.model.prepare(PROMPT).ids)
+    prompt = list(prepare(model.model, PROMPT).ids)
     answer = [20, 21, 22, 23, 20, 21]
     for token in drafted(drafter, answer, 16):
         expected = continuation(prompt + answer, 2)

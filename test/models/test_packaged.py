@@ -12,7 +12,7 @@ import torch
 
 from spec_decode_ros.models.loading import load_model
 from spec_decode_ros.models.packaged import PackagedModelError, cache_folder, converted
-from spec_decode_ros.models.pair import ModelConfig, resolve_location
+from spec_decode_ros.models.pair_config import ModelConfig, resolve_location
 
 WIDTH, INNER, HEADS = 32, 64, 4
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]

@@ -18,15 +18,14 @@ from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import Sampler, Sampling
 from spec_decode_ros.decoding.tree import ROOT, Tree, merge
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.answer import CachedSequence
-from spec_decode_ros.models.decoders import PackedDecoder
+from spec_decode_ros.models.cached_sequence import CachedSequence, logits_after
 from spec_decode_ros.models.drafter import HfDrafter
-from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits
+from spec_decode_ros.models.exits import ExitAdapter, Exits
 from spec_decode_ros.models.images import ImageError
-from spec_decode_ros.models.interfaces import Choices, ForwardInput
-from spec_decode_ros.models.packed_pass import logits_after
+from spec_decode_ros.models.interfaces import Choices, ExitFigures, ForwardInput
+from spec_decode_ros.models.packed_decoder import PackedDecoder
 from spec_decode_ros.models.pair import load_drafter, load_verifier
-from spec_decode_ros.models.together import verify_one_by_one
+from spec_decode_ros.models.prompts import prepare
 from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
 
 GREEDY = Sampling()
@@ -57,8 +56,8 @@ class Robot:
 
     def part(self, rng: random.Random) -> ForwardInput:
         """What a robot may ask for."""
-        if self.session.unread and rng.random() < 0.4:
-            return ForwardInput(self.session, prefill=rng.randrange(1, self.session.unread + 3))
+        if self.session.not_prefilled and rng.random() < 0.4:
+            return ForwardInput(self.session, prefill=rng.randrange(1, self.session.not_prefilled + 3))
         if rng.random() < 0.1:  # the answer begins again
             self.committed = self.committed[: rng.randrange(len(self.committed) + 1)]
         sampling = rng.choice((GREEDY, GREEDY, GUMBEL, REJECTION))
@@ -132,10 +131,10 @@ def test_each_session_gets_what_it_gets_alone(everyone: Family, slots: int) -> N
             parts = [robot.part(rng) for robot in asking]
             twins = [robot.twins(part) for robot, part in zip(asking, parts, strict=True)]
             choices = verifier.verify_many(parts)
-            expected = verify_one_by_one(twins)
+            expected = [verifier.verify_many([twin])[0] for twin in twins]
             for robot, part, mine, theirs in zip(asking, parts, choices, expected, strict=True):
                 same(mine, theirs)
-                assert robot.session.unread == robot.twin.unread
+                assert robot.session.not_prefilled == robot.twin.not_prefilled
                 robot.go_on(part, mine)
                 seen |= set(ids(mine))
             if rng.random() < 0.2:
@@ -169,7 +168,7 @@ def test_one_part_that_fails_harms_no_other(family: Family) -> None:
     assert isinstance(got[4], Exception)
     assert got[5] == ()
     if verifier.model.packs:
-        assert isinstance(got[2], SpecDecodeError) and "only one part" in str(got[2])
+        assert isinstance(got[2], SpecDecodeError) and "only one input" in str(got[2])
     again = [ForwardInput(robot.session, robot.committed, [3, 4]) for robot in robots]
     for robot, choices in zip(robots, verifier.verify_many(again), strict=True):
         same(choices, robot.twin.verify(robot.committed, [3, 4], GREEDY))
@@ -226,11 +225,11 @@ def test_who_listens_to_an_exit_fails_alone(qwen: Family) -> None:
 def test_nothing_to_do(qwen: Family) -> None:
     assert list(qwen.verifier.verify_many([])) == []
     sessions = [qwen.verifier.prepare(prompt) for prompt in PROMPTS[:2]]
-    count = sessions[0].unread
+    count = sessions[0].not_prefilled
     assert list(
         qwen.verifier.verify_many([ForwardInput(session, prefill=10**6) for session in sessions])
     ) == [(), ()]
-    assert [session.unread for session in sessions] == [0, 0]
+    assert [session.not_prefilled for session in sessions] == [0, 0]
     assert list(qwen.verifier.verify_many([ForwardInput(session, prefill=1) for session in sessions])) == [
         (),
         (),
@@ -256,8 +255,8 @@ def test_prompts_are_prepared_together_as_alone(everyone: Family) -> None:
             assert isinstance(session, ImageError)
             continue
         assert isinstance(session, HfVerifySession)
-        alone = verifier.prepare(prompt, images).answer.prompt
-        mine = session.answer.prompt
+        alone = verifier.prepare(prompt, images).sequence.prompt
+        mine = session.sequence.prompt
         assert mine.ids == alone.ids and mine.next_position == alone.next_position
         assert torch.equal(mine.positions, alone.positions)
         assert torch.allclose(mine.embeddings, alone.embeddings, atol=1e-5)
@@ -265,14 +264,14 @@ def test_prompts_are_prepared_together_as_alone(everyone: Family) -> None:
 
 
 def test_images_that_fail_together_are_prepared_alone(qwen: Family, monkeypatch: pytest.MonkeyPatch) -> None:
-    features = qwen.verifier.model.see
+    features = qwen.verifier.model.vision_encoder
 
     def broken(**inputs):  # type: ignore[no-untyped-def]
         if len(inputs["image_grid_thw"]) > 1:
             raise MemoryError("no memory")
         return features(**inputs)
 
-    monkeypatch.setattr(qwen.verifier.model, "see", broken)
+    monkeypatch.setattr(qwen.verifier.model, "vision_encoder", broken)
     prompts = [(prompt, qwen.images(number)) for number, prompt in enumerate(PROMPTS)]
     for (prompt, images), session in zip(prompts, qwen.verifier.prepare_many(prompts), strict=True):
         assert isinstance(session, HfVerifySession)
@@ -288,11 +287,11 @@ def test_half_precision_rounds_and_no_more(qwen: Family, dtype: str, slots: int)
     assert isinstance(model.decoder, PackedDecoder) or dtype == "bfloat16"
     tree = merge([(5, 6, 7), (5, 8), (9,)], 9)
     with reserved(HfVerifier(model), slots, 128):
-        prompts = [model.prepare(words, qwen.images(number)) for number, words in enumerate(PROMPTS)]
+        prompts = [prepare(model, words, qwen.images(number)) for number, words in enumerate(PROMPTS)]
         answers = [CachedSequence(model, prompt) for prompt in prompts]
         logits_after(model, [(answer, []) for answer in answers])
-        additions = [answer.plan([20, 30][:number], 5, tree) for number, answer in enumerate(answers)]
-        together = model.run_many(additions).split(5)
+        inputs = [answer.plan([20, 30][:number], 5, tree) for number, answer in enumerate(answers)]
+        together = model.run(inputs).split(5)
     for number, (prompt, rows) in enumerate(zip(prompts, together, strict=True)):
         alone = CachedSequence(model, prompt).logits([20, 30][:number], 5, tree)
         assert torch.allclose(rows.float(), alone.float(), atol=0.03 * float(alone.float().abs().max()))
@@ -322,7 +321,7 @@ def test_a_fleet_on_the_shipped_pair_says_what_each_robot_says_alone(slots: int)
             for n, guess in zip(asking, guesses, strict=True):
                 session = sessions[n]
                 assert isinstance(session, HfVerifySession) and isinstance(guess, list)
-                if session.unread and rng.random() < 0.5:
+                if session.not_prefilled and rng.random() < 0.5:
                     parts.append(ForwardInput(session, prefill=16))
                 else:
                     tell = lambda *early: foretold.append(early)  # noqa: E731

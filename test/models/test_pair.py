@@ -10,17 +10,14 @@ import yaml
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import interfaces
-from spec_decode_ros.models.blocked import has_bfloat16
 from spec_decode_ros.models.loading import CheckpointError
-from spec_decode_ros.models.pair import (
+from spec_decode_ros.models.onednn import has_bfloat16
+from spec_decode_ros.models.pair import check_pair, load_drafter, load_pair, load_verifier
+from spec_decode_ros.models.pair_config import (
     ModelConfig,
     PairConfig,
     PairError,
-    check_pair,
-    load_drafter,
-    load_pair,
     load_pair_config,
-    load_verifier,
     pair_names,
 )
 from spec_decode_ros.models.vocabulary import VocabularyMismatch
@@ -57,7 +54,7 @@ GOOD = {"name": "mine", "draft": {"location": "a/b"}, "target": {"location": "a/
         ({"draft": {"location": "a/b", "dtype": "int3"}}, "dtype must be one of auto, float32"),
         ({"draft": {"location": "a/b", "device": "gpu"}}, "device must be auto, cpu"),
         ({"draft": {"location": "a/b", "threads": -1}}, "threads must be from 0"),
-        ({"draft": {"location": "a/b", "threads": True}}, "threads must be from 0"),
+        ({"draft": {"location": "a/b", "threads": True}}, "threads must be a whole number"),
         ({"draft": {"location": "a/b", "quantization": "2bit"}}, "quantization must be one of none"),
         ({"draft": {"location": "a/b", "image_processor": 3}}, "image_processor must be a mapping"),
         (
@@ -66,7 +63,7 @@ GOOD = {"name": "mine", "draft": {"location": "a/b"}, "target": {"location": "a/
         ),
         ({"prompt": "shouted"}, "prompt must be one of trained, instructed"),
         ({"chat_template": "mine"}, "chat_template must be own, none or a Jinja template"),
-        ({"max_tokens": 0}, "max_tokens must be a count"),
+        ({"max_tokens": 0}, "max_tokens must be from 1"),
         ({"name": "a b"}, "name must be 1 to 64"),
         ({"folder": "x"}, "folder is not a setting"),
         ({"colour": "x"}, "colour is not a setting"),

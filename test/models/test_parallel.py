@@ -18,7 +18,8 @@ from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import GREEDY, ForwardInput, Verifier
 from spec_decode_ros.models.loading import CheckpointError
-from spec_decode_ros.models.pair import PairError, load_pair_config, load_verifier
+from spec_decode_ros.models.pair import load_verifier
+from spec_decode_ros.models.pair_config import PairError, load_pair_config
 from spec_decode_ros.models.parallel import ParallelVerifier
 
 PROMPTS = ["go to the red chair", "turn left slowly | last vx 0.4"]
@@ -50,8 +51,7 @@ def both(
 
 
 def images_for(verifier: Verifier) -> list[bytes]:
-    seen = verifier if not isinstance(verifier, ParallelVerifier) else verifier.part
-    return [tiny_checkpoints.jpeg(3)] if seen.model.images else []  # type: ignore[attr-defined]
+    return [tiny_checkpoints.jpeg(3)] if verifier.model.images else []  # type: ignore[attr-defined]
 
 
 def answers(verifier: Verifier) -> list[object]:
@@ -59,7 +59,7 @@ def answers(verifier: Verifier) -> list[object]:
     images = images_for(verifier)
     one, two = verifier.prepare_many([(PROMPTS[0], images), (PROMPTS[1], images)])
     assert not isinstance(one, Exception) and not isinstance(two, Exception)
-    said: list[object] = [one.answer_room, one.unread]
+    said: list[object] = [one.answer_room, one.not_prefilled]
     tokens: list[int] = []
     while len(tokens) < 10:
         tokens += one.verify(tokens, (), GREEDY)
@@ -103,7 +103,7 @@ def test_what_fails_fails_for_one_session_only(both: tuple[Verifier, ParallelVer
     ("setting", "sentence"),
     [
         ({"tensor_parallel": 0}, "from 1 to 64"),
-        ({"tensor_parallel": True}, "from 1 to 64"),
+        ({"tensor_parallel": True}, "a whole number"),
         ({"tensor_parallel": 2, "quantization": "4bit"}, "do not go together"),
     ],
 )
@@ -137,7 +137,7 @@ def test_the_process_is_to_end_when_one_with_a_part_of_its_model_does(
     asked = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
     try:
-        os.kill(both[1].followers.pids[0], signal.SIGKILL)
+        os.kill(both[1].followers.children[0].pid, signal.SIGKILL)
         assert asked.wait(WAIT_S)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -7,7 +7,8 @@ import itertools
 from packages import with_smollm2
 
 from spec_decode_ros.models.interfaces import GREEDY
-from spec_decode_ros.models.pair import load_drafter, load_pair_config, load_verifier
+from spec_decode_ros.models.pair import load_drafter, load_verifier
+from spec_decode_ros.models.pair_config import load_pair_config
 
 PROMPT = "Name three things that a robot should know about stairs."
 

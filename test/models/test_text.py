@@ -10,7 +10,8 @@ from families import Family, pair_of
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
+from spec_decode_ros.models.pair import load_verifier
+from spec_decode_ros.models.pair_config import ModelConfig, PairConfig
 
 
 def test_images_come_before_the_text(qwen: Family) -> None:

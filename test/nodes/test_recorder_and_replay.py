@@ -32,9 +32,12 @@ PATIENT = {"threads": 1, "deadline": 10.0, "max_frame_age": 10.0}
 def endpoint() -> Iterator[str]:
     pytest.importorskip("torch", reason="torch is not installed: the models need it")
     from spec_decode_ros.models.pair import load_verifier
+    from spec_decode_ros.server.config import ServiceConfig
     from spec_decode_ros.server.verifier_server import VerifierServer
 
-    with VerifierServer(load_verifier("tiny", threads=1), "tiny", "tcp://127.0.0.1:*") as server:
+    with VerifierServer(
+        load_verifier("tiny", threads=1), "tiny", ServiceConfig(bind="tcp://127.0.0.1:*")
+    ) as server:
         yield server.endpoint
 
 

@@ -50,9 +50,10 @@ def frames(tmp_path_factory) -> Path:
 def serving(pair: Path, bind: str = "tcp://127.0.0.1:*") -> Iterator[str]:
     """A verifier in this process, which has torch loaded already; its endpoint."""
     from spec_decode_ros.models.pair import load_verifier
+    from spec_decode_ros.server.config import ServiceConfig
     from spec_decode_ros.server.verifier_server import VerifierServer
 
-    with VerifierServer(load_verifier(pair, threads=1), "random", bind) as server:
+    with VerifierServer(load_verifier(pair, threads=1), "random", ServiceConfig(bind=bind)) as server:
         yield server.endpoint
 
 

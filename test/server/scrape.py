@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from spec_decode_ros.server.status_client import read_page
+from spec_decode_ros.server.status_server import read_page
 
 WAIT_S = 20.0
 

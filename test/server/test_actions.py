@@ -31,7 +31,8 @@ from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.edge.runtime import ActionCancelled, ActionFailed, EdgeRuntime, Progress
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
-from spec_decode_ros.server.admission import ServiceLimits
+from spec_decode_ros.server import verifier_server
+from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.client import Arrival, Client
@@ -65,7 +66,7 @@ def system(
             if isinstance(own_drafter, ToyDrafter)
             else own_drafter
         )
-        endpoint = stack.enter_context(VerifierServer(verifier or ToyVerifier(), "toy", own=own)).endpoint
+        endpoint = stack.enter_context(VerifierServer(verifier or ToyVerifier(), "toy", drafter=own)).endpoint
         if profile:
             endpoint = stack.enter_context(EmulatedLink(endpoint, profile)).endpoint
         client = stack.enter_context(client_of(endpoint))
@@ -142,7 +143,7 @@ def test_a_second_choice_of_the_servers_own_draft_saves_a_pass() -> None:
     for seconds in (0, 1, 3):
         drafter = ToyDrafter(lambda position: position % 3 == 1)
         own = ServerDrafter(
-            lambda _: 3, drafter=drafter, seconds=lambda _, count, most=seconds: min(count, most)
+            lambda _: 3, drafter=drafter, alternatives=lambda _, count, most=seconds: min(count, most)
         )
         verifier = ToyVerifier()
         with system("colocated", None, verifier, own_drafter=own) as runtime:
@@ -411,7 +412,7 @@ def test_a_second_action_at_the_same_time_is_refused() -> None:
 def test_an_action_that_is_heard_of_no_more_expires() -> None:
     verifier = ToyVerifier()
     with (
-        VerifierServer(verifier, "toy", limits=ServiceLimits(expire_s=0.5)) as server,
+        VerifierServer(verifier, "toy", ServiceConfig(expire_s=0.5)) as server,
         client_of(server.endpoint) as client,
     ):
         client.send(Open(1, "go", mode=ServerMode.VERIFY_ONLY))
@@ -439,7 +440,7 @@ def test_the_action_of_a_robot_that_vanished_is_dropped() -> None:
 def test_a_full_server_says_that_it_is_busy() -> None:
     verifier = ToyVerifier()
     with (
-        VerifierServer(verifier, "toy", limits=ServiceLimits(max_sessions=1)) as server,
+        VerifierServer(verifier, "toy", ServiceConfig(max_sessions=1)) as server,
         client_of(server.endpoint) as one,
         client_of(server.endpoint) as two,
     ):
@@ -472,11 +473,14 @@ def test_the_newest_action_of_a_robot_replaces_its_older_ones() -> None:
         assert message.code == ErrorCode.UNKNOWN_ACTION
 
 
-def test_a_pass_that_stands_in_line_takes_the_drafts_that_come_meanwhile() -> None:
+def test_a_pass_that_stands_in_line_takes_the_drafts_that_come_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(verifier_server, "pass_budget", lambda timing: 1)
     verifier = ToyVerifier()
     verifier.gates = {"c": threading.Event(), "a": threading.Event()}
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(VerifierServer(verifier, "toy", pass_tokens=1))
+        server = stack.enter_context(VerifierServer(verifier, "toy"))
         heard: dict[str, queue.Queue[Arrival]] = {}
         clients: dict[str, Client] = {}
         for name in ("c", "a", "b"):
@@ -508,10 +512,10 @@ def test_a_server_that_dies_in_mid_action_and_comes_back_finishes_it() -> None:
         thread = threading.Thread(target=lambda: results.append(runtime.act("go", [FRAME])))
         thread.start()
         assert eventually(lambda: bool(first.passes))
-        server._server.stop()  # the address is gone at once, as when the process is killed
+        server.socket.stop()  # the address is gone at once, as when the process is killed
         first.gate.set()
         server.stop()
-        with VerifierServer(ToyVerifier(), "toy", endpoint):
+        with VerifierServer(ToyVerifier(), "toy", ServiceConfig(bind=endpoint)):
             thread.join(30.0)
             assert results and results[0].verified
             assert results[0].tokens == target_answer("go", [FRAME])

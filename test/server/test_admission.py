@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.server.admission import Admission, ServiceLimits
+from spec_decode_ros.server.admission import Admission
+from spec_decode_ros.server.config import ServiceConfig
 
 
 def test_a_full_server_says_so_and_when_to_come_back() -> None:
@@ -53,10 +54,10 @@ def test_the_rate_is_that_of_one_robot() -> None:
 
 
 def test_memory_bounds_the_actions() -> None:
-    limits = ServiceLimits(max_sessions=64, memory_mb=100.0, session_tokens=1000)
+    limits = ServiceConfig(max_sessions=64, memory_mb=100.0, session_tokens=1000)
     assert limits.sessions(10_000) == 10
     assert limits.sessions(0) == 64
-    assert ServiceLimits(max_sessions=4, memory_mb=100.0, session_tokens=1000).sessions(10_000) == 4
+    assert ServiceConfig(max_sessions=4, memory_mb=100.0, session_tokens=1000).sessions(10_000) == 4
     with pytest.raises(SpecDecodeError, match=r"take 200\.0 MB: raise memory_mb above 100"):
         limits.sessions(200_000)
 
@@ -73,4 +74,4 @@ def test_memory_bounds_the_actions() -> None:
 )
 def test_limits_that_make_no_sense_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(SpecDecodeError, match=next(iter(changes))):
-        ServiceLimits(**changes)  # type: ignore[arg-type]
+        ServiceConfig(**changes)  # type: ignore[arg-type]

@@ -16,9 +16,10 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
-from spec_decode_ros.models.exits import FILE_NAME, ExitAdapter, ExitFigures, save_exits
-from spec_decode_ros.models.interfaces import Verifier
+from spec_decode_ros.models.exits import ExitAdapter, save_exits
+from spec_decode_ros.models.interfaces import ExitFigures, Verifier
 from spec_decode_ros.models.pair import load_drafter, load_verifier
+from spec_decode_ros.models.pair_config import EXITS_FILE
 from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.client import Client
@@ -49,14 +50,14 @@ def pair_in(folder: Path, family: str) -> Path:
     save_file(noisy, weights, metadata={"format": "pt"})
     pair = tiny.write_pair(folder)
     figures = ExitFigures(0, 0.0, agreement=0.5, sure_agreement=0.5, sure_share=1.0)
-    save_exits(folder / "target" / FILE_NAME, load_verifier(pair).model, [ExitAdapter(64, 16)], [figures])
+    save_exits(folder / "target" / EXITS_FILE, load_verifier(pair).model, [ExitAdapter(64, 16)], [figures])
     return pair
 
 
 @contextlib.contextmanager
 def connected(verifier: Verifier, vocabulary: str) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
-        server = VerifierServer(verifier, "random", own=ServerDrafter(lambda _: 2))
+        server = VerifierServer(verifier, "random", drafter=ServerDrafter(lambda _: 2))
         link = EmulatedLink(stack.enter_context(server).endpoint, LinkProfile(4.0))
         client = Client(stack.enter_context(link).endpoint, "random", vocabulary)
         stack.enter_context(client).wait_ready(WAIT_S)

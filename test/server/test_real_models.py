@@ -15,7 +15,8 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
 from spec_decode_ros.models.interfaces import Drafter, Verifier
-from spec_decode_ros.models.pair import load_drafter, load_pair_config, load_verifier
+from spec_decode_ros.models.pair import load_drafter, load_verifier
+from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.models.warmup import warm_up
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.client import Client

@@ -12,7 +12,9 @@ import pytest
 
 from spec_decode_ros.decoding.messages import Error, ErrorCode, Open, ServerMode
 from spec_decode_ros.edge.runtime import EdgeRuntime
-from spec_decode_ros.server.admission import ServiceLimits
+from spec_decode_ros.server import verifier_server
+from spec_decode_ros.server.config import ServiceConfig
+from spec_decode_ros.server.observer import ServerObserver
 from spec_decode_ros.server.server_drafts import ServerDrafter
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.client import Arrival, Client
@@ -21,7 +23,7 @@ from .test_actions import WAIT_S, client_of, eventually
 from .toys import ToyDrafter, ToySharedDrafter, ToyVerifier, ToyVerifySession, target_answer
 
 
-class Watch:
+class Watch(ServerObserver):
     """Keeps what a server tells its observer."""
 
     def __init__(self) -> None:
@@ -37,8 +39,6 @@ class Watch:
 
     def failed(self, code: str) -> None:
         self.codes.append(code)
-
-    def queue(self, waiting: int, sessions: int) -> None: ...
 
 
 @contextlib.contextmanager
@@ -56,12 +56,15 @@ def error_from(heard: queue.Queue[Arrival]) -> Error:
 
 
 @pytest.mark.parametrize("method", ["cloud", "colocated", "sync", "pipelined", "auto"])
-def test_robots_that_share_passes_get_what_each_gets_alone(method: str) -> None:
+def test_robots_that_share_passes_get_what_each_gets_alone(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifier_server, "pass_budget", lambda timing: 64)
     verifier, watch = ToyVerifier(0.001), Watch()
     verifier.prompt_tokens = 80
     verifier.gate = threading.Event()
     own = ServerDrafter(lambda _: 3, drafter=ToyDrafter(lambda position: position % 3 == 0))
-    with VerifierServer(verifier, "toy", own=own, pass_tokens=64, observer=watch) as server:
+    with VerifierServer(verifier, "toy", drafter=own, observer=watch) as server:
 
         def robot(number: int) -> None:
             drafter = ToyDrafter(lambda position: position % (2 + number % 3) == 1, token_s=0.0005)
@@ -83,7 +86,7 @@ def test_robots_that_share_passes_get_what_each_gets_alone(method: str) -> None:
                 each.result(60.0)
         assert len(verifier.threads) == 1
         assert max(map(len, verifier.shared)) > 1
-        assert 1.0 < server._engine.sharing < 8.0
+        assert 1.0 < server.engine.sharing < 8.0
         assert any(prefill for parts in verifier.shared for _, prefill in parts)
         assert [sessions for sessions, _ in watch.passes] == list(map(len, verifier.shared))
         assert eventually(lambda: verifier.open == 0)
@@ -115,11 +118,14 @@ def test_a_session_that_fails_in_a_shared_pass_does_not_harm_the_others() -> Non
         assert any({"explode", "good"} <= {name for name, _ in parts} for parts in verifier.shared)
 
 
-def test_a_prompt_that_is_longer_than_a_pass_goes_in_by_pieces_between_the_others() -> None:
+def test_a_prompt_that_is_longer_than_a_pass_goes_in_by_pieces_between_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(verifier_server, "pass_budget", lambda timing: 4)
     verifier = ToyVerifier()
     verifier.gates["long"] = threading.Event()
     verifier.prompt_tokens = 10
-    with VerifierServer(verifier, "toy", pass_tokens=4) as server, listening(server) as (client, heard):
+    with VerifierServer(verifier, "toy") as server, listening(server) as (client, heard):
         verifier.gates["long"].set()
         client.send(Open(1, "long"))
         tokens: tuple[int, ...] = ()
@@ -185,9 +191,9 @@ def test_a_server_that_ends_lets_the_running_actions_finish_and_takes_no_new_one
 
 def test_a_robot_that_begins_too_many_actions_is_told_when_to_come_back() -> None:
     watch = Watch()
-    limits = ServiceLimits(actions_per_second=0.5)
+    limits = ServiceConfig(actions_per_second=0.5)
     with (
-        VerifierServer(ToyVerifier(), "toy", limits=limits, observer=watch) as server,
+        VerifierServer(ToyVerifier(), "toy", config=limits, observer=watch) as server,
         listening(server) as (one, heard),
         listening(server) as (two, _),
     ):
@@ -204,7 +210,7 @@ def test_a_robot_that_begins_too_many_actions_is_told_when_to_come_back() -> Non
 def test_the_servers_own_drafts_are_made_together() -> None:
     verifier = ToyVerifier(0.002)
     drafter = ToySharedDrafter(lambda position: position % 3 == 0)
-    with VerifierServer(verifier, "toy", own=ServerDrafter(lambda _: 3, drafter=drafter)) as server:
+    with VerifierServer(verifier, "toy", drafter=ServerDrafter(lambda _: 3, drafter=drafter)) as server:
 
         def robot(number: int) -> None:
             prompt = f"no draft {number}" if number == 3 else f"robot {number}"
@@ -224,9 +230,9 @@ def test_the_servers_own_drafts_are_made_together() -> None:
 def test_memory_is_reserved_for_as_many_actions_as_are_let_in() -> None:
     verifier = ToyVerifier()
     verifier.bytes_per_token = 1000
-    limits = ServiceLimits(max_sessions=64, memory_mb=3.0, session_tokens=1000)
+    limits = ServiceConfig(max_sessions=64, memory_mb=3.0, session_tokens=1000)
     with (
-        VerifierServer(verifier, "toy", limits=limits) as server,
+        VerifierServer(verifier, "toy", config=limits) as server,
         contextlib.ExitStack() as robots,
     ):
         assert verifier.reserved == (3, 1000)

@@ -13,7 +13,7 @@ import zmq
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.runtime import ActionFailed, ActionResult, EdgeRuntime, Progress
 from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
-from spec_decode_ros.server.admission import ServiceLimits
+from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.verifier_server import VerifierServer
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.failover import FailoverPolicy
@@ -155,7 +155,7 @@ def test_a_full_server_is_asked_again_until_it_has_room() -> None:
     verifier = ToyVerifier()
     verifier.gates = {"first": threading.Event()}
     with (
-        VerifierServer(verifier, "toy", limits=ServiceLimits(max_sessions=1)) as server,
+        VerifierServer(verifier, "toy", ServiceConfig(max_sessions=1)) as server,
         robot(server.endpoint) as one,
         robot(server.endpoint) as two,
         ThreadPoolExecutor(2) as pool,
@@ -174,7 +174,7 @@ def test_a_server_that_stays_full_is_replaced_by_another() -> None:
     verifier = ToyVerifier()
     verifier.gates = {"first": threading.Event()}
     with (
-        VerifierServer(verifier, "toy", limits=ServiceLimits(max_sessions=1)) as full,
+        VerifierServer(verifier, "toy", ServiceConfig(max_sessions=1)) as full,
         VerifierServer(ToyVerifier(), "toy") as other,
         robot(full.endpoint) as one,
         robot(f"{full.endpoint},{other.endpoint}", fallback=False) as two,
@@ -192,7 +192,7 @@ def test_a_robot_without_a_draft_model_says_that_the_server_is_full() -> None:
     verifier = ToyVerifier()
     verifier.gate = threading.Event()
     with (
-        VerifierServer(verifier, "toy", limits=ServiceLimits(max_sessions=1)) as server,
+        VerifierServer(verifier, "toy", ServiceConfig(max_sessions=1)) as server,
         robot(server.endpoint, "cloud") as one,
         robot(server.endpoint, "cloud", deadline_s=0.4) as two,
         ThreadPoolExecutor(1) as pool,
@@ -216,7 +216,9 @@ def test_servers_are_replaced_one_after_the_other_and_no_action_is_lost() -> Non
             for index, endpoint in enumerate(endpoints):
                 servers[index].drain(WAIT_S)
                 servers[index].stop()
-                servers[index] = stack.enter_context(VerifierServer(ToyVerifier(0.002), "toy", endpoint))
+                servers[index] = stack.enter_context(
+                    VerifierServer(ToyVerifier(0.002), "toy", ServiceConfig(bind=endpoint))
+                )
                 standing = client._connections[index]
                 assert eventually(lambda standing=standing: standing.ready)
             updated.set()

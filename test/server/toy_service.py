@@ -13,7 +13,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from server.toys import ToyVerifier
     from spec_decode_ros.cli import main
-    from spec_decode_ros.models.pair import load_pair_config
     from spec_decode_ros.models.warmup import PassTiming
     from spec_decode_ros.server import service_process
     from spec_decode_ros.server.service import Target, VerifierService
@@ -34,7 +33,7 @@ if __name__ == "__main__":
             time.sleep(0.02)
         verifier = ToyVerifier(pass_s)
         verifier.gate = Hold()
-        return Target(load_pair_config(config.pair), verifier, None, PassTiming(pass_s * 1000.0))
+        return Target(verifier, None, PassTiming(pass_s * 1000.0))
 
     service_process.VerifierService = lambda config, new_robot: VerifierService(config, new_robot, load)
     sys.exit(main(["serve", *sys.argv[3:]]))

@@ -15,8 +15,15 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
 from spec_decode_ros.decoding.tree import Tree, path
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.interfaces import Choices, ForwardInput, OnEarly, SelfDrafting, VerifySession
-from spec_decode_ros.models.together import prepare_one_by_one, verify_one_by_one
+from spec_decode_ros.models.interfaces import (
+    Choices,
+    ExitFigures,
+    ForwardInput,
+    OnEarly,
+    SelfDrafting,
+    VerifySession,
+    try_each,
+)
 
 EOS = 0
 VOCABULARY = 50
@@ -76,8 +83,6 @@ class ToyVerifier(ToyText):
         self.foresees = foresees
         self.exits: tuple[object, ...] = ()
         if foresees:
-            from spec_decode_ros.models.exits import ExitFigures  # with torch, which most toys do without
-
             self.exits = (ExitFigures(1, 0.9, 0.9, 0.95, 0.9),)
         self.self_drafting = SelfDrafting(0.5, 0.9) if foresees else None
         self.self_drafted = 0
@@ -108,25 +113,34 @@ class ToyVerifier(ToyText):
     def prepare_many(
         self, prompts: Sequence[tuple[str, Sequence[bytes]]]
     ) -> Sequence[VerifySession | Exception]:
-        return prepare_one_by_one(self, prompts)
+        return try_each(lambda prompt: self.prepare(*prompt), prompts)
 
-    def verify_many(self, parts: Sequence[ForwardInput]) -> Sequence[Choices | Exception]:
-        sessions = [part.session for part in parts]
+    def verify_many(self, inputs: Sequence[ForwardInput]) -> Sequence[Choices | Exception]:
+        sessions = [each.session for each in inputs]
         assert len(set(map(id, sessions))) == len(sessions)
-        self.shared.append(
-            tuple((session.prompt, part.prefill) for session, part in zip(sessions, parts, strict=True))  # type: ignore[attr-defined]
-        )
-        for part in parts:
-            assert part.prefill < max(1, part.session.unread)
-            part.session.unread -= part.prefill or part.session.unread  # type: ignore[misc]
-        return verify_one_by_one(parts)
+        self.shared.append(tuple((each.session.prompt, each.prefill) for each in inputs))  # type: ignore[attr-defined]
+        for each in inputs:
+            assert each.prefill < max(1, each.session.not_prefilled)
+            each.session.not_prefilled -= each.prefill or each.session.not_prefilled  # type: ignore[misc]
+        return try_each(_alone, inputs)
+
+
+def _alone(each: ForwardInput) -> Choices:
+    session, committed, sampling = each.session, each.committed, each.sampling
+    if each.prefill:
+        return ()
+    if sampling.separate:
+        return session.distributions(committed, each.draft, sampling)
+    if each.tree is not None:
+        return session.verify_tree(committed, each.tree, sampling)
+    return session.verify(committed, each.draft, sampling, each.on_early)
 
 
 class ToyVerifySession:
     answer_room = 1000
 
     def __init__(self, model: ToyVerifier, prompt: str, images: Sequence[bytes]) -> None:
-        self.unread = model.prompt_tokens
+        self.not_prefilled = model.prompt_tokens
         self.model = model
         self.prompt = prompt
         self.context = context_of(prompt, images)
@@ -176,10 +190,6 @@ class ToyVerifySession:
         tokens = [*committed, *draft]
         places = range(len(committed), len(tokens) + 1)
         return tuple(warped(toy_logits(self.context, tokens[:place]), sampling) for place in places)
-
-    @property
-    def can_verify_trees(self) -> bool:
-        return self.model.can_verify_trees
 
     def verify_tree(self, committed: Sequence[int], tree: Tree, sampling: Sampling) -> tuple[int, ...]:
         self.model.trees += 1

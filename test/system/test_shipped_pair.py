@@ -20,7 +20,8 @@ from spec_decode_ros.lab.bench.comparison import ComparisonPlan, MethodCompariso
 from spec_decode_ros.lab.episodes.expert import decide, visible_objects
 from spec_decode_ros.lab.episodes.stage import Stage
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
-from spec_decode_ros.models.pair import load_drafter, load_pair_config
+from spec_decode_ros.models.pair import load_drafter
+from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.server.process import spawn_server
 from spec_decode_ros.sim.scene import random_scene
 from spec_decode_ros.transport.client import Client

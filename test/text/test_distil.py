@@ -23,8 +23,9 @@ from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.lab.training.text_draft import TextDraftRun, measure, train_draft, with_draft
 from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.hf_model import HfModel
-from spec_decode_ros.models.pair import load_drafter, load_pair_config, load_verifier
-from spec_decode_ros.models.reduced import ReducedLlamaForCausalLM
+from spec_decode_ros.models.pair import load_drafter, load_verifier
+from spec_decode_ros.models.pair_config import load_pair_config
+from spec_decode_ros.models.reduced_vocabulary import ReducedLlamaForCausalLM
 from spec_decode_ros.models.verifier import HfVerifier
 
 SMALL = Cut(layers=(0, 2), inner=40, tokens=48, table_width=24)

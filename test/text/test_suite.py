@@ -23,7 +23,7 @@ from spec_decode_ros.lab.training.cutting import Cut, cut
 from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.lab.training.text_draft import with_draft
 from spec_decode_ros.models.hf_model import HfModel
-from spec_decode_ros.models.pair import PairConfig
+from spec_decode_ros.models.pair_config import PairConfig
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ from spec_decode_ros.lab.training.frames import to_model_size
 from spec_decode_ros.lab.training.network import encode_frames, text_hidden_states
 from spec_decode_ros.lab.training.processor import build_tokenizer
 from spec_decode_ros.lab.training.recipe import TrainingRun, save
-from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_drafter, load_verifier
+from spec_decode_ros.models.pair import load_drafter, load_verifier
+from spec_decode_ros.models.pair_config import ModelConfig, PairConfig
 from spec_decode_ros.sim.render import to_jpeg
 
 

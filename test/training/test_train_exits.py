@@ -39,10 +39,11 @@ from spec_decode_ros.lab.training.exits import (
 from spec_decode_ros.lab.training.frames import examples
 from spec_decode_ros.lab.training.network import build_model
 from spec_decode_ros.lab.training.recipe import DRAFT, save
-from spec_decode_ros.models.answer import CachedSequence
-from spec_decode_ros.models.exits import FILE_NAME, ExitAdapter, load_exits
+from spec_decode_ros.models.cached_sequence import CachedSequence
+from spec_decode_ros.models.exits import ExitAdapter, load_exits
 from spec_decode_ros.models.hf_model import HfModel
-from spec_decode_ros.models.pair import ModelConfig, PairConfig, load_verifier
+from spec_decode_ros.models.pair import load_verifier
+from spec_decode_ros.models.pair_config import EXITS_FILE, ModelConfig, PairConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
@@ -188,7 +189,7 @@ def test_the_command_leaves_exits_beside_the_target(
     said = capsys.readouterr()
     written = json.loads(said.out)
     assert "agrees" in said.err
-    loaded = load_exits(target / FILE_NAME, target_of(target))
+    loaded = load_exits(target / EXITS_FILE, target_of(target))
     assert loaded.layers == (1,)
     assert [vars(exit) for exit in loaded.figures] == written["exits"]
     assert not (tmp_path / "work" / "exits").exists(), "frames that were there are taken"
@@ -225,4 +226,4 @@ def test_wrong_arguments_are_one_sentence(
     assert sentence in said.err
     assert len(said.err.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
-    assert not (checkpoint / FILE_NAME).exists()
+    assert not (checkpoint / EXITS_FILE).exists()

@@ -21,7 +21,7 @@ from spec_decode_ros.lab.bench.suite import NamedLink, over_links
 from spec_decode_ros.lab.bench.tables import TextTable, print_comparison
 from spec_decode_ros.lab.bench.text_suite import TOKENS_PER_S, decode_texts, suite_prompts
 from spec_decode_ros.models.interfaces import Drafter
-from spec_decode_ros.models.pair import load_pair_config
+from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.transport.client import Client
 
 SHOWN_OF_TEXT = (

@@ -47,9 +47,9 @@ def over_links(
     Edge and cloud run on cores of their own where there are two, each with as many threads as cores unless the pair says
     otherwise.
     """
-    from spec_decode_ros.models.pair import check_pair, load_drafter, load_pair_config
-    from spec_decode_ros.models.threads import be_responsive
-    from spec_decode_ros.models.warmup import warm_up
+    from spec_decode_ros.models.pair import check_pair, load_drafter
+    from spec_decode_ros.models.pair_config import load_pair_config
+    from spec_decode_ros.models.warmup import be_responsive, warm_up
     from spec_decode_ros.server.process import spawn_server
 
     cores = split_cores()

@@ -9,7 +9,7 @@ from rich.console import Console
 from spec_decode_ros.decoding.methods import method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.go2 import Go2Episode, Go2Stack, run_episodes
-from spec_decode_ros.models.pair import load_pair_config
+from spec_decode_ros.models.pair_config import load_pair_config
 
 
 def rate_episodes(stack: Go2Stack, seed: int, count: int, console: Console) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from spec_decode_ros.lab.demo.goal import MissionGoal
 from spec_decode_ros.lab.demo.mission import MissionRun, Story, run_mission
 from spec_decode_ros.lab.demo.stack import free_domain, running_stack, stay_on_this_machine
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
-from spec_decode_ros.models.pair import load_drafter, load_pair_config
-from spec_decode_ros.models.threads import be_responsive
+from spec_decode_ros.models.pair import load_drafter
+from spec_decode_ros.models.pair_config import load_pair_config
+from spec_decode_ros.models.warmup import be_responsive
 from spec_decode_ros.server.process import spawn_server
 from spec_decode_ros.sim.task import make_task
 from spec_decode_ros.transport.client import Client

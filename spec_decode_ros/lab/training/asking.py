@@ -14,7 +14,7 @@ import torch
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.training import teacher_data
 from spec_decode_ros.lab.training.teacher import Teacher, TeacherExample, TeacherPrompt
-from spec_decode_ros.models.blocked import has_bfloat16
+from spec_decode_ros.models.onednn import has_bfloat16
 from spec_decode_ros.models.text import CheckpointText
 
 LONGEST_PROMPT = 128
@@ -98,7 +98,8 @@ def _watch(jobs: Sequence[Future[None]], show: Callable[[], None]) -> None:
 
 def _work(questions: Questions, folder: Path, number: int, workers: int) -> None:
     """One process: answers every `workers`-th prompt from `number` on that has no answer yet."""
-    from spec_decode_ros.models.pair import load_pair_config, load_verifier
+    from spec_decode_ros.models.pair import load_verifier
+    from spec_decode_ros.models.pair_config import load_pair_config
 
     torch.set_num_threads(1)
     model = load_verifier(load_pair_config(questions.pair), device="cpu", threads=1).model

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.training.teacher import TeacherExample
-from spec_decode_ros.models.reduced import ReducedLlamaConfig, ReducedLlamaForCausalLM
+from spec_decode_ros.models.reduced_vocabulary import ReducedLlamaConfig, ReducedLlamaForCausalLM
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

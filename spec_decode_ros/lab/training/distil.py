@@ -17,7 +17,7 @@ import torch
 from spec_decode_ros.lab.training.optimizer import adamw, attention_kernel, warmup_cosine
 from spec_decode_ros.lab.training.resume import restore, store
 from spec_decode_ros.lab.training.teacher import TeacherExample
-from spec_decode_ros.models.reduced import ReducedLlamaForCausalLM
+from spec_decode_ros.models.reduced_vocabulary import ReducedLlamaForCausalLM
 
 REPORT_S = 30.0
 STORE_S = 120.0

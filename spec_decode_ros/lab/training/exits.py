@@ -27,10 +27,12 @@ from spec_decode_ros.lab.training.fit import Report, TrainingPhase
 from spec_decode_ros.lab.training.frames import Example, examples
 from spec_decode_ros.lab.training.network import encode_frames, text_hidden_states
 from spec_decode_ros.lab.training.processor import MERGE, PATCH, build_tokenizer
-from spec_decode_ros.models.answer import CachedSequence
-from spec_decode_ros.models.decoders import AfterLayer
-from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_norm, layer_count
+from spec_decode_ros.models.cached_sequence import CachedSequence
+from spec_decode_ros.models.decoder import LayerHooks
+from spec_decode_ros.models.exits import ExitAdapter, Exits
 from spec_decode_ros.models.hf_model import HfModel
+from spec_decode_ros.models.interfaces import ExitFigures
+from spec_decode_ros.models.prompts import prepare
 from spec_decode_ros.models.vocabulary import fingerprint
 from spec_decode_ros.sim.render import to_jpeg
 
@@ -150,7 +152,7 @@ def _counted(items: Iterable[Item], count: int, name: str, report: Report) -> It
 
 def usable_layers(model: HfModel, layers: Sequence[int]) -> tuple[int, ...]:
     """The layers in ascending order. Raises SpecDecodeError for a layer that the target lacks, and for its last one."""
-    last = layer_count(model) - 1
+    last = model.layer_count - 1
     if not last:
         raise SpecDecodeError("This target has one decoder layer only, so there is nothing to leave early.")
     chosen = tuple(sorted(set(layers)))
@@ -164,7 +166,7 @@ def usable_layers(model: HfModel, layers: Sequence[int]) -> tuple[int, ...]:
 
 def default_layers(model: HfModel) -> tuple[int, ...]:
     """After the second fifth of the layers and after the last but one fifth."""
-    depth = layer_count(model)
+    depth = model.layer_count
     return tuple(sorted({max(0, 2 * depth // 5 - 1), max(0, 4 * depth // 5 - 1)}))
 
 
@@ -218,10 +220,10 @@ def generated_rows(
 
     Works with any target; a text-only target gets the questions without the frames.
     """
-    last = layer_count(model) - 1
+    last = model.layer_count - 1
     kept: dict[int, list[torch.Tensor]] = {layer: [] for layer in (*layers, last)}
     # Cloned: a slice would keep the whole prompt's hidden states in memory.
-    keep: AfterLayer = {
+    keep: LayerHooks = {
         layer: lambda rows, box=box: box.append(rows.clone())  # type: ignore[misc]
         for layer, box in kept.items()
     }
@@ -229,11 +231,11 @@ def generated_rows(
         images = [to_jpeg(example.frame)] if model.images else []
         for question in example.questions:
             text = build_prompt(question.instruction, question.last and format_action(question.last), style)
-            answer = CachedSequence(model, model.prepare(text, images))
+            answer = CachedSequence(model, prepare(model, text, images))
             tokens: list[int] = []
             while len(tokens) < max_tokens and not (tokens and tokens[-1] in model.text.eos_ids):
-                tokens.append(int(answer.logits(tokens, 1, after_layer=keep)[0].argmax()))
-    final = [final_norm(model)(rows) for rows in kept[last]]
+                tokens.append(int(answer.logits(tokens, 1, hooks=keep)[0].argmax()))
+    final = [model.final_norm(rows) for rows in kept[last]]
     return _rows({layer: kept[layer] for layer in layers}, final)
 
 
@@ -259,7 +261,7 @@ def train_exits(
         [p for a in adapters for p in a.parameters()], lr=PEAK_LR, weight_decay=0.01
     )
     model.model.requires_grad_(False)
-    norm = final_norm(model)
+    norm = model.final_norm
     start = shown = time.monotonic()
     for step, index in enumerate(_shuffled(len(rows), phase.batch, seed)):
         fraction = (time.monotonic() - start) / (60 * minutes)

@@ -23,7 +23,7 @@ from spec_decode_ros.lab.training.exits import (
 )
 from spec_decode_ros.models.exits import ExitFigures, save_exits
 from spec_decode_ros.models.loading import load_model
-from spec_decode_ros.models.pair import (
+from spec_decode_ros.models.pair_config import (
     ModelConfig,
     PairConfig,
     exits_file,

@@ -18,7 +18,8 @@ from spec_decode_ros.lab.training.distil import DistillationPhase, Report, fit
 from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.interfaces import Drafter
-from spec_decode_ros.models.pair import PairConfig, load_drafter, load_pair_config, load_verifier
+from spec_decode_ros.models.pair import load_drafter, load_verifier
+from spec_decode_ros.models.pair_config import PairConfig, load_pair_config
 
 CUT = Cut(layers=(0, 1, 2), inner=576, tokens=10240, table_width=192)
 """For SmolLM2-135M with its 30 layers of width 576 and inner width 1536; layers 0, 1 and 29 learned more slowly."""

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from spec_decode_ros.lab.training.display import make_folders, training_display
 from spec_decode_ros.lab.training.text_draft import TextDraftRun, measure, train_draft
-from spec_decode_ros.models.pair import PairConfig
+from spec_decode_ros.models.pair_config import PairConfig
 
 PROMPTS_A_SECOND = 2.0
 """Prompts that one core answers, for the estimate of the time; measured on an AMD EPYC with bfloat16."""

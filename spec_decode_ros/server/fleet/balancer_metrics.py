@@ -14,8 +14,7 @@ from spec_decode_ros.server.fleet.balancer import BalancerStatus
 from spec_decode_ros.server.fleet.scaling import ReplicaPhase, ReplicaStatus
 from spec_decode_ros.server.fleet.supervisor import SupervisorStatus
 from spec_decode_ros.server.metrics import counter, gauge, gauges, new_registry
-from spec_decode_ros.server.status_client import read_page
-from spec_decode_ros.server.status_server import Page
+from spec_decode_ros.server.status_server import Page, read_page
 
 _ANSWER_S = 2.0
 """Prometheus itself waits for 10 s by default."""

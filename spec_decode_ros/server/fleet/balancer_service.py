@@ -54,7 +54,7 @@ class BalancerService:
             yield
         finally:
             self._phase = ServicePhase.DRAINING
-            notify.tell(notify.STOPPING)
+            notify.send(notify.STOPPING)
 
     def alive(self) -> HealthReport:
         """Whether it works at all."""

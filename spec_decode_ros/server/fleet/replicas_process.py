@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.pair import load_pair_config
+from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.server import logs, notify
 from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.fleet.balancer import Balancer

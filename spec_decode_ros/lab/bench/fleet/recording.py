@@ -164,7 +164,8 @@ def record_pair(pair: str, count: int, seed: int) -> DraftRecording:
     """Load a pair and record `count` frames of rooms that no model was trained on; the same seed gives the same frames."""
     from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
     from spec_decode_ros.lab.bench.sample_frames import sample_frames
-    from spec_decode_ros.models.pair import load_drafter, load_pair_config, load_verifier
+    from spec_decode_ros.models.pair import load_drafter, load_verifier
+    from spec_decode_ros.models.pair_config import load_pair_config
     from spec_decode_ros.models.warmup import warm_up
 
     config = load_pair_config(pair)

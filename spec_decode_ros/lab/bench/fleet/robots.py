@@ -31,7 +31,7 @@ from spec_decode_ros.lab.bench.fleet.recording import (
     load_recording,
 )
 from spec_decode_ros.lab.bench.variants import MethodVariant
-from spec_decode_ros.models.threads import be_responsive
+from spec_decode_ros.models.warmup import be_responsive
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.process import READY, ReadyChild
 

@@ -26,9 +26,11 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.comparison import Spread
 from spec_decode_ros.lab.bench.profile.random_model import make_model, parameter_count
 from spec_decode_ros.lab.bench.profile.shapes import PublishedShape
-from spec_decode_ros.models.answer import CachedSequence
-from spec_decode_ros.models.exits import ExitAdapter, ExitFigures, Exits, final_norm
+from spec_decode_ros.models.cached_sequence import CachedSequence
+from spec_decode_ros.models.exits import ExitAdapter, Exits
 from spec_decode_ros.models.hf_model import HfModel
+from spec_decode_ros.models.interfaces import ExitFigures
+from spec_decode_ros.models.prompts import prepare
 from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
 
 WIDTHS = (1, 2, 4, 8, 16)
@@ -157,7 +159,7 @@ class _Bench:
 
     def __init__(self, model: HfModel, shape: PublishedShape, plan: MeasurementPlan) -> None:
         self.model, self.shape, self.plan = model, shape, plan
-        self.depth = len(model.model.get_decoder().layers)
+        self.depth = model.layer_count
         self.factor = shape.layers / self.depth
         self.exits = _middle_exit(model, self.depth)
         self.images = [_frame(plan.image)] if shape.tower else []
@@ -200,7 +202,7 @@ class _Bench:
         """The part of a pass outside the layers: final norm, output head, choice."""
         model = self.model
         hidden = torch.ones((width, self.shape.width), device=model.device, dtype=model.model.dtype)
-        return model.choose(model.logits(final_norm(model)(hidden)), 0, _GREEDY)
+        return model.choose(model.logits(model.final_norm(hidden)), range(width), _GREEDY)
 
     def _prepare_times(self) -> Spread:
         tower = self.shape.tower
@@ -222,7 +224,7 @@ class _Bench:
         if self.plan.device.type == "cuda":
             streamed = StreamedExit(self.exits, self.exits.layers[0], self.plan.device)
             open_ends.callback(streamed.close)
-            answer = CachedSequence(self.model, self.model.prepare(self.prompt, self.images))
+            answer = CachedSequence(self.model, prepare(self.model, self.prompt, self.images))
             # The exit's own output head runs in parallel with the pass.
             ways["beside the pass"] = _Pass(partial(self._exit_beside, answer, streamed), EXIT_WIDTH)
         return ways
@@ -234,10 +236,8 @@ class _Bench:
         return at[0]
 
     def _exit_beside(self, answer: CachedSequence, exit: StreamedExit) -> float:
-        logits = answer.logits(
-            self.answer[:EXIT_WIDTH], EXIT_WIDTH, after_layer={self.exits.layers[0]: exit.look}
-        )
-        self.model.choose(logits, 0, _GREEDY)
+        logits = answer.logits(self.answer[:EXIT_WIDTH], EXIT_WIDTH, hooks={self.exits.layers[0]: exit.look})
+        self.model.choose(logits, range(len(logits)), _GREEDY)
         return exit.told_at()
 
     def _measured(self, passes: Mapping[str, _Pass]) -> dict[str, tuple[Spread, ...]]:

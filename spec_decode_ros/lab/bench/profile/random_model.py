@@ -17,8 +17,9 @@ from transformers.initialization import no_init_weights
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.profile.shapes import PublishedShape
 from spec_decode_ros.models.hf_model import HfModel
+from spec_decode_ros.models.image_inputs import QwenImages
 from spec_decode_ros.models.text import CheckpointText
-from spec_decode_ros.models.vision import QwenImages, quicken_vision
+from spec_decode_ros.models.vision_encoder import quicken_vision
 
 _CLASSES: dict[str, Any] = {
     "llama": LlamaForCausalLM,

@@ -1,4 +1,4 @@
-"""Who shares a pass, and that everybody's turn comes."""
+"""Who shares a pass, and that everybody's request comes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_those_that_fit_share_the_pass_in_their_order() -> None:
 
 
 def test_a_long_prompt_gets_what_the_others_leave() -> None:
-    turns = [VerifyRequest(200, 8), VerifyRequest(0, 7), VerifyRequest(0, 7)]
-    assert schedule_step(turns, 64) == [BatchSlot(0, 48), BatchSlot(1), BatchSlot(2)]
+    requests = [VerifyRequest(200, 8), VerifyRequest(0, 7), VerifyRequest(0, 7)]
+    assert schedule_step(requests, 64) == [BatchSlot(0, 48), BatchSlot(1), BatchSlot(2)]
 
 
 def test_prompts_get_a_quarter_also_in_a_crowd() -> None:
@@ -46,42 +46,42 @@ def test_the_smallest_budget_reads_a_token_of_the_first_prompt() -> None:
 
 @given(turns_lists, st.integers(1, 256))
 def test_the_first_always_has_a_part_and_nobody_more_than_one(
-    turns: list[VerifyRequest], budget: int
+    requests: list[VerifyRequest], budget: int
 ) -> None:
-    seats = schedule_step(turns, budget)
-    assert seats[0].index == 0
-    indices = [seat.index for seat in seats]
+    slots = schedule_step(requests, budget)
+    assert slots[0].index == 0
+    indices = [slot.index for slot in slots]
     assert indices == sorted(set(indices))
-    taken = [seat.prefill or turns[seat.index].width for seat in seats]
+    taken = [slot.prefill or requests[slot.index].width for slot in slots]
     assert len(taken) == 1 or sum(taken) <= budget
-    for seat in seats:
-        assert 0 <= seat.prefill < max(1, turns[seat.index].unread)
+    for slot in slots:
+        assert 0 <= slot.prefill < max(1, requests[slot.index].not_prefilled)
 
 
 @given(turns_lists, st.integers(8, 256))
 def test_nobody_waits_for_more_passes_than_there_are_turns_before_it(
-    turns: list[VerifyRequest], budget: int
+    requests: list[VerifyRequest], budget: int
 ) -> None:
     """Everybody is done in the end, and between two parts of one session no other gets a second one more."""
-    line = collections.deque(enumerate(turns))
-    waited = dict.fromkeys(range(len(turns)), 0)
-    ahead = {name: place for place, name in enumerate(range(len(turns)))}
+    line = collections.deque(enumerate(requests))
+    waited = dict.fromkeys(range(len(requests)), 0)
+    ahead = {name: place for place, name in enumerate(range(len(requests)))}
     while line:
-        seats = {seat.index: seat for seat in schedule_step([turn for _, turn in line], budget)}
+        slots = {slot.index: slot for slot in schedule_step([request for _, request in line], budget)}
         staying: collections.deque[tuple[int, VerifyRequest]] = collections.deque()
         again = []
-        for index, (name, turn) in enumerate(line):
-            seat = seats.get(index)
-            if seat is None:
+        for index, (name, request) in enumerate(line):
+            slot = slots.get(index)
+            if slot is None:
                 waited[name] += 1
                 assert waited[name] <= ahead[name]
-                staying.append((name, turn))
-            elif seat.prefill:
-                again.append((name, VerifyRequest(turn.unread - seat.prefill, turn.draft)))
+                staying.append((name, request))
+            elif slot.prefill:
+                again.append((name, VerifyRequest(request.not_prefilled - slot.prefill, request.draft)))
         line = staying
-        for name, turn in again:  # its next part is a turn of its own, behind those that wait
+        for name, request in again:  # its next part is a request of its own, behind those that wait
             waited[name], ahead[name] = 0, len(line)
-            line.append((name, turn))
+            line.append((name, request))
 
 
 def test_the_budget_follows_from_what_passes_take() -> None:
@@ -92,6 +92,6 @@ def test_the_budget_follows_from_what_passes_take() -> None:
     assert pass_budget(PassTiming(30.0, 0.01)) == 2048
 
 
-@pytest.mark.parametrize("turn", [VerifyRequest(0, 100), VerifyRequest(1, 100)])
-def test_a_part_that_is_wider_than_the_budget_goes_alone(turn: VerifyRequest) -> None:
-    assert schedule_step([turn, VerifyRequest(0, 0)], 64) == [BatchSlot(0)]
+@pytest.mark.parametrize("wide", [VerifyRequest(0, 100), VerifyRequest(1, 100)])
+def test_a_part_that_is_wider_than_the_budget_goes_alone(wide: VerifyRequest) -> None:
+    assert schedule_step([wide, VerifyRequest(0, 0)], 64) == [BatchSlot(0)]

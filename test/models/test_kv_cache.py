@@ -24,26 +24,25 @@ from hypothesis.stateful import (
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.tree import merge
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.batch_decoder import BatchDecoder
 from spec_decode_ros.models.interfaces import ForwardInput
+from spec_decode_ros.models.kv_cache import CachePool, CacheShape
 from spec_decode_ros.models.pair import load_verifier
-from spec_decode_ros.models.row_decoder import RowDecoder
-from spec_decode_ros.models.slots import CacheShape, SlotPool
-from spec_decode_ros.models.together import verify_alone, verify_one_by_one
 from spec_decode_ros.models.verifier import HfVerifier, HfVerifySession
 
 GREEDY = Sampling()
 SHAPE = CacheShape(layers=2, heads=2, width=4)
 
 
-def pool_of(verifier: HfVerifier) -> SlotPool:
+def pool_of(verifier: HfVerifier) -> CachePool:
     decoder = verifier.model.decoder
-    assert isinstance(decoder, RowDecoder) and decoder.pool is not None
+    assert isinstance(decoder, BatchDecoder) and decoder.pool is not None
     return decoder.pool
 
 
 def test_what_a_token_takes(qwen: Family) -> None:
     assert qwen.verifier.bytes_per_token == 2 * 2 * 2 * 16 * 4  # keys and values, layers, heads, width, bytes
-    pool = SlotPool(SHAPE, 3, 10)
+    pool = CachePool(SHAPE, 3, 10)
     assert pool.keys.nbytes + pool.values.nbytes == 30 * SHAPE.bytes_per_token
 
 
@@ -65,14 +64,14 @@ def test_a_thousand_sessions_leave_every_slot_free(qwen: Family) -> None:
         assert pool.free == 4
         session = verifier.prepare("stop")
         session.verify((), (), GREEDY)
-        held = session.answer.cache  # as a traceback may
+        held = session.sequence._cache  # as a traceback may
         session.close()
         assert pool.free == 4 and held.keys.numel() == 0
 
 
 def test_without_a_slot_left_a_session_hears_so_and_the_others_go_on(everyone: Family) -> None:
     verifier = everyone.verifier
-    if not isinstance(verifier.model.decoder, RowDecoder):
+    if not isinstance(verifier.model.decoder, BatchDecoder):
         assert verifier.bytes_per_token is None
         with pytest.raises(SpecDecodeError, match="no memory can be reserved"):
             verifier.reserve(2, 64)
@@ -122,7 +121,7 @@ def test_a_session_ends_where_its_slot_does(qwen: Family) -> None:
 def test_what_an_earlier_session_left_reaches_nobody(qwen: Family) -> None:
     verifier = qwen.verifier
     sessions = [verifier.prepare(prompt) for prompt in ("stop", "turn left 90 degrees " * 25)]
-    expected = [verify_one_by_one([ForwardInput(session, draft=(5, 6))])[0] for session in sessions]
+    expected = [verifier.verify_many([ForwardInput(session, draft=(5, 6))])[0] for session in sessions]
     for session in sessions:
         session.close()
     with reserved(verifier, 2, 200):
@@ -141,20 +140,20 @@ def test_what_an_earlier_session_left_reaches_nobody(qwen: Family) -> None:
 
 
 def test_a_slot_is_given_back_once() -> None:
-    pool = SlotPool(SHAPE, 2, 8)
+    pool = CachePool(SHAPE, 2, 8)
     first = pool.take()
     first.free()
     first.free()
     assert pool.free == 2
     slot = pool.take()
     slot.reserve(0, 8)
-    assert slot.keys.data_ptr() == pool.keys[:, slot.number].data_ptr()
+    assert slot.keys.data_ptr() == pool.keys[:, slot.slot].data_ptr()
     with pytest.raises(SpecDecodeError, match="memory for 8 tokens, not for 9"):
         slot.reserve(8, 9)
     del slot
     gc.collect()
     assert pool.free == 2
-    assert torch.equal(pool.keys[:, first.number, :, :8], torch.zeros(2, 2, 8, 4))
+    assert torch.equal(pool.keys[:, first.slot, :, :8], torch.zeros(2, 2, 8, 4))
 
 
 class Comings(RuleBasedStateMachine):
@@ -198,7 +197,7 @@ class Comings(RuleBasedStateMachine):
         ):
             assert not isinstance(choices, Exception), choices
             if not part.prefill:
-                assert choices == verify_alone(replace(part, session=twin))
+                assert [choices] == self.alone.verify_many([replace(part, session=twin)])
                 committed[:] = [*part.committed, choices[0]][:20]
 
     def part(self, data: st.DataObject, session: HfVerifySession, committed: list[int]) -> ForwardInput:

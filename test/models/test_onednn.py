@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spec_decode_ros.models import blocked
-from spec_decode_ros.models.blocked import product, product_of
+from spec_decode_ros.models import onednn as blocked
+from spec_decode_ros.models.onednn import product, product_of
 
 LARGE, SMALL = (1024, 576), (64, 32)
 

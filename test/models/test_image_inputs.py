@@ -14,9 +14,9 @@ from transformers import AutoImageProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
+from spec_decode_ros.models.image_inputs import QwenImages, TiledImages
 from spec_decode_ros.models.images import ImageError, read_images
-from spec_decode_ros.models.positions import multimodal_positions
-from spec_decode_ros.models.vision import QwenImages, TiledImages
+from spec_decode_ros.models.prompts import multimodal_positions, prepare
 
 SIZES = [(192, 96), (384, 192), (28, 28), (84, 56), (97, 211), (640, 480), (33, 500)]
 
@@ -58,7 +58,7 @@ def test_positions_are_those_of_the_model(qwen: Family) -> None:
     model = qwen.verifier.model
     for pictures in ([(84, 56)], [(56, 112), (28, 28)], [(168, 84), (56, 56), (84, 84)]):
         images = [tiny_checkpoints.jpeg(i, *size) for i, size in enumerate(pictures)]
-        prompt = model.prepare("go to the red chair", images)
+        prompt = prepare(model, "go to the red chair", images)
         ids = torch.tensor([prompt.ids])
         grid = model.images.inputs(read_images(images))["image_grid_thw"]
         expected, delta = model.model.model.get_rope_index(

@@ -1,8 +1,8 @@
-"""Matrix products with large weights on a CPU, at the speed at which memory can be read.
+"""Linear layers with large weights on a CPU, by oneDNN at the speed at which memory can be read.
 
-With a few tokens in a pass, a product takes as long as reading its weight, so that verifying eight tokens could cost no
-more than decoding one. But the BLAS behind `F.linear` copies the weight into a layout of its own in every product of
-more than one row, which costs as much again. oneDNN has such a layout, too, and can be given a weight that is in it already.
+With a few tokens in a pass, a product takes as long as reading its weight, so verifying eight tokens could cost no more
+than decoding one. But the BLAS behind `F.linear` copies the weight into a layout of its own in every product of more
+than one row, which costs as much again. oneDNN has such a layout, too, and takes a weight that is already in it.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 """Rows (T, in) to rows (T, out)."""
 
 _LARGE = 1 << 18
-"""Elements from which on a weight is worth it: a megabyte of float32, which is what a core's own cache holds. Smaller ones
-are read faster than oneDNN is called."""
+"""Elements from which on oneDNN is faster: a megabyte of float32, as much as a core's own cache holds."""
 
 _FEWEST = 4
-"""Rows with which oneDNN's kernels read a weight at full speed; fewer take up to half as long again (one core)."""
+"""Rows with which oneDNN's kernels read a weight at full speed; with fewer it takes up to 1.5 times as long (one core)."""
 
 _ROUND = 16
-"""More rows than so many are made a multiple of it: oneDNN compiles, and keeps in memory, a kernel for every number."""
+"""More rows than this are padded to a multiple of it: oneDNN compiles, and keeps in memory, a kernel for every number."""
 
 
 def product(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Product:
-    """The product with `weight` (out, in), and `bias` (out) added, as fast as it can be had here.
+    """The fastest product with `weight` (out, in), and `bias` (out) added, here.
 
-    Where it is worth it this holds a second copy of the weight, which later changes of the first do not reach.
+    By oneDNN it holds a second copy of the weight, which later changes of the first do not reach.
     """
-    if not (weight.numel() >= _LARGE and quick(weight) and _available()):
+    if not (weight.numel() >= _LARGE and supported(weight) and _available()):
         return lambda rows: F.linear(rows, weight, bias)
     blocked = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
     multiply = torch.ops.mkldnn._linear_pointwise.default
@@ -48,7 +47,7 @@ def product(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Product:
 
 
 def product_of(layer: nn.Module) -> Product:
-    """What `layer` does: `product` where it is linear and nothing else, itself otherwise."""
+    """`layer` as a `product` where it is linear and nothing else, itself otherwise."""
     if not isinstance(layer, nn.Linear) or type(layer) is not nn.Linear:
         return layer
     divided = type(layer.weight) is not nn.Parameter  # between processes
@@ -57,7 +56,7 @@ def product_of(layer: nn.Module) -> Product:
     return product(layer.weight, layer.bias)
 
 
-def quick(weight: torch.Tensor) -> bool:
+def supported(weight: torch.Tensor) -> bool:
     """Whether it is on a CPU that has instructions for its precision."""
     if weight.device.type != "cpu":
         return False

@@ -1,4 +1,4 @@
-"""Images to what a vision tower takes, for each family of checkpoints.
+"""Images to the inputs of a vision encoder, for each family of checkpoints.
 
 The checkpoints' own processors need packages that have nothing to do with still images (a video reader, a library
 that spells out numbers), and their results depend on which image backend is installed. Here only the image processor
@@ -8,25 +8,22 @@ is taken from the checkpoint, always on its Pillow backend, so that robot and cl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
-from torch.nn import functional as F
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.images import ImageError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 
 class ImageFamily(Protocol):
     """How one family of models takes images.
 
-    `joins` says that `inputs` of several prompts may be laid one behind the other (their first dimension).
+    `joins`: the `inputs` of several prompts can be concatenated (in their first dimension).
     """
 
     joins: bool
@@ -40,21 +37,31 @@ class ImageFamily(Protocol):
         ...
 
 
-class QwenImages:
+class LlavaImages:
+    """LLaVA 1.5 and similar ones: one fixed size, one run of placeholders an image."""
+
+    joins = True
+
+    def __init__(self, processor: Any, image_token: str) -> None:
+        self._processor = processor
+        self._image_token = image_token
+
+    def inputs(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
+        return {"pixel_values": self._processor(images=list(images), return_tensors="pt")["pixel_values"]}
+
+    def placeholders(self, inputs: Mapping[str, torch.Tensor], features: Sequence[torch.Tensor]) -> list[str]:
+        return [self._image_token * len(feature) for feature in features]
+
+
+class QwenImages(LlavaImages):
     """Qwen2-VL and Qwen2.5-VL: any size, resized to whole patches, one run of placeholders an image.
 
     The patches are cut from 8-bit pixels and then looked up in a table that the checkpoint's own processor filled, which
     gives the same bits as the processor in a fraction of its time.
     """
 
-    joins = True
-
     def __init__(self, processor: Any, image_token: str) -> None:
-        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
-
-        self._smart_resize = smart_resize
-        self._processor = processor
-        self._image_token = image_token
+        super().__init__(processor, image_token)
         self._patch = int(processor.patch_size)
         self._merge = int(processor.merge_size)
         self._temporal = int(processor.temporal_patch_size)
@@ -70,84 +77,35 @@ class QwenImages:
         height, width = factor, -(-256 // factor) * factor
         image = np.zeros((height, width, 3), np.uint8)
         image[:1, :256] = ramp
-        pixels = self._processor(images=[Image.fromarray(image)], do_resize=False, return_tensors="np")[
-            "pixel_values"
-        ]
+        processed = self._processor(images=[Image.fromarray(image)], do_resize=False, return_tensors="np")
         grid = (height // factor, width // factor, self._merge, self._merge)
-        pixels = pixels.reshape(*grid, 3, self._temporal, self._patch, self._patch)[:, :, :, :, :, 0]
+        pixels = processed["pixel_values"].reshape(*grid, 3, self._temporal, self._patch, self._patch)
         # (grid rows, grid columns, merge rows, merge columns, channel, y, x) back to (channel, height, width)
-        image_again = pixels.transpose(4, 0, 2, 5, 1, 3, 6).reshape(3, height, width)
+        image_again = pixels[:, :, :, :, :, 0].transpose(4, 0, 2, 5, 1, 3, 6).reshape(3, height, width)
         return np.ascontiguousarray(image_again[:, 0, :256], dtype=np.float32).reshape(-1)
 
     def inputs(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
+        patch, merge = self._patch, self._merge
         patches, grids = [], []
         for image in images:
             if max(image.size) > 200 * min(image.size):
                 raise ImageError(
                     f"An image of {image.width} x {image.height} is too narrow: send a camera frame."
                 )
-            height, width = self._smart_resize(
-                image.height, image.width, self._patch * self._merge, self._bounds[0], self._bounds[1]
-            )
+            height, width = smart_resize(image.height, image.width, patch * merge, *self._bounds)
             if (width, height) != image.size:
                 image = image.resize((width, height), self._resample)
-            rows, columns = height // self._patch, width // self._patch
+            rows, columns = height // patch, width // patch
             pixels = np.asarray(image).astype(np.intp) + np.array([0, 256, 512], np.intp)
-            cut = pixels.reshape(
-                rows // self._merge,
-                self._merge,
-                self._patch,
-                columns // self._merge,
-                self._merge,
-                self._patch,
-                3,
-            ).transpose(0, 3, 1, 4, 6, 2, 5)
-            values = self._levels.take(cut).reshape(rows * columns, 3, 1, self._patch * self._patch)
+            grid = (rows // merge, merge, patch, columns // merge, merge, patch, 3)
+            cut = pixels.reshape(grid).transpose(0, 3, 1, 4, 6, 2, 5)
+            values = self._levels.take(cut).reshape(rows * columns, 3, 1, patch * patch)
             patches.append(values.repeat(self._temporal, axis=2).reshape(rows * columns, -1))
             grids.append((1, rows, columns))
         return {
             "pixel_values": torch.from_numpy(np.concatenate(patches)),
             "image_grid_thw": torch.tensor(grids, dtype=torch.long),
         }
-
-    def placeholders(self, inputs: Mapping[str, torch.Tensor], features: Sequence[torch.Tensor]) -> list[str]:
-        return [self._image_token * len(feature) for feature in features]
-
-
-class FlatPatchEmbedding(nn.Module):
-    """Qwen2-VL's patch embedding as the matrix product that it is: a convolution whose kernel covers a whole patch."""
-
-    def __init__(self, convolution: nn.Module) -> None:
-        super().__init__()
-        assert isinstance(convolution, nn.Conv3d)
-        self.weight = nn.Parameter(convolution.weight.data.flatten(1), requires_grad=False)
-        self.bias = convolution.bias
-
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        return F.linear(patches.to(self.weight.dtype), self.weight, self.bias)
-
-
-def quicken_vision(model: Any) -> None:
-    """Replace what transformers' vision towers do slowly; the features stay the same up to rounding."""
-    tower: Any = getattr(getattr(model, "model", None), "visual", None)
-    if tower is not None and isinstance(getattr(tower.patch_embed, "proj", None), nn.Conv3d):
-        tower.patch_embed = FlatPatchEmbedding(tower.patch_embed.proj)
-
-
-class LlavaImages:
-    """LLaVA 1.5 and its like: one fixed size, one run of placeholders an image."""
-
-    joins = True
-
-    def __init__(self, processor: Any, image_token: str) -> None:
-        self._processor = processor
-        self._image_token = image_token
-
-    def inputs(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
-        return {"pixel_values": self._processor(images=list(images), return_tensors="pt")["pixel_values"]}
-
-    def placeholders(self, inputs: Mapping[str, torch.Tensor], features: Sequence[torch.Tensor]) -> list[str]:
-        return [self._image_token * len(feature) for feature in features]
 
 
 class TiledImages:

@@ -1,4 +1,4 @@
-"""Memory for keys and values: of one session's own, or a slot of a pool that is allocated once.
+"""KV caches: the keys and values of one session, in memory of its own or in a slot of a pool allocated once.
 
 A pool bounds what all sessions of a model take together, and lets the attention of sessions in one pass be computed in
 one call. It is made with `torch.empty`, so on a CPU memory is taken up only as slots are first used.
@@ -15,7 +15,7 @@ from spec_decode_ros.errors import SpecDecodeError
 
 
 class CacheShape(NamedTuple):
-    """What one token's keys (and as much again its values) are: layers, key-value heads, numbers a head."""
+    """The shape of one token's keys, and of its values: layers, key-value heads, width of a head."""
 
     layers: int
     heads: int
@@ -34,8 +34,11 @@ class CacheShape(NamedTuple):
         return torch.empty(shape, dtype=self.dtype, device=self.device)
 
 
-class RowCache:
-    """Keys and values (layers, heads, capacity, width) of one session; what lies behind its length is overwritten."""
+class KVCache:
+    """Keys and values (layers, heads, capacity, width) of one session, in memory that grows.
+
+    How many tokens are valid is its owner's to know; what lies behind them is overwritten.
+    """
 
     keys: torch.Tensor
     values: torch.Tensor
@@ -54,7 +57,7 @@ class RowCache:
             setattr(self, name, new)
 
     def move_up(self, start: int, rows: Sequence[int]) -> None:
-        """Put what is at `start + row`, for rising rows, at `start`, `start + 1`, ..."""
+        """Move what is at `start + row`, for rising rows, to `start`, `start + 1`, ..."""
         move_rows_up(self.keys, start, rows)
         move_rows_up(self.values, start, rows)
 
@@ -63,7 +66,7 @@ class RowCache:
         self.keys, self.values = self._shape.empty(0), self._shape.empty(0)
 
 
-class SlotPool:
+class CachePool:
     """Keys and values (layers, slots, heads, capacity, width) for `slots` sessions of at most `capacity` tokens."""
 
     def __init__(self, shape: CacheShape, slots: int, capacity: int) -> None:
@@ -80,50 +83,50 @@ class SlotPool:
         """How many slots are not taken."""
         return len(self._free)
 
-    def take(self) -> Slot:
-        """A slot, the one that was given back last; raises SpecDecodeError if all are taken."""
+    def take(self) -> PooledCache:
+        """A cache in the slot that was given back last. Raises SpecDecodeError if all are taken."""
         if not self._free:
             raise SpecDecodeError(
                 f"All {self.slots} sessions that memory was reserved for are taken: close one, or reserve more."
             )
-        return Slot(self, self._free.pop())
+        return PooledCache(self, self._free.pop())
 
-    def give_back(self, slot: Slot) -> None:
-        self._free.append(slot.number)
+    def give_back(self, slot: int) -> None:
+        self._free.append(slot)
 
 
-class Slot(RowCache):
-    """A session's part of a pool: a cache that neither grows nor moves.
+class PooledCache(KVCache):
+    """A session's slot of a pool: a cache that neither grows nor moves.
 
     Sessions in one pass are read up to the end of the longest of them. Hence what an earlier session left in the slot
-    is overwritten with zeros before anyone reads there: a number that is not finite would reach through a mask.
+    is overwritten with zeros before it is read: a number that is not finite would get through a mask.
     """
 
-    def __init__(self, pool: SlotPool, number: int) -> None:
-        self.pool: SlotPool | None = pool
-        self.number = number
-        self.keys, self.values = pool.keys[:, number], pool.values[:, number]
-        self._clean = 0  # behind it this session has written nothing
+    def __init__(self, pool: CachePool, slot: int) -> None:
+        self.pool: CachePool | None = pool
+        self.slot = slot
+        self.keys, self.values = pool.keys[:, slot], pool.values[:, slot]
+        self._cleared = 0  # tokens up to here are this session's or zeros
 
     def reserve(self, past: int, length: int) -> None:
         if length > self.keys.shape[2]:
             raise SpecDecodeError(
                 f"A session has memory for {self.keys.shape[2]} tokens, not for {length}: reserve more."
             )
-        self.clean(length)
+        self.clear(length)
 
-    def clean(self, length: int) -> None:
+    def clear(self, length: int) -> None:
         """See that the first `length` tokens are this session's or zeros."""
-        if length > self._clean:
+        if length > self._cleared:
             end = min(-(-length // 64) * 64, self.keys.shape[2])
-            self.keys[:, :, self._clean : end] = 0
-            self.values[:, :, self._clean : end] = 0
-            self._clean = end
+            self.keys[:, :, self._cleared : end] = 0
+            self.values[:, :, self._cleared : end] = 0
+            self._cleared = end
 
     def free(self) -> None:
         if self.pool is not None:
             self.keys, self.values = self.keys[:, :, :0], self.values[:, :, :0]
-            self.pool.give_back(self)
+            self.pool.give_back(self.slot)
             self.pool = None
 
     def __del__(self) -> None:

@@ -1,21 +1,22 @@
-"""Common decoders on a CPU, with less ado."""
+"""Llama and Qwen2 decoders on a CPU, faster than transformers' modules run them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spec_decode_ros.models.blocked import product, quick
-from spec_decode_ros.models.decoder import AfterLayer
-from spec_decode_ros.models.packing import Pack
-from spec_decode_ros.models.row_decoder import LENGTH_DEPENDENT_ROPE, RowDecoder
-from spec_decode_ros.models.slots import CacheShape
+from spec_decode_ros.models.batch_decoder import BatchDecoder, sequences_disturb_each_other
+from spec_decode_ros.models.decoder import NO_HOOKS, LayerHooks, Segment
+from spec_decode_ros.models.kv_cache import CacheShape
+from spec_decode_ros.models.onednn import product, supported
+from spec_decode_ros.models.packed_attention import PackedAttention
 
 
-class SmallDecoder(RowDecoder):
+class CpuDecoder(BatchDecoder):
     """The layers of Llama and Qwen2 on a CPU, without the calls that take longer than the arithmetic of a small model.
 
     The same operations on the same weights in the same order as transformers' modules, which it takes over: a fused
@@ -28,16 +29,17 @@ class SmallDecoder(RowDecoder):
     @classmethod
     def fits(cls, module: Any) -> bool:
         """Whether this class knows the layers of `module`, which are on a CPU in a precision that it has, not quantised."""
-        if type(module).__name__ not in cls.CLASSES or not type(module).__module__.startswith(
-            "transformers."
-        ):
+        kind = type(module)
+        if kind.__name__ not in cls.CLASSES or not kind.__module__.startswith("transformers."):
             return False
         kinds = getattr(module.config, "layer_types", None) or ()
-        if any(kind != "full_attention" for kind in kinds) or module.config._attn_implementation != "sdpa":
-            return False
-        if getattr(module.rotary_emb, "rope_type", "") in LENGTH_DEPENDENT_ROPE:
-            return False
-        return all(cls._layer_fits(layer) for layer in module.layers) and module.config.hidden_act == "silu"
+        return (
+            all(each == "full_attention" for each in kinds)
+            and module.config._attn_implementation == "sdpa"
+            and module.config.hidden_act == "silu"
+            and not sequences_disturb_each_other(module)
+            and all(cls._layer_fits(layer) for layer in module.layers)
+        )
 
     @staticmethod
     def _layer_fits(layer: Any) -> bool:
@@ -50,7 +52,7 @@ class SmallDecoder(RowDecoder):
             and len({part.bias is None for part in inner}) == 1
             and all(
                 type(part.weight) is nn.Parameter  # and not divided between processes
-                and quick(part.weight)
+                and supported(part.weight)
                 and part.weight.dtype == inner[0].weight.dtype
                 for part in (*inner, *plain)
             )
@@ -61,12 +63,11 @@ class SmallDecoder(RowDecoder):
     def __init__(self, module: Any) -> None:
         config = module.config
         self._rotary, self._norm = module.rotary_emb, module.norm
-        self._heads = int(config.num_attention_heads)
-        self._width = int(module.layers[0].self_attn.head_dim)
         self._layers = [self._take_over(layer) for layer in module.layers]
         dtype = module.layers[0].mlp.up_proj.weight.dtype
-        shape = CacheShape(len(self._layers), int(config.num_key_value_heads), self._width, dtype)
-        super().__init__(shape, self._heads)
+        width = int(module.layers[0].self_attn.head_dim)
+        shape = CacheShape(len(self._layers), int(config.num_key_value_heads), width, dtype)
+        super().__init__(shape, int(config.num_attention_heads))
 
     @staticmethod
     def _take_over(layer: Any) -> tuple[Any, ...]:
@@ -85,30 +86,30 @@ class SmallDecoder(RowDecoder):
             product(mlp.down_proj.weight),
         )
 
-    def _run(
+    def run(
         self,
         embeddings: torch.Tensor,
         positions: torch.Tensor,
-        pack: Pack,
-        after_layer: AfterLayer,
-        depth: int | None,
+        segments: Sequence[Segment],
+        hooks: LayerHooks = NO_HOOKS,
+        depth: int | None = None,
     ) -> torch.Tensor:
+        attention = PackedAttention(self.heads, segments)
         hidden = embeddings[0]
         count, model_width = hidden.shape
-        width, half = self._width, self._width // 2
-        heads, rotated = self._heads, self._heads + self.cache_shape.heads
+        width, half = self.cache_shape.width, self.cache_shape.width // 2
+        heads, rotated = self.heads.heads, self.heads.heads + self.heads.shared
         cos, sin = (part[0].unsqueeze(1) for part in self._rotary(embeddings, positions))
         sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
         for index, (before, inner, out, after, gate_up, down) in enumerate(self._layers[:depth]):
             x = inner(F.rms_norm(hidden, (model_width,), *before)).view(count, -1, width)
             qk = x[:, :rotated]
             qk = qk * cos + torch.cat((qk[..., half:], qk[..., :half]), dim=-1) * sin
-            mixed = pack.attend(index, qk[:, :heads], qk[:, heads:], x[:, rotated:])
-            hidden = hidden + out(mixed)
+            hidden = hidden + out(attention.attend(index, (qk[:, :heads], qk[:, heads:], x[:, rotated:])))
             gate, up = gate_up(F.rms_norm(hidden, (model_width,), *after)).chunk(2, dim=-1)
             hidden = hidden + down(F.silu(gate) * up)
-            if index in after_layer:
-                after_layer[index](hidden.unsqueeze(0))
+            if index in hooks:
+                hooks[index](hidden.unsqueeze(0))
         hidden = hidden.unsqueeze(0)
         return hidden if depth is not None else self._norm(hidden)
 

@@ -13,9 +13,10 @@ from transformers import AutoTokenizer
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.decoders import SmallDecoder
+from spec_decode_ros.models.cpu_decoder import CpuDecoder
 from spec_decode_ros.models.pair import load_drafter
-from spec_decode_ros.models.reduced import ReducedLlamaConfig, ReducedLlamaForCausalLM
+from spec_decode_ros.models.prompts import prepare
+from spec_decode_ros.models.reduced_vocabulary import ReducedLlamaConfig, ReducedLlamaForCausalLM
 
 ROWS = 20
 
@@ -87,13 +88,13 @@ def test_drafts_from_a_folder_like_any_other(
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     drafter = load_drafter(pair_of(tmp_path))
-    assert isinstance(drafter.model.decoder, SmallDecoder)
+    assert isinstance(drafter.model.decoder, CpuDecoder)
     session = drafter.open("go to the red chair")
     tokens = list(itertools.islice(session.draft((), sampling), 12))
     assert tokens
     assert set(tokens) <= set(model.lm_head.tokens.tolist())
     if sampling.temperature == 0:
-        ids = torch.tensor([drafter.model.prepare("go to the red chair").ids])
+        ids = torch.tensor([prepare(drafter.model, "go to the red chair").ids])
         theirs = model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=len(tokens), do_sample=False
         )
