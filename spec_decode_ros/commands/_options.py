@@ -15,7 +15,7 @@ from spec_decode_ros.errors import SpecDecodeError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from spec_decode_ros.lab.edge_stack import EdgeStackOptions
+    from spec_decode_ros.lab.desk_stack import DeskStackOptions
 
 PAIR_HELP = "model pair, by name or as a .yaml file (%(default)s)"
 
@@ -126,12 +126,12 @@ def add_verifier(parser: argparse.ArgumentParser, keys: bool = True) -> None:
     )
 
 
-def stack_options(args: argparse.Namespace, **more: Any) -> EdgeStackOptions:
+def stack_options(args: argparse.Namespace, **more: Any) -> DeskStackOptions:
     """What the options of `add_decoding` and `add_verifier` say. Raises SpecDecodeError."""
-    from spec_decode_ros.lab.edge_stack import EdgeStackOptions
+    from spec_decode_ros.lab.desk_stack import DeskStackOptions
 
     given = {name: getattr(args, name) for name in ("objective", "keys") if hasattr(args, name)}
-    return EdgeStackOptions(
+    return DeskStackOptions(
         args.pair, args.method, endpoint=args.endpoint, rtt_ms=args.rtt_ms, **given, **more
     )
 

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from spec_decode_ros.decoding.messages import Sampling
-    from spec_decode_ros.lab.edge_stack import edge_stack
+    from spec_decode_ros.lab.desk_stack import desk_stack
     from spec_decode_ros.lab.progress import progress_bar
     from spec_decode_ros.replay.compare import Tolerance
     from spec_decode_ros.replay.run import BagReplay, ReplaySettings
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     )
     tolerance = Tolerance(args.tolerance, args.latency_tolerance, args.allow)
     replay = BagReplay(args.bag, settings, tolerance)
-    with edge_stack(options) as stack, progress_bar("actions", len(replay.moments)) as advance:
+    with desk_stack(options) as stack, progress_bar("actions", len(replay.moments)) as advance:
         pair = stack.config.name
         comparison = replay.decide(
             stack.runtime, stack.drafter, stack.config, lambda played: advance(played.text)

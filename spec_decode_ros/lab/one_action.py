@@ -14,7 +14,7 @@ from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.runtime import ActionResult
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.edge_stack import EdgeStackOptions, edge_stack
+from spec_decode_ros.lab.desk_stack import DeskStackOptions, desk_stack
 
 _JPEG = b"\xff\xd8\xff"
 _SHOWN = ("ttfa_ms", "ttft_ms", "ttva_ms", "acceptance_rate", "round_trips", "cloud_passes", "cloud_busy_ms")
@@ -39,14 +39,14 @@ class SingleQuestion:
     sampling: Sampling
 
 
-def answer(question: SingleQuestion, options: EdgeStackOptions) -> dict[str, Any]:
+def answer(question: SingleQuestion, options: DeskStackOptions) -> dict[str, Any]:
     """Decode it, and return the result for JSON. Raises SpecDecodeError."""
     images = [read_jpeg(path) for path in question.images]
     if question.instruction is not None and not images:
         raise SpecDecodeError(
             "An instruction needs the frame that it is about: add --image FILE, or use --prompt."
         )
-    with edge_stack(options) as (config, drafter, runtime):
+    with desk_stack(options) as (config, drafter, runtime):
         prompt = question.prompt
         if question.instruction is not None:
             style = cast(PromptStyle, config.prompt)

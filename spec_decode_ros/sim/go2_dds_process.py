@@ -43,7 +43,7 @@ class Go2SimOptions:
         backend: of the camera, see :class:`~spec_decode_ros.sim.render.Camera`.
         battery: initial charge, per cent.
         duration_s: seconds until it ends; None: it runs until it is stopped.
-        log: file of :class:`RobotLog`; None: no log.
+        log: file of :class:`RobotLogWriter`; None: no log.
     """
 
     seed: int = 0
@@ -67,7 +67,7 @@ class Go2SimOptions:
             raise SpecDecodeError(f"the duration is {self.duration_s:g} s, but must be above 0")
 
 
-class RobotLog:
+class RobotLogWriter:
     """Log of the robot's events, one JSON line each, written at once.
 
     ``{"t": ..., "event": "move", "vx": ..., "vy": ..., "wz": ...}`` is an order as it arrived; others are ``stop``,
@@ -152,7 +152,7 @@ class SimulatedGo2:
         self.options = options
         task = make_task(options.seed)
         self.target = task.target
-        self._log = RobotLog(options.log)
+        self._log = RobotLogWriter(options.log)
         self._sport = SportService(self._log)
         self.camera = OnDemandCamera(1.0 / options.camera_rate)
         self._sim = Simulation(task.scene, options.seed, options.backend)

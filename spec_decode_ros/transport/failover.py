@@ -52,7 +52,7 @@ class FailoverPolicy:
 
 
 @dataclass
-class _Server:
+class _KnownServer:
     """What is remembered of one server."""
 
     well_since: float | None = None
@@ -72,7 +72,7 @@ class Failover:
 
     def __init__(self, count: int, now: float, policy: FailoverPolicy | None = None) -> None:
         self._policy = policy or FailoverPolicy()
-        self._servers = [_Server() for _ in range(count)]
+        self._servers = [_KnownServer() for _ in range(count)]
         self._began = now
         self.current = 0
         self.changes = 0

@@ -21,7 +21,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.grid import Cell, World, simulate_method
 from spec_decode_ros.lab.bench.profile.profile import load_profile
 from spec_decode_ros.lab.bench.variants import MethodVariant
-from spec_decode_ros.lab.planning.library import VARIANTS, Library, RecordedAction
+from spec_decode_ros.lab.planning.library import VARIANTS, Library, LibraryAction
 from spec_decode_ros.lab.planning.queue import Gpu, PlannedServer, Served
 from spec_decode_ros.lab.planning.regions import Fleet, Region, fleet_names, load_fleet
 from spec_decode_ros.lab.planning.site import LatencyGoal, SimulationSettings, Site, Sticky, loads
@@ -104,7 +104,7 @@ def test_where_many_share_its_passes_a_server_drafts_only_for_those_who_draft_no
     world = replace(PROFILE.world, last_right=0.2)
     auto = Library(MethodVariant("auto", "latency"), CELL, world, size=8)
 
-    def drafted(picks: Sequence[RecordedAction]) -> int:
+    def drafted(picks: Sequence[LibraryAction]) -> int:
         return sum(visit.own_s > 0 for pick in picks for visit in pick.trace().visits)
 
     assert drafted(auto.picks(sharing=0)) > 8 > drafted(auto.picks(sharing=2)) == 0

@@ -99,7 +99,7 @@ def test_without_a_single_action_there_is_still_a_summary():
     assert "FAILED" in out.getvalue()
 
 
-def test_the_telling_frame_walks_to_the_target_with_mixed_fates():
+def test_the_telling_frame_walks_to_the_target_with_mixed_outcomes():
     results = [
         result("vx 0.0 wz 0.8 | searching 40", "accepted", "bonus", "recovered"),
         result("vx 0.4 wz 0.0 | red chair ahead 2.0", "accepted", "accepted"),
@@ -111,11 +111,12 @@ def test_the_telling_frame_walks_to_the_target_with_mixed_fates():
 
 def test_the_answer_is_cut_into_its_tokens():
     words = ["vx", " 0.4", "", " |"]
-    pieces = report.pieces(
-        lambda tokens: "".join(words[token] for token in tokens),
-        result("vx 0.4 |", "accepted", "recovered", "bonus", "bonus"),
+    decided = result("vx 0.4 |", "accepted", "recovered", "bonus", "bonus")
+    overlay = report.overlay_of(
+        "go on", decided, lambda tokens: "".join(words[token] for token in tokens), "96 ms"
     )
-    assert [(piece.text, piece.outcome) for piece in pieces] == [
+    assert (overlay.vx, overlay.status) == (0.0, "96 ms"), "the text is cut off, so nothing moves"
+    assert [(piece.text, piece.outcome) for piece in overlay.pieces] == [
         ("vx", "accepted"),
         (" 0.4", "recovered"),
         (" |", "bonus"),

@@ -23,7 +23,7 @@ from unitree_sdk2py.go2.sport import sport_api as api
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.sim.go2_dds import with_comment
-from spec_decode_ros.sim.go2_dds_process import Go2SimOptions, OnDemandCamera, RobotLog
+from spec_decode_ros.sim.go2_dds_process import Go2SimOptions, OnDemandCamera, RobotLogWriter
 from spec_decode_ros.sim.go2_dds_sport import (
     BALANCE_STAND,
     DAMPING,
@@ -188,7 +188,7 @@ def test_the_camera_renders_only_on_demand_and_can_hang() -> None:
 
 def test_the_account_has_one_line_for_each_event(tmp_path: Path) -> None:
     before = time.monotonic()
-    log = RobotLog(tmp_path / "new" / "robot.jsonl")
+    log = RobotLogWriter(tmp_path / "new" / "robot.jsonl")
     log("move", vx=0.4, wz=float("nan"))
     log.close()
     log("late")

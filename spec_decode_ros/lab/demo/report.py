@@ -14,6 +14,8 @@ from spec_decode_ros import __version__
 from spec_decode_ros.actions.action import ActionError, parse_action
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, speedup
 from spec_decode_ros.lab.bench.tables import TextTable, spread_text
+from spec_decode_ros.viz.decoded_action import pieces_of
+from spec_decode_ros.viz.overlay import Overlay
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,17 +143,11 @@ def draw_frame(
     from PIL import Image
 
     from spec_decode_ros.viz.legend import with_legend
-    from spec_decode_ros.viz.overlay import Overlay, draw_overlay
+    from spec_decode_ros.viz.overlay import draw_overlay
 
     method = list(comparison.results)[-1]
     place = most_telling(comparison.results[method], goal.target)
-    result = comparison.results[method][place]
-    try:
-        action = parse_action(result.text)
-        vx, wz = action.vx, action.wz
-    except ActionError:
-        vx = wz = 0.0
-    overlay = Overlay(goal.instruction, pieces(decode, result), vx, wz, result.verified, caption)
+    overlay = overlay_of(goal.instruction, comparison.results[method][place], decode, caption)
     jpeg = draw_overlay(comparison.samples[place].jpeg, overlay, width=960, quality=95)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(io.BytesIO(jpeg)) as picture:
@@ -195,14 +191,14 @@ def most_telling(results: Sequence[ActionResult], target: str) -> int:
     )
 
 
-def pieces(decode: Callable[[Sequence[int]], str], result: ActionResult) -> list[Any]:
-    """The text of each token of an answer, with its outcome."""
-    from spec_decode_ros.viz.overlay import Piece
-
-    cut, before = [], ""
-    for index, outcome in enumerate(result.outcomes):
-        text = decode(result.tokens[: index + 1])
-        if text[len(before) :].strip():
-            cut.append(Piece(text[len(before) :], outcome))
-        before = text
-    return cut
+def overlay_of(
+    instruction: str, result: ActionResult, decode: Callable[[Sequence[int]], str], status: str
+) -> Overlay:
+    """What is drawn on the frame of an action."""
+    try:
+        action = parse_action(result.text)
+        vx, wz = action.vx, action.wz
+    except ActionError:
+        vx = wz = 0.0
+    pieces = pieces_of(decode, result.tokens, result.outcomes)
+    return Overlay(instruction, pieces, vx, wz, result.verified, status)

@@ -17,6 +17,7 @@ from spec_decode_ros.json_output import write_json
 from spec_decode_ros.lab.bench.comparison import ComparisonPlan, MethodComparison, Sample, compare
 from spec_decode_ros.lab.bench.comparison_plot import draw_timeline
 from spec_decode_ros.lab.demo import report
+from spec_decode_ros.lab.demo.animation import draw_animation
 from spec_decode_ros.lab.demo.goal import MissionGoal
 from spec_decode_ros.lab.demo.mission import MissionRun, Story, run_mission
 from spec_decode_ros.lab.demo.stack import free_domain, running_stack, stay_on_this_machine
@@ -30,7 +31,16 @@ from spec_decode_ros.transport.client import Client
 
 Decode = Callable[[Sequence[int]], str]
 
-RESULTS = ("summary.json", "frame.png", "scene.png", "path.png", "timeline.png", "demo.mcap", "metadata.yaml")
+RESULTS = (
+    "summary.json",
+    "walk.gif",
+    "frame.png",
+    "scene.png",
+    "path.png",
+    "timeline.png",
+    "demo.mcap",
+    "metadata.yaml",
+)
 _READY_S = 120.0
 _COMPARISON_S = 25.0
 
@@ -97,6 +107,7 @@ def _draw(
     outcome = f"{story.outcome.reason if story.outcome else 'not finished'}, {story.took_s:.1f} s"
     files = {"path": str(report.draw_walk(goal, story, out / "path.png", f"{outcome} · {caption}"))}
     if comparison is not None:
+        files["walk"] = str(draw_animation(goal, story, comparison, decode, out / "walk.gif"))
         files["frame"] = str(report.draw_frame(goal, comparison, decode, out / "frame.png", caption))
         subtitle = (
             f"the same frame by both methods · “{goal.instruction}” · RTT {plan.rtt_ms:g} ms, pair {pair}"

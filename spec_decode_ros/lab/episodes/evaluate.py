@@ -13,7 +13,7 @@ from spec_decode_ros.actions.prompt import build_prompt
 from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.edge_stack import EdgeStackOptions, edge_stack
+from spec_decode_ros.lab.desk_stack import DeskStackOptions, desk_stack
 from spec_decode_ros.lab.episodes.episode import EpisodeResult, Rules, run_episode
 from spec_decode_ros.lab.progress import progress_bar
 from spec_decode_ros.sim.task import Task, make_task, read_templates
@@ -39,13 +39,13 @@ class EpisodePlan:
     latency_ms: float | str | None = None
 
 
-def evaluate_pair(plan: EpisodePlan, options: EdgeStackOptions) -> dict[str, Any]:
+def evaluate_pair(plan: EpisodePlan, options: DeskStackOptions) -> dict[str, Any]:
     """Run the episodes, and return what came of them, for JSON. Raises SpecDecodeError."""
     templates = read_templates(_read(plan.instructions)) if plan.instructions else ()
     latency_ms = DEFAULT_LATENCY_MS + options.rtt_ms if plan.latency_ms is None else plan.latency_ms
     rules = Rules() if isinstance(latency_ms, str) else Rules(latency_s=latency_ms / 1000.0)
     tasks = (make_task(plan.seed + i, templates) for i in range(plan.episodes))
-    with edge_stack(options) as stack, progress_bar("episodes", plan.episodes) as advance:
+    with desk_stack(options) as stack, progress_bar("episodes", plan.episodes) as advance:
         policy = DecodingPolicy(stack.runtime, stack.config.prompt)
         reached = 0
 

@@ -110,7 +110,7 @@ class TracedAction(VirtualAction):
         return []
 
 
-class RecordedAction:
+class LibraryAction:
     """One action, with a trace for each way in which it has to yield; `make` makes its scenario."""
 
     def __init__(self, extra_s: float, make: Callable[[], Scenario], yields: bool) -> None:
@@ -145,26 +145,26 @@ class Library:
             del self._extra_s[1:]
         chooses = self.method.uses_draft_model and self.method.server is ServerMode.SELF_DRAFT
         self._sharing = SHARING if chooses else SHARING[:1]
-        self._recorded: dict[tuple[int, int], tuple[RecordedAction, ...]] = {}
+        self._recorded: dict[tuple[int, int], tuple[LibraryAction, ...]] = {}
 
-    def pick(self, extra_s: float, sharing: float, rng: random.Random) -> RecordedAction:
+    def pick(self, extra_s: float, sharing: float, rng: random.Random) -> LibraryAction:
         """A random action at this load and this sharing; between two levels, of one of them at random."""
         level = _near(self._extra_s, extra_s, rng.random())
         place = _near(self._sharing, sharing, rng.random()) if len(self._sharing) > 1 else 0
         return rng.choice(self.picks(level, place))
 
-    def picks(self, level: int = 0, sharing: int = 0) -> tuple[RecordedAction, ...]:
+    def picks(self, level: int = 0, sharing: int = 0) -> tuple[LibraryAction, ...]:
         """All actions at one level of load and one of sharing."""
         if (level, sharing) not in self._recorded:
             actions = self._record(self._extra_s[level], self._sharing[sharing])
             self._recorded[level, sharing] = tuple(actions)
         return self._recorded[level, sharing]
 
-    def _record(self, extra_s: float, sharing: float) -> Iterator[RecordedAction]:
+    def _record(self, extra_s: float, sharing: float) -> Iterator[LibraryAction]:
         stale = AcceptanceAverage(0.5)
         for seed in range(self.size):
             make = partial(self.scenario, seed, copy(stale), sharing)
-            action = RecordedAction(extra_s, make, self.method.yields)
+            action = LibraryAction(extra_s, make, self.method.yields)
             stale.observe(*action.stale_judged)
             yield action
 

@@ -21,7 +21,7 @@ from spec_decode_ros.server.scheduler import NEWEST_PASS, VerifyRequest, pass_bu
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from spec_decode_ros.lab.planning.library import Library, RecordedAction
+    from spec_decode_ros.lab.planning.library import Library, LibraryAction
 
 PERIOD_JITTER = 0.1
 """Largest deviation of a robot's period, as a share of it."""
@@ -107,7 +107,7 @@ class Served:
 
 
 class _QueuedRobot:
-    def __init__(self, action: RecordedAction) -> None:
+    def __init__(self, action: LibraryAction) -> None:
         self.action = action
         self.follow(())
         self.captured = 0.0
@@ -169,7 +169,7 @@ class Gpu:
             self._passes / max(1, len(self._ttva_s)),
         )
 
-    def _pick(self) -> RecordedAction:
+    def _pick(self) -> LibraryAction:
         return self._library.pick(self._extra_s, self._sharing, self._rng)
 
     def _capture(self, number: int, at: float) -> None:

@@ -23,7 +23,7 @@ from spec_decode_ros.transport.keys import robot_keys
 
 
 @dataclass(frozen=True)
-class EdgeStackOptions:
+class DeskStackOptions:
     """How actions are decoded.
 
     Attributes:
@@ -49,7 +49,7 @@ class EdgeStackOptions:
             raise SpecDecodeError("--keys is for a server that runs already; name it with --endpoint.")
 
 
-class EdgeStack(NamedTuple):
+class DeskStack(NamedTuple):
     """What runs: the pair's configuration, its draft model, and the runtime that decodes with it."""
 
     config: PairConfig
@@ -58,7 +58,7 @@ class EdgeStack(NamedTuple):
 
 
 @contextlib.contextmanager
-def edge_stack(options: EdgeStackOptions) -> Iterator[EdgeStack]:
+def desk_stack(options: DeskStackOptions) -> Iterator[DeskStack]:
     """Start everything, and end it with the context.
 
     Raises:
@@ -95,7 +95,7 @@ def edge_stack(options: EdgeStackOptions) -> Iterator[EdgeStack]:
             fallback=False,
             objective=options.objective,
         )
-        yield EdgeStack(config, drafter, stack.enter_context(runtime))
+        yield DeskStack(config, drafter, stack.enter_context(runtime))
 
 
 def _warm_drafter(config: PairConfig) -> Drafter:
