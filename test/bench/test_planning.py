@@ -73,7 +73,7 @@ def test_the_cloud_alone_says_token_by_token_and_never_waits() -> None:
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.label)
 def test_a_robot_alone_is_as_fast_as_its_actions_are_without_a_queue(variant: MethodVariant) -> None:
     library = Library(variant, CELL, PROFILE.world, size=24)
-    alone = simulate_method(library.method, CELL, PROFILE.world, 24, library.own).ttva_ms
+    alone = simulate_method(library.method, CELL, PROFILE.world, 24, library.server_draft_tokens).ttva_ms
     served = Gpu(PlannedServer.of(CELL, PROFILE.world), library, 1, 0.1).run(400)
     assert served.ttva_s.mean() * 1e3 == pytest.approx(alone, rel=0.03)
     assert served.kept == pytest.approx(1.0, abs=0.03)

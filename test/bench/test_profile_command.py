@@ -74,9 +74,10 @@ def test_a_pass_is_over_as_many_tokens_as_is_said(monkeypatch: pytest.MonkeyPatc
     lengths: list[tuple[int, int]] = []
     honest = CpuDecoder.run
 
-    def run(self, embeddings, positions, cache, past, *more, **also):  # type: ignore[no-untyped-def]
-        lengths.append((past, embeddings.shape[1]))
-        return honest(self, embeddings, positions, cache, past, *more, **also)
+    def run(self, embeddings, positions, segments, *more, **also):  # type: ignore[no-untyped-def]
+        (segment,) = segments
+        lengths.append((segment.past, embeddings.shape[1]))
+        return honest(self, embeddings, positions, segments, *more, **also)
 
     monkeypatch.setattr(CpuDecoder, "run", run)
     times = measure(SHAPES["tiny-llama"], MeasurementPlan(CPU, torch.float32, prompt_tokens=30, repeats=1))
@@ -90,7 +91,7 @@ def test_half_precision_takes_the_way_that_a_gpu_takes(monkeypatch: pytest.Monke
     honest = PackedDecoder.run
 
     def run(self, *given, **also):  # type: ignore[no-untyped-def]
-        ways.append(sorted(also.get("after_layer", given[5] if len(given) > 5 else ())))
+        ways.append(sorted(also.get("hooks", given[3] if len(given) > 3 else ())))
         return honest(self, *given, **also)
 
     monkeypatch.setattr(PackedDecoder, "run", run)

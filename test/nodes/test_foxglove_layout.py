@@ -6,6 +6,7 @@ import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -17,6 +18,8 @@ import nav_msgs.msg
 import sensor_msgs.msg
 import std_msgs.msg
 import std_srvs.srv
+
+from spec_decode_ros.edge.frame_loop import ActionKind
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ROOT / "spec_decode_ros" / "nodes"
@@ -50,6 +53,8 @@ def calls(method: str) -> Iterator[tuple[str, str, set[str]]]:
                 kinds = {part.id for part in ast.walk(kind) if isinstance(part, ast.Name)} & set(TYPES)
                 if isinstance(name, ast.Constant) and isinstance(name.value, str):
                     yield node, name.value, kinds
+                elif isinstance(name, ast.JoinedStr):  # the drafter's f"action/{kind}"
+                    yield from ((node, f"action/{action}", kinds) for action in get_args(ActionKind))
 
 
 def absolute(topic: str) -> str:

@@ -44,6 +44,7 @@ from spec_decode_ros.models.exits import ExitAdapter, load_exits
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.pair_config import EXITS_FILE, ModelConfig, PairConfig
+from spec_decode_ros.models.prompts import prepare
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
@@ -100,11 +101,11 @@ def test_rows_are_what_the_product_computes(target: HfModel, rows: Rows) -> None
     with io.BytesIO() as picture:
         Image.fromarray(example.frame).save(picture, "PNG")  # which, unlike JPEG, loses nothing
         last = format_action(question.last) if question.last else None
-        prompt = target.prepare(build_prompt(question.instruction, last), [picture.getvalue()])
+        prompt = prepare(target, build_prompt(question.instruction, last), [picture.getvalue()])
     tokens = target.text.encode(format_action(question.answer))
     seen: dict[int, torch.Tensor] = {}
     keep = {layer: lambda hidden, layer=layer: seen.update({layer: hidden}) for layer in rows.hidden}
-    logits = CachedSequence(target, prompt).logits(tokens, len(tokens) + 1, after_layer=keep)
+    logits = CachedSequence(target, prompt).logits(tokens, len(tokens) + 1, hooks=keep)
     assert torch.allclose(target.head(rows.final[: len(tokens) + 1]), logits, atol=1e-3)
     for layer, hidden in seen.items():
         assert torch.allclose(rows.hidden[layer][: len(tokens) + 1], hidden, atol=1e-3)
