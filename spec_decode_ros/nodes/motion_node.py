@@ -45,9 +45,9 @@ from spec_decode_ros.robots.guard_types import (
     MotionState,
 )
 from spec_decode_ros.robots.reflex import is_stop
-from spec_decode_ros.settings import Setting
+from spec_decode_ros.settings import Setting, settings_of
 
-_LIMITS = MotionLimits()
+_LIMITS = settings_of(MotionLimits)
 
 PARAMETERS = (
     Setting("rate", 20.0, "Hz, velocities sent a second", 10.0, 100.0, fixed=True),
@@ -60,26 +60,16 @@ PARAMETERS = (
         "carry nothing out before an operator's command: a node that crashed must not walk on when it is back",
         fixed=True,
     ),
-    Setting("max_vx", _LIMITS.max_vx, "m/s, largest forward or backward speed", 0.0, 3.0),
-    Setting("max_wz", _LIMITS.max_wz, "rad/s, largest turn rate", 0.0, 4.0),
-    Setting("max_ax", _LIMITS.max_ax, "m/s², largest change of speed; a stop is immediate", 0.01, 20.0),
-    Setting("max_aw", _LIMITS.max_aw, "rad/s², largest change of turn rate; a stop is immediate", 0.01, 40.0),
-    Setting("max_jx", _LIMITS.max_jx, "m/s³, largest change of acceleration; a stop is immediate", 0.1, 1e5),
-    Setting("max_jw", _LIMITS.max_jw, "rad/s³, the same of turning; a stop is immediate", 0.1, 1e5),
-    Setting("watchdog_s", _LIMITS.watchdog_s, "s without a fresh action until the robot stops", 0.01, 0.5),
-    Setting("max_age_s", _LIMITS.max_age_s, "s since the frame until an action is stale", 0.01, 10.0),
-    Setting("max_future_s", _LIMITS.max_future_s, "s that a stamp may be ahead of the clock", 0.0, 1.0),
-    Setting("unverified_factor", _LIMITS.unverified_factor, "speed of drafts, 0: not at all", 0.0, 1.0),
+    *_LIMITS.values(),
     *ROBOT_PARAMETERS,
 )
 
-_LIMIT_NAMES = tuple(MotionLimits.__dataclass_fields__)
 _LEVELS = {MotionState.STOPPED: WARN, MotionState.HELD: WARN, MotionState.EMERGENCY: ERROR}
 
 
 def limits_from(values: Mapping[str, Any]) -> MotionLimits:
-    """The limits that the node's parameters describe; raises LimitsError."""
-    return MotionLimits(**{name: values[name] for name in _LIMIT_NAMES})
+    """The limits that the node's parameters describe; raises SpecDecodeError."""
+    return MotionLimits(**{name: values[name] for name in _LIMITS})
 
 
 class MotionNode(Node):

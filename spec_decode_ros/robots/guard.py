@@ -46,11 +46,11 @@ import math
 from dataclasses import dataclass
 
 from spec_decode_ros.actions.action import Action, ActionError, parse_action
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.robots.guard_types import (
     EMERGENCY,
     START,
     GuardDecision,
-    LimitsError,
     MotionLimits,
     MotionOutput,
     MotionState,
@@ -221,7 +221,7 @@ class MotionGuard:
         if name not in self._holds:
             return False
         if not _is_finite(clock):
-            raise LimitsError(f"the time of a release is {clock!r}, but must be a finite number")
+            raise SpecDecodeError(f"the time of a release is {clock!r}, but must be a finite number")
         del self._holds[name]
         self._not_before = max(self._not_before, clock)
         self._stop("released, waiting for a new action")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.settings import check_settings, setting
 
 MAX_WATCHDOG_S = 0.5
 """Seconds; no configuration lets an action live longer than this."""
@@ -17,54 +17,23 @@ SITTING = "sitting"
 """Names of holds; see :meth:`~spec_decode_ros.robots.guard.MotionGuard.hold`."""
 
 
-class LimitsError(SpecDecodeError):
-    """A motion limit that makes no sense."""
-
-
 @dataclass(frozen=True)
 class MotionLimits:
-    """What the guard lets through.
+    """What the guard lets through. Raises SpecDecodeError for limits that make no sense."""
 
-    Attributes:
-        max_vx: m/s, largest forward or backward speed.
-        max_wz: rad/s, largest turn rate.
-        max_ax: m/s², largest change of ``vx`` (a stop excepted).
-        max_aw: rad/s², largest change of ``wz`` (a stop excepted).
-        max_jx: m/s³, largest change of the acceleration of ``vx`` (a stop excepted).
-        max_jw: rad/s³, largest change of the acceleration of ``wz`` (a stop excepted).
-        watchdog_s: seconds without a fresh action after which the robot stops, above 0 and at most 0.5.
-        max_age_s: seconds since the camera frame after which an action is refused as stale.
-        max_future_s: seconds by which a stamp may be ahead of the clock (clocks are never quite equal).
-        unverified_factor: 0 to 1, speed of unverified actions; 0 refuses them.
-    """
-
-    max_vx: float = 0.8
-    max_wz: float = 1.0
-    max_ax: float = 2.0
-    max_aw: float = 4.0
-    max_jx: float = 20.0
-    max_jw: float = 40.0
-    watchdog_s: float = 0.5
-    max_age_s: float = 1.5
-    max_future_s: float = 0.1
-    unverified_factor: float = 0.5
+    max_vx: float = setting(0.8, "m/s, largest forward or backward speed", 0.0, 3.0)
+    max_wz: float = setting(1.0, "rad/s, largest turn rate", 0.0, 4.0)
+    max_ax: float = setting(2.0, "m/s², largest change of speed; a stop is immediate", 0.01, 20.0)
+    max_aw: float = setting(4.0, "rad/s², largest change of turn rate; a stop is immediate", 0.01, 40.0)
+    max_jx: float = setting(20.0, "m/s³, largest change of acceleration; a stop is immediate", 0.1, 1e5)
+    max_jw: float = setting(40.0, "rad/s³, the same of turning; a stop is immediate", 0.1, 1e5)
+    watchdog_s: float = setting(0.5, "s without a fresh action until the robot stops", 0.01, MAX_WATCHDOG_S)
+    max_age_s: float = setting(1.5, "s since the frame until an action is stale", 0.01, 10.0)
+    max_future_s: float = setting(0.1, "s that a stamp may be ahead of the clock", 0.0, 1.0)
+    unverified_factor: float = setting(0.5, "speed of drafts, 0: not at all", 0.0, 1.0)
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("max_vx", 0.0, 3.0),
-            ("max_wz", 0.0, 4.0),
-            ("max_ax", 0.01, 20.0),
-            ("max_aw", 0.01, 40.0),
-            ("max_jx", 0.1, 1e5),
-            ("max_jw", 0.1, 1e5),
-            ("watchdog_s", 0.01, MAX_WATCHDOG_S),
-            ("max_age_s", 0.01, 10.0),
-            ("max_future_s", 0.0, 1.0),
-            ("unverified_factor", 0.0, 1.0),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise LimitsError(f"{name} is {value!r}, but must be a number from {low} to {high}")
+        check_settings(self)
 
 
 class MotionState(enum.Enum):

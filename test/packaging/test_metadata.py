@@ -72,20 +72,6 @@ def test_every_third_party_import_belongs_to_the_core_or_to_an_extra():
     assert not undeclared
 
 
-def test_rclpy_is_imported_only_where_it_has_to_be():
-    """In nodes/ and launch/, and by the two parts of the lab that are ROS nodes; doctor asks for it in a process."""
-    files = (*PACKAGE.rglob("*.py"), *(ROOT / "launch").glob("*.py"))
-    elsewhere = {
-        str(path.relative_to(ROOT))
-        for path in files
-        if path.parent not in (PACKAGE / "nodes", ROOT / "launch") and "rclpy" in imports(path)
-    }
-    assert elsewhere == {
-        "spec_decode_ros/lab/demo/mission.py",
-        "spec_decode_ros/lab/faults/operator.py",
-    }
-
-
 def test_modules_and_extras_name_the_same_packages():
     required = {re.split(r"[\[<>=;! ]", requirement)[0] for extra in EXTRAS.values() for requirement in extra}
     required |= {re.split(r"[<>=]", requirement)[0] for requirement in CORE}

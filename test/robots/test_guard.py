@@ -7,13 +7,13 @@ import math
 
 import pytest
 
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.robots.guard import MotionGuard
 from spec_decode_ros.robots.guard_types import (
     EMERGENCY,
     MAX_WATCHDOG_S,
     OPERATOR,
     START,
-    LimitsError,
     MotionLimits,
     MotionState,
 )
@@ -356,7 +356,7 @@ def test_missed_steps_do_not_add_up_to_a_jump():
     ],
 )
 def test_limits_that_make_no_sense_are_refused_by_name(name, value):
-    with pytest.raises(LimitsError, match=name):
+    with pytest.raises(SpecDecodeError, match=name):
         MotionLimits(**{name: value})
 
 
