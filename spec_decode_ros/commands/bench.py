@@ -127,8 +127,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_fleet(args: argparse.Namespace, pair: str) -> int:
     from spec_decode_ros.lab.bench.fleet.rig import LoadSchedule
+    from spec_decode_ros.lab.bench.fleet.run import fleet_document, measure_fleet
     from spec_decode_ros.lab.bench.fleet.suite import FleetPlan
-    from spec_decode_ros.lab.bench.fleet_run import fleet_document, measure_fleet
     from spec_decode_ros.lab.bench.run import command_typed
     from spec_decode_ros.lab.bench.suite import links
     from spec_decode_ros.lab.bench.variants import variants_of

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from spec_decode_ros.lab.bench.profile.measured_profile import Assumed
-    from spec_decode_ros.lab.bench.profile_run import TimingOptions, time_pair
+    from spec_decode_ros.lab.bench.profile.run import TimingOptions, time_pair
 
     options = TimingOptions(
         args.draft,

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when the page is written."""
-    from spec_decode_ros.lab.bench.page_files import write_page
+    from spec_decode_ros.lab.bench.page import write_page
 
     write_page(args.files, args.out)
     print(args.out)

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 if nothing was wrong."""
     from spec_decode_ros.lab.bench.fleet.soak import SoakPlan
+    from spec_decode_ros.lab.bench.fleet.soak_report import run_soak
     from spec_decode_ros.lab.bench.machine import machine
-    from spec_decode_ros.lab.bench.soak_report import run_soak
     from spec_decode_ros.lab.bench.variants import variants_of
 
     seconds = 60.0 * args.minutes

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from spec_decode_ros.lab.demo.robot_log import RobotLog
+from spec_decode_ros.lab.demo.robot_log import RobotLogReader
 from spec_decode_ros.lab.faults.trial import LIMIT_S, FaultResult, slowest
 
 
-def account(path: Path, *lines: tuple[float, str, float]) -> RobotLog:
+def account(path: Path, *lines: tuple[float, str, float]) -> RobotLogReader:
     """An account of (time, event, vx)."""
     with path.open("a") as file:
         for t, event, vx in lines:
             file.write(
                 json.dumps({"t": t, "event": event, "vx": vx, "vy": 0.0, "wz": 0.0, "x": vx, "y": 0.0}) + "\n"
             )
-    read = RobotLog(path)
+    read = RobotLogReader(path)
     read.read()
     return read
 
@@ -60,7 +60,7 @@ def test_the_body_comes_to_rest_after_the_order_and_its_sway_is_no_walk(tmp_path
 
 def test_an_account_is_read_while_it_is_being_written(tmp_path):
     path = tmp_path / "robot.jsonl"
-    robot = RobotLog(path)
+    robot = RobotLogReader(path)
     robot.read()
     with path.open("w") as file:
         file.write('{"t": 1.0, "event": "stop"}\n{"t": 1.5, "ev')

@@ -1,4 +1,4 @@
-"""The text suite and transformers' own decoding beside it: the same tokens from everybody, and every row filled in."""
+"""The text suite and transformers' own decoding: the same tokens from all, and every row filled in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from spec_decode_ros.lab.bench.comparison import ComparisonPlan
 from spec_decode_ros.lab.bench.machine import Cores, pinned_to, split_cores
 from spec_decode_ros.lab.bench.text_suite import (
     TOKENS_PER_S,
+    PeerAnswer,
     decode_texts,
     require_same,
     suite_prompts,
@@ -73,7 +74,7 @@ def test_transformers_beside_a_suite_of_frames_are_refused(capsys: pytest.Captur
 
 
 def test_other_tokens_than_transformers_are_an_error() -> None:
-    peers = {"generate": [((1, 2), 4.0)], "prompt lookup": [((1, 3), 4.0)]}
+    peers = {"generate": [PeerAnswer((1, 2), 4.0)], "prompt lookup": [PeerAnswer((1, 3), 4.0)]}
     with pytest.raises(SpecDecodeError, match=r"prompt lookup\) and auto give different tokens for prompt 0"):
         require_same(peers, [(1, 2)], "auto")
 

@@ -1,4 +1,4 @@
-"""Methods in virtual time over cells of networks and pairs: tables, verdict and JSON."""
+"""Runs `spec-decode simulate` over a grid or a profile: tables, conclusion and JSON."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from spec_decode_ros.lab.bench.grid import Cell, MethodFigures, World, cells, simulate_cell
 from spec_decode_ros.lab.bench.profile.profile import load_profile
 from spec_decode_ros.lab.progress import tracked
+from spec_decode_ros.lab.text_table import TextTable
 
 Row = tuple[Cell, dict[str, MethodFigures]]
 
 
 @dataclass(frozen=True)
 class VirtualRun:
-    """The figures of every method in each cell, and by method what was published."""
+    """The figures of every method in each cell, and published speeds by method."""
 
     title: str
     world: World
@@ -39,7 +39,7 @@ class VirtualRun:
 
 
 def simulate_grid(actions: int) -> VirtualRun:
-    """Every method over round-trip times, acceptances and draft speeds, crossed."""
+    """Every method in all cells of the grid."""
     world = World()
     return VirtualRun("grid", world, _rows(list(cells()), world, actions))
 
@@ -56,39 +56,36 @@ def _rows(wanted: list[Cell], world: World, actions: int) -> list[Row]:
 
 
 def print_run(console: Console, run: VirtualRun) -> None:
-    """Times to the verified action, what follows from them, and published figures beside them."""
+    """Print times to the verified action, the conclusion, and published figures."""
     console.print(f"[bold]{run.title}[/]\nmean milliseconds to the verified action")
     console.print("acc.: share of drafted tokens accepted; ratio: draft over target time, a token")
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for name in ("RTT", "acc.", "ratio", *run.rows[0][1]):
-        table.add_column(name, justify="right", no_wrap=True)
+    rows = []
     for cell, row in run.rows:
         best = min(figures.ttva_ms for figures in row.values())
         times = (
             f"[bold green]{f.ttva_ms:.0f}[/]" if f.ttva_ms == best else f"{f.ttva_ms:.0f}"
             for f in row.values()
         )
-        table.add_row(f"{cell.rtt_ms:g}", f"{cell.acceptance:g}", f"{cell.ratio:.2g}", *times)
-    console.print(table)
-    console.print(_verdict(run.rows))
+        rows.append([f"{cell.rtt_ms:g}", f"{cell.acceptance:g}", f"{cell.ratio:.2g}", *times])
+    TextTable(["RTT", "acc.", "ratio", *run.rows[0][1]], rows, left=0).print(console)
+    console.print(_conclusion(run.rows))
     if run.published:
-        console.print(_published_table(run))
+        _published_table(run).print(console)
 
 
-def _published_table(run: VirtualRun) -> Table:
-    """How many times as fast as the cloud alone, predicted beside published."""
-    table = Table(title="times as fast as the cloud alone", box=None, padding=(0, 1, 0, 0))
-    for name in ("acc.", "", "predicted", "published", "difference"):
-        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+def _published_table(run: VirtualRun) -> TextTable:
+    """Speeds as multiples of that of the cloud alone, predicted and published."""
+    rows = []
     for cell, row in run.rows:
         for method in (*run.published, *({"auto"} - run.published.keys())):
             told, found = run.published.get(method), row["cloud"].ttva_ms / row[method].ttva_ms
-            beside = (f"{told:.2f}", f"{found / told - 1:+.0%}") if told else ("–", "–")
-            table.add_row(f"{cell.acceptance:g}", method, f"{found:.2f}", *beside)
-    return table
+            published = (f"{told:.2f}", f"{found / told - 1:+.0%}") if told else ("–", "–")
+            rows.append([f"{cell.acceptance:g}", method, f"{found:.2f}", *published])
+    columns = ["acc.", "", "predicted", "published", "difference"]
+    return TextTable(columns, rows, "times as fast as the cloud alone", left=2)
 
 
-def _verdict(rows: Sequence[Row]) -> str:
+def _conclusion(rows: Sequence[Row]) -> str:
     def others(row: dict[str, MethodFigures]) -> dict[str, MethodFigures]:
         return {name: figures for name, figures in row.items() if not name.startswith("auto")}
 

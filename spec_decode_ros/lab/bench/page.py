@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.fleet.tables import fleet_lines
-from spec_decode_ros.lab.bench.tables import TextTable, remarks, spread_text
+from spec_decode_ros.lab.bench.tables import remarks, spread_text
+from spec_decode_ros.lab.text_table import TextTable
 
 _METRICS = {
     "ttva_ms": "to verified, ms",
@@ -70,3 +74,26 @@ def _link(link: Mapping[str, Any]) -> list[str]:
     table = TextTable(["", *(_METRICS.get(m, m.replace("_", " ")) for m in shown)], rows)
     notes = [f"- {line}" for line in remarks(link)]
     return [f"### {link['name']}, {link['samples']} samples", "", *table.markdown(), "", *notes, ""]
+
+
+def write_page(files: Sequence[Path], out: Path) -> None:
+    """Write the page of some documents into an existing folder. Raises SpecDecodeError."""
+    try:
+        text = page([_read(path) for path in files])
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise SpecDecodeError(
+            f"these files are no bench documents (no {error}): write them with `bench --json`"
+        ) from error
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecDecodeError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecDecodeError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise SpecDecodeError(f"{path} is no JSON document: {error}") from error

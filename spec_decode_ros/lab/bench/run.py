@@ -1,4 +1,4 @@
-"""A suite of `spec-decode bench` from its plan to tables, JSON document and pictures."""
+"""Runs a suite of `spec-decode bench`, prints its tables, and makes its JSON document and plots."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from spec_decode_ros.lab.bench.comparison import ComparisonPlan, MethodCompariso
 from spec_decode_ros.lab.bench.document import document
 from spec_decode_ros.lab.bench.sample_frames import sample_frames
 from spec_decode_ros.lab.bench.suite import NamedLink, over_links
-from spec_decode_ros.lab.bench.tables import TextTable, print_comparison
+from spec_decode_ros.lab.bench.tables import print_comparison
 from spec_decode_ros.lab.bench.text_suite import TOKENS_PER_S, decode_texts, suite_prompts
+from spec_decode_ros.lab.text_table import TextTable
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.transport.client import Client
@@ -33,18 +34,10 @@ _FILES = ("--json", "--plot", "--timeline")
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """What is measured.
+    """What is measured: a suite with a number of frames or prompts, over one link after the other.
 
-    Attributes:
-        suite: its name.
-        frames: how many frames, or prompts, are decoded.
-        links: between robot and cloud, one after the other.
-        methods: their names; none for all that verify and have the sampler.
-        seed: of the first room, or of the prompts.
-        device: of both models; None for what the pair says.
-        max_tokens: longest answer of text; None for what the pair says.
-        peers: with text, transformers' own decoding too.
-        command: what was typed.
+    Without `methods` all are compared that verify and have the sampler. `device` and `max_tokens` are by default what the
+    pair says. `peers` is transformers' own decoding, with the suite `text`; `command` is what was typed.
     """
 
     suite: str
@@ -71,7 +64,7 @@ class BenchPlan:
 
 @dataclass(frozen=True)
 class BenchRun:
-    """What came of it: the comparison over each link, and the document for JSON."""
+    """The comparison over each link, and the document for JSON."""
 
     results: Sequence[tuple[NamedLink, MethodComparison]]
     document: dict[str, Any]
@@ -82,7 +75,7 @@ class BenchRun:
         return all(comparison.same_tokens for _, comparison in self.results)
 
     def draw(self, plot: str | None, timeline: str | None, pair: str) -> None:
-        """Write the pictures that are asked for."""
+        """Draw the plots whose paths are given."""
         if plot:
             from spec_decode_ros.lab.bench.comparison_plot import draw_methods
 
@@ -135,7 +128,7 @@ def _measure_peers(
     ours = next(iter(comparison.results))
     peers = measure_peers(prompts, max_tokens, plan.pair)
     require_same(peers, [result.tokens for result in comparison.results[ours]], ours)
-    speeds = {name: Spread.of([speed for _, speed in found]) for name, found in peers.items()}
+    speeds = {name: Spread.of([answer.tokens_per_s for answer in found]) for name, found in peers.items()}
     rows = [
         [name, f"{speed.median:.1f}", f"{speed.low:.1f}–{speed.high:.1f}"] for name, speed in speeds.items()
     ]
@@ -145,7 +138,7 @@ def _measure_peers(
 
 
 def command_typed(arguments: Sequence[str]) -> str:
-    """What was typed, without the files that it wrote."""
+    """The command line that was typed, without the files that it wrote."""
     words = iter(arguments)
     kept = []
     for word in words:

@@ -1,44 +1,19 @@
-"""Tables for the terminal and for Markdown, and the results of a comparison as tables and remarks."""
+"""Prints the results of a comparison as a table and remarks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread
 from spec_decode_ros.lab.bench.document import link_document
 from spec_decode_ros.lab.bench.suite import NamedLink
+from spec_decode_ros.lab.text_table import TextTable
 
 SHOWN = ("ttva_ms", "ttfa_ms", "cloud_passes", "cloud_busy_ms", "acceptance_rate", "round_trips")
 """Metrics on the terminal; the page has all."""
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """Rows of text under column names; the first column is aligned to the left, the others to the right."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    title: str = ""
-
-    def print(self, console: Console) -> None:
-        """Print it to the terminal."""
-        table = Table(title=self.title or None, title_justify="left", box=None, padding=(0, 1, 0, 0))
-        for place, name in enumerate(self.columns):
-            table.add_column(name, justify="right" if place else "left", no_wrap=True)
-        for row in self.rows:
-            table.add_row(*row)
-        console.print(table)
-
-    def markdown(self) -> list[str]:
-        """Its lines in Markdown."""
-        rule = "|---" * len(self.columns) + "|"
-        head, *body = (f"| {' | '.join(row)} |".replace("|  |", "| |") for row in (self.columns, *self.rows))
-        return [head, rule, *body]
 
 
 def spread_text(metric: str, spread: Mapping[str, float] | None, between: str = "{} ({}–{})") -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.edge.runtime import EdgeRuntime
@@ -97,15 +97,22 @@ def _compare(
     return MethodComparison(samples, results, (*METRICS, TOKENS_PER_S))
 
 
-PeerAnswers = Mapping[str, Sequence[tuple[tuple[int, ...], float]]]
-"""By way of decoding, tokens and tokens per second of each answer in the order of the prompts."""
+class PeerAnswer(NamedTuple):
+    """An answer by transformers' own decoding, without the prompt."""
+
+    tokens: tuple[int, ...]
+    tokens_per_s: float
+
+
+PeerAnswers = Mapping[str, Sequence[PeerAnswer]]
+"""By way of decoding, one for each prompt in the order of the prompts."""
 
 
 def require_same(answers: PeerAnswers, tokens: Sequence[Sequence[int]], whose: str) -> None:
     """Raise SpecDecodeError unless every answer has the tokens that the method `whose` gave for the prompt."""
     for peer, given in answers.items():
-        for number, ((said, _), ours) in enumerate(zip(given, tokens, strict=True)):
-            if said != tuple(ours):
+        for number, (answer, ours) in enumerate(zip(given, tokens, strict=True)):
+            if answer.tokens != tuple(ours):
                 raise SpecDecodeError(
                     f"transformers ({peer}) and {whose} give different tokens for prompt {number}: their times cannot "
                     "be compared"
@@ -128,16 +135,14 @@ def measure_peers(prompts: Sequence[str], max_tokens: int, pair: str) -> PeerAns
         for prompt in held_out_prompts(_WARM_UP, 1):
             for way in ways.values():
                 _answer(target, prompt, min(max_tokens, 8), way)
-        answers: dict[str, list[tuple[tuple[int, ...], float]]] = {name: [] for name in ways}
+        answers: dict[str, list[PeerAnswer]] = {name: [] for name in ways}
         for count, prompt in enumerate(prompts):
             for name in ways if count % 2 == 0 else reversed(list(ways)):
                 answers[name].append(_answer(target, prompt, max_tokens, ways[name]))
     return answers
 
 
-def _answer(
-    target: HfModel, prompt: str, max_tokens: int, way: dict[str, Any]
-) -> tuple[tuple[int, ...], float]:
+def _answer(target: HfModel, prompt: str, max_tokens: int, way: dict[str, Any]) -> PeerAnswer:
     import torch
     from transformers.utils import logging as transformers_logging
 
@@ -154,4 +159,4 @@ def _answer(
             **way,
         )
     tokens = tuple(whole[0, ids.shape[1] :].tolist())
-    return tokens, len(tokens) / (time.perf_counter() - start)
+    return PeerAnswer(tokens, len(tokens) / (time.perf_counter() - start))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spec_decode_ros.lab.demo.goal import MissionGoal
 from spec_decode_ros.lab.demo.mission import run_mission
-from spec_decode_ros.lab.demo.robot_log import RobotLog
+from spec_decode_ros.lab.demo.robot_log import RobotLogReader
 from spec_decode_ros.lab.demo.stack import Stack, Value, free_domain, running_stack, stay_on_this_machine
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
 from spec_decode_ros.server.process import spawn_server
@@ -107,7 +107,7 @@ def _run(stack: Go2Stack, seed: int, nodes: Stack, domain: int, dds_domain: int)
         mission = run_mission(
             goal, folder, domain, check=nodes.check, ready_timeout_s=_READY_S, stop_after=True
         )
-    log = RobotLog(path).read()
+    log = RobotLogReader(path).read()
     story = mission.story
     outcome = story.outcome
     assert outcome is not None  # run_mission returns only when the mission is over

@@ -1,4 +1,4 @@
-"""Episodes with the simulated Go2, told to people as they come, and their result."""
+"""Runs episodes with the simulated Go2, prints each, and makes the JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spec_decode_ros.models.pair_config import load_pair_config
 
 
 def rate_episodes(stack: Go2Stack, seed: int, count: int, console: Console) -> dict[str, Any]:
-    """Run episodes from a seed on, and return what came of them, for JSON. Raises SpecDecodeError."""
+    """Run episodes from a seed on, and return the results for JSON. Raises SpecDecodeError."""
     load_pair_config(stack.pair)
     if not method_named(stack.method).uses_cloud:
         raise SpecDecodeError(f"every action is verified here: choose another method than {stack.method}")

@@ -13,7 +13,8 @@ import numpy as np
 from spec_decode_ros import __version__
 from spec_decode_ros.actions.action import ActionError, parse_action
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, speedup
-from spec_decode_ros.lab.bench.tables import TextTable, spread_text
+from spec_decode_ros.lab.bench.tables import spread_text
+from spec_decode_ros.lab.text_table import TextTable
 from spec_decode_ros.viz.decoded_action import pieces_of
 from spec_decode_ros.viz.overlay import Overlay
 

@@ -50,7 +50,7 @@ class Motion:
 
 
 @dataclass
-class RobotLog:
+class RobotLogReader:
     """The log in the file ``path``; call :meth:`read` for what is new.
 
     ``counts`` are the orders by kind, ``touched`` the names of the things that it touched.
@@ -63,7 +63,7 @@ class RobotLog:
     touched: list[str] = field(default_factory=list)
     _position: int = 0
 
-    def read(self) -> RobotLog:
+    def read(self) -> RobotLogReader:
         """Read the lines that have been completed since the last time; there may be no file yet."""
         lines, self._position = complete_lines(self.path, self._position)
         for line in lines:

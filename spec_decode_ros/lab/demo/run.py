@@ -47,17 +47,9 @@ _COMPARISON_S = 25.0
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What the demo does.
+    """What the demo does: a mission to `target` in the room of a seed, then a comparison on `frames` of its frames.
 
-    Attributes:
-        out: folder for the results.
-        method: of the mission.
-        target: object to walk to.
-        instruction: what the robot is told; empty for "go to the target".
-        seed: of the room.
-        rtt_ms: of the emulated link.
-        time_out_s: seconds until the mission has failed.
-        frames: on which methods are compared.
+    An empty `instruction` is "go to the target"; after `time_out_s` the mission has failed.
     """
 
     out: Path
@@ -101,7 +93,7 @@ def _draw(
     comparison: MethodComparison | None,
     decode: Decode,
 ) -> dict[str, str]:
-    """Draw the pictures; the paths of all files."""
+    """Draw the pictures, and return the paths of all files by kind."""
     out, story = plan.out, mission.story
     caption = f"method {plan.method}, RTT {plan.rtt_ms:g} ms, pair {pair}"
     outcome = f"{story.outcome.reason if story.outcome else 'not finished'}, {story.took_s:.1f} s"
@@ -121,7 +113,7 @@ def _draw(
 def mission_and_comparison(
     plan: DemoPlan, goal: MissionGoal, console: Console
 ) -> tuple[MissionRun, MethodComparison | None, Decode]:
-    """The mission, then the comparison on its frames, with one verifier behind one link."""
+    """Run the mission, then the comparison on its frames, with one verifier behind one link."""
     stay_on_this_machine()
     domain = free_domain()
     plan.out.mkdir(parents=True, exist_ok=True)
@@ -147,7 +139,7 @@ def mission_and_comparison(
 def _compare(
     plan: DemoPlan, goal: MissionGoal, story: Story, endpoint: str, console: Console
 ) -> tuple[MethodComparison | None, Decode]:
-    """The mission's method beside the cloud alone, on frames of the mission."""
+    """Compare the mission's method with the cloud alone, on frames of the mission."""
     pair = load_pair_config(plan.pair)
     drafter = load_drafter(pair, threads=1)
     be_responsive()
@@ -165,7 +157,7 @@ def _compare(
 
 
 def samples_of(story: Story, instruction: str, count: int) -> list[Sample]:
-    """Up to `count` moments of a mission, evenly spread."""
+    """Up to `count` samples of a mission, evenly spread."""
     moments = []
     last: str | None = None
     for action in story.verified:

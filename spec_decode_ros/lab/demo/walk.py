@@ -20,8 +20,7 @@ _PAUSE_S = 1.0
 def read_walk(bag: Path) -> Walk:
     """The walk in a rosbag2, a folder or one of its files, from the first movement to the last.
 
-    Raises:
-        SpecDecodeError: it cannot be read, or holds no velocities.
+    Raises SpecDecodeError if it cannot be read, or holds no velocities.
     """
     from rosbags.highlevel import AnyReader, AnyReaderError
     from rosbags.typesys import Stores, get_typestore

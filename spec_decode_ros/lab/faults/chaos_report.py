@@ -1,18 +1,18 @@
-"""A chaos run from its plan to its result, told to people as it goes."""
+"""Runs `spec-decode chaos`: prints progress and result, and makes the JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from spec_decode_ros.lab.bench.fleet.recording import record_pair
 from spec_decode_ros.lab.faults.chaos import ChaosPlan, chaos_rig, services_of
+from spec_decode_ros.lab.text_table import TextTable
 
 
 def run_chaos(pair: str, plan: ChaosPlan, frames: int, console: Console) -> dict[str, Any]:
-    """Record drafts of so many frames, inject the faults, and return the account, for JSON. Raises SpecDecodeError."""
+    """Record drafts of `frames` frames, inject the faults, and return the account for JSON. Raises SpecDecodeError."""
     console.print(f"recording what the draft model says about {frames} frames …")
     recording = record_pair(pair, frames, plan.seed)
     console.print(f"{plan.faults} faults in {plan.faults * plan.every_s:.0f} s …")
@@ -32,18 +32,17 @@ def run_chaos(pair: str, plan: ChaosPlan, frames: int, console: Console) -> dict
 
 
 def print_chaos(console: Console, found: dict[str, Any]) -> None:
-    """The faults, what became of the actions, and what was wrong."""
+    """Print the faults, the verdicts on the actions, and what was wrong."""
     verdicts = list(found["actions_by_verdict"])
-    table = Table(title="Faults, and what became of the actions that they may have met", box=None)
-    table.add_column("")
-    for name in ("times", *verdicts):
-        table.add_column(name.replace(" ", "\n"), justify="right")
-    for kind, counts in found["verdicts_by_fault"].items():
-        cells = (str(counts.get(name) or "–") for name in verdicts)
-        table.add_row(kind, str(found["faults_by_kind"][kind]), *cells)
+    rows = [
+        [kind, str(found["faults_by_kind"][kind]), *(str(counts.get(name) or "–") for name in verdicts)]
+        for kind, counts in found["verdicts_by_fault"].items()
+    ]
     counts = found["actions_by_verdict"]
-    table.add_row("[bold]all[/]", str(found["faults"]), *(str(counts[name]) for name in verdicts))
-    console.print(table)
+    rows.append(["[bold]all[/]", str(found["faults"]), *(str(counts[name]) for name in verdicts)])
+    columns = ["", *(name.replace(" ", "\n") for name in ("times", *verdicts))]
+    title = "Faults, and what became of the actions that they may have met"
+    TextTable(columns, rows, title).print(console)
     console.print(
         f"{found['actions']} actions; the slowest took {found['slowest_s']:.2f} s ({found['slowest_verdict']}), "
         f"{found['deadline_s']:g} s are allowed"

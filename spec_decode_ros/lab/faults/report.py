@@ -1,4 +1,4 @@
-"""Faults while the robot walks, one after the other, told to people as they come, and their result."""
+"""Runs `spec-decode faults`: tries cases, prints each result, and makes the table and the JSON."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.go2 import Go2Stack
 from spec_decode_ros.lab.faults.cases import CASES, QUICK, Case
 from spec_decode_ros.lab.faults.rig import OPEN_ROOM, running_rig
 from spec_decode_ros.lab.faults.trial import LIMIT_S, FaultResult, slowest, try_cases
+from spec_decode_ros.lab.text_table import TextTable
 
 
 def print_cases(console: Console) -> None:
-    """The name of each case and its hazard."""
+    """Print the name of each case and its hazard."""
     for case in CASES:
         console.print(f"{case.name:16} {case.hazard}")
 
 
 def cases_named(names: str | None, quick: bool) -> list[Case]:
-    """Those named, separated by commas; without names the most telling ones, or all. Raises SpecDecodeError."""
+    """Cases by names separated by commas; without names the quick ones, or all. Raises SpecDecodeError."""
     known = {case.name: case for case in CASES}
     chosen = names.split(",") if names else list(QUICK if quick else known)
     for name in chosen:
@@ -33,7 +33,7 @@ def cases_named(names: str | None, quick: bool) -> list[Case]:
 
 
 def run_faults(options: Go2Stack, cases: Sequence[Case], repeats: int, console: Console) -> dict[str, Any]:
-    """Try each case so many times, and return what came of it, for JSON. Raises SpecDecodeError."""
+    """Try each case `repeats` times, and return the results for JSON. Raises SpecDecodeError."""
     console.print("Starting the robot, its nodes, the link and the verifier …")
 
     def show(outcome: FaultResult) -> None:
@@ -57,21 +57,20 @@ def run_faults(options: Go2Stack, cases: Sequence[Case], repeats: int, console: 
 
 
 def print_faults(console: Console, outcomes: Sequence[FaultResult], tries: int, logs: Path) -> None:
-    """A row for each fault, and the slowest stop of all."""
-    table = Table(title="From the fault to the stop, at the robot's end of DDS")
-    table.add_column("fault")
-    for column in ("told to stop", "way", "stands", "walks again"):
-        table.add_column(column, justify="right", no_wrap=True)
+    """Print a row for each fault, and the slowest stop."""
+    rows = []
     for outcome in outcomes:
         stop = _seconds(outcome.stop_s)
-        table.add_row(
+        cells = (
             outcome.hazard,
             stop if outcome.passed else f"[red]{stop}[/]",
             "" if outcome.way_m is None else f"{outcome.way_m:.2f} m",
             "" if outcome.stand_s is None else _seconds(outcome.stand_s),
             _seconds(outcome.recovered_s) + ("" if outcome.resumes else " *"),
         )
-    console.print(table)
+        rows.append(cells)
+    columns = ["fault", "told to stop", "way", "stands", "walks again"]
+    TextTable(columns, rows, "From the fault to the stop, at the robot's end of DDS").print(console)
     worst = max((o.stop_s if o.stop_s is not None else float("inf") for o in outcomes), default=0.0)
     console.print(
         f"slowest stop {worst:.3f} s in {tries} tries, at most {LIMIT_S} s are allowed; * after a new command, "

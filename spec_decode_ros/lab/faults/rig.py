@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.go2 import Go2Stack, free_dds_domain, go2_arguments, start_robot_nodes
-from spec_decode_ros.lab.demo.robot_log import RobotLog
+from spec_decode_ros.lab.demo.robot_log import RobotLogReader
 from spec_decode_ros.lab.demo.stack import (
     LoggedProcess,
     Stack,
@@ -48,7 +48,7 @@ class Rig:
     stack: Stack
     link: EmulatedLink
     endpoint: str
-    account: RobotLog
+    account: RobotLogReader
     start: tuple[float, float, float]
     _words: Iterator[str] = field(default_factory=lambda: itertools.cycle(["walk", "move"]))
 
@@ -61,11 +61,7 @@ class Rig:
         self["verifier"].start(f"--bind={self.endpoint}")
 
     def wait(self, true: Callable[[], object], what: str, timeout_s: float) -> None:
-        """Wait until something is true, and read the robot's log meanwhile.
-
-        Raises:
-            SpecDecodeError: it does not become true in time.
-        """
+        """Wait until something is true, and read the robot's log meanwhile. Raises SpecDecodeError after the time-out."""
         end = time.monotonic() + timeout_s
         while True:
             self.account.read()
@@ -129,7 +125,7 @@ def running_rig(options: Go2Stack) -> Iterator[Rig]:
         endpoint = verifier.wait_for_line("ready ", _STARTS_S)
         link = exits.enter_context(EmulatedLink(endpoint, LinkProfile(rtt_ms=options.rtt_ms)))
         start_robot_nodes(stack, options, link.endpoint, dds_domain)
-        rig = Rig(operator, stack, link, endpoint, RobotLog(log), make_task(OPEN_ROOM).scene.start)
+        rig = Rig(operator, stack, link, endpoint, RobotLogReader(log), make_task(OPEN_ROOM).scene.start)
         robot.wait_for_line("ready", _STARTS_S)
         rig["drafter_node"].wait_for_line("ready: ", _STARTS_S)
         rig.wait(lambda: not operator.missing(), "the nodes to find each other", _STARTS_S)

@@ -1,4 +1,4 @@
-"""The emulated networks as a table, and what a probe measures of each."""
+"""Runs `spec-decode network`: the emulated networks, and what a probe measures of each, as a table and JSON."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from spec_decode_ros.lab.network.link import link_process
 from spec_decode_ros.lab.network.link_profile import network_named
 from spec_decode_ros.lab.network.probe import far_end, probe
+from spec_decode_ros.lab.text_table import TextTable
 
 SHOWN = ("rtt_ms", "jitter_ms", "uplink_mbps", "downlink_mbps", "loss")
 
 
 def describe_networks(names: Iterable[str], round_trips: int) -> dict[str, dict[str, Any]]:
-    """What each is told to do and, with round trips, what was measured. Raises SpecDecodeError."""
+    """The profile of each and, with `round_trips` above 0, what a probe measured. Raises SpecDecodeError."""
     rows: dict[str, dict[str, Any]] = {}
     for name in names:
         told = network_named(name)
@@ -29,11 +29,10 @@ def describe_networks(names: Iterable[str], round_trips: int) -> dict[str, dict[
 
 
 def print_networks(console: Console, rows: dict[str, dict[str, Any]]) -> None:
-    """A row for what is told and for what was measured."""
-    table = Table(box=None)
-    for name in ("network", "", *SHOWN):
-        table.add_column(name, justify="left" if name in ("network", "") else "right", no_wrap=True)
-    for name, kinds in rows.items():
-        for index, (kind, values) in enumerate(kinds.items()):
-            table.add_row("" if index else name, kind, *(f"{values[key]:.4g}" for key in SHOWN))
-    console.print(table)
+    """Print a row for each profile and for each measurement."""
+    table = [
+        ["" if index else name, kind, *(f"{values[key]:.4g}" for key in SHOWN)]
+        for name, kinds in rows.items()
+        for index, (kind, values) in enumerate(kinds.items())
+    ]
+    TextTable(["network", "", *SHOWN], table, left=2).print(console)

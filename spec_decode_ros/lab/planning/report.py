@@ -1,4 +1,4 @@
-"""A fleet's plan from its options to tables, picture and JSON."""
+"""Runs `spec-decode simulate --fleet`: plans a fleet from options, and makes its tables, plot and JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from spec_decode_ros.lab.bench.grid import Cell
 from spec_decode_ros.lab.bench.profile.profile import Profile, load_profile
@@ -19,22 +18,15 @@ from spec_decode_ros.lab.planning.queue import PlannedServer
 from spec_decode_ros.lab.planning.regions import Fleet, load_fleet
 from spec_decode_ros.lab.planning.site import LatencyGoal, SimulationSettings, Sticky
 from spec_decode_ros.lab.progress import tracked
+from spec_decode_ros.lab.text_table import TextTable
 
 
 @dataclass(frozen=True)
 class FleetOptions:
-    """What is planned.
+    """What is planned: profile and regions by name or as a .yaml file, and numbers of robots.
 
-    Attributes:
-        profile: times of the pair, by name or as a .yaml file.
-        regions: shares, round-trip times and prices, by name or as a .yaml file.
-        robots: sizes of the fleet.
-        rate: actions per second of a robot.
-        goal_p95_ms: for the time to the verified action; None for the time between two actions.
-        acceptance: share of drafted tokens; None for the middle one of the profile.
-        actions: that find out the acceptance where the profile does not tell it.
-        sticky: how robots stay with a server.
-        seed: of all that is drawn.
+    By default the goal is the time between two actions, and the acceptance the middle one of the profile, which `actions`
+    actions find out where the profile does not tell it.
     """
 
     profile: str = "fleet-h100"
@@ -50,7 +42,7 @@ class FleetOptions:
 
 @dataclass(frozen=True)
 class PlanningResult:
-    """What the fleet needs, and from what that follows."""
+    """What the fleet needs, and the inputs from which that follows."""
 
     profile: Profile
     fleet: Fleet
@@ -108,7 +100,7 @@ def _cell(profile: Profile, acceptance: float | None, actions: int) -> Cell:
 
 
 def print_plan(console: Console, found: PlanningResult) -> None:
-    """What all regions need, what each needs for the largest fleet, and what leaving `colocated` gains."""
+    """Print what all regions need, what each needs for the largest fleet, and the gains over `colocated`."""
     fleet, goal, needs = found.fleet, found.goal, found.needs
     console.print(f"[bold]{found.profile.name}[/]: {found.profile.source}", markup=True)
     console.print(
@@ -118,26 +110,24 @@ def print_plan(console: Console, found: PlanningResult) -> None:
     most = PlannedServer.of(found.cell, found.profile.world).prompts_per_s / goal.rate
     console.print(f"reading prompts and doing nothing else, a GPU would serve {most:.1f} robots")
     largest = max(need.fleet for need in needs)
-    console.print(_table("all regions", fleet, [need for need in needs if need.region == TOTAL]))
+    _table("all regions", fleet, [need for need in needs if need.region == TOTAL]).print(console)
     regional = [need for need in needs if need.fleet == largest and need.region != TOTAL]
-    console.print(_table(f"{largest:,} robots", fleet, regional))
+    _table(f"{largest:,} robots", fleet, regional).print(console)
     console.print("–: no number of GPUs keeps the goal; the times are those of robots with a GPU each")
-    console.print(_gain_table(found.gains))
+    _gain_table(found.gains).print(console)
+    console.print(
+        "[dim]* 1 + gamma t_draft / t_verify (arXiv 2606.25091), for a server that serves one robot at a time[/]"
+    )
 
 
-def _table(title: str, fleet: Fleet, needs: Sequence[Need]) -> Table:
-    table = Table(title=f"\n{title}", title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("method", no_wrap=True)
-    if any(need.region != TOTAL for need in needs):
-        table.add_column("region", no_wrap=True)
-    price = f"{fleet.currency} per robot hour".strip()
-    for name in ("robots", "GPUs", "robots a GPU", "p50, ms", "p95, ms", "busy", price):
-        table.add_column(name, justify="right")
+def _table(title: str, fleet: Fleet, needs: Sequence[Need]) -> TextTable:
+    regional = any(need.region != TOTAL for need in needs)
+    rows = []
     last = None
     for need in needs:
-        table.add_row(
+        cells = (
             "" if need.variant == last else need.variant.label,
-            *([] if need.region == TOTAL else [need.region]),
+            *([need.region] if regional else []),
             f"{need.robots:,}",
             "–" if need.gpus is None else f"{need.gpus:,}",
             "–" if need.gpus is None else f"{need.robots / need.gpus:.1f}",
@@ -146,26 +136,19 @@ def _table(title: str, fleet: Fleet, needs: Sequence[Need]) -> Table:
             f"{need.utilisation:.0%}",
             "–" if need.cost is None else f"{need.cost:.3f}",
         )
+        rows.append(cells)
         last = need.variant
-    return table
+    names = ["method", "region"] if regional else ["method"]
+    price = f"{fleet.currency} per robot hour".strip()
+    columns = [*names, "robots", "GPUs", "robots a GPU", "p50, ms", "p95, ms", "busy", price]
+    return TextTable(columns, rows, f"\n{title}", left=len(names))
 
 
-def _gain_table(gains: Sequence[Gain]) -> Table:
-    title = "\nrobots per GPU, over those of colocated"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("region")
-    table.add_column("predicted*", justify="right")
-    for variant in VARIANTS:
-        table.add_column(variant.label, justify="right")
+def _gain_table(gains: Sequence[Gain]) -> TextTable:
+    rows = []
     for gain in gains:
         simulated = (gain.simulated[variant.label] for variant in VARIANTS)
-        table.add_row(
-            gain.region,
-            f"{gain.predicted:.2f}",
-            *("–" if value is None else f"{value:.2f}" for value in simulated),
-        )
-    table.caption = (
-        "* 1 + gamma t_draft / t_verify (arXiv 2606.25091), for a server that serves one robot at a time"
-    )
-    table.caption_justify = "left"
-    return table
+        ratios = ("–" if value is None else f"{value:.2f}" for value in simulated)
+        rows.append([gain.region, f"{gain.predicted:.2f}", *ratios])
+    columns = ["region", "predicted*", *(variant.label for variant in VARIANTS)]
+    return TextTable(columns, rows, "\nrobots per GPU, over those of colocated")

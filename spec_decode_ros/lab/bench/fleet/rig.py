@@ -121,11 +121,7 @@ class FleetRig:
 
 @contextmanager
 def fleet_rig(pair: str, recording: DraftRecording, profile: LinkProfile) -> Iterator[FleetRig]:
-    """Start a server of the pair and a link to it; both end with the context.
-
-    Raises:
-        ChildError: one of them does not start.
-    """
+    """Start a server of the pair and a link to it; both end with the context. Raises ChildError if one does not start."""
     cores = split_cores()
     # The server counts its passes only where its metrics can be served.
     metrics = f"127.0.0.1:{free_port()}" if importlib.util.find_spec("prometheus_client") else ""

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from spec_decode_ros.lab.bench.fleet.capacity import capacity
-from spec_decode_ros.lab.bench.tables import TextTable
+from spec_decode_ros.lab.text_table import TextTable
 
 Cell = Callable[[Mapping[str, Any]], str]
 

@@ -106,8 +106,7 @@ def load_profile(name_or_path: str) -> Profile:
 def load_yaml(kind: str, name_or_path: str, make: Callable[[str, Any], T]) -> T:
     """What `make` makes of the name and content of a YAML file of some kind, shipped or by path.
 
-    Raises:
-        SpecDecodeError: the file cannot be read, or `make` raises TypeError, ValueError or KeyError.
+    Raises SpecDecodeError if the file cannot be read, or `make` raises TypeError, ValueError or KeyError.
     """
     path = yaml_path(kind, name_or_path)
     try:

@@ -71,8 +71,7 @@ def make_model(
 ) -> HfModel:
     """A model with random weights; `layers` cuts the decoder and the vision encoder.
 
-    Raises:
-        SpecDecodeError: it does not fit into the free memory.
+    Raises SpecDecodeError if it does not fit into the free memory.
     """
     require_memory(shape, device, dtype, layers)
     model = _empty(shape, layers, device, dtype)

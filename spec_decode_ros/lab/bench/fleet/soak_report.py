@@ -1,4 +1,4 @@
-"""A soak run from its plan to its result, told to people as it goes."""
+"""Runs a soak test, and prints its progress and its result."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from spec_decode_ros.lab.bench.fleet.log import LoggedAction
 from spec_decode_ros.lab.bench.fleet.recording import record_pair
 from spec_decode_ros.lab.bench.fleet.rig import fleet_rig
 from spec_decode_ros.lab.bench.fleet.soak import SoakPlan, soak
 from spec_decode_ros.lab.network.link import LinkProfile
+from spec_decode_ros.lab.text_table import TextTable
 
 
 def run_soak(pair: str, plan: SoakPlan, frames: int, rtt_ms: float, console: Console) -> dict[str, Any]:
-    """Record drafts of so many frames, let the robots act, and return what came of it, for JSON.
-
-    Raises:
-        SpecDecodeError: something does not start.
-    """
+    """Record drafts of `frames` frames, let the robots act, and return the result for JSON. Raises SpecDecodeError."""
     console.print(f"recording what the draft model says about {frames} frames …")
     recording = record_pair(pair, frames, plan.seed)
     profile = LinkProfile(rtt_ms=rtt_ms)
@@ -41,23 +37,24 @@ def run_soak(pair: str, plan: SoakPlan, frames: int, rtt_ms: float, console: Con
 
 
 def print_soak(console: Console, found: dict[str, Any]) -> None:
-    """The actions, their times, the memory, and what was wrong."""
-    table = Table(box=None, show_header=False)
-    table.add_row("actions", f"{found['actions']}, of them {found['late_actions']} begun late")
-    table.add_row("verified", str(found["verified_actions"]))
-    table.add_row("tokens as the target's alone", str(found["same_actions"]))
-    table.add_row("by method", ", ".join(f"{way} {count}" for way, count in found["actions_by_way"].items()))
+    """Print the actions, their times, the memory, and what was wrong."""
+    rows = [
+        ("actions", f"{found['actions']}, of them {found['late_actions']} begun late"),
+        ("verified", str(found["verified_actions"])),
+        ("tokens as the target's alone", str(found["same_actions"])),
+        ("by method", ", ".join(f"{way} {count}" for way, count in found["actions_by_way"].items())),
+    ]
     if times := found["ttva_ms"]:
         told = ", ".join(f"{name} {ms:.0f}" for name, ms in times.items())
-        table.add_row("frame to verified action, ms", told)
+        rows.append(("frame to verified action, ms", told))
     for whose in ("server", "robots"):
         if memory := found[f"{whose}_memory"]:
-            table.add_row(
-                f"memory of the {whose}",
+            told = (
                 f"{memory['median_mb']:.0f} MB, varied by {memory['spread']:.1%}, "
-                f"grew by {memory['growth_mb']:.1f} MB ({memory['slope_mb_per_hour']:+.0f} an hour)",
+                f"grew by {memory['growth_mb']:.1f} MB ({memory['slope_mb_per_hour']:+.0f} an hour)"
             )
-    console.print(table)
+            rows.append((f"memory of the {whose}", told))
+    TextTable(["", ""], rows, left=2).print(console)
     for trouble in found["troubles"]:
         console.print(f"[red]wrong: {trouble}[/]")
     if found["passed"]:

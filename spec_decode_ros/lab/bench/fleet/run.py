@@ -1,4 +1,4 @@
-"""The fleet suite of `spec-decode bench` from its plan to tables, JSON document and picture."""
+"""Runs the fleet suite of `spec-decode bench`, prints its tables, and makes its JSON document and plot."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ from spec_decode_ros.lab.bench.suite import NamedLink
 def measure_fleet(
     pair: str, plan: FleetPlan, links: Sequence[NamedLink], frames: int, console: Console
 ) -> dict[str, Any]:
-    """Record drafts of so many frames, run the fleets, show what was found, and return it for JSON.
-
-    Raises:
-        SpecDecodeError: there is not exactly one link, or something does not start.
-    """
+    """Record drafts of `frames` frames, run the fleets, print the result, and return it for JSON. Raises SpecDecodeError."""
     if len(links) != 1:
         raise SpecDecodeError("a fleet is measured over one link: give one --rtt-ms or one --network")
     console.print(f"recording what the draft model says about {frames} frames …")
@@ -41,7 +37,7 @@ def measure_fleet(
 
 
 def fleet_document(pair: str, command: str, fleet: dict[str, Any], plot: str | None) -> dict[str, Any]:
-    """The document for JSON, and its picture if that is asked for."""
+    """The document for JSON; draws it if `plot` is given."""
     found = {**heading("fleet", pair, command), "links": [], "fleet": fleet}
     if plot:
         from spec_decode_ros.lab.bench.fleet.plot import draw_fleet

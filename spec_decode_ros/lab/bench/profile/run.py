@@ -1,4 +1,4 @@
-"""Times a draft and a target of published shapes, and writes the profile that follows from them."""
+"""Runs `spec-decode profile`: times a draft and a target of published shapes, and writes their profile."""
 
 from __future__ import annotations
 
@@ -32,15 +32,10 @@ _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 @dataclass(frozen=True)
 class TimingOptions:
-    """What is timed, and how.
+    """What is timed: two shapes by name, on `auto`, `cuda` or `cpu`.
 
-    Attributes:
-        draft, target: names of shapes.
-        device: auto, cuda or cpu.
-        dtype: bf16 or fp32; None for bf16 on a GPU and fp32 elsewhere.
-        threads: of the CPU; 0 for as many as torch takes.
-        layers: only so many are measured; None for all.
-        image: frame for shapes that see, such as 384x192.
+    `dtype` is bf16 or fp32, by default bf16 on a GPU; `threads` 0 is as many as torch takes; with `layers` only that many
+    are measured; `image` is the frame for VLMs.
     """
 
     draft: str
@@ -54,7 +49,7 @@ class TimingOptions:
     repeats: int = 15
 
     def plan(self) -> MeasurementPlan:
-        """The same for the measurement. Raises SpecDecodeError."""
+        """The plan of the measurement. Raises SpecDecodeError."""
         size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", self.image)
         if not size:
             raise SpecDecodeError(
@@ -108,7 +103,7 @@ def _device(name: str) -> torch.device:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many threads of the CPU for a while; 0 changes nothing."""
+    """Set the number of CPU threads for a while; 0 changes nothing."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
