@@ -18,7 +18,8 @@ from spec_decode_ros.viz.birdseye import VerifiedAction, draw_path
 from spec_decode_ros.viz.legend import with_legend
 from spec_decode_ros.viz.overlay import draw_overlay
 
-_WIDTH = 460
+_FRAME_WIDTH = 640
+_WALK_WIDTH = 460
 _COLORS = 128
 _STEP_MS = 500
 _LAST_MS = 3000
@@ -40,7 +41,7 @@ def draw_animation(
             continue
         so_far = 1 + int(np.argmin(np.abs(path - np.array(sample.pose)).sum(axis=1)))
         overlay = overlay_of(goal.instruction, result, decode, f"{method}, verified")
-        jpeg = draw_overlay(sample.jpeg, overlay, width=_WIDTH, quality=95)
+        jpeg = draw_overlay(sample.jpeg, overlay, width=_FRAME_WIDTH, quality=95)
         pictures.append(_side_by_side(jpeg, _walk(goal, story, path[:so_far])))
     size = (max(picture.width for picture in pictures), max(picture.height for picture in pictures))
     frames = [_on_white(picture, size).quantize(_COLORS) for picture in pictures]
@@ -62,7 +63,7 @@ def _walk(goal: MissionGoal, story: Story, path: np.ndarray) -> Image.Image:
 def _side_by_side(jpeg: bytes, walk: Image.Image) -> Image.Image:
     with Image.open(io.BytesIO(jpeg)) as frame:
         left = with_legend(frame.convert("RGB"))
-    right = walk.resize((_WIDTH, round(walk.height * _WIDTH / walk.width)), Image.Resampling.LANCZOS)
+    right = walk.resize((_WALK_WIDTH, round(walk.height * _WALK_WIDTH / walk.width)), Image.Resampling.LANCZOS)
     both = Image.new("RGB", (left.width + right.width, max(left.height, right.height)), "white")
     both.paste(left, (0, 0))
     both.paste(right, (left.width, 0))
