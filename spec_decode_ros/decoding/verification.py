@@ -1,7 +1,7 @@
 """Verification strategies: the interface through which the cloud machine judges drafts and chooses the next pass.
 
 `ExactMatch` is for greedy and seeded decoding, `RejectionSampling` for the rejection sampler. A new acceptance rule is
-one more class with these methods; `verification_for` says which one an action gets.
+one more class with these methods; `CloudMachine` chooses between them when an action opens.
 """
 
 from __future__ import annotations

@@ -62,6 +62,9 @@ def test_the_page_says_who_won_and_who_lost(tmp_path: Path) -> None:
     assert "Tokens differ from `cloud`'s in some samples: auto." in text
     assert "`spec-decode bench`" in text and "torch" in text
     assert "| `auto` | 50.0 (50.0–50.0) |" in text
+    in_short = text.split("\n## ")[1]
+    assert in_short.startswith("`smoke`, pair `toy`, in short") and "| `auto` | 50.0 | 80.0 |" in in_short
+    assert "| `auto` | 50.0 / 50.0 | 80.0 / 80.0 |" in page([made, made])
 
     file, out = tmp_path / "one.json", tmp_path / "PAGE.md"
     file.write_text(json.dumps(made))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.bench.fleet.tables import fleet_lines
+from spec_decode_ros.lab.bench.fleet.tables import capacity_table, fleet_lines
 from spec_decode_ros.lab.bench.tables import remarks, spread_text
 from spec_decode_ros.lab.text_table import TextTable
 
@@ -35,10 +35,51 @@ grows slower does so for all. *robots a server* is how many robots that act thre
 did nothing else.
 """
 
+_TIMES = "Milliseconds from the capture of a frame, or from the question, to the verified result, medians."
+_CAPACITIES = "Robots that one server carries while the p95 of the time to the verified action stays below a bound, in ms."
+
 
 def page(documents: Sequence[Mapping[str, Any]]) -> str:
-    """The whole page, one section per document, in their order."""
-    return "\n".join([_HEAD, *map(_section, documents)])
+    """The whole page: one table for each suite, then one section for each document, in their order."""
+    runs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for document in documents:
+        runs.setdefault((document["suite"], document["pair"]), []).append(document)
+    summaries = [line for (suite, pair), found in runs.items() for line in _summary(suite, pair, found)]
+    return "\n".join([_HEAD, *summaries, *map(_section, documents)])
+
+
+def _summary(suite: str, pair: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    tables = [capacity_table(run["fleet"]) if run.get("fleet") else _times(run) for run in runs]
+    again = f" {len(tables)} runs, one after the other." if len(tables) > 1 else ""
+    about = (_CAPACITIES if runs[0].get("fleet") else _TIMES) + again
+    return [f"## `{suite}`, pair `{pair}`, in short", "", about, "", *_together(tables).markdown(), ""]
+
+
+def _times(document: Mapping[str, Any]) -> TextTable:
+    """Median time to the verified result of each method through each link."""
+    links = document["links"]
+    methods = dict.fromkeys(name for link in links for name in link["methods"])
+    rows = [[f"`{name}`", *(_median(link["methods"].get(name, {})) for link in links)] for name in methods]
+    return TextTable(["", *(link["name"] for link in links)], rows)
+
+
+def _together(tables: Sequence[TextTable]) -> TextTable:
+    """Tables of several runs in one: the cells of a place with a slash between them."""
+    columns = list(dict.fromkeys(name for table in tables for name in table.columns))
+    cells = [{row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows} for table in tables]
+    names = list(dict.fromkeys(name for found in cells for name in found))
+    rows = [
+        [
+            name,
+            *(" / ".join(found.get(name, {}).get(column, "–") for found in cells) for column in columns[1:]),
+        ]
+        for name in names
+    ]
+    return TextTable(columns, rows)
+
+
+def _median(figures: Mapping[str, Any]) -> str:
+    return spread_text("ttva_ms", figures.get("ttva_ms"), "{}")
 
 
 def _section(document: Mapping[str, Any]) -> str:

@@ -63,7 +63,9 @@ def _walk(goal: MissionGoal, story: Story, path: np.ndarray) -> Image.Image:
 def _side_by_side(jpeg: bytes, walk: Image.Image) -> Image.Image:
     with Image.open(io.BytesIO(jpeg)) as frame:
         left = with_legend(frame.convert("RGB"))
-    right = walk.resize((_WALK_WIDTH, round(walk.height * _WALK_WIDTH / walk.width)), Image.Resampling.LANCZOS)
+    right = walk.resize(
+        (_WALK_WIDTH, round(walk.height * _WALK_WIDTH / walk.width)), Image.Resampling.LANCZOS
+    )
     both = Image.new("RGB", (left.width + right.width, max(left.height, right.height)), "white")
     both.paste(left, (0, 0))
     both.paste(right, (left.width, 0))

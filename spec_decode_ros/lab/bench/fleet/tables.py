@@ -73,7 +73,7 @@ def print_fleet(console: Console, fleet: Mapping[str, Any]) -> None:
     for way, found in fleet["ways"].items():
         table = _load_table(found["loads"], shown)
         TextTable([name.replace(" ", "\n") for name in shown], table.rows, f"[bold]{way}").print(console)
-    table = _capacity_table(fleet)
+    table = capacity_table(fleet)
     TextTable(table.columns, table.rows, "[bold]robots by p95").print(console)
     console.print(f"[dim]{LEGEND}[/]")
     for line in _sentences(fleet):
@@ -98,7 +98,7 @@ def fleet_lines(fleet: Mapping[str, Any]) -> list[str]:
         "Robots that the server carries with a p95 of at most:",
         "",
     ]
-    capacities = _capacity_table(fleet)
+    capacities = capacity_table(fleet)
     columns = ["p95, ms", *(f"`{way}`" for way in capacities.columns[1:])]
     lines += TextTable(columns, capacities.rows).markdown()
     return [*lines, "", *(f"- {line}" for line in _sentences(fleet)), ""]
@@ -109,7 +109,7 @@ def _load_table(loads: Sequence[Mapping[str, Any]], shown: Iterable[str]) -> Tex
     return TextTable(names, [[_COLUMNS[name](load) for name in names] for load in loads])
 
 
-def _capacity_table(fleet: Mapping[str, Any]) -> TextTable:
+def capacity_table(fleet: Mapping[str, Any]) -> TextTable:
     """Robots that each variant carries, for several bounds on the p95."""
     rows = [
         [f"{bound_ms:.0f}", *(_carried(found["loads"], bound_ms) for found in fleet["ways"].values())]
