@@ -74,11 +74,8 @@ class ReplayNode(Node):
         self._frames = self.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME)
         self._command = self.create_publisher(String, "command", EVENTS)
         self.create_subscription(String, "action/text", self._on_text, _ALL)
-        self.create_subscription(
-            TwistStamped, "action/verified", lambda m: live.verified.append(_velocities(m)), _ALL
-        )
-        for topic in ("action/draft", "action/unverified"):
-            self.create_subscription(TwistStamped, topic, lambda m: live.drafts.append(_velocities(m)), _ALL)
+        for kind, kept in (("verified", live.verified), ("draft", live.drafts), ("unverified", live.drafts)):
+            self.create_subscription(TwistStamped, f"action/{kind}", partial(_keep, kept), _ALL)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, EVENTS)
         self._thread = threading.Thread(target=self._play, name="bag", daemon=True)
         self._thread.start()
@@ -179,8 +176,8 @@ class ReplayNode(Node):
         self._thread.join(2.0)
 
 
-def _velocities(message: TwistStamped) -> Velocities:
-    return Velocities(time.time_ns(), nanoseconds(message.header.stamp), *velocities(message))
+def _keep(kept: list[Velocities], message: TwistStamped) -> None:
+    kept.append(Velocities(time.time_ns(), nanoseconds(message.header.stamp), *velocities(message)))
 
 
 main = partial(run, ReplayNode)

@@ -107,12 +107,12 @@ def _video(source: str | int, loop: bool, max_width: int, quality: int) -> Itera
         raise SourceError(
             f"{source} cannot be opened as a video or camera: is the file whole, is the camera free?"
         )
-    return _captured(capture, source, loop, max_width, quality)
+    return _captured(cv2, capture, source, loop, max_width, quality)
 
 
-def _captured(capture: Any, source: str | int, loop: bool, max_width: int, quality: int) -> Iterator[bytes]:
-    import cv2
-
+def _captured(
+    cv2: Any, capture: Any, source: str | int, loop: bool, max_width: int, quality: int
+) -> Iterator[bytes]:
     try:
         fresh = True
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import threading
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.extras import MODULES
@@ -39,8 +39,6 @@ _MEANINGS = {
     4201: "the robot's sport service was too slow",
     4202: "the robot's sport service is not initialised",
 }
-
-Sample = TypeVar("Sample")
 
 
 class Go2Error(SpecDecodeError):
@@ -117,14 +115,14 @@ def robot_clients(timeout_s: float) -> tuple[Any, Any]:
     return clients
 
 
-class Newest(Generic[Sample]):
+class Newest:
     """The newest sample of a topic, looked at when there is time for it.
 
     A Go2 sends its state 500 times a second. The SDK's subscriber wakes Python for each of them; this one
     leaves them where they are and takes the last.
     """
 
-    def __init__(self, domain: int, topic: str, kind: type[Sample]) -> None:
+    def __init__(self, domain: int, topic: str, kind: type) -> None:
         from cyclonedds.domain import DomainParticipant
         from cyclonedds.sub import DataReader
         from cyclonedds.topic import Topic
@@ -134,8 +132,8 @@ class Newest(Generic[Sample]):
             # The default keeps one sample, the last.
             self._reader: Any = DataReader(participant, Topic(participant, topic, kind))
 
-    def take(self) -> Sample | None:
-        """The newest sample since the last call, if there is one."""
+    def take(self) -> Any:
+        """The newest sample since the last call; None if there is none."""
         from cyclonedds.core import DDSException
         from cyclonedds.internal import InvalidSample
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 from spec_decode_ros.robots.go2_channel import LOW_TOPIC, MODE_TOPIC, Newest
 
@@ -79,8 +78,8 @@ class Go2Listener:
     def __init__(self, domain: int) -> None:
         from unitree_sdk2py.idl.unitree_go.msg.dds_ import LowState_, SportModeState_
 
-        self._mode: Newest[Any] = Newest(domain, MODE_TOPIC, SportModeState_)
-        self._low: Newest[Any] = Newest(domain, LOW_TOPIC, LowState_)
+        self._mode = Newest(domain, MODE_TOPIC, SportModeState_)
+        self._low = Newest(domain, LOW_TOPIC, LowState_)
 
     def update(self, state: Go2State) -> Go2State:
         """The state with what has come since; the same object where nothing has."""

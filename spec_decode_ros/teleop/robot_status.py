@@ -6,6 +6,7 @@ Values that have not been refreshed for a while are not shown any more.
 from __future__ import annotations
 
 import enum
+import math
 import re
 from collections import deque
 from dataclasses import dataclass, field
@@ -285,4 +286,4 @@ def _number(text: str) -> float | None:
         value = float(text.strip().removesuffix("%"))
     except ValueError:
         return None
-    return value if value == value and abs(value) != float("inf") else None
+    return value if math.isfinite(value) else None
