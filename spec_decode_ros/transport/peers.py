@@ -5,7 +5,8 @@ Without sockets and clocks; times are seconds of one steady clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import collections
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -34,32 +35,6 @@ class _Peer:
     hijacked: bool = False
 
 
-class ConnectionCounts:
-    """Connections by the name of their robot; those without a name are not counted."""
-
-    def __init__(self) -> None:
-        self._of_robot: dict[str, list[bytes]] = {}
-
-    def add(self, robot: str, client: bytes) -> None:
-        if robot:
-            self._of_robot.setdefault(robot, []).append(client)
-
-    def remove(self, robot: str, client: bytes) -> None:
-        if robot:
-            self._of_robot[robot].remove(client)
-            if not self._of_robot[robot]:
-                del self._of_robot[robot]
-
-    def of(self, robot: str) -> Sequence[bytes]:
-        """The connections of one robot."""
-        return self._of_robot.get(robot, [])
-
-    def most_exceeding(self, robot: str) -> Sequence[bytes]:
-        """The connections of the robot with the most, if it has more than `robot` would have with one more."""
-        most = max(self._of_robot.values(), key=len, default=[])
-        return most if robot and len(most) > len(self.of(robot)) + 1 else []
-
-
 class Peers:
     """The known peers.
 
@@ -70,7 +45,6 @@ class Peers:
     def __init__(self, limits: PeerLimits) -> None:
         self._limits = limits
         self._peers: dict[bytes, _Peer] = {}
-        self._counts = ConnectionCounts()
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -116,15 +90,21 @@ class Peers:
     def evictable(self, robot: str, own: bool = True) -> bytes | None:
         """The peer to evict for one more connection of `robot`, None if there is none.
 
-        That is the longest silent one of the robot with the most connections; with `own` also one of `robot` itself.
+        That is the longest silent one of the robot with the most connections, if it has more than `robot` would have; else,
+        with `own`, one of `robot` itself. Peers without a robot's name are never evicted.
         """
-        candidates = self._counts.most_exceeding(robot) or (self._counts.of(robot) if own else [])
+        connections = collections.defaultdict(list)
+        for client, peer in self._peers.items():
+            if peer.robot:
+                connections[peer.robot].append(client)
+        candidates = max(connections.values(), key=len, default=[])
+        if not robot or len(candidates) <= len(connections[robot]) + 1:
+            candidates = connections[robot] if own else []
         return min(candidates, key=lambda each: self._peers[each].last_message, default=None)
 
     def add(self, client: bytes, key: str, robot: str, now: float) -> None:
         """Remember a new peer. `robot` is empty without keys; robots behind a balancer share its key."""
         self._peers[client] = _Peer(key, robot, now)
-        self._counts.add(robot, client)
 
     def on_unreachable(self, client: bytes, now: float) -> None:
         """A message could not be sent, because nobody with this routing id is connected."""
@@ -134,9 +114,7 @@ class Peers:
 
     def forget(self, client: bytes) -> None:
         """Remove a peer; an unknown one is no error."""
-        peer = self._peers.pop(client, None)
-        if peer is not None:
-            self._counts.remove(peer.robot, client)
+        self._peers.pop(client, None)
 
     def expired(self, now: float) -> list[bytes]:
         """The peers that were unreachable or silent for too long."""

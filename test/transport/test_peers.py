@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spec_decode_ros.transport.peers import ConnectionCounts, PeerLimits, Peers
+from spec_decode_ros.transport.peers import PeerLimits, Peers
 
 LIMITS = PeerLimits(most=4, grace_s=10.0, silence_s=60.0)
 
@@ -27,28 +27,16 @@ def expire(peers: Peers, now: float) -> list[bytes]:
 
 
 def test_the_robot_with_the_most_connections_is_evicted_from() -> None:
-    counts = ConnectionCounts()
+    peers = Peers(LIMITS)
     for client in (b"a", b"b", b"c"):
-        counts.add("greedy", client)
-    counts.add("modest", b"d")
-    assert list(counts.most_exceeding("newcomer")) == [b"a", b"b", b"c"]
-    assert list(counts.most_exceeding("modest")) == [b"a", b"b", b"c"]
-    assert list(counts.most_exceeding("greedy")) == []
-    counts.remove("greedy", b"a")
-    assert list(counts.most_exceeding("modest")) == []  # it would have as many itself
-    assert list(counts.most_exceeding("newcomer")) == [b"b", b"c"]
-    assert list(counts.of("greedy")) == [b"b", b"c"]
-
-
-def test_connections_without_a_robots_name_are_not_counted() -> None:
-    counts = ConnectionCounts()
-    for client in (b"a", b"b", b"c"):
-        counts.add("", client)
-    assert list(counts.most_exceeding("newcomer")) == list(counts.of("")) == []
-    counts.remove("", b"a")
-    counts.add("greedy", b"d")
-    counts.add("greedy", b"e")
-    assert list(counts.most_exceeding("")) == []
+        peers.add(client, "key", "greedy", 0.0)
+    peers.add(b"d", "key", "modest", 0.0)
+    assert peers.evictable("newcomer") == peers.evictable("modest") == b"a"
+    assert peers.evictable("greedy", own=False) is None
+    peers.forget(b"a")
+    assert peers.evictable("modest", own=False) is None  # it would have as many itself
+    assert peers.evictable("newcomer", own=False) == b"b"
+    assert peers.evictable("") is None
 
 
 def test_an_identity_belongs_to_the_key_that_used_it_first() -> None:

@@ -80,7 +80,7 @@ class FleetOrders:
 
 
 def robots_child(orders: FleetOrders) -> ReadyChild:
-    """A process of robots, not started yet; :meth:`ReadyChild.tell` it the time at which to begin."""
+    """A process of robots, not started yet; :meth:`ReadyChild.write_line` tells it the time at which to begin."""
     return ReadyChild([sys.executable, "-m", __name__, orders.as_json()], "the robots", _CONNECT_S + 30.0)
 
 
