@@ -67,6 +67,19 @@ class Whole(Number):
     kind = int
 
 
+def add_number(
+    group: argparse._ActionsContainer,
+    name: str,
+    kind: type[int] | type[float],
+    meaning: str,
+    metavar: str | None = None,
+    **options: Any,
+) -> None:
+    """A number of that kind; `options` may be its default, its nargs, and the bounds of `Number`."""
+    action = Whole if kind is int else Number
+    group.add_argument(name, action=action, help=meaning, metavar=metavar, **options)
+
+
 def add_value(
     group: argparse._ActionsContainer,
     name: str,
@@ -76,14 +89,13 @@ def add_value(
     **bounds: float,
 ) -> None:
     """An option of the type of its default, with which its help ends; a number may have the bounds of `Number`."""
-    options: dict[str, Any] = {"default": default, "metavar": metavar}
     if isinstance(default, float | int):
-        options |= {"action": Whole if isinstance(default, int) else Number, **bounds}
-    elif isinstance(default, Path):
-        options["type"] = Path
-    group.add_argument(
-        name, help=f"{meaning} (%(default){'g' if isinstance(default, float) else 's'})", **options
-    )
+        help_ = f"{meaning} (%(default)g)" if isinstance(default, float) else f"{meaning} (%(default)s)"
+        add_number(group, name, type(default), help_, metavar, default=default, **bounds)
+    else:
+        group.add_argument(
+            name, type=type(default), default=default, help=f"{meaning} (%(default)s)", metavar=metavar
+        )
 
 
 def add_json(parser: argparse._ActionsContainer, what: str = "the result") -> None:
@@ -115,15 +127,15 @@ def add_verifier(parser: argparse.ArgumentParser, keys: bool = True) -> None:
     parser.add_argument(
         "--endpoint",
         metavar="URL[,URL]",
-        help="a running verifier, or several of which the first that answers is used; by default one is started",
+        help="a running verifier, or several, of which the first that answers is used; by default one is started",
     )
     if keys:
         parser.add_argument(
-            "--keys", metavar="DIR", help="this robot's keys, where the server at --endpoint wants them"
+            "--keys",
+            metavar="DIR",
+            help="folder of this robot's keys, if the server at --endpoint asks for keys",
         )
-    parser.add_argument(
-        "--rtt-ms", action=Number, low=0, default=0.0, metavar="R", help="put an emulated network in between"
-    )
+    add_value(parser, "--rtt-ms", 0.0, "round-trip time of an emulated network; 0 for none", "R", low=0)
 
 
 def stack_options(args: argparse.Namespace, **more: Any) -> DeskStackOptions:
@@ -138,21 +150,15 @@ def stack_options(args: argparse.Namespace, **more: Any) -> DeskStackOptions:
 
 def add_sampling(parser: argparse.ArgumentParser, seed_help: str) -> None:
     """How tokens are chosen: `--temperature`, `--top-k`, `--top-p`, `--sampler` and `--seed`."""
-    parser.add_argument(
-        "--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy"
-    )
-    parser.add_argument(
-        "--top-k", type=int, default=0, metavar="K", help="sample among the K likeliest; 0 is off"
-    )
-    parser.add_argument(
-        "--top-p", type=float, default=1.0, metavar="P", help="sample within this mass; 1 is off"
-    )
+    add_value(parser, "--temperature", 0.0, "sampling temperature; 0 is greedy", "T")
+    add_value(parser, "--top-k", 0, "sample among the K likeliest tokens; 0 is off", "K")
+    add_value(parser, "--top-p", 1.0, "sample within this probability mass; 1 is off", "P")
     parser.add_argument(
         "--sampler",
         choices=SAMPLERS,
         default=Sampler.GUMBEL.value,
-        help="the target's own tokens for a seed (gumbel), or its distribution (rejection, with a new seed for every "
-        "action); %(default)s",
+        help="gumbel: the target's own tokens for a seed; rejection: its distribution, with a new seed for every "
+        "action (%(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=seed_help)
 
@@ -164,22 +170,15 @@ def sampling_of(args: argparse.Namespace) -> Sampling:
 
 def add_frames(parser: argparse.ArgumentParser) -> None:
     """`--frames`, of which robots with recorded drafts get the drafts."""
-    parser.add_argument(
-        "--frames", action=Whole, low=1, default=40, metavar="N", help="recorded frames (%(default)s)"
-    )
+    add_value(parser, "--frames", 40, "frames whose drafts are recorded", "N", low=1)
 
 
 def add_patience(parser: argparse.ArgumentParser) -> None:
     """`--patience-s` of a balancer."""
     from spec_decode_ros.server.fleet.routing import RoutingPolicy
 
-    parser.add_argument(
-        "--patience-s",
-        type=float,
-        default=RoutingPolicy.patience_s,
-        metavar="S",
-        help="seconds until a robot that never pauses is moved in mid-action, where it has to (%(default)g)",
-    )
+    meaning = "seconds before a robot is moved to another verifier in the middle of an action"
+    add_value(parser, "--patience-s", RoutingPolicy.patience_s, meaning, "S")
 
 
 def add_with_parent(parser: argparse.ArgumentParser, more: str = "") -> None:

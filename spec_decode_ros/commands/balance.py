@@ -24,13 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--list",
         type=Path,
         metavar="FILE",
-        help="further verifiers, one a line; read again on SIGHUP, when those that are gone from it lose their robots",
+        help="file of further verifiers, one per line; read again on SIGHUP",
     )
     add_settings(parser, ("bind", "keys", "insecure", "metrics", "log_format", "log_level"))
     parser.add_argument(
         "--verifier-keys",
         metavar="DIR",
-        help="what to show to verifiers that want keys: a folder that `spec-decode keygen --balancer` has made there",
+        help="this balancer's keys for verifiers that ask for keys, made there by `spec-decode keygen --balancer`",
     )
     add_patience(parser)
     add_with_parent(parser)

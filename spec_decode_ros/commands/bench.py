@@ -6,8 +6,8 @@ import argparse
 import sys
 
 from spec_decode_ros.commands._options import (
-    Whole,
     add_json,
+    add_number,
     add_sampling,
     add_value,
     console_of,
@@ -29,47 +29,50 @@ _ROBOTS = (1, 4, 16, 64)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verified = [name for name, method in METHODS.items() if method.uses_cloud]
     parser.add_argument(
-        "--suite", choices=tuple(SUITES), default="smoke", help="what is decoded (%(default)s)"
+        "--suite", choices=tuple(SUITES), default="smoke", help="what is measured (%(default)s)"
+    )
+    add_number(
+        parser, "--frames", int, "number of frames or prompts; by default that of the suite", "N", low=1
     )
     parser.add_argument(
-        "--frames",
-        action=Whole,
-        low=1,
-        metavar="N",
-        help="frames, or prompts; by default as many as the suite has",
-    )
-    parser.add_argument(
-        "--methods", nargs="+", choices=verified, metavar="M", help="by default all that verify"
+        "--methods",
+        nargs="+",
+        choices=verified,
+        metavar="M",
+        help="methods to compare; by default all that verify",
     )
     _add_links(parser)
     parser.add_argument("--pair", help="model pair, by name or as a .yaml file (tiny, for text smollm2)")
     parser.add_argument(
-        "--device", metavar="D", help="of both models: auto, cpu or cuda; by default what the pair says"
+        "--device",
+        metavar="D",
+        help="device of both models: auto, cpu or cuda; by default what the pair says",
     )
+    add_number(parser, "--max-tokens", int, "longest answer of text; by default what the pair says", "N")
     parser.add_argument(
-        "--max-tokens", type=int, metavar="N", help="longest answer of text; by default what the pair says"
-    )
-    parser.add_argument(
-        "--peers", action="store_true", help="with text: transformers' own decoding beside it, in one process"
+        "--peers",
+        action="store_true",
+        help="with text: also measure transformers' own decoding, in one process",
     )
     _add_fleet(parser.add_argument_group("the suite fleet"))
-    add_sampling(parser, "of the first room, and of the sampling")
+    add_sampling(parser, "seed of the rooms and of the sampling")
     parser.add_argument("--plot", metavar="F", help="draw times, passes, compute and bytes of every method")
     parser.add_argument(
-        "--timeline", metavar="F", help="draw where the milliseconds of a typical action go, at the last link"
+        "--timeline", metavar="F", help="draw the timeline of a typical action, at the last link"
     )
     add_json(parser)
 
 
 def _add_links(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add_number(
+        parser,
         "--rtt-ms",
-        type=float,
+        float,
+        "round-trip times, 0 for no link; by default 20, 60 and 120, for text 0, 20 and 60, for a fleet 20",
+        "R",
         nargs="+",
-        metavar="R",
-        help="links, 0 for none; by default 20, 60 and 120, for text 0, 20 and 60, and for a fleet 20",
     )
-    add_value(parser, "--mbit", 20.0, "their bandwidth, Mbit/s", "B")
+    add_value(parser, "--mbit", 20.0, "bandwidth of the links, Mbit/s", "B")
     parser.add_argument(
         "--network",
         nargs="+",
@@ -80,18 +83,19 @@ def _add_links(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fleet(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--robots", type=int, nargs="+", default=_ROBOTS, metavar="N", help="so many at a time (1 4 16 64)"
+    add_number(
+        group, "--robots", int, "numbers of robots to measure (1 4 16 64)", "N", default=_ROBOTS, nargs="+"
     )
     add_value(group, "--rate", 2.0, "actions a second of each robot", "R")
-    add_value(group, "--seconds", 8.0, "that each load is measured", "S")
-    add_value(group, "--rounds", 1, "measurements of each load", "N")
-    add_value(group, "--refine", 4, "further loads of each method, to know its capacity", "N")
-    group.add_argument(
+    add_value(group, "--seconds", 8.0, "duration of each measurement, seconds", "S")
+    add_value(group, "--rounds", 1, "measurements of each number of robots", "N")
+    add_value(group, "--refine", 4, "further numbers of robots, to find the capacity", "N")
+    add_number(
+        group,
         "--bound-ms",
-        type=float,
-        metavar="B",
-        help="p95 that the server has to keep; by default the time between two actions",
+        float,
+        "p95 that the server has to keep; by default the time between two actions",
+        "B",
     )
 
 

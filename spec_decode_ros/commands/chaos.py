@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that the target says alone, or marked unverified, or refused with a reason, before its time is up; the exit code "
         "is 1 if one does not, or if robots are not served again afterwards."
     )
-    add_value(parser, "--faults", 1000, "how many", "N")
-    add_value(parser, "--every", 0.5, "seconds between two of them on average", "S")
-    add_value(parser, "--seed", 0, "which faults come, and when", "N")
-    add_value(parser, "--groups", 3, "of robots", "N")
-    add_value(parser, "--robots", 4, "in each group", "N")
-    add_value(parser, "--rate", 1.0, "actions a second of each robot", "R")
-    add_value(parser, "--deadline", 4.0, "longest action, in seconds", "S")
-    add_value(parser, "--rtt-ms", 20.0, "round-trip time", "R")
+    add_value(parser, "--faults", 1000, "number of faults", "N")
+    add_value(parser, "--every", 0.5, "average seconds between two faults", "S")
+    add_value(parser, "--seed", 0, "seed of the faults and their times", "N")
+    add_value(parser, "--groups", 3, "groups of robots", "N")
+    add_value(parser, "--robots", 4, "robots in each group", "N")
+    add_value(parser, "--rate", 1.0, "actions per second of each robot", "R")
+    add_value(parser, "--deadline", 4.0, "longest duration of an action, seconds", "S")
+    add_value(parser, "--rtt-ms", 20.0, "round-trip time of the links", "R")
     add_frames(parser)
     add_pair(parser)
     parser.add_argument(

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_value(parser, "--method", "auto", "decoding method of the mission")
     add_value(parser, "--target", "red chair", "object to walk to")
     parser.add_argument("--instruction", default="", help="what the robot is told (go to the TARGET)")
-    add_value(parser, "--seed", 1, "of the room")
+    add_value(parser, "--seed", 1, "seed of the room")
     add_value(parser, "--rtt-ms", 60.0, "emulated round-trip time")
     add_value(parser, "--timeout", 60.0, "seconds until the mission has failed")
     add_value(parser, "--frames", 24, "frames on which methods are compared")

@@ -56,11 +56,7 @@ class Finding:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument(
-        "--for",
-        dest="job",
-        choices=JOBS,
-        default="demo",
-        help="the job that the exit code speaks of (default demo)",
+        "--for", dest="job", choices=JOBS, default="demo", help="job that the exit code is about (demo)"
     )
     add_json(parser, "the findings")
 

@@ -6,9 +6,9 @@ import argparse
 
 from spec_decode_ros.commands._options import (
     Number,
-    Whole,
     add_decoding,
     add_json,
+    add_number,
     add_value,
     add_verifier,
     finish,
@@ -20,19 +20,20 @@ MEASURED = "measured"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_decoding(parser)
-    add_value(parser, "--episodes", 20, "how many", "N", low=1, high=100_000)
-    parser.add_argument(
+    add_value(parser, "--episodes", 20, "number of episodes", "N", low=1, high=100_000)
+    add_number(
+        parser,
         "--seed",
-        action=Whole,
-        low=0,
+        int,
+        "seed of the first episode; the next ones count up from it",
+        "S",
         default=0,
-        metavar="S",
-        help="of the first episode; the next ones count on from it",
+        low=0,
     )
     parser.add_argument(
         "--instructions",
         metavar="FILE",
-        help="phrasings, one a line, {color} and {kind} stand for the target's; by default the project's own variety",
+        help="file of phrasings, one per line, with {color} and {kind} of the target; by default the project's own",
     )
     add_verifier(parser, keys=False)
     parser.add_argument(
@@ -41,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_latency,
         low=0,
         metavar="L",
-        help="simulated time from a frame to its action taking effect: a number, which makes a run repeatable, or "
-        f"'{MEASURED}', the time that each decision really took (default 100 plus the RTT)",
+        help="simulated time from a frame to its action: a number, which makes a run repeatable, or "
+        f"'{MEASURED}', the time that each decision took (default 100 plus the RTT)",
     )
     add_json(parser)
 

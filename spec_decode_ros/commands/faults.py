@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "reads in the robot's own account when the order to stop arrived. The exit code is 1 if that took longer "
         "than half a second in any case."
     )
-    parser.add_argument("--cases", metavar="A,B", help="only these; all by default, see --list")
-    parser.add_argument("--quick", action="store_true", help="only the most telling ones")
-    add_value(parser, "--repeats", 1, "tries of each, at other moments", "N", low=1, high=1000)
-    parser.add_argument("--list", action="store_true", help="say which cases there are, and run none")
+    parser.add_argument("--cases", metavar="A,B", help="cases to try; by default all, see --list")
+    parser.add_argument("--quick", action="store_true", help="try only a few cases")
+    add_value(parser, "--repeats", 1, "tries of each case, at different moments", "N", low=1, high=1000)
+    parser.add_argument("--list", action="store_true", help="list the cases and run none")
     add_pair(parser)
     add_value(parser, "--rtt-ms", 60.0, "emulated round-trip time")
     add_value(parser, "--out", Path("out/faults"), "folder for logs")

@@ -7,6 +7,7 @@ import argparse
 from spec_decode_ros.commands._options import (
     add_decoding,
     add_json,
+    add_number,
     add_sampling,
     add_value,
     add_verifier,
@@ -29,12 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--last-action", metavar="S", help="text of the last verified action, part of the next prompt"
     )
     add_decoding(parser)
-    parser.add_argument(
-        "--max-tokens", type=int, metavar="N", help="longest answer; by default what the pair says"
-    )
+    add_number(parser, "--max-tokens", int, "longest answer; by default what the pair says", "N")
     add_sampling(parser, "seed of the sampling")
     add_verifier(parser)
-    add_value(parser, "--timeout", 60.0, "seconds for the action", "S")
+    add_value(parser, "--timeout", 60.0, "longest duration of the action, seconds", "S")
     add_json(parser)
 
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from spec_decode_ros.commands._options import (
-    Whole,
     add_json,
+    add_number,
     add_pair,
     add_value,
     add_with_parent,
@@ -27,28 +27,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "motion_node and camera_node, cannot tell the difference. There is no window. With --episodes it runs the "
         "robot's nodes and the verifier too, gives one command in each room, and prints how often it is carried out."
     )
-    add_value(parser, "--seed", 0, "of the room")
+    add_value(parser, "--seed", 0, "seed of the room")
     parser.add_argument(
         "--interface", default="lo", help="network interface; lo, the default, is this machine only"
     )
-    add_value(parser, "--domain", 0, "of DDS, as a real Go2")
-    add_value(parser, "--camera-rate", 15.0, "new pictures a second", "HZ")
-    parser.add_argument("--backend", default="auto", help="how frames are drawn: egl, osmesa, ray or auto")
-    add_value(parser, "--battery", 80.0, "at the beginning", "PERCENT")
-    parser.add_argument("--duration", type=float, metavar="S", help="seconds until it ends; default: Ctrl-C")
+    add_value(parser, "--domain", 0, "DDS domain; a real Go2 uses 0")
+    add_value(parser, "--camera-rate", 15.0, "camera frames per second", "HZ")
+    parser.add_argument("--backend", default="auto", help="renderer of the camera: egl, osmesa, ray or auto")
+    add_value(parser, "--battery", 80.0, "battery charge at the beginning, per cent", "PERCENT")
+    add_number(parser, "--duration", float, "seconds until it ends; default: Ctrl-C", "S")
     parser.add_argument(
         "--log", type=Path, metavar="FILE", help="one JSON line per order and per 20 ms of motion"
     )
     add_with_parent(parser, ", as a child process should")
     group = parser.add_argument_group("with --episodes")
-    group.add_argument(
+    add_number(
+        group,
         "--episodes",
-        action=Whole,
+        int,
+        "walk to an object in N rooms, from --seed on",
+        "N",
+        default=0,
         low=0,
         high=1000,
-        default=0,
-        metavar="N",
-        help="walk to an object in N rooms, from --seed on",
     )
     add_pair(group)
     add_value(group, "--method", "auto", "decoding method")

@@ -14,11 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "url",
         nargs="?",
         metavar="URL",
-        help="such as http://127.0.0.1:9464; by default what `metrics` says in the environment or the file",
+        help="address such as http://127.0.0.1:9464; by default that of the setting `metrics`",
     )
-    parser.add_argument("--config", metavar="FILE", help="the file of settings of the service")
+    parser.add_argument("--config", metavar="FILE", help="settings file of the service")
     parser.add_argument("--ready", action="store_true", help="ask whether robots should be sent there now")
-    add_value(parser, "--timeout-s", 5.0, "patience", "X")
+    add_value(parser, "--timeout-s", 5.0, "seconds to wait for an answer", "X")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,8 +11,7 @@ from spec_decode_ros.commands._options import add_json, finish
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Servers that run with --keys DIR follow the folder: who is added is let in, and who is revoked is shut out, "
-        "within about a second."
+        "Servers that run with --keys DIR follow the folder: changes take effect within about a second."
     )
     parser.add_argument("folder", metavar="DIR", help="the server's key folder; made if it is not there")
     what = parser.add_mutually_exclusive_group()
@@ -23,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--balancer",
         metavar="NAME",
         action="append",
-        help="make keys for this balancer, which is believed for which robot it speaks; may be repeated",
+        help="make keys for this balancer, which is trusted to name its robots; may be repeated",
     )
-    what.add_argument("--list", action="store_true", help="only say who is let in")
+    what.add_argument("--list", action="store_true", help="list the robots and balancers that are let in")
     what.add_argument(
         "--revoke", metavar="NAME", action="append", help="shut this robot or balancer out; may be repeated"
     )

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK",
         help=f"{', '.join(NETWORKS)}, or a recorded trace ending in .csv; by default all",
     )
-    parser.add_argument("--probe", action="store_true", help="send messages through each and measure")
+    parser.add_argument("--probe", action="store_true", help="measure each network")
     add_value(parser, "--count", 1000, "round trips", "N", low=1)
     add_json(parser)
 

@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="folder of the bag (by default a new one named after the time)",
     )
-    parser.add_argument("--namespace", metavar="NS", default="", help="of the robot, where it has one")
+    parser.add_argument("--namespace", metavar="NS", default="", help="namespace of the robot")
     add_value(parser, "--max-size", 2000.0, "end at this size; 0 is no limit", "MB")
-    add_value(parser, "--duration", 0.0, "end after so many seconds; 0 is no limit", "S")
+    add_value(parser, "--duration", 0.0, "end after this many seconds; 0 is no limit", "S")
     parser.add_argument("--all", action="store_true", help="record every topic, not only the project's own")
 
 

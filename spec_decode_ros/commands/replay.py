@@ -6,9 +6,9 @@ import argparse
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
 from spec_decode_ros.commands._options import (
-    Number,
     add_decoding,
     add_json,
+    add_number,
     add_value,
     add_verifier,
     finish,
@@ -37,16 +37,19 @@ def _add_bag_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--instruction", metavar="S", default="", help="what the robot is told, instead of what the bag says"
     )
-    group.add_argument("--image-topic", metavar="T", default="", help="of the frames; found where unique")
-    group.add_argument("--command-topic", metavar="T", default="", help="of the operator's words")
     group.add_argument(
+        "--image-topic", metavar="T", default="", help="topic of the frames; by default the only one"
+    )
+    group.add_argument("--command-topic", metavar="T", default="", help="topic of the commands")
+    add_number(
+        group,
         "--period",
-        action=Number,
-        above=0,
-        high=1e4,
+        float,
+        "seconds between decisions, where the bag has no actions and at real speed (%(default).2f)",
+        "S",
         default=ACTION_PERIOD_S,
-        metavar="S",
-        help="seconds between decisions, where the bag has no actions and at real speed (%(default).2f)",
+        high=1e4,
+        above=0,
     )
     group.add_argument(
         "--memory",
@@ -55,23 +58,27 @@ def _add_bag_arguments(group: argparse._ArgumentGroup) -> None:
         help="whose last action the prompt holds at full speed: with 'recorded' a difference counts once, with 'own' "
         "it may change what follows (%(default)s)",
     )
-    group.add_argument("--temperature", type=float, default=0.0, metavar="T", help="as recorded; 0 is greedy")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the sampling, as recorded")
+    add_number(
+        group, "--temperature", float, "sampling temperature, as recorded; 0 is greedy", "T", default=0.0
+    )
+    add_number(group, "--seed", int, "seed of the sampling, as recorded", "N", default=0)
 
 
 def _add_tolerance(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+    add_number(
+        group,
         "--tolerance",
-        type=float,
-        metavar="V",
-        help="velocities may differ by V m/s and rad/s; by default the texts have to be identical",
+        float,
+        "velocities may differ by V m/s and rad/s; by default the texts have to be identical",
+        "V",
     )
     add_value(group, "--allow", 0, "N actions may differ", "N")
-    group.add_argument(
+    add_number(
+        group,
         "--latency-tolerance",
-        type=float,
-        metavar="MS",
-        help="the median latency may be MS longer than recorded; by default it is only reported",
+        float,
+        "the median latency may be MS longer than recorded; by default it is only reported",
+        "MS",
     )
 
 

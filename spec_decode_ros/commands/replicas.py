@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from spec_decode_ros.commands._options import Whole, add_patience, add_with_parent
+from spec_decode_ros.commands._options import add_number, add_patience, add_with_parent
 from spec_decode_ros.commands._settings import add_settings, resolved_settings
 
 _OFFERED = (
@@ -21,12 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "all of them when their actions are over, and a second one ends them at once."
     )
     parser.epilog = "Further settings of `spec-decode serve` can stand in the file and in the environment."
-    parser.add_argument(
+    add_number(
+        parser,
         "--replicas",
-        action=Whole,
+        int,
+        "number of replicas; by default one per GPU, or one without GPUs",
+        "N",
         low=1,
-        metavar="N",
-        help="how many; by default one per GPU, or one without GPUs",
     )
     add_settings(parser, _OFFERED)
     add_patience(parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from spec_decode_ros.commands._options import Number, add_json, add_value, finish
+from spec_decode_ros.commands._options import add_json, add_number, add_value, finish
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.profile.profile import profile_names
 from spec_decode_ros.lab.planning.regions import fleet_names
@@ -17,10 +17,14 @@ _OF_A_FLEET = ("robots", "regions", "rate", "goal_p95_ms", "acceptance", "sticky
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--profile", metavar="P", help=f"times to use: {', '.join(profile_names())}, or a .yaml file"
+        "--profile",
+        metavar="P",
+        help=f"measured or published times: {', '.join(profile_names())}, or a .yaml file",
     )
     what.add_argument(
-        "--grid", action="store_true", help="round-trip times, acceptances and draft speeds, crossed"
+        "--grid",
+        action="store_true",
+        help="all combinations of round-trip times, acceptance rates and draft speeds",
     )
     add_value(parser, "--actions", 40, "actions per method and cell", "N", low=2)
     parser.add_argument("--plot", metavar="F", help="write the picture of a grid or a fleet here")
@@ -30,32 +34,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_fleet(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--fleet", action="store_true", help="how many GPUs a fleet needs; --profile is fleet-h100 by default"
+        "--fleet",
+        action="store_true",
+        help="plan how many GPUs a fleet needs; --profile is fleet-h100 by default",
     )
-    group.add_argument("--robots", type=int, nargs="+", metavar="N", help="by default 10 to 100000 by tens")
+    add_number(group, "--robots", int, "sizes of the fleet (10 100 1000 10000 100000)", "N", nargs="+")
     group.add_argument(
         "--regions",
         metavar="F",
         help=f"shares, round-trip times and prices: {', '.join(fleet_names())}, or a .yaml file",
     )
-    group.add_argument("--rate", type=float, metavar="R", help="actions per second of a robot (2)")
-    group.add_argument(
-        "--goal-p95-ms", type=float, metavar="MS", help="for ttva_ms; by default the time between two actions"
+    add_number(group, "--rate", float, "actions per second of a robot (2)", "R")
+    add_number(
+        group,
+        "--goal-p95-ms",
+        float,
+        "bound on the p95 of ttva_ms; by default the time between two actions",
+        "MS",
     )
-    group.add_argument(
+    add_number(
+        group,
         "--acceptance",
-        action=Number,
+        float,
+        "acceptance rate; by default the middle one of the profile",
+        "A",
         low=0,
         high=1,
-        metavar="A",
-        help="share of drafted tokens; by default the middle one of the profile",
     )
     group.add_argument(
         "--sticky",
         choices=[way.value for way in Sticky],
-        help="robots stay with the emptiest server, as the balancer chooses (even), or with any (random)",
+        help="how robots are spread over servers: evenly, as the balancer does it, or at random",
     )
-    group.add_argument("--seed", type=int, metavar="N", help="of all that is drawn (0)")
+    add_number(group, "--seed", int, "random seed (0)", "N")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,20 +15,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "act, and compares the tokens of every action with what the target says alone. The exit code is 1 if an action "
         "failed or differed, or if the server's memory did not stay within 5 %."
     )
-    add_value(parser, "--robots", 64, "how many", "N")
-    add_value(parser, "--minutes", 10.0, "how long", "M")
-    add_value(parser, "--rate", 0.2, "actions a second of each robot", "R")
+    add_value(parser, "--robots", 64, "number of robots", "N")
+    add_value(parser, "--minutes", 10.0, "duration, minutes", "M")
+    add_value(parser, "--rate", 0.2, "actions per second of each robot", "R")
     parser.add_argument(
         "--methods",
         nargs="+",
         default=["cloud", "colocated", "auto"],
         metavar="M",
-        help="the robots take them in turns, auto under each objective (cloud colocated auto)",
+        help="methods that the robots use in turns, auto with each objective (cloud colocated auto)",
     )
-    add_value(parser, "--rtt-ms", 20.0, "round-trip time", "R")
+    add_value(parser, "--rtt-ms", 20.0, "round-trip time of the link", "R")
     add_frames(parser)
     add_pair(parser)
-    add_value(parser, "--seed", 0, "of frames and phases", "S")
+    add_value(parser, "--seed", 0, "seed of the frames and the phases", "S")
     add_json(parser)
 
 

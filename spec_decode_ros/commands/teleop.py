@@ -6,21 +6,17 @@ import argparse
 import os
 import re
 
-from spec_decode_ros.commands._options import Whole
+from spec_decode_ros.commands._options import add_number
 from spec_decode_ros.errors import SpecDecodeError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--namespace", default="", help="the robot's ROS namespace, where there are several")
-    parser.add_argument(
-        "--domain",
-        action=Whole,
-        low=0,
-        high=232,
-        help="ROS_DOMAIN_ID of the robot (default: that of the shell)",
+    add_number(
+        parser, "--domain", int, "ROS_DOMAIN_ID of the robot (default: that of the shell)", low=0, high=232
     )
-    parser.add_argument("--command", default="", help="something to say at the start")
+    parser.add_argument("--command", default="", help="first command")
     parser.add_argument(
         "--motion-node", default="motion_node", help="name of the node with the emergency stop"
     )

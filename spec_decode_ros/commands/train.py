@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from spec_decode_ros.commands._options import Number, Whole, add_value
+from spec_decode_ros.commands._options import add_number, add_value
 from spec_decode_ros.errors import SpecDecodeError
 
 
@@ -15,15 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_value(parser, "--out", Path("out/train/tiny"), "where the pair goes", "DIR")
     add_value(parser, "--work", Path("out/train/data"), "where the frames go", "DIR")
     add_value(parser, "--frames", 64_000, "number of frames to render", "N")
-    parser.add_argument(
-        "--minutes", action=Number, metavar="M", help="training time; 120 on a CPU, 20 on a GPU"
-    )
+    add_number(parser, "--minutes", float, "training time; 120 on a CPU, 20 on a GPU", "M")
     add_value(parser, "--workers", 2, "rendering processes")
-    parser.add_argument(
-        "--threads", action=Whole, low=0, default=0, help="CPU threads; 0 leaves the choice to torch"
-    )
+    add_number(parser, "--threads", int, "CPU threads; 0 leaves the choice to torch", default=0, low=0)
     add_value(parser, "--device", "auto", "auto, cpu or cuda")
-    add_value(parser, "--seed", 1, "of frames and weights", low=0)
+    add_value(parser, "--seed", 1, "seed of frames and weights", low=0)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_value(parser, "--prompts", 8000, "number of training prompts", "N")
     add_value(parser, "--minutes", 25.0, "training time, after the answers")
     add_value(parser, "--workers", 2, "processes that generate answers, training threads")
-    add_value(parser, "--seed", 7, "of prompts and answers")
+    add_value(parser, "--seed", 7, "seed of prompts and answers")
     parser.add_argument(
         "--measure-only",
         action="store_true",

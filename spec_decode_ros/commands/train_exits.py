@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from spec_decode_ros.commands._options import add_json, add_value, finish
+from spec_decode_ros.commands._options import add_json, add_number, add_value, finish
 from spec_decode_ros.errors import SpecDecodeError
 
 
@@ -21,12 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="2,3",
         help="layers that get an exit, counted from 0; by default at about two and four fifths of the depth",
     )
-    parser.add_argument(
-        "--frames", type=int, help="training frames; 3000 for the shipped architecture, 300 for others"
-    )
+    add_number(parser, "--frames", int, "training frames; 3000 for the shipped architecture, 300 for others")
     add_value(parser, "--minutes", 2.0, "training time")
     add_value(parser, "--measured", 100, "held-out frames to measure on", "FRAMES")
-    add_value(parser, "--agreement", 0.98, "agreement with the final token at which an exit counts as sure")
+    add_value(parser, "--agreement", 0.98, "agreement at which an exit counts as sure")
     add_value(parser, "--work", Path("out/train/data"), "folder for frames", "DIR")
     parser.add_argument(
         "--out",
@@ -35,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the exits go; by default exits.safetensors beside the target",
     )
     add_value(parser, "--workers", 2, "rendering processes")
-    add_value(parser, "--seed", 1, "of frames and weights")
+    add_value(parser, "--seed", 1, "seed of frames and weights")
     add_json(parser, "what was measured")
 
 

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("bag", type=Path, help="rosbag2, such as out/demo/demo.mcap")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="where to draw it (velocity.png beside the bag)"
+        "--plot", type=Path, metavar="FILE", help="the picture; by default velocity.png beside the bag"
     )
     add_json(parser, "the figures")
 

@@ -9,14 +9,7 @@ from spec_decode_ros.commands._options import add_value
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_value(
-        parser,
-        "--seed",
-        1,
-        "of the room, the same as that of `spec-decode eval` and sim.launch.py",
-        "N",
-        low=0,
-    )
+    add_value(parser, "--seed", 1, "seed of the room, as in `spec-decode eval` and sim.launch.py", "N", low=0)
     parser.add_argument(
         "--out", metavar="FILE", help="the .sdf file to write; by default room_N.sdf in this folder"
     )

@@ -72,7 +72,7 @@ def test_a_fleet_is_planned_printed_and_drawn(
         (["--grid", "--sticky", "even"], "--sticky is about a fleet"),
         (["--fleet", "--robots", "0"], "from 1 to"),
         (["--fleet", "--rate", "0"], "rate is above 0"),
-        (["--fleet", "--rate", "nan"], "rate is above 0"),
+        (["--fleet", "--rate", "nan"], "--rate is nan"),
         (["--fleet", "--goal-p95-ms", "-1"], "a goal above 0"),
         (["--fleet", "--acceptance", "1.5"], "from 0 to 1"),
         (["--fleet", "--regions", "moon"], "no fleet 'moon'"),
