@@ -1,4 +1,4 @@
-"""One torch thread for every test, and how tests are shared out when pytest-xdist runs them in two processes."""
+"""One torch thread and no deadlines for tests, and how pytest-xdist shares them out to two processes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before anything imports torch, and for the processes that tests start: two busy threads on two cores are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A test never depends on wall time; hypothesis by default fails an example that takes more than 200 ms.
+settings.register_profile("project", settings.default, deadline=None)
+settings.load_profile("project")
 
 TOGETHER = {"demo", "faults", "nodes", "robots", "teleop", "test_go2_dds.py"}
 """Folders and files whose tests drive robots in real time: one after the other, beside those that mostly compute."""

@@ -102,11 +102,11 @@ def _table(rows: list[ComparedAction], title: str, compared: bool) -> Any:
     if compared:
         table.add_column("ms then", justify="right")
     table.add_column("ms now" if compared else "ms", justify="right")
-    told = None
+    shown = None
     for row in rows:
-        if row.instruction != told:
-            told = row.instruction
-            table.add_row("", Text(f"“{told}”", style="bold"))
+        if row.instruction != shown:
+            shown = row.instruction
+            table.add_row("", Text(f"“{shown}”", style="bold"))
         style = {True: "", False: "bold red", None: "dim"}[row.same]
         cells: list[Any] = [f"{row.at_s:.1f}"]
         if compared:

@@ -80,11 +80,11 @@ def calibrated(forward: float, turn: float) -> Array:
     )
 
 
-def _through(value: float, reached: tuple[float, ...], told: tuple[float, ...]) -> float:
+def _through(value: float, reached: tuple[float, ...], commanded: tuple[float, ...]) -> float:
     """Odd, piecewise linear map; beyond the table the last point's difference is kept."""
     size = abs(value)
     beyond = max(0.0, size - reached[-1])
-    return float(np.copysign(np.interp(size, reached, told) + beyond, value))
+    return float(np.copysign(np.interp(size, reached, commanded) + beyond, value))
 
 
 class VelocityTrim:

@@ -27,7 +27,7 @@ class SharedAction(VirtualAction):
     ) -> None:
         super().__init__(scenario, server.events)
         self._server, self._on_end = server, on_end
-        self.unread = server.costs.prompt_tokens
+        self.not_prefilled = server.costs.prompt_tokens
 
     def obey_edge(self, commands: Sequence[EdgeCommand]) -> None:
         was_open = self.ending is None
@@ -77,7 +77,7 @@ class SharedServer:
     def _pass(self, prepared: Sequence[tuple[SharedAction, CloudMachine]]) -> None:
         for action, cloud in prepared:
             action.obey_cloud(cloud, cloud.prepared())
-        places = self.costs.slots([(action.unread, len(run.draft)) for action, _, run in self.ready])
+        places = self.costs.slots([(action.not_prefilled, len(run.draft)) for action, _, run in self.ready])
         slots = [(*self.ready[place], prefill) for place, prefill in places]
         taken = {place for place, _ in places}
         self.ready = [entry for place, entry in enumerate(self.ready) if place not in taken]
@@ -100,8 +100,8 @@ class SharedServer:
         tokens = prompt_tokens = 0
         runs: list[RunPass] = []
         for (action, cloud, run, prefill), draft in zip(slots, made, strict=True):
-            read = prefill or action.unread
-            action.unread -= read
+            read = prefill or action.not_prefilled
+            action.not_prefilled -= read
             prompt_tokens += read
             if not prefill:
                 run = cloud.pass_begins(draft)

@@ -200,7 +200,7 @@ class LoggedGpu(Gpu):
         return prepared, slots, left
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     variant=st.sampled_from(list(LIBRARIES)),
     robots=st.integers(1, 40),

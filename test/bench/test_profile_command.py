@@ -102,7 +102,7 @@ def test_half_precision_takes_the_way_that_a_gpu_takes(monkeypatch: pytest.Monke
     assert times.prompt_tokens == 9 + 3 * 2
     assert [1] in ways  # the exit after the second of four layers
     way_out = times.exits["in the pass"]
-    assert 0 < way_out.told.median < way_out.passing.median
+    assert 0 < way_out.known.median < way_out.passing.median
     assert 0 < way_out.fraction < 1
 
 

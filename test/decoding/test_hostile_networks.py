@@ -91,7 +91,7 @@ def actions(draw) -> dict:
     )
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(actions())
 def test_the_answer_is_the_targets_own(action: dict) -> None:
     request = action["request"]
@@ -104,7 +104,7 @@ def test_the_answer_is_the_targets_own(action: dict) -> None:
     assert done.counts.round_trips >= 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(actions())
 def test_the_counts_fit_together_where_the_server_lives_on(action: dict) -> None:
     outcome = VirtualAction(Scenario(**{**action, "forget_at": (), "keeps_early_drafts": True})).run()
@@ -123,7 +123,7 @@ def test_the_counts_fit_together_where_the_server_lives_on(action: dict) -> None
     assert outcome.finished == 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(actions(), st.floats(0.001, 0.3), st.booleans())
 def test_the_deadline_ends_every_action(action: dict, deadline_s: float, fallback: bool) -> None:
     request = replace(action["request"], deadline_s=deadline_s, fallback=fallback)

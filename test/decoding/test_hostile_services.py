@@ -22,7 +22,7 @@ from spec_decode_ros.decoding.testing import Scenario, SteadyLink, Times, decode
 FOREVER = Storm(full=1.0, retry_ms=100.0)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(actions(), storms(), st.floats(0.0, 1.0))
 def test_the_answer_is_the_targets_own(action: dict, storm: Storm, spread: float) -> None:
     request = replace(action["request"], spread=spread)
@@ -33,7 +33,7 @@ def test_the_answer_is_the_targets_own(action: dict, storm: Storm, spread: float
     assert len(done.outcomes) == len(done.tokens) and TokenOutcome.UNVERIFIED not in done.outcomes
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data(), storms())
 def test_the_answer_for_a_seed_does_not_depend_on_the_service(data: st.DataObject, storm: Storm) -> None:
     draw = data.draw
@@ -52,7 +52,7 @@ def test_the_answer_for_a_seed_does_not_depend_on_the_service(data: st.DataObjec
     assert done.tokens == expected(method, request, target, drafter, 64)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(actions(), storms(), st.floats(0.001, 0.3), st.booleans())
 def test_the_deadline_ends_every_action(
     action: dict, storm: Storm, deadline_s: float, fallback: bool

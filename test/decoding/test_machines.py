@@ -255,7 +255,7 @@ def test_a_driver_that_reports_what_was_not_asked_is_told_so() -> None:
         CloudMachine({EOS}).prepared()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 10**6), st.sampled_from(ServerMode), st.sampled_from([0.0, 5.0]), st.integers(1, 20))
 def test_no_sequence_of_messages_changes_what_is_committed(seed, mode, patience_ms, max_tokens) -> None:
     rng = random.Random(seed)

@@ -24,7 +24,6 @@ from spec_decode_ros.decoding.rejection import (
 from spec_decode_ros.decoding.sparse import Sparse, head_of, pack, unpack
 from spec_decode_ros.errors import SpecDecodeError
 
-PATIENT = settings(deadline=None)
 V = 13
 NEVER = -np.inf
 Row = tuple[float, ...]
@@ -333,7 +332,7 @@ def test_a_token_that_the_target_has_never_heard_of_is_rejected() -> None:
     assert verdict.tokens == () and verdict.sparse is not None
 
 
-@settings(PATIENT, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**64 - 1), st.integers(0, 10_000), st.integers(1, V))
 def test_repeating_any_call_gives_the_same(seed: int, position: int, k: int) -> None:
     sampling = Sampling(1.1, top_k=9, top_p=0.97, seed=seed)
@@ -349,7 +348,7 @@ def test_repeating_any_call_gives_the_same(seed: int, position: int, k: int) -> 
     assert runs[0] == runs[1]
 
 
-@settings(PATIENT, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.floats(-30, 30), min_size=1, max_size=40), st.integers(0, 2**32))
 def test_a_draft_probability_is_a_float32_of_a_whole_distribution(row: list[float], seed: int) -> None:
     drafted = draft_token(row, 0, Sampling(0.9, seed=seed))

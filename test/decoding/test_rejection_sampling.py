@@ -136,7 +136,7 @@ def run(method: Method, request: Request, target, drafter, k: int = 64, **option
 # ---- no network changes a token ----------------------------------------------------------------------------
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(st.data())
 def test_the_answer_for_a_seed_does_not_depend_on_the_network(data: st.DataObject) -> None:
     draw = data.draw

@@ -23,7 +23,6 @@ from spec_decode_ros.decoding.sparse import (
 )
 from spec_decode_ros.errors import SpecDecodeError
 
-PATIENT = settings(deadline=None)
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -52,7 +51,6 @@ def _rest_for(weights: list[int], token: int) -> int | None:
 # ---- cutting in two ----------------------------------------------------------------------------------------
 
 
-@PATIENT
 @given(distributions(), st.integers(1, 100))
 def test_the_head_is_the_likeliest_rounded_down(p: Distribution, k: int) -> None:
     head = head_of(p, k)
@@ -64,7 +62,6 @@ def test_the_head_is_the_likeliest_rounded_down(p: Distribution, k: int) -> None
     assert np.array_equal(head * UNITS, np.rint(head * UNITS))
 
 
-@PATIENT
 @given(distributions(), st.integers(1, 100), st.floats(0, 1, exclude_max=True))
 def test_both_sides_agree_on_the_head_and_on_the_mass_of_the_rest(
     p: Distribution, k: int, chance: float
@@ -124,13 +121,12 @@ def test_draws_follow_masses_and_never_hit_nothing() -> None:
 # ---- bytes -------------------------------------------------------------------------------------------------
 
 
-@PATIENT
 @given(sparses())
 def test_packing_loses_nothing(sparse: Sparse) -> None:
     assert unpack(pack(sparse)) == sparse
 
 
-@settings(PATIENT, max_examples=500)
+@settings(max_examples=500)
 @given(st.binary(max_size=60))
 @example(b"")
 @example(b"\x80")
@@ -151,7 +147,7 @@ def test_any_bytes_are_a_sparse_distribution_or_named_wrong(packed: bytes) -> No
     assert token in (*sparse.tokens, sparse.rest_token)
 
 
-@settings(PATIENT, max_examples=300)
+@settings(max_examples=300)
 @given(sparses(), st.data())
 def test_damaged_bytes_are_a_sparse_distribution_or_named_wrong(sparse: Sparse, data: st.DataObject) -> None:
     packed = bytearray(pack(sparse))
@@ -204,7 +200,6 @@ def test_a_rejection_costs_about_four_bytes_a_token() -> None:
 # ---- draws -------------------------------------------------------------------------------------------------
 
 
-@PATIENT
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.sampled_from(Purpose))
 def test_draws_are_those_of_numpys_philox(seed: int, position: int, purpose: Purpose) -> None:
     key = np.array([seed, position], dtype=np.uint64)

@@ -48,8 +48,8 @@ def test_twenty_faults_and_every_action_is_accounted_for() -> None:
         found = chaos.run().as_dict()
     assert found["passed"], found["wrongs"]
     assert found["faults"] >= 20 and set(found["faults_by_kind"]) == set(KINDS) - {"replica killed"}
-    assert found["actions_by_verdict"]["verified"] > 0
-    assert sum(found["actions_by_verdict"].values()) == found["actions"]
+    assert found["actions_by_outcome"]["verified"] > 0
+    assert sum(found["actions_by_outcome"].values()) == found["actions"]
     assert [line for service in chaos.services for line in service.complaints] == []
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.fleet.log import LoggedAction
-from spec_decode_ros.lab.faults.action_account import SLACK_S, ActionAccount, InjectedFault, verdict
+from spec_decode_ros.lab.faults.action_account import SLACK_S, ActionAccount, InjectedFault, action_outcome
 from spec_decode_ros.lab.faults.fault_plan import KINDS, planned
 from spec_decode_ros.lab.faults.stalls import overlap_s
 
@@ -56,13 +56,13 @@ def test_another_seed_decides_otherwise() -> None:
     ],
 )
 def test_every_action_has_a_verdict(change: dict[str, object], told: str) -> None:
-    assert verdict(replace(GOOD, **change), 4.0, {7: 11.0}) == told  # type: ignore[arg-type]
+    assert action_outcome(replace(GOOD, **change), 4.0, {7: 11.0}) == told  # type: ignore[arg-type]
 
 
 def test_a_standstill_of_the_machine_is_nobodys_time() -> None:
     late = replace(GOOD, ended=10.0 + 4.0 + SLACK_S + 3.0)
-    assert verdict(late, 4.0, {}, [(11.0, 15.0)]) == "verified"
-    assert verdict(late, 4.0, {}, [(11.0, 12.0), (30.0, 60.0)]) == "stuck"
+    assert action_outcome(late, 4.0, {}, [(11.0, 15.0)]) == "verified"
+    assert action_outcome(late, 4.0, {}, [(11.0, 12.0), (30.0, 60.0)]) == "stuck"
     assert overlap_s(10.0, 20.0, [(0.0, 11.0), (12.0, 13.0), (19.0, 40.0)]) == 3.0
 
 
@@ -80,7 +80,7 @@ def test_actions_are_counted_by_the_faults_that_they_may_have_met() -> None:
     assert found.during("link cut") == {"verified": 1}
     assert found.during("garbage") == {}
     plain = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-    assert plain["passed"] and plain["faults"] == 2 and plain["actions_by_verdict"]["unverified"] == 1
+    assert plain["passed"] and plain["faults"] == 2 and plain["actions_by_outcome"]["unverified"] == 1
     assert ActionAccount([(1, GOOD)], found.faults, 4.0, {}, frozenset(), 2).during("link cut") == {}
 
 

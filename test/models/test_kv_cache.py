@@ -219,6 +219,4 @@ def test_whoever_comes_and_goes_each_gets_what_it_gets_alone(checkpoints: Callab
     path = checkpoints("qwen2_vl")
     Comings.together, Comings.alone = load_verifier(pair_of(path)), load_verifier(pair_of(path))
     Comings.together.reserve(4, 128)
-    run_state_machine_as_test(
-        Comings, settings=settings(max_examples=40, stateful_step_count=12, deadline=None)
-    )
+    run_state_machine_as_test(Comings, settings=settings(max_examples=40, stateful_step_count=12))

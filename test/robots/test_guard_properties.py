@@ -183,7 +183,7 @@ class GuardMachine(RuleBasedStateMachine):
             assert bool(self.guard.holds) == self.latched
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     wanted=st.lists(st.tuples(st.floats(-3.0, 3.0), st.floats(0.0, MAX_STEP_S)), min_size=1, max_size=60),
     acceleration=st.floats(0.01, 20.0),
@@ -197,7 +197,7 @@ def test_a_ramp_stays_within_what_was_wanted(wanted, acceleration, jerk):
         assert ramp.velocity <= max(0.0, *(v for v, _ in wanted)) + CLOSE
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     wanted=st.floats(-3.0, 3.0),
     begin=st.floats(-3.0, 3.0),
@@ -215,10 +215,10 @@ def test_a_ramp_gets_there(wanted, begin, acceleration, jerk, period):
 
 
 TestGuardMachine = GuardMachine.TestCase
-TestGuardMachine.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestGuardMachine.settings = settings(max_examples=300, stateful_step_count=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     limits=limits,
     vx=st.floats(-2, 2),

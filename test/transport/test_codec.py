@@ -138,7 +138,7 @@ def test_every_kind_of_message_has_a_number_on_the_wire() -> None:
     assert {type(message) for message in EXAMPLES} == set(UP) | set(DOWN)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(MESSAGES)
 def test_a_message_survives_the_wire(message: messages.Message) -> None:
     frames = encode(message, images_of(message))

@@ -150,7 +150,7 @@ def histories(draw) -> tuple[int, list[tuple[float, list[ConnectionStatus], bool
     return count, history
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(histories())
 def test_whatever_happens_a_server_is_changed_only_for_a_reason(history) -> None:
     count, moments = history

@@ -78,8 +78,8 @@ def _published_table(run: VirtualRun) -> TextTable:
     rows = []
     for cell, row in run.rows:
         for method in (*run.published, *({"auto"} - run.published.keys())):
-            told, found = run.published.get(method), row["cloud"].ttva_ms / row[method].ttva_ms
-            published = (f"{told:.2f}", f"{found / told - 1:+.0%}") if told else ("–", "–")
+            expected, found = run.published.get(method), row["cloud"].ttva_ms / row[method].ttva_ms
+            published = (f"{expected:.2f}", f"{found / expected - 1:+.0%}") if expected else ("–", "–")
             rows.append([f"{cell.acceptance:g}", method, f"{found:.2f}", *published])
     columns = ["acc.", "", "predicted", "published", "difference"]
     return TextTable(columns, rows, "times as fast as the cloud alone", left=2)

@@ -12,7 +12,7 @@ A fleet (``spec-decode chaos``): does every action end as it may, whatever break
     robot_groups    processes of robots with links of their own
     stalls          times in which the machine itself stood still
     chaos           runs the plan against services and groups; chaos_report prints it
-    action_account  the verdict on every action
+    action_account  the outcome of every action
 
 The log of a robot is read by `lab.demo.robot_log`, that of a fleet by `lab.bench.fleet.log`; processes are started by
 `lab.demo.stack` and `transport.process`.

@@ -1,4 +1,4 @@
-"""The account of a chaos run: a verdict on every action, and whether that is allowed."""
+"""The account of a chaos run: an outcome for every action, and whether that is allowed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from spec_decode_ros.lab.bench.fleet.log import LoggedAction
 from spec_decode_ros.lab.faults.fault_plan import KINDS, FaultKind
 from spec_decode_ros.lab.faults.stalls import Span, overlap_s
 
-Verdict = Literal[
+ActionOutcome = Literal[
     "verified", "unverified", "refused", "lost with its robot", "wrong", "stuck", "crashed", "not started"
 ]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-FORBIDDEN: frozenset[Verdict] = frozenset({"wrong", "stuck", "crashed"})
+ACTION_OUTCOMES: tuple[ActionOutcome, ...] = get_args(ActionOutcome)
+FORBIDDEN: frozenset[ActionOutcome] = frozenset({"wrong", "stuck", "crashed"})
 
 SLACK_S = 2.0
 """How long after its deadline an action may end, on a busy machine."""
@@ -42,10 +42,10 @@ class InjectedFault:
         return act.began <= self.ended + _AFTERWARDS_S and ended >= self.began
 
 
-def verdict(
+def action_outcome(
     act: LoggedAction, deadline_s: float, killed: Mapping[int, float], stalls: Sequence[Span] = ()
-) -> Verdict:
-    """The verdict on an action; `killed` has the time at which each killed robot was. Stalls of the machine do not count."""
+) -> ActionOutcome:
+    """The outcome of an action; `killed` has the time at which each killed robot was. Stalls of the machine do not count."""
     if act.outcome == "not started":
         return "not started"
     if act.outcome is None:
@@ -78,27 +78,30 @@ class ActionAccount:
     stalls: Sequence[Span] = ()
 
     @cached_property
-    def verdicts(self) -> list[tuple[int, LoggedAction, Verdict]]:
+    def outcomes(self) -> list[tuple[int, LoggedAction, ActionOutcome]]:
         """On every action, with its group."""
         return [
-            (group, act, verdict(act, self.deadline_s, self.killed, self.stalls)) for group, act in self.acts
+            (group, act, action_outcome(act, self.deadline_s, self.killed, self.stalls))
+            for group, act in self.acts
         ]
 
-    def during(self, kind: FaultKind) -> Counter[Verdict]:
+    def during(self, kind: FaultKind) -> Counter[ActionOutcome]:
         """Verdicts on the actions that a fault of this kind may have met."""
         faults = [fault for fault in self.faults if fault.kind == kind]
         return Counter(
             found
-            for group, act, found in self.verdicts
+            for group, act, found in self.outcomes
             if any(fault.may_have_met(group, act) for fault in faults)
         )
 
     @property
     def wrongs(self) -> list[str]:
         """What must not have happened, in sentences."""
-        counts = Counter(found for _, _, found in self.verdicts)
-        wrongs = [f"{counts[name]} actions {name}" for name in VERDICTS if name in FORBIDDEN and counts[name]]
-        wrongs += sorted({act.sentence for _, act, found in self.verdicts if found == "crashed"})
+        counts = Counter(found for _, _, found in self.outcomes)
+        wrongs = [
+            f"{counts[name]} actions {name}" for name in ACTION_OUTCOMES if name in FORBIDDEN and counts[name]
+        ]
+        wrongs += sorted({act.sentence for _, act, found in self.outcomes if found == "crashed"})
         lost = sorted(set(range(self.groups)) - self.recovered)
         if lost:
             wrongs.append(f"no action was verified after the last fault in the groups {lost}")
@@ -108,24 +111,24 @@ class ActionAccount:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        verdicts = self.verdicts
-        times = [(act.ended - act.began, found) for _, act, found in verdicts if act.ended and act.began]
-        slowest_s, slowest_verdict = max(times, default=(0.0, None))
+        outcomes = self.outcomes
+        times = [(act.ended - act.began, found) for _, act, found in outcomes if act.ended and act.began]
+        slowest_s, slowest_outcome = max(times, default=(0.0, None))
         kinds = Counter(fault.kind for fault in self.faults)
-        refused = Counter(act.sentence for _, act, found in verdicts if found == "refused")
+        refused = Counter(act.sentence for _, act, found in outcomes if found == "refused")
         offenders = [
-            {"group": group, "verdict": found, **asdict(act)}
-            for group, act, found in verdicts
+            {"group": group, "outcome": found, **asdict(act)}
+            for group, act, found in outcomes
             if found in FORBIDDEN
         ]
         return {
             "faults": len(self.faults),
             "faults_by_kind": dict(kinds.most_common()),
-            "actions": len(verdicts),
-            "actions_by_verdict": dict(Counter(found for _, _, found in verdicts).most_common()),
-            "verdicts_by_fault": {kind: dict(self.during(kind)) for kind in KINDS if kinds[kind]},
+            "actions": len(outcomes),
+            "actions_by_outcome": dict(Counter(found for _, _, found in outcomes).most_common()),
+            "outcomes_by_fault": {kind: dict(self.during(kind)) for kind in KINDS if kinds[kind]},
             "slowest_s": slowest_s,
-            "slowest_verdict": slowest_verdict,
+            "slowest_outcome": slowest_outcome,
             "deadline_s": self.deadline_s,
             "why_refused": dict(refused.most_common(8)),
             "standstills": len(self.stalls),

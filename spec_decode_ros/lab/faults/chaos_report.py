@@ -16,12 +16,12 @@ def run_chaos(pair: str, plan: ChaosPlan, frames: int, console: Console) -> dict
     console.print(f"recording what the draft model says about {frames} frames …")
     recording = record_pair(pair, frames, plan.seed)
     console.print(f"{plan.faults} faults in {plan.faults * plan.every_s:.0f} s …")
-    told = 0
+    printed = 0
 
     def report(done: int) -> None:
-        nonlocal told
-        if done >= told + max(1, plan.faults // 10):
-            told = done
+        nonlocal printed
+        if done >= printed + max(1, plan.faults // 10):
+            printed = done
             console.print(f"[dim]{done} faults[/]")
 
     with chaos_rig(services_of(pair, plan), recording, plan) as chaos:
@@ -32,19 +32,19 @@ def run_chaos(pair: str, plan: ChaosPlan, frames: int, console: Console) -> dict
 
 
 def print_chaos(console: Console, found: dict[str, Any]) -> None:
-    """Print the faults, the verdicts on the actions, and what was wrong."""
-    verdicts = list(found["actions_by_verdict"])
+    """Print the faults, the outcomes of the actions, and what was wrong."""
+    outcomes = list(found["actions_by_outcome"])
     rows = [
-        [kind, str(found["faults_by_kind"][kind]), *(str(counts.get(name) or "–") for name in verdicts)]
-        for kind, counts in found["verdicts_by_fault"].items()
+        [kind, str(found["faults_by_kind"][kind]), *(str(counts.get(name) or "–") for name in outcomes)]
+        for kind, counts in found["outcomes_by_fault"].items()
     ]
-    counts = found["actions_by_verdict"]
-    rows.append(["[bold]all[/]", str(found["faults"]), *(str(counts[name]) for name in verdicts)])
-    columns = ["", *(name.replace(" ", "\n") for name in ("times", *verdicts))]
+    counts = found["actions_by_outcome"]
+    rows.append(["[bold]all[/]", str(found["faults"]), *(str(counts[name]) for name in outcomes)])
+    columns = ["", *(name.replace(" ", "\n") for name in ("times", *outcomes))]
     title = "Faults, and what became of the actions that they may have met"
     TextTable(columns, rows, title).print(console)
     console.print(
-        f"{found['actions']} actions; the slowest took {found['slowest_s']:.2f} s ({found['slowest_verdict']}), "
+        f"{found['actions']} actions; the slowest took {found['slowest_s']:.2f} s ({found['slowest_outcome']}), "
         f"{found['deadline_s']:g} s are allowed"
     )
     if found["standstills"]:

@@ -87,19 +87,21 @@ class Rig:
         With ``command`` it is given one, and again if it does not walk; else only if it has stood for so long that its
         last command is over, as a fault on a busy machine may outlast it.
         """
-        told: float | None = None
-        tell = time.monotonic() + (0.0 if command else _OVER_S)
+        commanded: float | None = None
+        command_at = time.monotonic() + (0.0 if command else _OVER_S)
 
         def walks() -> bool:
-            nonlocal told, tell
+            nonlocal commanded, command_at
             now = time.monotonic()
-            if now >= tell:
-                told, tell = now, now + _AGAIN_S
+            if now >= command_at:
+                commanded, command_at = now, now + _AGAIN_S
                 self.operator.say(self._command())
-            return self.account.walks(now, _WALKING_S) and (told is None or now - told > _TURN_ROUND_S)
+            return self.account.walks(now, _WALKING_S) and (
+                commanded is None or now - commanded > _TURN_ROUND_S
+            )
 
         self.wait(walks, "the robot to walk", _WALKS_S)
-        return told is not None
+        return commanded is not None
 
     def watch(self, seconds: float) -> None:
         """Let time pass."""

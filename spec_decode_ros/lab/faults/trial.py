@@ -78,7 +78,7 @@ def try_case(rig: Rig, case: Case, rng: random.Random) -> FaultResult:
     way_m = account.way(fault) if case.lasts else None
     healed = time.monotonic()
     case.heal(rig)
-    told = rig.wait_walking(command=not case.resumes)
+    commanded = rig.wait_walking(command=not case.resumes)
     recovered_s = time.monotonic() - healed
     orders = account.orders[max(0, seen - 1) :]
     return FaultResult(
@@ -89,7 +89,7 @@ def try_case(rig: Rig, case: Case, rng: random.Random) -> FaultResult:
         stand_s=stand_s,
         way_m=way_m,
         recovered_s=recovered_s,
-        resumes=not told,
+        resumes=not commanded,
         max_vx=max((abs(order.vx) for order in orders), default=0.0),
         max_wz=max((abs(order.wz) for order in orders), default=0.0),
         largest_step=max((abs(b.vx) - abs(a.vx) for a, b in itertools.pairwise(orders)), default=0.0),

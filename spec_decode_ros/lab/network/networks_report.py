@@ -20,10 +20,10 @@ def describe_networks(names: Iterable[str], round_trips: int) -> dict[str, dict[
     """The profile of each and, with `round_trips` above 0, what a probe measured. Raises SpecDecodeError."""
     rows: dict[str, dict[str, Any]] = {}
     for name in names:
-        told = network_named(name)
-        rows[name] = {"told": asdict(told)}
+        profile = network_named(name)
+        rows[name] = {"profile": asdict(profile)}
         if round_trips:
-            with far_end() as target, link_process(target, told) as endpoint:
+            with far_end() as target, link_process(target, profile) as endpoint:
                 rows[name]["measured"] = asdict(probe(endpoint, round_trips))
     return rows
 

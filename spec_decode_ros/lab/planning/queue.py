@@ -78,19 +78,19 @@ class PlannedServer:
         return self.times.shared_pass(tokens, prompt_tokens / self.prompt_tokens)
 
     def slots(self, requests: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Which of the requests, each of unread prompt tokens and draft tokens, share the next pass.
+        """Which of the requests, each of prompt tokens not prefilled and draft tokens, share the next pass.
 
         A list of (index of the request, prompt tokens that are prefilled and nothing else; 0 for the whole request).
         """
-        if sum(max(1, unread) + draft for unread, draft in requests) <= self.budget:
+        if sum(max(1, not_prefilled) + draft for not_prefilled, draft in requests) <= self.budget:
             return [(place, 0) for place in range(len(requests))]
         slots = schedule_step([_request(*request) for request in requests], self.budget)
         return [(slot.index, slot.prefill) for slot in slots]
 
 
 @lru_cache(maxsize=4096)
-def _request(unread: int, draft: int) -> VerifyRequest:
-    return VerifyRequest(unread, draft)
+def _request(not_prefilled: int, draft: int) -> VerifyRequest:
+    return VerifyRequest(not_prefilled, draft)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _QueuedRobot:
         self.measured = False
         self.is_new = True  # its prompt is not prepared
         self.visit = 0  # passes that are over
-        self.unread = 0  # tokens of the prompt
+        self.not_prefilled = 0  # tokens of the prompt
         self.awaited = 0  # number of the event that it waits for
 
     def follow(self, crowded: tuple[int, ...]) -> None:
@@ -176,7 +176,7 @@ class Gpu:
         robot = self._robots[number]
         robot.action, robot.captured, robot.is_new, robot.visit = self._pick(), at, True, 0
         robot.follow(())
-        robot.unread = self._server.prompt_tokens
+        robot.not_prefilled = self._server.prompt_tokens
         # On an overloaded server some robots begin their first action only after that time.
         robot.measured = self._from_s <= at and (at < self._until_s or self._begun < len(self._robots))
         if robot.measured:
@@ -267,7 +267,7 @@ class Gpu:
     def _slots(self) -> list[tuple[int, int]]:
         """Take the robots that share the next pass out of the queue: (robot, prompt tokens only, or 0)."""
         robots = [self._robots[number] for number in self._ready]
-        slots = self._server.slots([(r.unread, r.trace.visits[r.visit].draft) for r in robots])
+        slots = self._server.slots([(r.not_prefilled, r.trace.visits[r.visit].draft) for r in robots])
         queued, taken = self._ready, {place for place, _ in slots}
         self._ready = [number for place, number in enumerate(queued) if place not in taken]
         return [(queued[place], prefill) for place, prefill in slots]
@@ -282,12 +282,12 @@ class Gpu:
             robot = self._robots[number]
             if prefill:
                 prompt_tokens += prefill
-                robot.unread -= prefill
+                robot.not_prefilled -= prefill
                 continue
             visit = robot.trace.visits[robot.visit]
-            if robot.unread:
-                prompt_tokens += robot.unread
-                robot.unread = 0
+            if robot.not_prefilled:
+                prompt_tokens += robot.not_prefilled
+                robot.not_prefilled = 0
             else:
                 followers += 1
                 alone_s += visit.own_s + self._server.times.target_pass(False, visit.draft)

@@ -33,10 +33,10 @@ def training_display(console: Console, disable: bool = False) -> Iterator[tuple[
                 bars[name] = progress.add_task(name, total=total)
             progress.update(bars[name], completed=done, total=total)
 
-        yield advance, lambda phase, figures: console.print(told(start, phase, figures))
+        yield advance, lambda phase, figures: console.print(progress_line(start, phase, figures))
 
 
-def told(start: float, phase: str, figures: dict[str, float]) -> str:
+def progress_line(start: float, phase: str, figures: dict[str, float]) -> str:
     """A report as one line, with the seconds since `start` of `time.monotonic`."""
     shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
     return f"{time.monotonic() - start:6.0f} s  {phase}  {shown}"

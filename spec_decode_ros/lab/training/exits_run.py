@@ -1,4 +1,4 @@
-"""Making the early exits of a target, told to people as it goes."""
+"""Making the early exits of a target, with its progress printed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.training.display import make_folders, told
+from spec_decode_ros.lab.training.display import make_folders, progress_line
 from spec_decode_ros.lab.training.exits import (
     ExitTraining,
     default_layers,
@@ -54,7 +54,7 @@ def add_exits(
         plan: how they are made; without layers, those that are usual for the target.
         frames: to learn from; None for what is usual for the target.
         out: file that they go to; None for the one beside the target.
-        console: where it is told.
+        console: where progress is printed.
 
     Raises:
         SpecDecodeError: they cannot be made or saved.
@@ -77,7 +77,7 @@ def add_exits(
     start = time.monotonic()
 
     def report(phase: str, fraction: float, figures: dict[str, float]) -> None:
-        console.print(told(start, f"{phase} {fraction:4.0%}", figures), highlight=False)
+        console.print(progress_line(start, f"{phase} {fraction:4.0%}", figures), highlight=False)
 
     adapters, exits = make_exits(model, plan, report)
     try:

@@ -1,4 +1,4 @@
-"""Training the shipped pair, told to people as it goes."""
+"""Training the shipped pair, with its progress printed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def train_pair(recipe: TrainingRun, device: torch.device, threads: int, console:
         recipe: of the run.
         device: to learn on.
         threads: of the CPU; 0 leaves the choice to torch.
-        console: where it is told.
+        console: where progress is printed.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -52,11 +52,11 @@ def train_pair(recipe: TrainingRun, device: torch.device, threads: int, console:
         f"{recipe.frames} frames take about {rendering:.0f} minutes with {recipe.workers} workers (less where they are "
         f"made already), training takes {recipe.minutes:g} minutes on {device}. For comparison, {TRAINED_ON}."
     )
-    with training_display(console) as (advance, tell):
+    with training_display(console) as (advance, report):
 
         def report(phase: str, fraction: float, figures: dict[str, float]) -> None:
             advance(phase, round(1000 * fraction), 1000)
-            tell(phase, figures)
+            report(phase, figures)
 
         train(recipe, device, report, lambda done, total: advance(f"{total} frames", done, total))
     console.print(

@@ -128,14 +128,14 @@ def soak(
     with rig.robots(orders) as robots:
         start = time.perf_counter()
         robots.write_line(repr(start))
-        told = 0
+        reported = 0
         while (now := time.perf_counter() - start) < plan.seconds and rig.server.running:
             if now >= _WARM_UP * plan.seconds:
                 for name, process in (("server", rig.server), ("robots", robots)):
                     if size := rss_bytes(process.pid):
                         sizes[name].append((now, size))
-            if now >= (told + 1) * plan.seconds / 10:
-                told += 1
+            if now >= (reported + 1) * plan.seconds / 10:
+                reported += 1
                 report(now, read_log(log), rss_bytes(rig.server.pid))
             time.sleep(plan.sample_s)
         robots.wait(orders.grace_s + _MARGIN_S)

@@ -45,15 +45,15 @@ def print_soak(console: Console, found: dict[str, Any]) -> None:
         ("by method", ", ".join(f"{way} {count}" for way, count in found["actions_by_way"].items())),
     ]
     if times := found["ttva_ms"]:
-        told = ", ".join(f"{name} {ms:.0f}" for name, ms in times.items())
-        rows.append(("frame to verified action, ms", told))
+        text = ", ".join(f"{name} {ms:.0f}" for name, ms in times.items())
+        rows.append(("frame to verified action, ms", text))
     for whose in ("server", "robots"):
         if memory := found[f"{whose}_memory"]:
-            told = (
+            text = (
                 f"{memory['median_mb']:.0f} MB, varied by {memory['spread']:.1%}, "
                 f"grew by {memory['growth_mb']:.1f} MB ({memory['slope_mb_per_hour']:+.0f} an hour)"
             )
-            rows.append((f"memory of the {whose}", told))
+            rows.append((f"memory of the {whose}", text))
     TextTable(["", ""], rows, left=2).print(console)
     for trouble in found["troubles"]:
         console.print(f"[red]wrong: {trouble}[/]")

@@ -146,13 +146,13 @@ def _sentences(fleet: Mapping[str, Any]) -> list[str]:
                 for way, times in over[first].items()
             )
             said.append(f"Times as many robots as {base}: {times}.")
-    if told := gain.get("predicted"):
+    if predicted := gain.get("predicted"):
         compute = "; ".join(
             f"{way} {_number(times, 2)}" for way, times in gain["compute_of_colocated_over"].items()
         )
         said.append(
-            f"Leaving {told['drafted']} draft tokens of {told['draft_ms']:.2f} ms before each pass of "
-            f"{told['verify_ms']:.2f} ms to the robots should carry {told['gain']:.2f} times as many as colocated "
+            f"Leaving {predicted['drafted']} draft tokens of {predicted['draft_ms']:.2f} ms before each pass of "
+            f"{predicted['verify_ms']:.2f} ms to the robots should carry {predicted['gain']:.2f} times as many as colocated "
             "(1 + gamma t_draft / t_verify, arXiv 2606.25091), prompts apart; by the compute of whole actions, prompts "
             f"included, it should be {compute}."
         )

@@ -78,12 +78,12 @@ class ExitTimes:
     """An early exit after the middle layer: time of a pass with it, and time until its choices were known."""
 
     passing: Spread
-    told: Spread
+    known: Spread
 
     @property
     def fraction(self) -> float:
         """Of the pass, from 0 to 1."""
-        return min(1.0, self.told.median / self.passing.median)
+        return min(1.0, self.known.median / self.passing.median)
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,9 @@ class _Bench:
         self.session.close()  # drops the cache
         return self.session.verify((), (), _GREEDY)
 
-    def _verify(self, width: int, told: Callable[..., None] | None = None) -> object:
+    def _verify(self, width: int, on_exit: Callable[..., None] | None = None) -> object:
         """A pass over `width` tokens: the last committed one, and a draft."""
-        return self.session.verify(self.answer[:1], self.answer[1:width], _GREEDY, told)
+        return self.session.verify(self.answer[:1], self.answer[1:width], _GREEDY, on_exit)
 
     @torch.inference_mode()
     def _outside(self, width: int) -> object:
@@ -308,8 +308,8 @@ class StreamedExit:
         self._stream.wait_event(reached)
         with torch.cuda.stream(self._stream):
             sure, choices = self._exits.logits(self._layer, hidden).float().softmax(-1).max(-1)
-            told = torch.empty((2, len(hidden)), pin_memory=True)
-            told.copy_(torch.stack((choices.float(), sure)), non_blocking=True)
+            on_cpu = torch.empty((2, len(hidden)), pin_memory=True)
+            on_cpu.copy_(torch.stack((choices.float(), sure)), non_blocking=True)
             done = torch.cuda.Event(blocking=True)
             done.record()
         hidden.record_stream(self._stream)

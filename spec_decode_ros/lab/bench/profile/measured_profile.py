@@ -120,7 +120,7 @@ def described(side: SideTimes) -> list[str]:
         f"  as a line: {_ms(line.step_ms)} + {_ms(line.per_token_ms)} for each further token, off by {line.off:.0%} at most",
         *(
             f"  pass over {EXIT_WIDTH} with an early exit in the middle, run {way}: {_shown(exit.passing)}, known after "
-            f"{_shown(exit.told)}"
+            f"{_shown(exit.known)}"
             for way, exit in side.exits.items()
         ),
     ]
@@ -142,7 +142,7 @@ def as_json(side: SideTimes) -> dict[str, Any]:
         "passes_ms": {str(width): spread.as_dict() for width, spread in side.passes.items()},
         "line": {"step_ms": line.step_ms, "per_token_ms": line.per_token_ms, "off": line.off},
         "exits": {
-            way: {"pass_ms": exit.passing.as_dict(), "known_ms": exit.told.as_dict(), "at": exit.fraction}
+            way: {"pass_ms": exit.passing.as_dict(), "known_ms": exit.known.as_dict(), "at": exit.fraction}
             for way, exit in side.exits.items()
         },
     }
