@@ -52,11 +52,11 @@ def train_pair(recipe: TrainingRun, device: torch.device, threads: int, console:
         f"{recipe.frames} frames take about {rendering:.0f} minutes with {recipe.workers} workers (less where they are "
         f"made already), training takes {recipe.minutes:g} minutes on {device}. For comparison, {TRAINED_ON}."
     )
-    with training_display(console) as (advance, report):
+    with training_display(console) as (advance, show):
 
         def report(phase: str, fraction: float, figures: dict[str, float]) -> None:
             advance(phase, round(1000 * fraction), 1000)
-            report(phase, figures)
+            show(phase, figures)
 
         train(recipe, device, report, lambda done, total: advance(f"{total} frames", done, total))
     console.print(
