@@ -68,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _be_the_robot(args: argparse.Namespace) -> int:
-    from spec_decode_ros.sim.go2_dds_process import Go2SimOptions
-    from spec_decode_ros.sim.go2_standalone import be_the_robot
+    from spec_decode_ros.sim.go2_dds_process import Go2SimOptions, be_the_robot
 
     options = Go2SimOptions(
         seed=args.seed,

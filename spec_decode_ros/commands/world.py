@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when the world is written."""
-    from spec_decode_ros.sim.sdf_files import write_world
+    from spec_decode_ros.sim.sdf import write_world
     from spec_decode_ros.sim.task import make_task
 
     path, scene = Path(args.out or f"room_{args.seed}.sdf"), make_task(args.seed).scene

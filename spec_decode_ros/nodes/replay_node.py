@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
-from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
@@ -164,11 +163,7 @@ class ReplayNode(Node):
         if settings["plot"]:
             from spec_decode_ros.replay.plot import draw_replay
 
-            same = comparison.compared - comparison.differences
-            title = f"{same} of {comparison.compared} replayed actions are as recorded"
-            draw_replay(
-                comparison, Path(settings["plot"]), title, f"{settings['bag']} · through the live nodes"
-            )
+            draw_replay(comparison, settings["plot"], f"{settings['bag']} · through the live nodes")
 
     def close(self) -> None:
         """End the thread that plays."""

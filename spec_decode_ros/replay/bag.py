@@ -12,6 +12,7 @@ import heapq
 import math
 import operator
 import struct
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +108,9 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
     """
     path = Path(path)
     with _opened(path) as storages:
-        topics = {
-            connection.topic: connection.msgtype for storage in storages for connection in storage.connections
-        }
+        topics = {one.topic: one.msgtype for storage in storages for one in storage.connections}
         chosen = _Topics.find(topics, image_topic, command_topic, path)
-        collected: dict[str, list[Any]] = {name: [] for name in chosen.kinds}
+        collected: dict[str, list[Any]] = defaultdict(list)
         origin: dict[str, str] = {}
         for topic, kind, time, data in _messages(storages, chosen.kinds):
             if topic == chosen.image:
@@ -120,14 +119,13 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
                 collected[topic].append(Said(time, str(_decode(data, kind).data)))
             elif kind == TWIST_STAMPED:
                 velocities = _velocities(_decode(data, kind), time)
-                if math.isfinite(velocities.vx) and math.isfinite(
-                    velocities.wz
-                ):  # others never moved the robot
+                # Others never moved the robot.
+                if math.isfinite(velocities.vx) and math.isfinite(velocities.wz):
                     collected[topic].append(velocities)
             else:
                 _note_origin(_decode(data, kind), origin)
     frames = collected[chosen.image]
-    drafts = [*collected.get(chosen.draft, ()), *collected.get(chosen.unverified, ())]
+    drafts = collected[chosen.draft] + collected[chosen.unverified]
     if not frames:
         raise BagError(
             f"the topic {chosen.image} in {path} holds no frames; name another one with --image-topic"
@@ -136,9 +134,9 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
         path,
         chosen.image,
         tuple(frames),
-        tuple(collected.get(chosen.command, ())),
-        tuple(collected.get(chosen.text, ())),
-        tuple(collected.get(chosen.verified, ())),
+        tuple(collected[chosen.command]),
+        tuple(collected[chosen.text]),
+        tuple(collected[chosen.verified]),
         tuple(sorted(drafts, key=operator.attrgetter("time"))),
         tuple(sorted(origin.items())),
         chosen.notes,
@@ -201,11 +199,11 @@ class _Topics:
                 return ""
             return topic if topic in topics else ""
 
+        if command:
+            command = _named(topics, command, (STRING,), "--command-topic", path)
         return cls(
             image,
-            _named(topics, command, (STRING,), "--command-topic", path)
-            if command
-            else beside(COMMAND_TOPIC, STRING),
+            command or beside(COMMAND_TOPIC, STRING),
             beside("action/text", STRING),
             beside("action/verified", TWIST_STAMPED),
             beside("action/draft", TWIST_STAMPED),

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from spec_decode_ros.actions.action import Action, ActionError, parse_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.replay.bag import BagRecording
 from spec_decode_ros.replay.moments import NO_FRAME, Moment
-from spec_decode_ros.replay.play import Played
+from spec_decode_ros.replay.play import Played, action_or_none
 
 NOT_PLAYED = "the replay decided on other frames"
 OTHER_PROMPT = "the replay's prompt was another one"
@@ -54,8 +53,8 @@ class ComparedAction:
         recorded, replayed: the texts; None if there is none.
         recorded_velocities, replayed_velocities: vx in m/s and wz in rad/s; None if there is no action.
         recorded_ms, replayed_ms: from the frame to the verified action; None if unknown.
-        apart: why the two cannot be compared; empty if they can.
         same: whether they agree within the tolerance; None if they cannot be compared.
+        apart: why the two cannot be compared; empty if they can.
     """
 
     at_s: float
@@ -66,8 +65,8 @@ class ComparedAction:
     replayed_velocities: tuple[float, float] | None
     recorded_ms: float | None
     replayed_ms: float | None
-    apart: str
     same: bool | None
+    apart: str
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def _row(
     arrived: int | None,
 ) -> ComparedAction:
     recorded = moment.recorded if moment else None
-    action = _action(played.text) if played else None
+    action = action_or_none(played.text) if played else None
     was = (recorded.vx, recorded.wz) if recorded else None
     now = (action.vx, action.wz) if action else None
     same = None
@@ -222,16 +221,9 @@ def _row(
         now,
         (recorded.time - arrived) * 1e-6 if recorded and arrived is not None else None,
         float(took) if took is not None else None,
-        apart,
         same,
+        apart,
     )
-
-
-def _action(text: str) -> Action | None:
-    try:
-        return parse_action(text)
-    except ActionError:
-        return None
 
 
 def _near(was: tuple[float, float] | None, now: tuple[float, float] | None, tolerance: float) -> bool:

@@ -1,4 +1,4 @@
-"""What live nodes were shown while a bag was played to them, what they answered, and how it compares with the bag."""
+"""Answers of live nodes to a bag that is played to them, and their comparison with the bag."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spec_decode_ros.replay.play import Played
 
 @dataclass
 class LiveAnswers:
-    """Messages as they went out and came in; ``frames`` with the stamp that each has in the bag."""
+    """The messages that were sent and received; each frame with its stamp in the bag."""
 
     frames: list[tuple[FrameMark, int]] = field(default_factory=list)
     commands: list[Said] = field(default_factory=list)
@@ -23,13 +23,13 @@ class LiveAnswers:
     drafts: list[Velocities] = field(default_factory=list)
 
     def compare_with(self, bag: BagRecording, moments: Sequence[Moment]) -> ReplayComparison:
-        """Compare the answers with the actions that the bag has at these moments."""
+        """Compare the answers with the bag's actions at these moments."""
         played = self._played(bag) if self.commands else []
         return compare(bag, moments, played, Tolerance(), same_prompt=True)
 
     def _played(self, bag: BagRecording) -> list[Played]:
-        """The live actions, by the stamps of the bag. One whose prompt is not known gets none, and is left apart."""
-        # What came in is a recording too, with its own stamps.
+        """The live actions, by the stamps of the bag. One with an unknown prompt gets an empty one, which fits none."""
+        # The messages form a recording with stamps of its own.
         live = replace(
             bag,
             frames=tuple(mark for mark, _ in self.frames),

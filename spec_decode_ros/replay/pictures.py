@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.robots.frames import to_jpeg
-
-QUALITY = 85
-"""JPEG quality of raw frames, that of the camera node."""
+from spec_decode_ros.robots.frames import encode_jpeg, to_jpeg
 
 # Encoding: bytes per pixel, Pillow's mode, and Pillow's byte order.
 _RAW = {
@@ -47,6 +43,4 @@ def picture_to_jpeg(message: Any, raw: bool, name: str) -> bytes:
             f"{name} says {width} x {height} pixels in rows of {step} bytes and holds {len(data)} bytes"
         )
     image = Image.frombytes(mode, (width, height), data.ljust(step * height, b"\0"), "raw", order, step)
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()
+    return encode_jpeg(image.convert("RGB"))

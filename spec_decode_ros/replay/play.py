@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from spec_decode_ros.actions.action import ActionError, parse_action
+from spec_decode_ros.actions.action import Action, ActionError, parse_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.runtime import EdgeRuntime
@@ -59,48 +59,30 @@ def play(
     Raises:
         ActionFailed: the cloud failed.
     """
-    own = _LastAction()
+    by_stamp = {moment.stamp: moment for moment in moments}
+    told, own = "", None  # the instruction, and this replay's last action for it
     results = []
-    for moment, jpeg in _with_frames(moments, frames):
-        last = moment.last_action if memory == "recorded" else own.text(moment.instruction)
-        prompt = build_prompt(moment.instruction, last, style)
+    for mark, jpeg in frames:
+        moment = by_stamp.get(mark.stamp)
+        if moment is None:
+            continue
+        if moment.instruction != told:
+            told, own = moment.instruction, None
+        last = moment.last_action if memory == "recorded" else own
+        prompt = build_prompt(told, last, style)
         tokens = (*drafter.encode(last), min(drafter.eos_ids)) if last else ()
-        result = runtime.act(
-            prompt, [to_jpeg(jpeg, MAX_FRAME_WIDTH, name="a frame")], tokens, sampling=sampling
-        )
-        own.note(moment.instruction, result.text)
-        results.append(
-            Played(moment.stamp, moment.instruction, prompt, result.text, result.verified, dict(result.stats))
-        )
+        picture = to_jpeg(jpeg, MAX_FRAME_WIDTH, name="a frame")
+        result = runtime.act(prompt, [picture], tokens, sampling=sampling)
+        if action_or_none(result.text):
+            own = result.text
+        results.append(Played(moment.stamp, told, prompt, result.text, result.verified, dict(result.stats)))
         show(results[-1])
     return results
 
 
-class _LastAction:
-    """The last valid action of the current instruction, as the robot remembers it."""
-
-    def __init__(self) -> None:
-        self._instruction = ""
-        self._text: str | None = None
-
-    def text(self, instruction: str) -> str | None:
-        return self._text if instruction == self._instruction else None
-
-    def note(self, instruction: str, text: str) -> None:
-        if instruction != self._instruction:
-            self._instruction, self._text = instruction, None
-        try:
-            parse_action(text)
-        except ActionError:
-            return
-        self._text = text
-
-
-def _with_frames(
-    moments: Sequence[Moment], frames: Iterable[tuple[FrameMark, bytes]]
-) -> Iterator[tuple[Moment, bytes]]:
-    by_stamp = {moment.stamp: moment for moment in moments}
-    for mark, jpeg in frames:
-        moment = by_stamp.get(mark.stamp)
-        if moment is not None:
-            yield moment, jpeg
+def action_or_none(text: str) -> Action | None:
+    """The action of a text, None if it is not one."""
+    try:
+        return parse_action(text)
+    except ActionError:
+        return None

@@ -17,8 +17,13 @@ _LETTER = 0.0075
 """Width of a label's letter as a share of the panel's width."""
 
 
-def draw_replay(comparison: ReplayComparison, out: str | Path, title: str, subtitle: str = "") -> Path:
-    """Write the picture and return its path."""
+def draw_replay(comparison: ReplayComparison, out: str | Path, subtitle: str) -> Path:
+    """Write the plot and return its path."""
+    if comparison.recorded:
+        same = comparison.compared - comparison.differences
+        title = f"{same} of {comparison.compared} replayed actions are as recorded"
+    else:
+        title = f"{comparison.replayed} actions on recorded frames"
     figure = style.new_figure(9.6, 6.0)
     panels = figure.subplots(3, 1, sharex=True, height_ratios=(1.0, 1.0, 0.9))
     rows = comparison.rows
@@ -39,7 +44,7 @@ def draw_replay(comparison: ReplayComparison, out: str | Path, title: str, subti
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     style.legend_below(figure, handles, len(handles))
-    style.headline(figure, _plain(title), _plain(subtitle))
+    style.headline(figure, title, _plain(subtitle))
     return style.save(figure, out)
 
 

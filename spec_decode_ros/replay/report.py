@@ -50,18 +50,8 @@ def as_document(
 
 
 def _plain(row: ComparedAction) -> dict[str, Any]:
-    return {
-        "at_s": round(row.at_s, 3),
-        "instruction": row.instruction,
-        "recorded": row.recorded,
-        "replayed": row.replayed,
-        "recorded_velocities": list(row.recorded_velocities) if row.recorded_velocities else None,
-        "replayed_velocities": list(row.replayed_velocities) if row.replayed_velocities else None,
-        "recorded_ms": _rounded(row.recorded_ms),
-        "replayed_ms": _rounded(row.replayed_ms),
-        "same": row.same,
-        "apart": row.apart,
-    }
+    rounded = {"recorded_ms": _rounded(row.recorded_ms), "replayed_ms": _rounded(row.replayed_ms)}
+    return {**vars(row), "at_s": round(row.at_s, 3), **rounded}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,8 +1,8 @@
-"""One replay of a bag: what is read, how it is decided again, and what came of it."""
+"""A whole replay: reads a bag, decides again, compares and reports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -30,14 +30,15 @@ Speed = Literal["full", "real"]
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """How a bag is decided again.
+    """Settings of a replay.
 
     Attributes:
-        instruction: what the robot is told, instead of what the bag says.
-        image_topic, command_topic: found in the bag where they are empty.
-        period_s: between decisions, where the bag has no actions and at real speed.
-        speed: every recorded decision once, or frames when they came.
-        memory: whose last action the prompt holds at full speed.
+        instruction: replaces the bag's commands; empty: the bag's.
+        image_topic, command_topic: of the bag; empty: found automatically.
+        period_s: seconds between decisions, if the bag has no actions and at real speed.
+        speed: ``full`` decides every recorded decision once, ``real`` on the newest frame, as on the robot.
+        memory: which last action the prompt has at full speed.
+        sampling: of the tokens.
     """
 
     instruction: str = ""
@@ -50,15 +51,15 @@ class ReplaySettings:
 
 
 class BagReplay:
-    """A bag and what is to be decided in it.
+    """The replay of one bag.
 
     Args:
-        bag: a rosbag2, its folder or file.
-        settings: how it is decided again.
+        bag: folder or file of a rosbag2.
+        settings: how to decide again.
         tolerance: what may differ.
 
     Raises:
-        SpecDecodeError: the bag can't be read, or nothing can be decided in it.
+        SpecDecodeError: the bag cannot be read, or there is nothing to decide in it.
     """
 
     def __init__(self, bag: str, settings: ReplaySettings, tolerance: Tolerance) -> None:
@@ -77,7 +78,7 @@ class BagReplay:
     def decide(
         self, runtime: EdgeRuntime, drafter: Drafter, pair: PairConfig, show: Callable[[Played], None]
     ) -> ReplayComparison:
-        """Decide everything again, `show` is told of each decision, and compare. Raises ActionFailed."""
+        """Decide again and compare; `show` is called with each decision. Raises ActionFailed if the cloud fails."""
         settings, style = self._settings, cast(PromptStyle, pair.prompt)
         if settings.speed == "full":
             frames = read_frames(self.recording, [moment.stamp for moment in self.moments])
@@ -107,9 +108,9 @@ class BagReplay:
         )
 
     def document(self, comparison: ReplayComparison, pair: str, method: str, rtt_ms: float) -> dict[str, Any]:
-        """The result for JSON."""
+        """The result as plain values, for JSON."""
         settings = self._settings
-        told: Mapping[str, Any] = {
+        described = {
             "pair": pair,
             "speed": settings.speed,
             "method": method,
@@ -118,26 +119,21 @@ class BagReplay:
             "temperature": settings.sampling.temperature,
             "seed": settings.sampling.seed,
         }
-        return as_document(self.recording, comparison, told)
+        return as_document(self.recording, comparison, described)
 
     def print(self, console: Console, comparison: ReplayComparison, pair: str, method: str) -> None:
-        """The result for people."""
+        """Print the result."""
         title = f"{self._bag}: method {method}, pair {pair}, {self._settings.speed} speed"
         print_report(console, self.recording, comparison, title)
 
     def draw(self, comparison: ReplayComparison, out: str, subtitle: str) -> Path:
-        """The picture of velocities and latency over time."""
+        """Plot velocities and latency over time."""
         from spec_decode_ros.replay.plot import draw_replay
 
-        if not comparison.recorded:
-            title = f"{comparison.replayed} actions on recorded frames"
-        else:
-            same = comparison.compared - comparison.differences
-            title = f"{same} of {comparison.compared} replayed actions are as recorded"
-        return draw_replay(comparison, out, title, f"{self._bag} · {subtitle}, {self._settings.speed} speed")
+        return draw_replay(comparison, out, f"{self._bag} · {subtitle}, {self._settings.speed} speed")
 
     def require_compared(self, comparison: ReplayComparison) -> None:
-        """Raise SpecDecodeError where the bag has actions and none of them could be compared."""
+        """Raise SpecDecodeError if the bag has actions and none of them could be compared."""
         if comparison.recorded and not comparison.compared:
             reasons = "; ".join(f"{count}: {reason}" for reason, count in comparison.not_compared.items())
             raise SpecDecodeError(f"no recorded action of {self._bag} could be compared ({reasons})")

@@ -29,12 +29,13 @@ def to_jpeg(picture: bytes, max_width: int = 0, quality: int = 85, name: str = "
             if image.format == "JPEG" and not 0 < max_width < image.width:
                 image.load()  # a truncated file fails here and not in the model
                 return picture
-            return _encode(image.convert("RGB"), max_width, quality)
+            return encode_jpeg(image.convert("RGB"), max_width, quality)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SourceError(f"{name} is no readable picture ({error}); remove or replace it") from error
 
 
-def _encode(image: Image.Image, max_width: int, quality: int) -> bytes:
+def encode_jpeg(image: Image.Image, max_width: int = 0, quality: int = 85) -> bytes:
+    """JPEG bytes of a picture, scaled down to ``max_width`` pixels (0: as wide as it is)."""
     if 0 < max_width < image.width:
         image = image.resize((max_width, max(1, round(image.height * max_width / image.width))))
     buffer = io.BytesIO()
@@ -119,7 +120,7 @@ def _captured(
             good, frame = capture.read()
             if good:
                 fresh = False
-                yield _encode(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)), max_width, quality)
+                yield encode_jpeg(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)), max_width, quality)
             elif fresh:
                 raise SourceError(f"{source} gives no frame: is the file whole, is the camera plugged in?")
             elif not loop:

@@ -91,14 +91,9 @@ class MujocoGo2:
         """Put the robot at `start`, standing still, and set time to zero."""
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
-        address = self._root_qpos
+        address, half_yaw = self._root_qpos, start.yaw / 2
         self.data.qpos[address : address + 3] = (start.x, start.y, STANDING_HEIGHT_M)
-        self.data.qpos[address + 3 : address + 7] = (
-            math.cos(start.yaw / 2),
-            0.0,
-            0.0,
-            math.sin(start.yaw / 2),
-        )
+        self.data.qpos[address + 3 : address + 7] = (math.cos(half_yaw), 0.0, 0.0, math.sin(half_yaw))
         self.data.qpos[self._qpos] = DEFAULT_POSE + rng.normal(0.0, 0.01, DEFAULT_POSE.size)
         self._wanted = np.zeros(2)
         self._command = np.zeros(2)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from unitree_sdk2py.go2.obstacles_avoid.obstacles_avoid_api import OBSTACLES_AVOID_SERVICE_NAME
 from unitree_sdk2py.go2.sport.sport_api import SPORT_SERVICE_NAME
@@ -22,6 +25,8 @@ from spec_decode_ros.sim.go2_dds import RpcReply, RpcService, StateTopics, with_
 from spec_decode_ros.sim.go2_dds_sport import SportService
 from spec_decode_ros.sim.simulation import Simulation
 from spec_decode_ros.sim.task import make_task
+from spec_decode_ros.transport.process import READY
+from spec_decode_ros.transport.signals import end_with_parent
 
 PERIOD_S = 0.02
 _LOW_PERIODS = 5
@@ -118,13 +123,17 @@ class OnDemandCamera:
         self._taken = -math.inf
         self._count = 0
         self._requested = False
-        self.frozen = False
+        self._frozen = False
+
+    def toggle_frozen(self) -> None:
+        """Freeze the camera, to try this fault, or release it: frozen, it returns the last picture again."""
+        self._frozen = not self._frozen
 
     def capture(self) -> bytes:
         """JPEG bytes; empty if the simulation takes too long."""
         with self._changed:
             due = time.monotonic() - self._taken >= self._period_s
-            if not self._picture or (due and not self.frozen):
+            if not self._picture or (due and not self._frozen):
                 count, self._requested = self._count, True
                 self._changed.wait_for(lambda: self._count != count, _CAPTURE_WAIT_S)
             return self._picture
@@ -227,3 +236,32 @@ class SimulatedGo2:
         self._log("end")
         self._log.close()
         self._sim.close()
+
+
+def be_the_robot(options: Go2SimOptions, with_parent: bool) -> NoReturn:
+    """Run the simulated robot until SIGINT, SIGTERM or the end of its duration; then the process ends.
+
+    Args:
+        options: of the robot.
+        with_parent: end when standard input closes, too.
+
+    Raises:
+        SpecDecodeError: the robot cannot be started.
+    """
+    stop = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stop.set())
+    if with_parent:
+        end_with_parent()
+    with SimulatedGo2(options) as robot:
+        signal.signal(signal.SIGUSR1, lambda *_: robot.camera.toggle_frozen())
+        print(
+            f"a Go2 in room {options.seed}, where there is a {robot.target}; Ctrl-C ends it",
+            file=sys.stderr,
+            flush=True,
+        )
+        print(f"{READY}on {options.interface or 'any interface'}, domain {options.domain}", flush=True)
+        robot.run(stop.is_set)
+    # DDS threads of the SDK cannot be ended; everything that needs closing is closed.
+    sys.stdout.flush()
+    os._exit(0)

@@ -27,6 +27,9 @@ OK: Final = (internal.RPC_OK, "")
 _BAD_PARAMETER: Final = (internal.RPC_ERR_SERVER_API_PARAMETER, "")
 _UNKNOWN: Final = (internal.RPC_ERR_SERVER_API_NOT_IMPL, "")
 
+# Switches of the robot, by the names of their events.
+AVOID, REMOTE, AUTO_RECOVERY = "obstacle avoidance", "moves from the api", "auto recovery"
+
 # The numbers of SportModeState.mode.
 IDLE, BALANCE_STAND, LOCOMOTION, LIE_DOWN, JOINT_LOCK, DAMPING, RECOVERY_STAND, SIT = 0, 1, 3, 5, 6, 7, 8, 10
 _WALKS_FROM = frozenset({IDLE, BALANCE_STAND, LOCOMOTION, RECOVERY_STAND})
@@ -62,9 +65,7 @@ class SportService:
         self._until = -math.inf
         self._posture: str | None = None
         self._mode = BALANCE_STAND
-        self._avoid = False
-        self._remote = False
-        self._auto_recovery = True
+        self._switches = {AVOID: False, REMOTE: False, AUTO_RECOVERY: True}
         self._calls: dict[int, Callable[[Any], SportReply]] = {
             api.SPORT_API_ID_DAMP: lambda _: self._take("damp", "damp", DAMPING),
             api.SPORT_API_ID_BALANCESTAND: lambda _: self._balance_stand(),
@@ -79,15 +80,15 @@ class SportService:
             api.SPORT_API_ID_RISESIT: lambda _: self._take("rise sit", "stand up", BALANCE_STAND),
             api.SPORT_API_ID_SPEEDLEVEL: lambda p: self._set_speed_level(p["data"]),
             api.SPORT_API_ID_SWITCHJOYSTICK: lambda p: self._note("switch joystick", on=bool(p["data"])),
-            api.SPORT_API_ID_AUTORECOVERY_SET: lambda p: self._set_auto_recovery(bool(p["data"])),
-            api.SPORT_API_ID_AUTORECOVERY_GET: lambda _: _data(data=self._auto_recovery),
+            api.SPORT_API_ID_AUTORECOVERY_SET: lambda p: self._switch(AUTO_RECOVERY, p["data"]),
+            api.SPORT_API_ID_AUTORECOVERY_GET: lambda _: _data(data=self._switches[AUTO_RECOVERY]),
         }
         self._avoid_calls: dict[int, Callable[[Any], SportReply]] = {
-            avoid_api.OBSTACLES_AVOID_API_ID_SWITCH_SET: lambda p: self._set_avoid(bool(p["enable"])),
-            avoid_api.OBSTACLES_AVOID_API_ID_SWITCH_GET: lambda _: _data(enable=self._avoid),
+            avoid_api.OBSTACLES_AVOID_API_ID_SWITCH_SET: lambda p: self._switch(AVOID, p["enable"]),
+            avoid_api.OBSTACLES_AVOID_API_ID_SWITCH_GET: lambda _: _data(enable=self._switches[AVOID]),
             avoid_api.OBSTACLES_AVOID_API_ID_MOVE: self._avoid_move,
-            avoid_api.OBSTACLES_AVOID_API_ID_USE_REMOTE_COMMAND_FROM_API: lambda p: self._set_remote(
-                bool(p["is_remote_commands_from_api"])
+            avoid_api.OBSTACLES_AVOID_API_ID_USE_REMOTE_COMMAND_FROM_API: lambda p: self._switch(
+                REMOTE, p["is_remote_commands_from_api"]
             ),
         }
 
@@ -126,27 +127,23 @@ class SportService:
 
     def _avoid_move(self, parameter: Any) -> SportReply:
         # Without this switch the service obeys the remote control and not the API.
-        if not self._remote:
-            self._report("move ignored")
-            return OK
+        if not self._switches[REMOTE]:
+            return self._note("move ignored")
         return self._move(parameter["x"], parameter["y"], parameter["yaw"])
 
     def _stop(self) -> SportReply:
-        self._report("stop")
         self._halt()
-        return OK
+        return self._note("stop")
 
     def _take(self, event: str, posture: str, mode: int) -> SportReply:
-        self._report(event)
         self._halt()
         self._posture, self._mode = posture, mode
-        return OK
+        return self._note(event)
 
     def _balance_stand(self) -> SportReply:
-        self._report("balance stand")
         if self._mode not in (LIE_DOWN, DAMPING, SIT):
             self._mode = BALANCE_STAND
-        return OK
+        return self._note("balance stand")
 
     def _note(self, event: str, **values: object) -> SportReply:
         self._report(event, **values)
@@ -157,17 +154,9 @@ class SportService:
             return _BAD_PARAMETER
         return self._note("speed level", level=int(level))
 
-    def _set_auto_recovery(self, on: bool) -> SportReply:
-        self._auto_recovery = on
-        return self._note("auto recovery", on=on)
-
-    def _set_avoid(self, on: bool) -> SportReply:
-        self._avoid = on
-        return self._note("obstacle avoidance", on=on)
-
-    def _set_remote(self, on: bool) -> SportReply:
-        self._remote = on
-        return self._note("moves from the api", on=on)
+    def _switch(self, name: str, on: Any) -> SportReply:
+        self._switches[name] = bool(on)
+        return self._note(name, on=bool(on))
 
     def _halt(self) -> None:
         self._velocity, self._until = (0.0, 0.0), -math.inf
@@ -186,7 +175,7 @@ class SportService:
     @property
     def avoids_obstacles(self) -> bool:
         """Whether obstacle avoidance is switched on."""
-        return self._avoid
+        return self._switches[AVOID]
 
     def mode(self, moves: bool, fallen: bool) -> int:
         """The value of SportModeState.mode, given whether the robot moves or has fallen."""

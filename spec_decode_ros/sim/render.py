@@ -5,7 +5,6 @@ Both render the same picture: one light at the camera, flat colours, no shadows,
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
@@ -14,6 +13,7 @@ import mujoco
 import numpy as np
 from PIL import Image
 
+from spec_decode_ros.robots.frames import encode_jpeg
 from spec_decode_ros.sim.scene import FOV_X, FOV_Y, HEIGHT, SKY_RGB, WIDTH
 
 JPEG_QUALITY = 85
@@ -26,9 +26,7 @@ _log = logging.getLogger(__name__)
 
 def to_jpeg(rgb: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     """JPEG bytes of an (H, W, 3) uint8 picture."""
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    return encode_jpeg(Image.fromarray(rgb), quality=quality)
 
 
 def ray_directions(width: int, height: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Scene description: coloured objects in a walled room, as plain data for every simulator.
 
-:func:`random_scene` makes a scene from a seed and :func:`to_mjcf` writes it for MuJoCo. :mod:`~spec_decode_ros.sim.sdf`
-writes it for Gazebo, from the same :func:`parts`.
+:func:`random_scene` makes a scene from a seed. :mod:`~spec_decode_ros.sim.mjcf` writes it for MuJoCo and
+:mod:`~spec_decode_ros.sim.sdf` for Gazebo, from the same :func:`parts` and :func:`walls`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+
+Vector = tuple[float, float, float]
+"""x, y and z in metres."""
 
 COLORS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.10, 0.10),
@@ -76,7 +79,7 @@ class Primitive:
 
     shape: str
     size: tuple[float, ...]
-    position: tuple[float, float, float]
+    position: Vector
 
 
 @dataclass(frozen=True)
@@ -188,30 +191,7 @@ def _distinct_names(rng: np.random.Generator, count: int) -> list[tuple[str, str
     return (names + [tuple(n) for n in rest])[:count]
 
 
-def geom_xml(part: Primitive, name: str, rgb: tuple[float, ...]) -> str:
-    """The MJCF element of one primitive; a cone is the mesh named ``cone``."""
-    position = " ".join(f"{v:.4f}" for v in part.position)
-    rgba = " ".join(f"{v:.3f}" for v in rgb)
-    if part.shape == "cone":
-        # The origin of the mesh is the centre of its base.
-        position = f"{part.position[0]:.4f} {part.position[1]:.4f} {part.position[2] - part.size[1]:.4f}"
-        return f'<geom name="{name}" type="mesh" mesh="cone" pos="{position}" rgba="{rgba} 1"/>'
-    size = " ".join(f"{v:.4f}" for v in part.size)
-    return f'<geom name="{name}" type="{part.shape}" size="{size}" pos="{position}" rgba="{rgba} 1"/>'
-
-
-def cone_mesh_xml() -> str:
-    """The MJCF mesh asset of a cone in the size that scenes use."""
-    radius, half = parts("cone")[0].size
-    angles = np.arange(CONE_SIDES) * 2 * math.pi / CONE_SIDES
-    ring = [(radius * math.cos(a), radius * math.sin(a), 0.0) for a in angles]
-    vertices = " ".join(f"{v:.4f}" for point in [*ring, (0.0, 0.0, 2 * half)] for v in point)
-    return f'<mesh name="cone" vertex="{vertices}"/>'
-
-
-def walls(
-    half_x: float, half_y: float
-) -> list[tuple[tuple[float, float, float], tuple[float, float, float]]]:
+def walls(half_x: float, half_y: float) -> list[tuple[Vector, Vector]]:
     """The four walls as (centre, half sizes), metres."""
     t, h = WALL_THICKNESS / 2, WALL_HEIGHT / 2
     return [
@@ -220,55 +200,6 @@ def walls(
         ((0.0, half_y + t, h), (half_x, t, h)),
         ((0.0, -half_y - t, h), (half_x, t, h)),
     ]
-
-
-def to_mjcf(scene: Scene) -> str:
-    """The MJCF document of a room without a robot.
-
-    Geoms are named ``floor``, ``wall_<index>`` and ``object_<index>_<part>``.
-    """
-
-    def numbers(values: tuple[float, ...]) -> str:
-        return " ".join(f"{v:.4f}" for v in values)
-
-    lines = [
-        f'<geom name="floor" type="plane" size="8 8 0.1" rgba="{numbers(scene.floor)} 1"/>',
-        *(
-            f'<geom name="wall_{i}" type="box" pos="{numbers(p)}" size="{numbers(s)}" '
-            f'rgba="{numbers(scene.wall)} 1"/>'
-            for i, (p, s) in enumerate(walls(scene.half_x, scene.half_y))
-        ),
-    ]
-    for i, thing in enumerate(scene.objects):
-        geoms = (
-            geom_xml(part, f"object_{i}_{j}", COLORS[thing.color]) for j, part in enumerate(parts(thing.kind))
-        )
-        lines.append(
-            f'<body name="object_{i}" pos="{thing.x:.4f} {thing.y:.4f} 0" euler="0 0 {thing.yaw:.4f}">'
-            f"{''.join(geoms)}</body>"
-        )
-    return world_xml(cone_mesh_xml(), "\n    ".join(lines), scene.light)
-
-
-def world_xml(assets: str, bodies: str, light: float) -> str:
-    """An MJCF document of the given assets and bodies, with the light and sky that all scenes share."""
-    sky = " ".join(str(v) for v in SKY_RGB)
-    return f"""<mujoco model="scene">
-  <compiler angle="radian" autolimits="true"/>
-  <visual>
-    <headlight ambient="{light:.3f} {light:.3f} {light:.3f}" diffuse="0.4 0.4 0.4" specular="0 0 0"/>
-    <quality shadowsize="0" offsamples="0"/>
-    <map znear="0.01" zfar="50"/>
-    <global offwidth="1280" offheight="960"/>
-  </visual>
-  <asset>
-    <texture type="skybox" builtin="flat" rgb1="{sky}" rgb2="{sky}" width="8" height="48"/>
-    {assets}
-  </asset>
-  <worldbody>
-    {bodies}
-  </worldbody>
-</mujoco>"""
 
 
 def surface_distance(thing: SceneObject, x: float, y: float) -> float:

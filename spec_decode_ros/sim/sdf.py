@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
+from pathlib import Path
 
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.sim.scene import (
     COLORS,
     CONE_SIDES,
@@ -22,6 +25,7 @@ from spec_decode_ros.sim.scene import (
     Primitive,
     Scene,
     SceneObject,
+    Vector,
     parts,
     walls,
 )
@@ -123,6 +127,26 @@ def cone_obj() -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_world(scene: Scene, path: Path) -> list[Path]:
+    """Write the world of a scene, with the cone mesh if it needs one; returns the files.
+
+    Raises:
+        SpecDecodeError: Gazebo does not take a file of this name, or it cannot be written.
+    """
+    if path.suffix not in (".sdf", ".world"):
+        raise SpecDecodeError(f"Gazebo takes worlds from files that end in .sdf: {path} does not")
+    files = {path: to_sdf(scene, re.sub(r"[^\w-]", "_", path.stem))}
+    if needs_cone(scene):
+        files[path.with_name(CONE_FILE)] = cone_obj()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecDecodeError(f"{error.filename} can't be written: {error.strerror}") from error
+    return list(files)
+
+
 # -- the room -----------------------------------------------------------------------------------------------
 
 
@@ -148,9 +172,7 @@ def _thing(thing: SceneObject, index: int, light: float) -> ET.Element:
     return model
 
 
-def _static_model(
-    name: str, position: tuple[float, float, float], yaw: float
-) -> tuple[ET.Element, ET.Element]:
+def _static_model(name: str, position: Vector, yaw: float) -> tuple[ET.Element, ET.Element]:
     """A static model and its one link."""
     model = ET.Element("model", name=name)
     _texts(model, static="true", pose=_pose(position, yaw))
@@ -161,7 +183,7 @@ def _shape(
     link: ET.Element,
     name: str,
     geometry: ET.Element,
-    position: tuple[float, float, float],
+    position: Vector,
     rgb: tuple[float, ...],
     light: float,
 ) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S, MujocoGo2, Pose
+from spec_decode_ros.sim.mjcf import to_mjcf
 from spec_decode_ros.sim.render import Camera
 from spec_decode_ros.sim.robot_model import attach_go2
-from spec_decode_ros.sim.scene import Scene, SceneObject, bearing_and_distance, to_mjcf
+from spec_decode_ros.sim.scene import Scene, SceneObject, bearing_and_distance
 
 # Five points a second: with more, the body's sway would count as path length.
 _PATH_PERIODS = 10
@@ -52,13 +53,11 @@ class Simulation:
     def __init__(self, scene: Scene, seed: int = 0, backend: str = "auto", visual: bool = False) -> None:
         self.scene = scene
         self.model = attach_go2(to_mjcf(scene), visual=visual)
-        self.robot = MujocoGo2(self.model, self._start(), seed)
+        self._start = Pose(*scene.start)
+        self.robot = MujocoGo2(self.model, self._start, seed)
         self._backend = backend
         self._camera: Camera | None = None
         self._begin(seed)
-
-    def _start(self) -> Pose:
-        return Pose(*self.scene.start)
 
     def _begin(self, seed: int) -> None:
         self._seed = seed
@@ -72,7 +71,7 @@ class Simulation:
     def reset(self, seed: int | None = None) -> None:
         """Put the robot back at its start; time, path and collisions begin anew."""
         seed = self._seed if seed is None else seed
-        self.robot.reset(self._start(), seed)
+        self.robot.reset(self._start, seed)
         self._begin(seed)
 
     # ---------------------------------------------------------------- time and commands
@@ -109,14 +108,11 @@ class Simulation:
         Raises:
             SpecDecodeError: there is no such posture.
         """
-        if posture == "stand up":
-            self.robot.stand_up()
-        elif posture == "sit down":
-            self.robot.sit_down()
-        elif posture == "damp":
-            self.robot.damp()
-        else:
+        robot = self.robot
+        postures = {"stand up": robot.stand_up, "sit down": robot.sit_down, "damp": robot.damp}
+        if posture not in postures:
             raise SpecDecodeError(f"no posture {posture!r}: use 'stand up', 'sit down' or 'damp'")
+        postures[posture]()
 
     def _control_period(self) -> None:
         self.robot.step()

@@ -49,15 +49,8 @@ class WalkingPolicy:
             position: joint angles (12,) in rad.
             speed: joint velocities (12,) in rad/s.
         """
-        parts = (
-            turn * _TURN_SCALE,
-            gravity,
-            command,
-            position - DEFAULT_POSE,
-            speed * _JOINT_SPEED_SCALE,
-            self._last,
-        )
-        observation = np.concatenate(parts).astype(np.float32)[None]
+        joints = (position - DEFAULT_POSE, speed * _JOINT_SPEED_SCALE, self._last)
+        observation = np.concatenate((turn * _TURN_SCALE, gravity, command, *joints)).astype(np.float32)[None]
         (action,) = self._session.run(None, {self._input: observation})
         self._last = action[0].astype(np.float64)
         return DEFAULT_POSE + _ACTION_SCALE * self._last
@@ -71,13 +64,9 @@ _TURN_REACHED, _TURN_TOLD = (0.0, 0.34, 0.53, 0.65, 0.80), (0.0, 0.2, 0.4, 0.6, 
 
 def calibrated(forward: float, turn: float) -> Array:
     """The policy command (3,) for a forward speed (m/s) and a turn rate (rad/s), by the measured table."""
-    return np.array(
-        [
-            _through(forward, _FORWARD_REACHED, _FORWARD_TOLD),
-            0.0,
-            _through(turn, _TURN_REACHED, _TURN_TOLD),
-        ]
-    )
+    vx = _through(forward, _FORWARD_REACHED, _FORWARD_TOLD)
+    wz = _through(turn, _TURN_REACHED, _TURN_TOLD)
+    return np.array([vx, 0.0, wz])
 
 
 def _through(value: float, reached: tuple[float, ...], commanded: tuple[float, ...]) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from spec_decode_ros.robots.frames import encode_jpeg
 from spec_decode_ros.viz.contrast import contrast
 from spec_decode_ros.viz.decoded_action import Piece
 from spec_decode_ros.viz.style import INK, MUTED, ORANGE, OUTCOME_COLORS, RED
@@ -50,9 +51,7 @@ def draw_overlay(jpeg: bytes, overlay: Overlay, width: int = WIDTH, quality: int
     picture = Image.new("RGB", (width, height + panel.height), "white")
     picture.paste(frame, (0, 0))
     picture.paste(panel, (0, height))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    return encode_jpeg(picture, quality=quality)
 
 
 def unicycle_path(vx: float, wz: float, seconds: float) -> list[tuple[float, float]]:

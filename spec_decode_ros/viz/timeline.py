@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spec_decode_ros.edge.recording import Span
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.viz import style
 
@@ -25,9 +26,6 @@ _SHADES = {
 
 _ROOM = 0.84
 """Height of a lane's bars; lanes are 1 apart."""
-
-Span = tuple[str, str, float, float]
-"""Lane, name, start and end in milliseconds since the frame was captured."""
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_the_picture_is_drawn_with_and_without_recorded_actions(tmp_path: Path):
     for name, bag in (("both", BAG), ("bare", bare)):
         moments = moments_of(bag)
         path = draw_replay(
-            c.compare(bag, moments, SAME, same_prompt=False), tmp_path / f"{name}.png", "title"
+            c.compare(bag, moments, SAME, same_prompt=False), tmp_path / f"{name}.png", "subtitle"
         )
         with Image.open(path) as picture:
             assert picture.width > 1000

@@ -176,9 +176,9 @@ def test_the_camera_renders_only_on_demand_and_can_hang() -> None:
     try:
         first, second = camera.capture(), camera.capture()
         assert first != second
-        camera.frozen = True
+        camera.toggle_frozen()
         assert camera.capture() == camera.capture() == second
-        camera.frozen = False
+        camera.toggle_frozen()
         assert camera.capture() != second
         assert drawn == 3
     finally:

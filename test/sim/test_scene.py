@@ -11,6 +11,7 @@ import pytest
 
 from spec_decode_ros.lab.episodes.expert import collides, visible_objects
 from spec_decode_ros.lab.episodes.stage import Stage
+from spec_decode_ros.sim.mjcf import to_mjcf
 from spec_decode_ros.sim.scene import (
     COLORS,
     HEAD,
@@ -24,7 +25,6 @@ from spec_decode_ros.sim.scene import (
     parts,
     random_scene,
     surface_distance,
-    to_mjcf,
     walls,
 )
 

@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from spec_decode_ros.cli import main
+from spec_decode_ros.sim.mjcf import to_mjcf
 from spec_decode_ros.sim.render import FOV_Y, HEIGHT, WIDTH
-from spec_decode_ros.sim.scene import COLORS, HEAD, KINDS, Scene, SceneObject, random_scene, to_mjcf
+from spec_decode_ros.sim.scene import COLORS, HEAD, KINDS, Scene, SceneObject, random_scene
 from spec_decode_ros.sim.sdf import BASE_HEIGHT, CONE_FILE, cone_obj, needs_cone, to_sdf
 from spec_decode_ros.sim.task import make_task
 

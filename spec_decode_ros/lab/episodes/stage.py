@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 
 from spec_decode_ros.lab.episodes.expert import Pose
+from spec_decode_ros.sim.mjcf import cone_mesh_xml, geom_xml, world_xml
 from spec_decode_ros.sim.render import HEAD_CAMERA, Camera, RayCaster
 from spec_decode_ros.sim.scene import (
     COLORS,
@@ -23,10 +24,7 @@ from spec_decode_ros.sim.scene import (
     WALL_RGB,
     WALL_THICKNESS,
     Scene,
-    cone_mesh_xml,
-    geom_xml,
     parts,
-    world_xml,
 )
 
 MAX_OBJECTS = 6
