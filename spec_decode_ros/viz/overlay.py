@@ -14,8 +14,6 @@ from spec_decode_ros.viz.contrast import contrast
 from spec_decode_ros.viz.decoded_action import Piece
 from spec_decode_ros.viz.style import INK, MUTED, ORANGE, OUTCOME_COLORS, RED
 
-__all__ = ["WIDTH", "Overlay", "Piece", "draw_overlay", "unicycle_path"]
-
 WIDTH = 640
 _MARGIN = 12
 _LEAST_PANEL = 92
