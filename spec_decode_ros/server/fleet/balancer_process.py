@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 _TIDY_S = 1.0
 _STUCK_S = 10.0
-"""The balancer's thread comes round several times a second."""
+"""The balancer's loop runs several times a second."""
 
 
 class VerifierList:
