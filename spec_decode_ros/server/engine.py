@@ -37,7 +37,7 @@ class EngineOwner(Protocol):
     lock: threading.Condition
     """Guards all sessions and their machines; the engine waits on it for work."""
 
-    def obey(self, session: Session, commands: list[CloudCommand]) -> None:
+    def execute(self, session: Session, commands: list[CloudCommand]) -> None:
         """Carry out a machine's commands; those for the models come back by :meth:`Engine.take`."""
         ...
 
@@ -278,7 +278,7 @@ class Engine:
 
         def on_early(choices: tuple[int, ...], confidences: tuple[float, ...]) -> None:
             with self._lock:
-                self._owner.obey(session, session.machine.early(choices, confidences, next(thresholds, 1.0)))
+                self._owner.execute(session, session.machine.early(choices, confidences, next(thresholds, 1.0)))
 
         return on_early
 
@@ -300,7 +300,7 @@ class Engine:
     def _report(self, session: Session, event: Callable[..., list[CloudCommand]], *arguments: object) -> None:
         """Report an event to a session's machine; a failure of it ends the session."""
         try:
-            self._owner.obey(session, event(*arguments))
+            self._owner.execute(session, event(*arguments))
         except Exception as error:
             self._owner.fail(session, error)
 
@@ -308,5 +308,5 @@ class Engine:
         """Whether it was closed while it waited, which spares the model the work."""
         if session.machine.state is not CloudState.CLOSING:
             return False
-        self._owner.obey(session, session.machine.failed("closed"))
+        self._owner.execute(session, session.machine.failed("closed"))
         return True

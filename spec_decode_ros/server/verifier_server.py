@@ -196,7 +196,7 @@ class VerifierServer:
                 session.prompt, session.images, session.began = message.prompt, images, session.last_heard
                 self._counts.actions += 1
             try:
-                self.obey(session, session.machine.receive(message))
+                self.execute(session, session.machine.receive(message))
             except Exception as error:
                 self.fail(session, error)
 
@@ -272,11 +272,11 @@ class VerifierServer:
 
     def _drop(self, key: tuple[bytes, int]) -> None:
         session = self._sessions.pop(key)
-        self.obey(session, session.machine.receive(Close(session.action_id)))
+        self.execute(session, session.machine.receive(Close(session.action_id)))
 
     # ---- in either thread, under the lock ------------------------------------------------------------------
 
-    def obey(self, session: Session, commands: list[CloudCommand]) -> None:
+    def execute(self, session: Session, commands: list[CloudCommand]) -> None:
         for command in commands:
             if isinstance(command, Send):
                 if isinstance(command.message, Error):
@@ -308,13 +308,13 @@ class VerifierServer:
             _log.error("an action failed", exc_info=error, extra=extra)
             sentence = f"The verifier failed on this action ({type(error).__name__}); its log says more."
         self._counts.failures += 1
-        self.obey(session, session.machine.failed(sentence[:500]))
+        self.execute(session, session.machine.failed(sentence[:500]))
 
     # ---- in the model thread, under the lock ---------------------------------------------------------------
 
     def models_idle(self) -> None:
         for session in [s for s in self._sessions.values() if s.machine.yielding]:
-            self.obey(session, session.machine.others_wait(False))
+            self.execute(session, session.machine.others_wait(False))
 
     def sweep(self, now: float) -> None:
         for key, session in list(self._sessions.items()):
