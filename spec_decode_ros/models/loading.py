@@ -22,7 +22,7 @@ from transformers.distributed import DistributedConfig
 from transformers.processing_utils import ProcessorMixin
 from transformers.utils import logging as transformers_logging
 
-import spec_decode_ros.models.reduced_vocabulary  # noqa: F401 (makes reduced architectures known to transformers)
+import spec_decode_ros.models.reduced_vocabulary  # noqa: F401 (makes the architecture known to transformers)
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import assembled
 from spec_decode_ros.models.exits import load_exits

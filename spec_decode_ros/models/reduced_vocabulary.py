@@ -1,12 +1,12 @@
-"""Draft models that share their target's whole vocabulary, but have a table of the frequent tokens only.
+"""A Llama for drafting that shares its target's whole vocabulary, but has a table of the frequent tokens only.
 
 In a small model most weights are embeddings: 49,152 rows of width 576 are 28 million numbers, its layers a few million.
-A draft model may leave tokens out, since the target corrects it. A reduced model keeps a table of some thousand rows in
-a few dimensions, shared by input and output. On the input side every other token stands for a frequent one that is
-near it; on the output side it has logit minus infinity and is never drafted. Token ids and the width of the logits are
-the target's.
+A draft model may leave tokens out, since the target corrects it. `ReducedLlamaForCausalLM` keeps a table of some
+thousand rows in a few dimensions, shared by input and output. On the input side every other token stands for a frequent
+one that is near it; on the output side it has logit minus infinity and is never drafted. Token ids and the width of the
+logits are the target's.
 
-Importing this module makes transformers' `Auto` classes know the architectures.
+Importing this module makes `AutoConfig` and `AutoModelForCausalLM` know the architecture.
 """
 
 from __future__ import annotations
@@ -16,17 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    LlamaConfig,
-    LlamaForCausalLM,
-    LlamaModel,
-    SmolVLMConfig,
-    SmolVLMForConditionalGeneration,
-    SmolVLMModel,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from spec_decode_ros.errors import SpecDecodeError
 
@@ -42,12 +32,6 @@ class ReducedLlamaConfig(LlamaConfig):
     model_type = "reduced_llama"
     table_rows: int = 8192
     table_width: int = 256
-
-
-class ReducedSmolVLMConfig(SmolVLMConfig):
-    """SmolVLM's configuration; its `text_config`, a Llama's, has `table_rows` and `table_width` too."""
-
-    model_type = "reduced_smolvlm"
 
 
 class _Table(nn.Module):
@@ -99,32 +83,17 @@ class ReducedHead(_Table):
         return whole
 
 
-class _ReducedTables:
-    """Puts the two tables into a model of transformers and initialises them."""
-
-    config: Any
-
-    def _check_table(self, text: Any) -> None:
-        rows, width = getattr(text, "table_rows", 0), getattr(text, "table_width", 0)
-        if not 0 < rows <= text.vocab_size or width < 1:
-            raise SpecDecodeError(
-                f"table_rows has to be from 1 to the vocabulary's {text.vocab_size}, not {rows}, and table_width at least 1"
-            )
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)  # type: ignore[misc]
-        if isinstance(module, ReducedEmbedding):
-            nn.init.normal_(module.table, std=self.config.get_text_config().initializer_range)
-
-
-class ReducedLlamaForCausalLM(_ReducedTables, LlamaForCausalLM):
+class ReducedLlamaForCausalLM(LlamaForCausalLM):
     """A Llama with reduced tables."""
 
     config_class = ReducedLlamaConfig
     _tied_weights_keys = {"lm_head.table": "model.embed_tokens.table"}  # noqa: RUF012 (as in transformers)
 
     def __init__(self, config: Any) -> None:
-        self._check_table(config)
+        if not 0 < config.table_rows <= config.vocab_size:
+            raise SpecDecodeError(
+                f"table_rows has to be from 1 to the vocabulary's {config.vocab_size}, not {config.table_rows}"
+            )
         super(LlamaForCausalLM, self).__init__(config)  # its own would make a table of the whole vocabulary
         self.model = LlamaModel(config)
         self.model.embed_tokens = ReducedEmbedding(config)
@@ -132,26 +101,11 @@ class ReducedLlamaForCausalLM(_ReducedTables, LlamaForCausalLM):
         self.lm_head = ReducedHead(config)
         self.post_init()
 
-
-class ReducedSmolVLM(_ReducedTables, SmolVLMForConditionalGeneration):
-    """A SmolVLM whose language model has reduced tables."""
-
-    config_class = ReducedSmolVLMConfig
-    _tied_weights_keys = {"lm_head.table": "model.text_model.embed_tokens.table"}  # noqa: RUF012 (as in transformers)
-
-    def __init__(self, config: Any) -> None:
-        text = config.text_config
-        self._check_table(text)
-        super(SmolVLMForConditionalGeneration, self).__init__(config)  # its own would make a whole head
-        self.model = SmolVLMModel(config)
-        self.model.text_model.embed_tokens = ReducedEmbedding(text)
-        self.image_token_id = config.image_token_id
-        self.vocab_size = text.vocab_size
-        self.lm_head = ReducedHead(text)
-        self.post_init()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, ReducedEmbedding):
+            nn.init.normal_(module.table, std=self.config.initializer_range)
 
 
 AutoConfig.register(ReducedLlamaConfig.model_type, ReducedLlamaConfig)
 AutoModelForCausalLM.register(ReducedLlamaConfig, ReducedLlamaForCausalLM)
-AutoConfig.register(ReducedSmolVLMConfig.model_type, ReducedSmolVLMConfig)
-AutoModelForImageTextToText.register(ReducedSmolVLMConfig, ReducedSmolVLM)

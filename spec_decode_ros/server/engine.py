@@ -278,7 +278,9 @@ class Engine:
 
         def on_early(choices: tuple[int, ...], confidences: tuple[float, ...]) -> None:
             with self._lock:
-                self._owner.execute(session, session.machine.early(choices, confidences, next(thresholds, 1.0)))
+                self._owner.execute(
+                    session, session.machine.early(choices, confidences, next(thresholds, 1.0))
+                )
 
         return on_early
 
