@@ -40,6 +40,9 @@ PARAMETERS = (
     ),
     Setting("rate", 1.0, "of playing: 1 is as recorded, 2 twice as fast", 0.05, 20.0, fixed=True),
     Setting("wait_s", 60.0, "s to wait for the drafter and its verifier", 1.0, 600.0, fixed=True),
+    Setting(
+        "discovery_s", 1.0, "s without a new subscriber after which all count as found", 0.1, 60.0, fixed=True
+    ),
     Setting("settle_s", 2.0, "s to wait for the last action", 0.1, 60.0, fixed=True),
     Setting("json", "", "file for the result; empty: none", fixed=True),
     Setting("plot", "", "file for the picture; empty: none", fixed=True),
@@ -47,9 +50,6 @@ PARAMETERS = (
 
 _ALL = QoSProfile(depth=100)
 _LOOK_PERIOD_S = 0.1
-
-_SETTLED_S = 1.0
-"""Seconds without a new subscriber after which all count as found."""
 
 
 class ReplayNode(Node):
@@ -120,7 +120,7 @@ class ReplayNode(Node):
             if now != listeners:
                 listeners, since = now, time.monotonic()
             # Drafter and recorder are found one after the other; what is sent between would reach only one of them.
-            if self._connected and all(now) and time.monotonic() - since > _SETTLED_S:
+            if self._connected and all(now) and time.monotonic() - since > self._settings["discovery_s"]:
                 return True
             if self._closing.wait(_LOOK_PERIOD_S):
                 return False

@@ -48,8 +48,8 @@ def test_a_replayed_bag_is_recorded_and_replayed_again(ros, endpoint: str, tmp_p
     result, again = tmp_path / "result.json", tmp_path / "again"
     recorder = ros.start("recorder_node", out=again)
     ros.start("drafter_node", endpoint=endpoint, **PATIENT)
-    # Not `ready` alone: the node plays as soon as the drafter hears it.
-    player = ros.start("replay_node", bag=bag, json=result, settle_s=1.0, wait_s=90.0)
+    # The recorder has to be found as well, and that takes seconds on a busy machine.
+    player = ros.start("replay_node", bag=bag, json=result, discovery_s=5.0, settle_s=1.0, wait_s=90.0)
     code = player.wait()
     found = json.loads(result.read_text())
     assert (found["differences"], found["passed"]) == (0, True)
