@@ -12,9 +12,6 @@ import numpy as np
 
 CommandKind = Literal["goto", "turn", "walk", "stop", "stand", "sit", "unknown", "refuse"]
 
-Relation = Literal["", "left of", "right of", "nearest", "farthest", "except", "only"]
-"""How a ``goto`` describes its object; empty if it names it."""
-
 TURN_STEP_DEG = 15
 """Degrees that one action of turning at full rate counts in the notes."""
 
@@ -103,21 +100,16 @@ METRES = ("metres", "meters", "m", "metre", "meter")
 @dataclass(frozen=True)
 class Command:
     """The meaning of an instruction: ``color`` and ``object`` of a goto; ``amount`` in degrees (left positive) or metres.
-
-    A ``goto`` may describe its object instead: ``relation`` then says how, ``object`` is its kind and ``color`` empty;
-    ``other`` is the object that it is left or right of (``blue ball``), or the colour that is not meant.
     """
 
     kind: CommandKind
     color: str = ""
     object: str = ""
     amount: float = 0.0
-    relation: Relation = ""
-    other: str = ""
 
     @property
     def target(self) -> str:
-        """The object's name, ``red chair``, of one that is described its kind; empty for other commands."""
+        """The object's name, ``red chair``, empty for other commands."""
         return f"{self.color} {self.object}".strip()
 
 

@@ -23,6 +23,15 @@ Keep clear of other objects. Each answer is carried out for a third of a second.
 Example: vx 0.4 wz -0.2 | red chair right 1.5"""
 
 
+_PLAN_FORMAT = """You plan for a four-legged robot. Turn what its operator says into plain steps in the order in which they
+shall be done, joined by '; '. Answer with one line and nothing else. Steps are:
+'go to the OBJECT', named by colour and kind ('red chair') or as it is described ('nearest box', 'box left of the blue ball');
+'turn left N degrees' or 'turn right N degrees'; 'walk forward N metres' or 'walk back N metres'; 'stand up'; 'sit down';
+'stop', alone, if asked to stop or told not to do something.
+Answer 'refused: WHY' if asked to do harm or what such a robot cannot do, 'not understood: WHY' if nothing is asked.
+Example: 'could you head over to that crimson seat, then lie down?' is 'go to the red chair; sit down'"""
+
+
 def clean_instruction(instruction: str) -> str:
     """The instruction in one line, lower case, of bounded length, without the bar that separates the last action."""
     return " ".join(instruction.replace("|", " ").lower().split())[:MAX_INSTRUCTION]
@@ -42,3 +51,14 @@ def build_prompt(instruction: str, last_action: str | None, style: PromptStyle =
     if style == "trained":
         return f"{wish} | last {last}"
     return f"{_FORMAT}\nInstruction: {wish}\nYour last answer: {last}\nYour next answer:"
+
+
+def build_plan_prompt(sentence: str, style: PromptStyle = "trained") -> str:
+    """The text that a planner reads.
+
+    Args:
+        sentence: what the operator said.
+        style: as of :func:`build_prompt`.
+    """
+    wish = clean_instruction(sentence)
+    return f"{wish}\n" if style == "trained" else f"{_PLAN_FORMAT}\nThe operator says: {wish}\nThe plan:"

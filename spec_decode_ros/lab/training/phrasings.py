@@ -1,25 +1,17 @@
-"""Commands in free English: many ways to ask, objects by description, numbers in words.
+"""Ways to say one step of a plan in free English: many templates, objects by description, numbers in words.
 
-:mod:`spec_decode_ros.actions.commands` has the restricted language of the shipped pair `tiny`; these phrasings are for
-training a real language model. The held-out wordings (`config/instructions/held_out.txt`) share no template with them.
+:mod:`spec_decode_ros.lab.training.plan_sentences` joins them to whole sentences. The held-out wordings
+(`config/instructions/held_out.txt`) share no template with them.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from spec_decode_ros.actions.commands import (
-    COLOR_WORDS,
-    OBJECT_WORDS,
-    Command,
-    number_text,
-    phrase,
-    split_templates,
-)
-from spec_decode_ros.lab.training.refusals import REFUSED, UNRELATED
-
-FROM_THE_SMALL_LANGUAGE = 0.35
-"""Share of the sentences that the tiny pair's language says too."""
+from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, number_text, split_templates
+from spec_decode_ros.actions.plan import Step
 
 MORE_WORDS = {
     "chair": ("seat", "stool", "armchair"),
@@ -58,6 +50,16 @@ pay a visit to {x}; you should be at {x}; you have to get to {x}; you need to be
 would you please find {x}; could you find {x}; could you possibly find {x}; could you walk to {x}
 will you walk to {x}; are you able to reach {x}; turn to {x} and walk there; search for {x} and stop there
 spot {x} and walk up to it; return to {x}; go back to {x}
+you are wanted at {x}; {x} needs a visit from you; let {x} be your goal; {x} is calling you; {x} is where i need you
+your place is at {x}; {x}, that's where you go; report to {x}; join me at {x}; inspect {x}; examine {x} up close
+have a look at {x}; take a look at {x}; sniff at {x}; check {x}; guard {x}; wait at {x}; park at {x}; park next to {x}
+face {x} and go there; accompany me to {x}; escort me to {x}; walk me to {x}; close in on {x}; home in on {x}; make for {x}
+be at {x}; get over to {x}; swing by {x}; drop by {x}; i'd love to see you at {x}; come and meet me at {x}; end up at {x}
+set yourself beside {x}; you'll find me at {x}; my keys are next to {x}, go and look; someone is waiting at {x}
+the meeting is at {x}; the next target is {x}; new goal: {x}; waypoint: {x}; goto {x}; {x} would be a good spot for you
+i want a closer look at {x}; i'd be happier with you near {x}; we are all at {x}, come; you'd better get to {x}
+can we go to {x}; shall we walk to {x}; what about {x}, could you go there; please be at {x}; be by {x}; aim your steps at {x}
+your way leads to {x}; see that you get to {x}; make sure you reach {x}; get as near to {x} as you can; i'll follow you to {x}
 """
 )
 
@@ -104,18 +106,24 @@ rotate {d} by {n} degrees; rotate yourself {n} degrees to the {d}; spin {n} degr
 swing round {n} degrees to the {d}; {n} degrees {d}; {n} degrees to the {d}; i want a {d} turn of {n} degrees
 make a turn of {n} degrees to the {d}; do a {n} degree turn {d}; change your heading by {n} degrees to the {d}
 face {n} degrees further {d}
+turn {n} degrees towards the {d}; pivot {n} degrees {d}; pivot {d} by {n} degrees; give me {n} degrees {d}
+look {n} degrees to the {d}; turn your body {d} by {n} degrees; a {d} turn of {n} degrees; go {n} degrees {d}; rotate {d} {n}
 """
 )
 QUARTER = split_templates(
     """
 turn {d}; turn to the {d}; turn {d} please; could you turn {d}; face {d}; face to the {d}; a quarter turn {d}
 make a quarter turn to the {d}; rotate to your {d}; look to your {d}; would you look {d}; turn to your {d}; go {d}
+turn by a quarter to the {d}; a right angle to the {d}; hang a {d}; make a {d}; take a {d}; make a {d} turn; turn {d} now
+a {d} turn please; have a look to the {d}; what is there on your {d}? turn
 """
 )
 AROUND = split_templates(
     """
 turn around; could you turn around; turn right round and face the other way; about turn; do a half turn
 make an about face; face the opposite way; look behind you; spin around half way; turn your back to me
+make a u-turn; do a one eighty; turn 180; turn 180 degrees; turn the other way; reverse direction; do a 180
+turn to what is behind you; turn back; face backwards; look back; show me your tail; a half turn please
 """
 )
 WALK = split_templates(
@@ -124,14 +132,87 @@ walk {d} {n} {u}; walk {n} {u} {d}; go {n} {u} {d}; go {d} {n} {u}; move {d} by 
 could you walk {n} {u} {d}; could you move {n} {u} {d}; would you go {d} for {n} {u}; please go {d} for {n} {u}
 take {n} {u} {d}; advance {n} {u} {d}; i want you to move {d} {n} {u}; i want you {n} {u} {d}; step {n} {u} {d}
 keep going {d} for {n} {u}; travel {n} {u} {d}; cover {n} {u} {d}; proceed {d} for {n} {u}; shift {d} by {n} {u}
+walk {d} about {n} {u}; go {d} by roughly {n} {u}; i need you {n} {u} further {d}; a walk of {n} {u} {d}; do {n} {u} {d}
+come {d} by {n} {u}; make {n} {u} {d}; put {n} {u} behind you, going {d}
 """
 )
 STEP = split_templates(
     """
 walk {d}; go {d}; move {d}; move {d} a little; go a bit {d}; a little {d}; could you move a bit {d}
 just a step {d}; take a step {d}; one step {d} please; step {d}
+a step {d}; one step {d}; a tiny bit {d}; inch {d}; a metre {d}; move {d} slightly; scoot {d}
 """
 )
+NO_DIRECTION = split_templates(
+    """
+walk {n} {u}; go {n} {u}; move {n} {u}; walk for {n} {u}; advance {n} {u}; advance by {n} {u}; march {n} {u}
+go on for {n} {u}; take {n} {u}; walk another {n} {u}; come {n} {u} closer
+"""
+)
+RETREAT = split_templates(
+    """
+back up {n} {u}; back off {n} {u}; retreat {n} {u}; reverse {n} {u}; back up by {n} {u}; reverse by {n} {u}
+retreat by {n} {u}; walk backwards for {n} {u}; withdraw {n} {u}; go in reverse for {n} {u}; pull back {n} {u}
+"""
+)
+CIRCLE = split_templates(
+    """
+turn a full circle; spin around once; make a full turn; do a complete turn; turn all the way round; do a full spin
+turn once around yourself; rotate a whole turn; do a three sixty; do a 360; turn 360 degrees; make one whole turn
+"""
+)
+LEFTWARDS = split_templates(
+    """
+turn {n} degrees counterclockwise; turn {n} degrees anticlockwise; rotate counterclockwise by {n} degrees
+rotate {n} degrees counter-clockwise; spin anticlockwise {n} degrees; turn anti-clockwise {n} degrees
+"""
+)
+RIGHTWARDS = split_templates(
+    """
+turn {n} degrees clockwise; rotate clockwise by {n} degrees; rotate {n} degrees clockwise; turn clockwise {n} degrees
+spin clockwise {n} degrees; make a clockwise turn of {n} degrees
+"""
+)
+SAID_DISTANCES = (
+    *((0.5, "half a metre"), (0.5, "half a meter"), (0.25, "a quarter of a metre"), (0.5, "1/2 metre")),
+    *(
+        (0.5, "a half metre"),
+        (1.0, "a metre"),
+        (1.0, "a meter"),
+        (1.0, "one single metre"),
+        (2.0, "a couple of metres"),
+    ),
+    *(
+        (2.0, "a couple of meters"),
+        (1.5, "a metre and a half"),
+        (1.5, "one and a half metres"),
+        (2.5, "two and a half metres"),
+    ),
+    *((0.75, "three quarters of a metre"), (1.5, "1 1/2 metres"), (2.5, "2 1/2 metres"), (0.25, "1/4 metre")),
+    *(
+        (1.25, "one and a quarter metres"),
+        (0.1, "ten centimetres"),
+        (1.5, "one point five metres"),
+        (0.8, "zero point eight metres"),
+    ),
+    *(
+        (2.2, "two point two metres"),
+        (3.5, "three point five meters"),
+        (0.3, "a foot"),
+        (0.6, "two feet"),
+        (0.9, "three feet"),
+    ),
+    *(
+        (0.9, "a yard"),
+        (1.8, "two yards"),
+        (1.5, "five feet"),
+        (3.0, "ten feet"),
+        (0.3, "one foot"),
+        (1.2, "four feet"),
+    ),
+)
+"""Fractions, and units that are converted: a foot is 0.3 m, a yard 0.9 m."""
+
 STOP = split_templates(
     """
 stop; stop right there; stop please; please stop; could you stop; stop it; stop moving please; halt
@@ -140,41 +221,145 @@ wait a moment; freeze; stand still; that's enough; enough; that will do; cancel 
 stop what you are doing; forget it; don't go anywhere; never mind, stay here; keep still; rest where you are
 do not go to the {o}; don't walk to the {o}; stay away from the {o}; forget about the {o}
 i don't want you at the {o}; leave the {o} alone
+no; whoa; whoa there; pause; cease; hang on; just a second; one moment please; don't do anything; do nothing
+hold your horses; not another step; not an inch further; cut it out; stay; quit it; i take that back; leave it
+cancel everything; drop everything; emergency stop; all stop; no further; that's far enough; remain there
+keep your position; remain where you are; please remain still; you can stop now; that is it, you can stay; abort mission
+stop the mission; end it here; enough for today; i don't need you any more; let it be; don't bother; that won't be necessary
 """
 )
 STAND = split_templates(
     """
 stand up; get up; get up please; could you get up; up on your feet; rise please; stand on your legs; up you get
 please stand; would you stand up; get back up; raise yourself up; time to get up; stand up straight
+get on your feet; come up; rise and shine; wake up; get off the floor; up up up; straighten your legs; back on your feet
+onto your paws; be upright; lift yourself up; rise; up; stop lying around; on your feet; stand tall; hop to your feet
 """
 )
 SIT = split_templates(
     """
 sit down; sit; please sit; could you sit down; have a seat; take a seat on the floor; lie down; lie down please
 get down on the floor; down you go; would you sit; lower your body; rest on the ground; settle down; crouch down
+lie on your belly; put your belly on the ground; take a nap; take a rest; have a rest; down boy; squat; hunker down
+get off your feet; plop down; sit on your bottom; lie flat; kneel down; go down; relax on the floor; lower yourself
+take a break on the floor; curl up; please be seated; go to sleep; you can rest now; make yourself comfortable on the ground
 """
 )
 
-OPENERS = (
-    *("please", "hey", "hi", "hello", "ok", "okay", "so", "well", "now", "robot", "hey robot"),
+VERBS = split_templates(
+    """
+go to {x}; walk to {x}; head to {x}; head over to {x}; move to {x}; move over to {x}; come to {x}; get to {x}
+walk over to {x}; go over to {x}; visit {x}; approach {x}; find {x}; look for {x}; search for {x}; locate {x}; reach {x}
+navigate to {x}; proceed to {x}; travel to {x}; drive to {x}; run to {x}; trot to {x}; step up to {x}; walk up to {x}
+make your way to {x}; go up to {x}; go near {x}; get close to {x}; stop at {x}; go and stand by {x}; stand next to {x}
+go find {x}; return to {x}; check out {x}; pass by {x}; take yourself to {x}; hurry to {x}; wander to {x}; stroll to {x}
+"""
+)
+"""Ways to go somewhere that begin with their verb, so that they can stand in any frame."""
+
+OTHER_OBJECTS = (
     *(
-        "hi there",
-        "hello robot",
-        "good dog",
-        "buddy",
-        "hey buddy",
-        "excuse me",
-        "listen",
-        "alright",
-        "and now",
+        "person",
+        "door",
+        "table",
+        "sofa",
+        "bed",
+        "window",
+        "plant",
+        "lamp",
+        "bag",
+        "suitcase",
+        "bottle",
+        "desk",
+        "dog",
     ),
-    *("next", "sorry", "ok robot", "dear robot", "um", "uh", "if you can", "when you are ready", "quick"),
+    *(
+        "cat",
+        "shelf",
+        "fridge",
+        "cupboard",
+        "tree",
+        "car",
+        "wall",
+        "corner",
+        "kitchen",
+        "rug",
+        "bin",
+        "bench",
+        "bicycle",
+    ),
+    *(
+        "television",
+        "statue",
+        "man",
+        "woman",
+        "child",
+        "doctor",
+        "visitor",
+        "charger",
+        "charging station",
+        "exit",
+    ),
+    *(
+        "bookcase",
+        "backpack",
+        "printer",
+        "screen",
+        "piano",
+        "vase",
+        "tent",
+        "bucket",
+        "pole",
+        "sign",
+        "vending machine",
+    ),
+    *(
+        "trolley",
+        "pallet",
+        "tyre",
+        "toolbox",
+        "whiteboard",
+        "counter",
+        "pillar",
+        "hydrant",
+        "mailbox",
+        "pillow",
+        "toy",
+    ),
 )
-CLOSERS = (
-    *("please", "now", "thanks", "thank you", "would you", "will you", "ok", "okay", "buddy", "my friend"),
-    *("for me", "if you can", "quickly", "slowly", "carefully", "as soon as you can", "robot"),
-    *("and stop there", "when you are ready", "and be careful", "no rush"),
+"""Objects that the simulator does not have; the planner passes them on."""
+
+OTHER_COLORS = (
+    "orange",
+    "brown",
+    "black",
+    "grey",
+    "pink",
+    "silver",
+    "beige",
+    "turquoise",
+    "wooden",
+    "metal",
+    "striped",
 )
+
+
+COME = split_templates(
+    """
+come here; come to me; come over here; come over to me; walk over here to me; come to where i am; get over here
+please come to me; could you come over here; come; to me; come on over
+"""
+)
+"""The operator is a person to go to."""
+
+
+class Goal(NamedTuple):
+    """An object as it is said (`the crimson seat`), and as the plan calls it (`red chair`)."""
+
+    said: str
+    object: str
+
+
 FORWARD = ("forward", "forwards", "ahead", "straight ahead", "straight on", "to the front")
 BACKWARD = ("back", "backward", "backwards", "to the rear")
 
@@ -212,79 +397,127 @@ def number_words(value: float) -> str:
     return f"{_ONES[whole // 100]} hundred{rest}"
 
 
-def say(command: Command, rng: np.random.Generator) -> str:
-    """One of the many ways to say a command, drawn at random, in lower case."""
-    described = command.relation or command.kind in ("unknown", "refuse")
-    if not described and rng.random() < FROM_THE_SMALL_LANGUAGE:
-        return phrase(command, rng)
-    text = _core(command, rng)
-    if command.kind != "unknown":
-        if rng.random() < 0.3:
-            text = f"{rng.choice(OPENERS)}{',' if rng.random() < 0.4 else ''} {text}"
-        if rng.random() < 0.2:
-            text = f"{text}{',' if rng.random() < 0.4 else ''} {rng.choice(CLOSERS)}"
-    return text + str(rng.choice(["", "", ".", "!", "?"], p=[0.35, 0.35, 0.15, 0.08, 0.07]))
+def draw_goal(rng: np.random.Generator) -> Goal:
+    """An object: two of three are named by a colour and a kind of the simulator, the others are described or foreign."""
+    kind, color = str(rng.choice(list(OBJECT_WORDS))), str(rng.choice(list(COLOR_WORDS)))
+    chance = rng.random()
+    if chance < 0.64:
+        return named_goal(color, kind, rng)
+    if chance < 0.82:
+        return _foreign_goal(color, kind, rng)
+    return _described_goal(color, kind, rng)
 
 
-def _core(command: Command, rng: np.random.Generator) -> str:
-    match command.kind:
-        case "goto":
-            return str(rng.choice(GOTO)).format(x=noun_phrase(command, rng))
-        case "turn":
-            return _turn(command, rng)
-        case "walk":
-            return _walk(command, rng)
-    families = {"stop": STOP, "stand": STAND, "sit": SIT, "refuse": REFUSED, "unknown": UNRELATED}
-    name = f"{_word(command.color or 'red', rng)} {_word(command.object or 'chair', rng)}"
-    return str(rng.choice(families[command.kind])).format(o=name)
+def named_goal(color: str, kind: str, rng: np.random.Generator) -> Goal:
+    """An object by its colour and kind."""
+    said = str(rng.choice(PLAIN)).format(c=_word(color, rng), k=_word(kind, rng))
+    return Goal(said, f"{color} {kind}")
 
 
-def noun_phrase(command: Command, rng: np.random.Generator) -> str:
-    """How the object of a ``goto`` may be called, by name or by its relation to others."""
-    words = {"k": _word(command.object, rng)}
-    match command.relation:
-        case "left of" | "right of":
-            color, _, kind = command.other.partition(" ")
-            words |= {"s": command.relation.split()[0], "o": f"{_word(color, rng)} {_word(kind, rng)}"}
-            family = SIDE
-        case "except":
-            words |= {"c": _word(command.other, rng)}
-            family = EXCEPT
-        case "":
-            words |= {"c": _word(command.color, rng)}
-            family = PLAIN
-        case relation:
-            family = {"nearest": NEAREST, "farthest": FARTHEST, "only": ONLY}[relation]
-    return str(rng.choice(family)).format(**words)
+def _foreign_goal(color: str, kind: str, rng: np.random.Generator) -> Goal:
+    if rng.random() < 0.3:
+        color = str(rng.choice(OTHER_COLORS))
+        spoken = "gray" if color == "grey" and rng.random() < 0.5 else color
+        return Goal(f"the {spoken} {_word(kind, rng)}", f"{color} {kind}")
+    kind = str(rng.choice(OTHER_OBJECTS))
+    if rng.random() < 0.5:
+        article = str(rng.choice(["the", "the", "the", "that", "a"]))
+        return Goal(f"{article} {kind}", kind)
+    color = str(rng.choice([*OTHER_COLORS, *COLOR_WORDS]))
+    return Goal(f"the {color} {kind}", f"{color} {kind}")
+
+
+def _described_goal(color: str, kind: str, rng: np.random.Generator) -> Goal:
+    if rng.random() < 0.2:
+        kind = str(rng.choice(OTHER_OBJECTS[:24]))
+    k, c = _word(kind, rng), _word(color, rng)
+    match int(rng.integers(5)):
+        case 0:
+            side = str(rng.choice(["left", "right"]))
+            other = str(rng.choice(list(OBJECT_WORDS)))
+            said = str(rng.choice(SIDE)).format(k=k, s=side, o=f"{c} {_word(other, rng)}")
+            return Goal(said, f"{kind} {side} of the {color} {other}")
+        case 1:
+            return Goal(str(rng.choice(NEAREST)).format(k=k), f"nearest {kind}")
+        case 2:
+            return Goal(str(rng.choice(FARTHEST)).format(k=k), f"farthest {kind}")
+        case 3:
+            return Goal(str(rng.choice(EXCEPT)).format(k=k, c=c), f"other {kind}")
+        case _:
+            return Goal(str(rng.choice(ONLY)).format(k=k), kind)
 
 
 def _word(name: str, rng: np.random.Generator) -> str:
     """The name itself in three of five cases, else a synonym."""
-    known = COLOR_WORDS.get(name) or OBJECT_WORDS[name]
-    others = sorted({*known, *MORE_WORDS[name]} - {name})
-    return name if rng.random() < 0.6 else str(rng.choice(others))
+    known = COLOR_WORDS.get(name) or OBJECT_WORDS.get(name)
+    if known is None or rng.random() < 0.6:
+        return name
+    return str(rng.choice(sorted({*known, *MORE_WORDS[name]} - {name})))
 
 
-def _turn(command: Command, rng: np.random.Generator) -> str:
-    degrees = abs(command.amount)
-    words = {"d": "left" if command.amount > 0 else "right", "n": _number(degrees, rng)}
+def draw_turn(rng: np.random.Generator) -> tuple[Step, str]:
+    """A turn and a way to say it that begins with its verb, or nearly so."""
+    side = str(rng.choice(["left", "right"]))
+    degrees = int(rng.choice([90, 90, 90, 180, 45, 30, 60, 360, 15, 120, *range(5, 180, 5), 1, 37, 72, 12]))
+    words = {"d": side, "n": _number(degrees, rng)}
     family = TURN
-    if degrees == 90 and rng.random() < 0.5:
+    if degrees == 90 and rng.random() < 0.7:
         family = QUARTER
-    elif degrees == 180 and command.amount > 0 and rng.random() < 0.5:
-        family = AROUND
-    return str(rng.choice(family)).format(**words)
+    elif degrees == 180 and rng.random() < 0.6:
+        family, side = AROUND, "left"
+    elif degrees == 360 and rng.random() < 0.7:
+        family, side = CIRCLE, "left"
+    elif rng.random() < 0.12:
+        family = LEFTWARDS if side == "left" else RIGHTWARDS
+    text = str(rng.choice(family)).format(**words)
+    if "degrees" in text and words["n"].isdigit() and rng.random() < 0.2:
+        text = text.replace(" degrees", str(rng.choice(["°", " deg", " degs"])))
+    return Step("turn", amount=degrees if side == "left" else -degrees), text
 
 
-def _walk(command: Command, rng: np.random.Generator) -> str:
-    metres = abs(command.amount)
-    direction = str(rng.choice(FORWARD if command.amount > 0 else BACKWARD))
-    if metres == 1 and rng.random() < 0.3:
-        return str(rng.choice(STEP)).format(d=direction)
-    number = _number(metres, rng)
-    unit = str(rng.choice(["metre", "meter"] if metres <= 1 else ["metres", "meters"]))
-    return str(rng.choice(WALK)).format(d=direction, n=number, u=unit)
+def draw_walk(rng: np.random.Generator) -> tuple[Step, str]:
+    """A walk and a way to say it."""
+    ahead = bool(rng.random() < 0.65)
+    sign = 1 if ahead else -1
+    direction = str(rng.choice(FORWARD if ahead else BACKWARD))
+    if rng.random() < 0.12:
+        return Step("walk", amount=sign), str(rng.choice(STEP)).format(d=direction)
+    if rng.random() < 0.05:
+        metres = int(rng.integers(1, 6))
+        return Step("walk", amount=-metres), f"walk {rng.choice(['-', 'minus '])}{metres} metres"
+    metres, spoken = _distance(rng)
+    number, unit = spoken.rsplit(" ", 1) if " " in spoken else (spoken, "")
+    if ahead and rng.random() < 0.15:
+        return Step("walk", amount=metres), str(rng.choice(NO_DIRECTION)).format(n=number, u=unit)
+    family = WALK if ahead or rng.random() < 0.6 else RETREAT
+    text = str(rng.choice(family)).format(d=direction, n=number, u=unit)
+    return Step("walk", amount=sign * metres), " ".join(text.split())
+
+
+def _distance(rng: np.random.Generator) -> tuple[float, str]:
+    """Metres, and how they may be said, with the unit at the end."""
+    chance = rng.random()
+    if chance < 0.12:
+        centimetres = int(rng.choice([*range(10, 110, 10), 25, 75, 120, 150, 200]))
+        unit = str(rng.choice(["cm", "centimetres", "centimeters"]))
+        return centimetres / 100, f"{_number(centimetres, rng)} {unit}"
+    if chance < 0.24:
+        metres, said = SAID_DISTANCES[int(rng.integers(len(SAID_DISTANCES)))]
+        return metres, said
+    metres = float(
+        rng.choice(
+            [*range(1, 11), 0.5, 1.5, 2.5, 3.5, 0.2, 0.3, 0.8, 1.2, 1.8, 2.2, 4.5, 12, 15, 20, 0.75, 2.75]
+        )
+    )
+    unit = str(
+        rng.choice(["metre", "meter"] if metres <= 1 else ["metres", "meters", "metres", "meters", "m"])
+    )
+    whole_or_half = (2 * metres).is_integer()
+    if whole_or_half and rng.random() < 0.5:
+        return metres, f"{number_words(metres)} {unit}"
+    digits = f"{metres:g}"
+    return metres, f"{digits.replace('.', ',') if rng.random() < 0.25 else digits} {unit}"
 
 
 def _number(value: float, rng: np.random.Generator) -> str:
-    return number_words(value) if rng.random() < 0.5 else number_text(value)
+    return number_words(value) if rng.random() < 0.4 else number_text(value)
