@@ -23,7 +23,7 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Try it": ("doctor", "demo", "generate", "eval", "go2-sim", "world"),
+    "Try it": ("doctor", "demo", "generate", "plan", "eval", "go2-sim", "world"),
     "Robot": ("teleop", "record", "replay", "velocity"),
     "Cloud": ("serve", "keygen", "health", "replicas", "balance"),
     "Lab": (

@@ -99,8 +99,7 @@ METRES = ("metres", "meters", "m", "metre", "meter")
 
 @dataclass(frozen=True)
 class Command:
-    """The meaning of an instruction: ``color`` and ``object`` of a goto; ``amount`` in degrees (left positive) or metres.
-    """
+    """The meaning of an instruction: ``color`` and ``object`` of a goto; ``amount`` in degrees (left positive) or metres."""
 
     kind: CommandKind
     color: str = ""

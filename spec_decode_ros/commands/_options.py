@@ -113,6 +113,11 @@ def add_pair(parser: argparse._ActionsContainer) -> None:
 def add_decoding(parser: argparse.ArgumentParser, objective: bool = True) -> None:
     """How frames are decided on: `--pair`, `--method`, and `--objective` where it can be chosen."""
     add_pair(parser)
+    add_method(parser, objective)
+
+
+def add_method(parser: argparse.ArgumentParser, objective: bool = True) -> None:
+    """`--method`, and `--objective` where it can be chosen."""
     parser.add_argument(
         "--method", choices=tuple(METHODS), default="auto", help="decoding method (%(default)s)"
     )

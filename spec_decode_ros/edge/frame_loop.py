@@ -20,7 +20,7 @@ from spec_decode_ros.edge.action_statistics import ActionStatistics
 from spec_decode_ros.edge.camera_watch import CameraWatch
 from spec_decode_ros.edge.draft_motion import DraftMotion
 from spec_decode_ros.edge.link_watch import LinkWatch
-from spec_decode_ros.edge.pilot import Decision
+from spec_decode_ros.edge.pilot import Decision, Pilot
 from spec_decode_ros.edge.runtime import ActionFailed
 from spec_decode_ros.edge.stack import EdgeStack
 from spec_decode_ros.errors import SpecDecodeError
@@ -88,7 +88,8 @@ class FrameLoop:
     ) -> None:
         self._stack, self._settings, self._output = stack, settings, output
         self._log, self._clock = log, clock
-        self.pilot, self.link, self.statistics = stack.pilot, LinkWatch(), ActionStatistics()
+        self.pilot = Pilot(stack.runtime, stack.style, stack.sampling, settings["rest_after"])
+        self.link, self.statistics = LinkWatch(), ActionStatistics()
         self.frame: CameraFrame | None = None
         self.command: str | None = None
         self._command_count = 0
@@ -173,7 +174,8 @@ class FrameLoop:
         """The cloud's verdict if it can be hoped for; else the draft model alone, if it may."""
         if self._stack.client is not None:
             lost = self.link.heard(self._stack.client.silence_s, time.perf_counter())
-            self.pilot.runtime = self._stack.alone if lost else self._stack.runtime
+            alone = lost and self._stack.drives_alone
+            self.pilot.runtime = self._stack.alone if alone else self._stack.runtime
 
     def _lose_link(self, reason: str, command: int) -> None:
         """An action of a command got no verdict: do what the operator wants in that case."""

@@ -8,7 +8,6 @@ from typing import Any, cast
 from spec_decode_ros.actions.prompt import PromptStyle
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import method_named
-from spec_decode_ros.edge.pilot import Pilot
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.models.pair import load_drafter
 from spec_decode_ros.models.pair_config import load_pair_config
@@ -23,8 +22,10 @@ class EdgeStack:
     Attributes:
         client: the connection; None where the method needs no verifier.
         runtime: decodes with the method that was asked for.
-        alone: decodes with the draft model alone; the same as ``runtime`` unless ``on_link_loss`` is ``draft``.
-        pilot: decides frame by frame, at first with ``runtime``.
+        alone: decodes with the draft model alone.
+        drives_alone: whether ``alone`` may drive the robot while the cloud is gone.
+        goals: which objects the pair can be sent to, as its file says.
+        style, sampling: how the pair is prompted, and how its tokens are chosen.
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -43,9 +44,9 @@ class EdgeStack:
             drafter, self.client, method, fallback=False, objective=settings["objective"], **limits
         )
         self.drives_alone = method.uses_cloud and settings["on_link_loss"] == "draft"
-        self.alone = EdgeRuntime(drafter, None, "edge", **limits) if self.drives_alone else self.runtime
-        sampling = Sampling(temperature=settings["temperature"], seed=settings["seed"])
-        self.pilot = Pilot(self.runtime, cast(PromptStyle, pair.prompt), sampling, settings["rest_after"])
+        self.alone = EdgeRuntime(drafter, None, "edge", **limits)
+        self.goals, self.style = pair.goals, cast(PromptStyle, pair.prompt)
+        self.sampling = Sampling(temperature=settings["temperature"], seed=settings["seed"])
 
     def cancel(self) -> None:
         """End the action under way, from any thread."""

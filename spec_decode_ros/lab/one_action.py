@@ -115,10 +115,11 @@ def print_answer(document: dict[str, Any]) -> None:
         print(f"no action: {document['action_error']}", file=sys.stderr)
     verdict = "verified by the target" if document["verified"] else "the draft alone, unverified"
     print(f"{len(document['tokens'])} tokens, {verdict}, method {document['method']}")
-    print("  ".join(_numbers(document["stats"])))
+    print("  ".join(numbers(document["stats"])))
 
 
-def _numbers(stats: dict[str, Any]) -> Iterator[str]:
+def numbers(stats: dict[str, Any]) -> Iterator[str]:
+    """The most telling numbers of an action, those that apply."""
     for name in _SHOWN:
         value = stats[name]
         if value is not None:

@@ -100,6 +100,11 @@ class PairConfig:
         "explains the format of an action",
         choices=("trained", "instructed"),
     )
+    goals: str = setting(
+        "any",
+        "which objects the pair can be sent to: any that can be said, or only those named by a colour and a kind",
+        choices=("any", "named"),
+    )
     chat_template: str = setting("own", "own, none or a Jinja template")
     max_tokens: int = setting(32, "answers end here at the latest", 1, 1_000_000)
     colocated: bool = setting(False, "the server holds the draft model too, for drafts of its own")

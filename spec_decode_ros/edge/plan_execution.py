@@ -1,0 +1,104 @@
+"""Carries a plan out, one step after the other: which step the acting pair gets, and when it is over. No clock, no ROS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from spec_decode_ros.actions.action import Action
+from spec_decode_ros.actions.plan import STOP, Plan, Step
+
+StepState = Literal[
+    "waiting", "running", "done", "not found", "blocked", "refused", "not understood", "stopped"
+]
+
+POSTURE_S = 2.0
+"""Seconds that standing up or sitting down takes, in which the robot is not told anything else."""
+
+_FAILURES: tuple[StepState, ...] = ("not found", "blocked", "refused", "not understood")
+
+
+@dataclass
+class PlanExecution:
+    """The steps of one plan and how far they are.
+
+    A step is over when the acting pair says `reached` or `done`, or the posture is taken on. Where it says that an object
+    is not found, that the way is blocked, or that it refuses or does not understand, the whole plan ends: the
+    steps behind it were asked for on the assumption that this one succeeds.
+    """
+
+    plan: Plan
+    states: list[StepState] = field(init=False)
+    _index: int = field(default=0, init=False)
+    _moved: bool = field(default=False, init=False)
+    _posture_since: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.states = ["waiting"] * len(self.plan.steps)
+        if self.states:
+            self.states[0] = "running"
+
+    @property
+    def step(self) -> Step | None:
+        """The step that runs; None when the plan is over."""
+        running = self._index < len(self.states) and self.states[self._index] == "running"
+        return self.plan.steps[self._index] if running else None
+
+    @property
+    def failure(self) -> str:
+        """Why the plan ended early: the state of the step that failed; empty otherwise."""
+        return next((state for state in self.states if state in (*_FAILURES, "stopped")), "")
+
+    def stop(self) -> None:
+        """The operator or a guard stopped the robot: the step that runs and those behind it are given up."""
+        if self.step is not None:
+            self.states[self._index] = "stopped"
+
+    def decided(self, instruction: str, action: Action, now: float) -> bool:
+        """Take an action of the acting pair.
+
+        Args:
+            instruction: what the action was decided for; one for another step is ignored.
+            action: what the pair said.
+            now: seconds on a steady clock.
+
+        Returns:
+            Whether the running step ended with it; `step` is then the next one, or None.
+        """
+        step = self.step
+        if step is None or instruction != step.text:
+            return False
+        failure = next((f for f in _FAILURES if action.note == f or action.note.endswith(f" {f}")), None)
+        if failure is not None:
+            self.states[self._index] = failure
+            return True
+        if step.kind in ("stand up", "sit down"):
+            if action.posture == step.kind and self._posture_since is None:
+                self._posture_since = now
+            return self.passed(now)
+        # A late answer to the step before, which may have had the same words, cannot end a step that has to move first.
+        self._moved = self._moved or action.moves
+        over = (
+            action.note.endswith(" reached")
+            if step.kind == "go"
+            else action.note == "stopped"
+            if step == STOP
+            else action.note == "done" and self._moved
+        )
+        if over:
+            self._next()
+        return over
+
+    def passed(self, now: float) -> bool:
+        """Time has passed; whether the running step, a posture, ended with it."""
+        if self.step is None or self._posture_since is None or now - self._posture_since < POSTURE_S:
+            return False
+        self._next()
+        return True
+
+    def _next(self) -> None:
+        self.states[self._index] = "done"
+        self._index += 1
+        self._moved, self._posture_since = False, None
+        if self._index < len(self.states):
+            self.states[self._index] = "running"
