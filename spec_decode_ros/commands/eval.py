@@ -14,6 +14,7 @@ from spec_decode_ros.commands._options import (
     finish,
     stack_options,
 )
+from spec_decode_ros.errors import SpecDecodeError
 
 MEASURED = "measured"
 
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--instructions",
         metavar="FILE",
         help="file of phrasings, one per line, with {color} and {kind} of the target; by default the project's own",
+    )
+    parser.add_argument(
+        "--planner",
+        metavar="P",
+        help="pair of language models that plans each instruction first, such as planner; by default the acting pair "
+        "hears the words as they are",
     )
     add_verifier(parser, keys=False)
     parser.add_argument(
@@ -56,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 when at least one episode succeeded, else 1."""
     from spec_decode_ros.lab.episodes.evaluate import EpisodePlan, evaluate_pair, print_episodes
 
-    plan = EpisodePlan(args.episodes, args.seed, args.instructions, args.latency_ms)
+    if args.planner and args.endpoint:
+        raise SpecDecodeError("--planner needs a verifier of its own, so --endpoint cannot be given with it.")
+    plan = EpisodePlan(args.episodes, args.seed, args.instructions, args.planner, args.latency_ms)
     document = evaluate_pair(plan, stack_options(args))
     if args.json != "-":
         print_episodes(document)

@@ -1,4 +1,4 @@
-"""Train the shipped pair: frames, target, draft."""
+"""Train a shipped pair from nothing: tiny, which acts, or planner, which plans."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import sys
 from pathlib import Path
 
 from spec_decode_ros.commands._options import add_number, add_value
-from spec_decode_ros.errors import SpecDecodeError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_value(parser, "--pair", "tiny", "which pair; there is a recipe for tiny alone")
-    add_value(parser, "--out", Path("out/train/tiny"), "where the pair goes", "DIR")
-    add_value(parser, "--work", Path("out/train/data"), "where the frames go", "DIR")
-    add_value(parser, "--frames", 64_000, "number of frames to render", "N")
-    add_number(parser, "--minutes", float, "training time; 120 on a CPU, 20 on a GPU", "M")
-    add_value(parser, "--workers", 2, "rendering processes")
-    add_number(parser, "--threads", int, "CPU threads; 0 leaves the choice to torch", default=0, low=0)
-    add_value(parser, "--device", "auto", "auto, cpu or cuda")
-    add_value(parser, "--seed", 1, "seed of frames and weights", low=0)
+    parser.add_argument(
+        "--pair", choices=("tiny", "planner"), default="tiny", help="which pair (%(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where the pair goes (out/train/ and its name)"
+    )
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="what is kept for an interrupted run (the same and -data)"
+    )
+    add_value(parser, "--workers", 2, "processes that render or write plans; threads of the planner")
+    add_number(parser, "--seed", int, "seed of data and weights; by default that of the shipped pair", low=0)
+    tiny = parser.add_argument_group("for tiny")
+    add_value(tiny, "--frames", 64_000, "number of frames to render", "N")
+    add_number(tiny, "--minutes", float, "training time; 120 on a CPU, 20 on a GPU", "M")
+    add_number(tiny, "--threads", int, "CPU threads; 0 leaves the choice to torch", default=0, low=0)
+    add_value(tiny, "--device", "auto", "auto, cpu or cuda")
+    planner = parser.add_argument_group("for planner")
+    add_value(planner, "--sentences", 12_000, "number of sentences that its target learns from", "N", low=16)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,10 +37,20 @@ def run(args: argparse.Namespace) -> int:
     from spec_decode_ros.lab.training.pair_run import default_minutes, train_pair, training_device
     from spec_decode_ros.lab.training.recipe import TrainingRun
 
-    if args.pair != "tiny":
-        raise SpecDecodeError(f"there is no recipe to train the pair {args.pair!r}: choose tiny")
+    console = Console(file=sys.stderr)
+    out = args.out or Path("out/train") / args.pair
+    work = args.work or out.with_name(f"{out.name}-data")
+    if args.pair == "planner":
+        from spec_decode_ros.lab.training.planner_recipe import PlannerRun
+        from spec_decode_ros.lab.training.planner_run import make_planner
+
+        seed = PlannerRun.seed if args.seed is None else args.seed
+        make_planner(PlannerRun(out, work, args.sentences, workers=args.workers, seed=seed), console)
+        return 0
+    seed = TrainingRun.seed if args.seed is None else args.seed
     device = training_device(args.device)
     minutes = default_minutes(device) if args.minutes is None else args.minutes
-    recipe = TrainingRun(args.out, args.work, args.frames, minutes, args.workers, args.seed)
-    train_pair(recipe, device, args.threads, Console(file=sys.stderr))
+    train_pair(
+        TrainingRun(out, work, args.frames, minutes, args.workers, seed), device, args.threads, console
+    )
     return 0

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from spec_decode_ros.actions.prompt import build_prompt
+from spec_decode_ros.edge.planner import Planner
 from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.desk_stack import DeskStackOptions, desk_stack
 from spec_decode_ros.lab.episodes.episode import EpisodeResult, Rules, run_episode
+from spec_decode_ros.lab.episodes.planned import PlannedPolicy
 from spec_decode_ros.lab.progress import progress_bar
 from spec_decode_ros.sim.task import Task, make_task, read_templates
 
@@ -29,6 +32,7 @@ class EpisodePlan:
     Attributes:
         seed: of the first episode; the next ones count on from it.
         instructions: file of phrasings, one a line; None for the project's own variety.
+        planner: a pair of language models that plans each instruction first; None for the words as they are.
         latency_ms: simulated time from a frame to its action taking effect, or `MEASURED`, what each decision took;
             None for the default, `DEFAULT_LATENCY_MS` and the round-trip time.
     """
@@ -36,6 +40,7 @@ class EpisodePlan:
     episodes: int = 20
     seed: int = 0
     instructions: str | None = None
+    planner: str | None = None
     latency_ms: float | str | None = None
 
 
@@ -45,8 +50,15 @@ def evaluate_pair(plan: EpisodePlan, options: DeskStackOptions) -> dict[str, Any
     latency_ms = DEFAULT_LATENCY_MS + options.rtt_ms if plan.latency_ms is None else plan.latency_ms
     rules = Rules() if isinstance(latency_ms, str) else Rules(latency_s=latency_ms / 1000.0)
     tasks = (make_task(plan.seed + i, templates) for i in range(plan.episodes))
-    with desk_stack(options) as stack, progress_bar("episodes", plan.episodes) as advance:
+    with contextlib.ExitStack() as context:
+        stack = context.enter_context(desk_stack(options))
         policy = DecodingPolicy(stack.runtime, stack.config.prompt)
+        planned: PlannedPolicy | None = None
+        if plan.planner:
+            planning = context.enter_context(desk_stack(replace(options, pair=plan.planner)))
+            planner = Planner(planning.runtime, style=planning.config.prompt)  # type: ignore[arg-type]
+            planned = PlannedPolicy(policy, planner, stack.config.goals)
+        advance = context.enter_context(progress_bar("episodes", plan.episodes))
         reached = 0
 
         def show(result: EpisodeResult) -> None:
@@ -55,7 +67,11 @@ def evaluate_pair(plan: EpisodePlan, options: DeskStackOptions) -> dict[str, Any
             advance(f"{reached} reached")
 
         results = evaluate(
-            tasks, policy, rules, (lambda: policy.last_s) if latency_ms == MEASURED else None, show
+            tasks,
+            planned or policy,
+            rules,
+            (lambda: policy.last_s) if latency_ms == MEASURED else None,
+            show,
         )
     return {
         "pair": stack.config.name,
@@ -63,6 +79,7 @@ def evaluate_pair(plan: EpisodePlan, options: DeskStackOptions) -> dict[str, Any
         "seed": plan.seed,
         "rtt_ms": options.rtt_ms,
         "latency_ms": latency_ms,
+        "plans": planned.plans if planned else {},
         **report(results, policy.stats, policy.unverified),
     }
 
@@ -173,6 +190,10 @@ def print_episodes(document: dict[str, Any]) -> None:
             f"{row['path_length']:.1f}",
         )
     console.print(table)
+    wrong = {row["instruction"] for row in document["rows"] if not row["success"]}
+    for sentence, planned in document["plans"].items():
+        if sentence in wrong:
+            console.print(Text(f"planned: {sentence} => {planned}", style="red"))
     console.print(
         f"success_rate {document['success_rate']:.2f} ({document['successes']} of {document['episodes']}), "
         f"method {document['method']}, pair {document['pair']}, RTT {document['rtt_ms']:g} ms"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from spec_decode_ros.lab.training.optimizer import adamw, attention_kernel, warmup_cosine
+from spec_decode_ros.lab.training.optimizer import adamw, attention_kernel, mixed_precision, warmup_cosine
 from spec_decode_ros.lab.training.resume import restore, store
 from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.models.reduced_vocabulary import ReducedLlamaForCausalLM
@@ -91,9 +91,10 @@ def loss_of(draft: ReducedLlamaForCausalLM, batch: TextBatch) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class DistillationPhase:
-    """Settings of a training run, which ends after a given time."""
+    """Settings of a training run, which ends after some minutes, or where `examples` is given after so many examples."""
 
-    minutes: float
+    minutes: float = 0.0
+    examples: int = 0
     peak_lr: float = 1e-3
     rows: int = 10
     warmup: float = 0.03
@@ -123,17 +124,16 @@ def fit(
     draft.train()
     used = restore(state, draft, optimizer) if state else 0.0
     begun = shown = stored = time.monotonic()
-    start = begun - used
-    tokens = 0
+    tokens, done = 0, used
     # A resumed run draws in another order, so that it does not repeat the same examples.
     for chosen in batches(data, phase.rows, phase.seed + round(used)):
-        fraction = (time.monotonic() - start) / (60 * phase.minutes)
+        fraction = done / (phase.examples or 60 * phase.minutes)
         if fraction >= 1:
             break
         for group in optimizer.param_groups:
             group["lr"] = phase.learning_rate(fraction)
         batch = make_batch(chosen, row_of)
-        with attention_kernel(batch.tokens.device), torch.autocast("cpu", torch.bfloat16):
+        with attention_kernel(batch.tokens.device), mixed_precision(batch.tokens.device):
             loss = loss_of(draft, batch)
         optimizer.zero_grad()
         loss.backward()
@@ -141,8 +141,9 @@ def fit(
         optimizer.step()
         tokens += len(batch.places)
         now = time.monotonic()
+        done = done + len(chosen) if phase.examples else used + now - begun
         if state and now - stored > STORE_S:
-            store(state, draft, optimizer, now - start)
+            store(state, draft, optimizer, done)
             stored = now
         if now - shown > REPORT_S:
             figures = {"tokens/s": tokens / (now - begun), "loss": loss.item()}
@@ -151,7 +152,7 @@ def fit(
             report(fraction, figures)
             shown = time.monotonic()
     if state:
-        store(state, draft, optimizer, time.monotonic() - start)
+        store(state, draft, optimizer, done)
     draft.eval()
 
 
@@ -162,7 +163,7 @@ def agreement(draft: ReducedLlamaForCausalLM, data: Sequence[TeacherExample]) ->
     draft.eval()
     found = []
     for example in data:
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision(draft.device):
             hidden = draft.model(input_ids=example.tokens[None, :-1], use_cache=False).last_hidden_state
             scores = draft.lm_head.frequent(hidden[0, example.start - 1 :])
         found.append(draft.lm_head.tokens.long()[scores.argmax(dim=-1)] == example.tokens[example.start :])

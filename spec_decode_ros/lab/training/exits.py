@@ -23,9 +23,10 @@ from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.training.batches import Batch, batches
 from spec_decode_ros.lab.training.dataset import Dataset, load, make
-from spec_decode_ros.lab.training.fit import Report, TrainingPhase
+from spec_decode_ros.lab.training.fit import Report
 from spec_decode_ros.lab.training.frames import Example, examples
 from spec_decode_ros.lab.training.network import encode_frames, text_hidden_states
+from spec_decode_ros.lab.training.optimizer import warmup_cosine
 from spec_decode_ros.lab.training.processor import MERGE, PATCH, build_tokenizer
 from spec_decode_ros.models.cached_sequence import CachedSequence
 from spec_decode_ros.models.decoder import LayerHooks
@@ -44,7 +45,7 @@ WIDEST = 512
 
 FRAMES_A_BATCH = 16
 ROWS_A_STEP = 512
-PEAK_LR = 2e-3
+PEAK_LR, WARM_UP = 2e-3, 0.04
 REPORT_S = 10.0
 
 HELD_OUT_SEED_OFFSET = 98
@@ -251,9 +252,10 @@ def train_exits(
     minutes: float,
     seed: int,
     report: Report,
+    steps: int = 0,
 ) -> list[ExitAdapter]:
-    """Train an adapter for each layer of `rows`, for some minutes; in the order of the layers."""
-    phase = TrainingPhase("exits", minutes, PEAK_LR, batch=min(ROWS_A_STEP, len(rows)))
+    """Train an adapter for each layer of `rows`, for some minutes, or where `steps` is given for so many; in their order."""
+    size = min(ROWS_A_STEP, len(rows))
     torch.manual_seed(seed)
     width = rows.final.shape[1]
     adapters = [ExitAdapter(width, min(width, WIDEST)).to(model.device) for _ in rows.hidden]
@@ -263,12 +265,12 @@ def train_exits(
     model.model.requires_grad_(False)
     norm = model.final_norm
     start = shown = time.monotonic()
-    for step, index in enumerate(_shuffled(len(rows), phase.batch, seed)):
-        fraction = (time.monotonic() - start) / (60 * minutes)
+    for step, index in enumerate(_shuffled(len(rows), size, seed)):
+        fraction = step / steps if steps else (time.monotonic() - start) / (60 * minutes)
         if fraction >= 1:
             break
         for group in optimizer.param_groups:
-            group["lr"] = phase.learning_rate(fraction)
+            group["lr"] = warmup_cosine(PEAK_LR, fraction, WARM_UP)
         wanted = _log_probabilities(model, rows.final[index])
         losses = [
             F.kl_div(

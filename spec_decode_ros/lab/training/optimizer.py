@@ -1,4 +1,4 @@
-"""The optimizer, the learning rate schedule and the attention kernel that training runs share."""
+"""The optimizer, the learning rate schedule, precision and attention kernel that training runs share."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from spec_decode_ros.models.onednn import has_bfloat16
 
 
 def adamw(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
@@ -33,3 +35,8 @@ def attention_kernel(device: torch.device) -> contextlib.AbstractContextManager[
     """Selects the fastest attention kernel for training on a device."""
     # On a CPU the backward pass of the fused kernel takes longer than all matrix products together.
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
+
+
+def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Products in bfloat16, unless it is a CPU without instructions for it, where they would be slower than float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu" or has_bfloat16())

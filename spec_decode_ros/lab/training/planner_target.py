@@ -13,11 +13,10 @@ from torch.nn import functional as F
 
 from spec_decode_ros.actions.prompt import build_plan_prompt
 from spec_decode_ros.lab.training.low_rank import attach
-from spec_decode_ros.lab.training.optimizer import adamw, attention_kernel, warmup_cosine
+from spec_decode_ros.lab.training.optimizer import adamw, attention_kernel, mixed_precision, warmup_cosine
 from spec_decode_ros.lab.training.plan_sentences import Example, examples
 from spec_decode_ros.lab.training.resume import restore, store
 from spec_decode_ros.models.hf_model import HfModel
-from spec_decode_ros.models.onednn import has_bfloat16
 
 ROWS = 16
 """Sentences in a batch."""
@@ -98,7 +97,7 @@ def train_target(model: HfModel, sentences: int, rank: int, seed: int, state: Pa
     for batch in batches(model, stream):
         for group in optimizer.param_groups:
             group["lr"] = warmup_cosine(PEAK_LR, done / sentences, 0.03, floor=0.02)
-        with attention_kernel(model.device), torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
+        with attention_kernel(model.device), mixed_precision(model.device):
             loss, whole = loss_of(model, batch)
         optimizer.zero_grad()
         loss.backward()

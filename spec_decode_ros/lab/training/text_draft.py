@@ -86,7 +86,7 @@ def train_draft(
     draft = cut(target.model, recipe.cut, data)
     fit(draft, data, DistillationPhase(recipe.minutes, seed=recipe.seed), report, held_out, recipe.state)
     draft.half().save_pretrained(recipe.out)
-    _save_text(target, recipe.out)
+    save_text(target, recipe.out)
     recipe.state.unlink(missing_ok=True)
 
 
@@ -115,7 +115,7 @@ def answered(
     return data, held_out
 
 
-def _save_text(target: HfModel, folder: Path) -> None:
+def save_text(target: HfModel, folder: Path) -> None:
     """Write the target's tokenizer and chat template, which the draft shares; without whitespace, to save space."""
     target.text.tokenizer.save_pretrained(folder)
     file = folder / "tokenizer.json"
