@@ -66,9 +66,9 @@ class PlannerRun:
 
     out: Path
     work: Path
-    sentences: int = 12_000
-    plans: int = 4_000
-    labels: int = 60_000
+    sentences: int = 8_000
+    plans: int = 3_000
+    labels: int = 40_000
     epochs: int = 4
     exit_steps: int = 160
     workers: int = 2
