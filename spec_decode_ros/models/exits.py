@@ -27,6 +27,7 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.hf_model import ChoiceRequest, HfModel
 from spec_decode_ros.models.interfaces import ExitFigures, OnEarly
+from spec_decode_ros.models.weight_files import has_mark, weight_mark
 
 FORMAT, VERSION = "spec_decode_ros exits", "1"
 
@@ -147,17 +148,6 @@ class Exits:
             listener.on_early(chosen, tuple(next(confidences) for _ in chosen))
 
 
-def target_mark(model: HfModel) -> torch.Tensor:
-    """Identifies the target that exits were trained for: the mean row of its output head, (width,) float32.
-
-    It is another one for another target of the same shape, and nearly the same for the same target in half precision.
-    """
-    weight = model.head.weight.detach()
-    if hasattr(weight, "full_tensor"):  # it is divided between processes, each of which gets here
-        weight = weight.full_tensor()
-    return weight.float().mean(0).cpu()
-
-
 def save_exits(
     path: Path,
     model: HfModel,
@@ -180,7 +170,7 @@ def save_exits(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by safetensors' own save_file, whose files only their owner can read.
-    path.write_bytes(save({**tensors, "target": target_mark(model)}, metadata))
+    path.write_bytes(save({**tensors, "target": weight_mark(model.head.weight)}, metadata))
 
 
 def load_exits(path: Path, model: HfModel) -> Exits:
@@ -192,8 +182,7 @@ def load_exits(path: Path, model: HfModel) -> Exits:
         figures = _figures(metadata)
         mark = tensors.pop("target", torch.empty(0))
         exits = Exits(model, _adapters(tensors, figures), figures)
-        own = target_mark(model)
-        if mark.shape != own.shape or not torch.allclose(mark, own, rtol=0.0, atol=0.05 * float(own.std())):
+        if not has_mark(model.head.weight, mark):
             raise ExitsError("they were trained for another target")
     except (OSError, SafetensorError) as error:
         raise ExitsError(f"The early exits {path} cannot be read ({error}): {_HINT}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,12 +25,18 @@ from transformers.utils import logging as transformers_logging
 
 import spec_decode_ros.models.reduced_vocabulary  # noqa: F401 (makes the architecture known to transformers)
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models import assembled
+from spec_decode_ros.models.adapters import merge_adapters
 from spec_decode_ros.models.exits import load_exits
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.image_inputs import image_family
 from spec_decode_ros.models.onednn import has_bfloat16
-from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, exits_file, resolve_location
+from spec_decode_ros.models.pair_config import (
+    ModelConfig,
+    PairConfig,
+    exits_file,
+    resolve_file,
+    resolve_location,
+)
 from spec_decode_ros.models.text import CheckpointText
 from spec_decode_ros.models.verifier import HfVerifier
 from spec_decode_ros.models.vision_encoder import quicken_vision
@@ -42,23 +49,22 @@ class CheckpointError(SpecDecodeError):
 
 def load_tokenizer(side: ModelConfig, location: str) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer. Raises CheckpointError."""
-    if assembled.is_assembled(location):
-        return _read(assembled.tokenizer, location)
     return _pretrained(AutoTokenizer, side, location)
 
 
-def load_model(side: ModelConfig, location: str, chat_template: str = "own") -> HfModel:
+def load_model(side: ModelConfig, folder: Path, chat_template: str = "own") -> HfModel:
     """Load one side of a pair.
 
     Args:
         side: how to load it.
-        location: folder or hub id.
+        folder: of the pair file.
         chat_template: `own`, `none` or a Jinja template.
 
     Raises:
-        CheckpointError: it is not there, is damaged, or needs something that is missing.
-        SpecDecodeError: its architecture is not supported.
+        CheckpointError: it is damaged, or needs something that is missing.
+        SpecDecodeError: it is not there, or its architecture is not supported, or its adapters do not fit.
     """
+    location = resolve_location(side, folder)
     transformers_logging.disable_progress_bar()
     if side.threads:
         torch.set_num_threads(side.threads)
@@ -73,7 +79,8 @@ def load_model(side: ModelConfig, location: str, chat_template: str = "own") -> 
             AutoImageProcessor, side, location, **{**side.image_processor, "backend": "pil"}
         )
         images = image_family(config, processor, tokenizer, image_token)
-    model = _load_weights(side, location, config, device)
+    adapters = None if side.adapters is None else resolve_file(side.adapters, folder)
+    model = _load_weights(side, location, config, device, adapters)
     template = _template(side, location, tokenizer, chat_template)
     return HfModel(
         model, CheckpointText(tokenizer, _eos_ids(model, tokenizer), template, image_token), images
@@ -116,7 +123,7 @@ def _device(name: str) -> torch.device:
 
 
 def _load_weights(
-    side: ModelConfig, location: str, config: PreTrainedConfig, device: torch.device
+    side: ModelConfig, location: str, config: PreTrainedConfig, device: torch.device, adapters: Path | None
 ) -> PreTrainedModel:
     vision = type(config) in AutoModelForImageTextToText._model_mapping
     if not vision and type(config) not in AutoModelForCausalLM._model_mapping:
@@ -127,8 +134,11 @@ def _load_weights(
     dtype: Any = side.dtype
     if device.type == "cpu" and (dtype == "auto" or (dtype == "bfloat16" and not has_bfloat16())):
         dtype = "float32"
+    if dtype != "auto":
+        dtype = getattr(torch, dtype)
     settings: dict[str, Any] = {
-        "dtype": dtype if dtype == "auto" else getattr(torch, dtype),
+        # Adapters are merged before anything is rounded.
+        "dtype": torch.float32 if adapters and dtype != "auto" else dtype,
         "revision": side.revision,
         "attn_implementation": "sdpa",
         "use_safetensors": True,  # never unpickle what was downloaded
@@ -142,16 +152,16 @@ def _load_weights(
         # The processes have joined already (`ranks`), and each reads its part.
         settings["distributed_config"] = DistributedConfig(tp_plan="auto", tp_size=side.tensor_parallel)
     kind: Any = AutoModelForImageTextToText if vision else AutoModelForCausalLM
-    source: Any = location
-    if assembled.is_assembled(location):
-        # An Auto class insists on a location.
-        kind, source = kind._model_mapping[type(config)], None
-        settings["state_dict"] = _read(assembled.weights, location)
-    model, report = _read(kind.from_pretrained, source, config=config, **settings)
+    model, report = _read(kind.from_pretrained, location, config=config, **settings)
     if absent := sorted(report["missing_keys"]):
         raise CheckpointError(
             f"The checkpoint {location} lacks {len(absent)} weights, such as {absent[0]}: download or train it again."
         )
+    if adapters:
+        merge_adapters(adapters, model)
+        if dtype != "auto":
+            for weight in model.parameters():  # buffers stay as they are: rotations need float32
+                weight.data = weight.data.to(dtype)
     if side.quantization == "none" and side.tensor_parallel == 1:
         model = model.to(device)
     quicken_vision(model)
@@ -212,8 +222,6 @@ def _template(
         return None
     if chat_template != "own":
         return chat_template
-    if assembled.is_assembled(location):
-        return tokenizer.chat_template  # type: ignore[return-value]
     # A vision-language checkpoint keeps its template with its processor, an older one with its tokenizer.
     settings = {"revision": side.revision} if side.revision else {}
     document, _ = _read(ProcessorMixin.get_processor_dict, location, **settings)
@@ -226,7 +234,7 @@ def _template(
 def load_whole_verifier(config: PairConfig) -> HfVerifier:
     """Load the target in this process alone, or the part of it that belongs here."""
     side = config.target
-    model = load_model(side, resolve_location(side, config.folder), config.chat_template)
+    model = load_model(side, config.folder, config.chat_template)
     file = exits_file(side, config.folder)
     if file is None or not (side.exits or file.is_file()):
         return HfVerifier(model)

@@ -39,8 +39,10 @@ class ModelConfig:
         device: `auto` takes a GPU if there is one.
         revision: branch, tag or commit of a hub id.
         image_processor: settings of the checkpoint's image processor to change, such as its size.
-        exits: the target's early exits, a file (relative to the pair file); by default `EXITS_FILE` beside the
-            checkpoint, if there is one.
+        adapters: low-rank adapters that are merged into the weights, a file (relative to the pair file, or
+            `package:<path inside this package>`).
+        exits: the target's early exits, a file likewise; by default `EXITS_FILE` beside the adapters, or else beside
+            the checkpoint, if there is one.
     """
 
     location: str
@@ -57,6 +59,7 @@ class ModelConfig:
     threads: int = setting(0, "CPU threads of the process; 0 leaves torch's own choice", 0, 1024)
     revision: str | None = None
     image_processor: Mapping[str, Any] = field(default_factory=dict)
+    adapters: str | None = None
     exits: str | None = None
     tensor_parallel: int = setting(
         1,
@@ -73,10 +76,16 @@ class ModelConfig:
             raise PairError(f"device must be auto, cpu, mps, cuda or cuda:<number>, not {self.device!r}.")
         if not isinstance(self.image_processor, Mapping):
             raise PairError("image_processor must be a mapping of the image processor's settings.")
-        if self.exits is not None and (not isinstance(self.exits, str) or not self.exits.strip()):
-            raise PairError(f"exits must be the path of a file, not {self.exits!r}.")
+        for name in ("adapters", "exits"):
+            path = getattr(self, name)
+            if path is not None and (not isinstance(path, str) or not path.strip()):
+                raise PairError(f"{name} must be the path of a file, not {path!r}.")
         if self.tensor_parallel > 1 and self.quantization != "none":
             raise PairError("tensor_parallel and quantization do not go together: choose one of them.")
+        if self.adapters and (self.tensor_parallel > 1 or self.quantization != "none"):
+            raise PairError(
+                "adapters go together with neither tensor_parallel nor quantization: leave those out."
+            )
 
 
 @dataclass(frozen=True)
@@ -173,19 +182,33 @@ def _known(document: object, kind: type, where: str) -> dict[str, Any]:
     return document
 
 
+def resolve_file(path: str, folder: Path) -> Path:
+    """Where a file or folder is that a pair file in `folder` names; whether it is there is another question."""
+    if path.startswith(_PACKAGE_PREFIX):
+        return Path(str(files(_PACKAGE))) / path.removeprefix(_PACKAGE_PREFIX)
+    return folder / Path(path).expanduser()
+
+
 def resolve_location(model: ModelConfig, folder: Path) -> str:
-    """A folder that is there, or a hub id. Raises PairError, or PackagedModelError."""
+    """A folder that is there, or a hub id; the model's adapters are there, too.
+
+    Raises PairError, or PackagedModelError.
+    """
+    if model.adapters is not None and not (file := resolve_file(model.adapters, folder)).is_file():
+        raise PairError(
+            f"The adapters {file} do not exist: correct the path, or for a shipped pair make them with `spec-decode "
+            f"train --pair {file.parent.name}`."
+        )
     if model.location.startswith(packaged.PREFIX):
         return str(packaged.converted(model.location))
+    local = resolve_file(model.location, folder)
     if model.location.startswith(_PACKAGE_PREFIX):
-        inside = Path(str(files(_PACKAGE))) / model.location.removeprefix(_PACKAGE_PREFIX)
-        if not (inside / "config.json").is_file():
+        if not (local / "config.json").is_file():
             raise PairError(
                 f"The checkpoint {model.location} is not installed with this package: make it with `spec-decode train "
-                f"--pair {inside.parent.name}`, or for a text pair with `spec-decode train-draft`."
+                f"--pair {local.parent.name}`, or for a text pair with `spec-decode train-draft`."
             )
-        return str(inside)
-    local = folder / Path(model.location).expanduser()
+        return str(local)
     if local.is_dir():
         return str(local)
     if _HUB_ID.fullmatch(model.location):
@@ -198,6 +221,8 @@ def resolve_location(model: ModelConfig, folder: Path) -> str:
 def exits_file(model: ModelConfig, folder: Path) -> Path | None:
     """Where the early exits of a model belong; None beside a hub id. Raises PairError."""
     if model.exits is not None:
-        return folder / Path(model.exits).expanduser()
+        return resolve_file(model.exits, folder)
+    if model.adapters is not None:
+        return resolve_file(model.adapters, folder).with_name(EXITS_FILE)
     location = Path(resolve_location(model, folder))
     return location / EXITS_FILE if location.is_dir() else None

@@ -12,7 +12,7 @@ import torch
 
 from spec_decode_ros.models.loading import load_model
 from spec_decode_ros.models.packaged import PackagedModelError, cache_folder, converted
-from spec_decode_ros.models.pair_config import ModelConfig, resolve_location
+from spec_decode_ros.models.pair_config import ModelConfig
 
 WIDTH, INNER, HEADS = 32, 64, 4
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
@@ -82,7 +82,7 @@ def test_file_becomes_a_checkpoint_once(package: Path) -> None:
     assert folder.parent == cache_folder()
     made = (folder / "model.safetensors").stat().st_mtime_ns
     side = ModelConfig(location, dtype="float32", device="cpu")
-    model = load_model(side, resolve_location(side, Path(".")))
+    model = load_model(side, Path("."))
     assert (folder / "model.safetensors").stat().st_mtime_ns == made
     assert torch.equal(model.embedding.weight, torch.from_numpy(embedding))
     assert model.text.eos_ids == {2}

@@ -59,7 +59,7 @@ GOOD = {"name": "mine", "draft": {"location": "a/b"}, "target": {"location": "a/
         ({"draft": {"location": "a/b", "image_processor": 3}}, "image_processor must be a mapping"),
         (
             {"target": {"location": "a/b", "dtyp": "float32"}},
-            "target: dtyp is not a setting; there are device",
+            "target: dtyp is not a setting; there are adapters, device",
         ),
         ({"prompt": "shouted"}, "prompt must be one of trained, instructed"),
         ({"chat_template": "mine"}, "chat_template must be own, none or a Jinja template"),

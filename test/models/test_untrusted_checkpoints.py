@@ -34,7 +34,7 @@ def checkpoint(checkpoints, tmp_path: Path) -> Path:
 
 
 def load(folder: Path, **settings: object) -> object:
-    return load_model(ModelConfig(str(folder), dtype="float32", device="cpu", **settings), str(folder))
+    return load_model(ModelConfig(str(folder), dtype="float32", device="cpu", **settings), folder)
 
 
 def as_pickle(folder: Path, name: str = "pytorch_model.bin") -> Path:

@@ -65,13 +65,12 @@ def _lookup_drafter(pair: str) -> Drafter:
 def _model(pair: str, side: str, threads: int | None = None) -> HfModel:
     """The model of one side of a pair, with other threads than the pair says."""
     from spec_decode_ros.models.loading import load_model
-    from spec_decode_ros.models.pair_config import load_pair_config, resolve_location
+    from spec_decode_ros.models.pair_config import load_pair_config
 
     config = load_pair_config(pair)
     chosen = config.draft if side == "draft" else config.target
-    location = resolve_location(chosen, config.folder)
     chosen = chosen if threads is None else replace(chosen, threads=threads)
-    return load_model(chosen, location, config.chat_template)
+    return load_model(chosen, config.folder, config.chat_template)
 
 
 def _compare(

@@ -23,13 +23,7 @@ from spec_decode_ros.lab.training.exits import (
 )
 from spec_decode_ros.models.exits import ExitFigures, save_exits
 from spec_decode_ros.models.loading import load_model
-from spec_decode_ros.models.pair_config import (
-    ModelConfig,
-    PairConfig,
-    exits_file,
-    load_pair_config,
-    resolve_location,
-)
+from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, exits_file, load_pair_config
 
 BATCHED_FRAMES, GENERATED_FRAMES = 3000, 300
 """Default number of frames for targets of the shipped architecture, which run in batches, and for all others, whose answers
@@ -66,7 +60,7 @@ def add_exits(
             "pair's target as `exits:`."
         )
     _check_writable(file)
-    model = load_model(pair.target, resolve_location(pair.target, pair.folder), pair.chat_template)
+    model = load_model(pair.target, pair.folder, pair.chat_template)
     batched = in_batches(model)
     plan = replace(
         plan,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from spec_decode_ros.models.assembled import DOWN, UP
+from spec_decode_ros.models.adapters import DOWN, UP
 
 SCALE = 2.0
 """Factor of an adapter's product: with it, adapters train well at the learning rate of the other weights."""
@@ -42,19 +42,10 @@ def attach(decoder: Any, rank: int) -> None:
 
 
 def adapters(decoder: Any) -> dict[str, torch.Tensor]:
-    """The adapters' matrices, by the names that :func:`spec_decode_ros.models.assembled.merge` expects."""
+    """The adapters' matrices, as :func:`spec_decode_ros.models.adapters.save_adapters` takes them."""
     found: dict[str, torch.Tensor] = {}
     for name, part in decoder.named_modules():
         if isinstance(part, LowRank):
             found[name + DOWN] = part.down.detach()
             found[name + UP] = SCALE * part.up.detach()
     return found
-
-
-@torch.no_grad()
-def load_adapters(decoder: Any, matrices: dict[str, torch.Tensor]) -> None:
-    """Load matrices that :func:`adapters` returned into the adapters. Raises KeyError if some are missing."""
-    for name, part in decoder.named_modules():
-        if isinstance(part, LowRank):
-            part.down.copy_(matrices[name + DOWN])
-            part.up.copy_(matrices[name + UP] / SCALE)
