@@ -31,6 +31,7 @@ from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.image_inputs import image_family
 from spec_decode_ros.models.onednn import has_bfloat16
 from spec_decode_ros.models.pair_config import (
+    Chat,
     ModelConfig,
     PairConfig,
     exits_file,
@@ -52,13 +53,13 @@ def load_tokenizer(side: ModelConfig, location: str) -> PreTrainedTokenizerBase:
     return _pretrained(AutoTokenizer, side, location)
 
 
-def load_model(side: ModelConfig, folder: Path, chat_template: str = "own") -> HfModel:
+def load_model(side: ModelConfig, folder: Path, chat: Chat = Chat()) -> HfModel:
     """Load one side of a pair.
 
     Args:
         side: how to load it.
         folder: of the pair file.
-        chat_template: `own`, `none` or a Jinja template.
+        chat: how prompts are wrapped.
 
     Raises:
         CheckpointError: it is damaged, or needs something that is missing.
@@ -81,10 +82,9 @@ def load_model(side: ModelConfig, folder: Path, chat_template: str = "own") -> H
         images = image_family(config, processor, tokenizer, image_token)
     adapters = None if side.adapters is None else resolve_file(side.adapters, folder)
     model = _load_weights(side, location, config, device, adapters)
-    template = _template(side, location, tokenizer, chat_template)
-    return HfModel(
-        model, CheckpointText(tokenizer, _eos_ids(model, tokenizer), template, image_token), images
-    )
+    template = _template(side, location, tokenizer, chat.template)
+    text = CheckpointText(tokenizer, _eos_ids(model, tokenizer), template, image_token, chat.settings)
+    return HfModel(model, text, images)
 
 
 def _pretrained(kind: Any, side: ModelConfig, location: str, **settings: Any) -> Any:
@@ -234,7 +234,7 @@ def _template(
 def load_whole_verifier(config: PairConfig) -> HfVerifier:
     """Load the target in this process alone, or the part of it that belongs here."""
     side = config.target
-    model = load_model(side, config.folder, config.chat_template)
+    model = load_model(side, config.folder, config.chat)
     file = exits_file(side, config.folder)
     if file is None or not (side.exits or file.is_file()):
         return HfVerifier(model)

@@ -33,7 +33,7 @@ def load_drafter(
 
     config = _pair(pair)
     side = _override(config.draft, device, threads)
-    model = load_model(side, config.folder, config.chat_template)
+    model = load_model(side, config.folder, config.chat)
     drafter = HfDrafter(model)
     return LookupDrafter(model.text, drafter, config.lookup) if config.lookup else drafter
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import packaged
@@ -88,6 +89,13 @@ class ModelConfig:
             )
 
 
+class Chat(NamedTuple):
+    """How prompts are wrapped: `own`, `none` or a Jinja template, and what the template is given."""
+
+    template: str = "own"
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class PairConfig:
     """A draft and a target that share a vocabulary.
@@ -96,6 +104,7 @@ class PairConfig:
         name: compared by the handshake between robot and cloud.
         draft, target: the two sides.
         chat_template: `own` for the checkpoint's, `none` for plain text, or a Jinja template for both sides.
+        template_settings: what the template is given beside the message, such as `enable_thinking: false`.
         folder: of the pair file; relative locations start here.
     """
 
@@ -115,6 +124,7 @@ class PairConfig:
         choices=("any", "named"),
     )
     chat_template: str = setting("own", "own, none or a Jinja template")
+    template_settings: Mapping[str, Any] = field(default_factory=dict)
     max_tokens: int = setting(32, "answers end here at the latest", 1, 1_000_000)
     colocated: bool = setting(False, "the server holds the draft model too, for drafts of its own")
     lookup: int = setting(
@@ -134,9 +144,16 @@ class PairConfig:
             raise PairError(
                 f"chat_template must be own, none or a Jinja template, not {self.chat_template!r}."
             )
+        if not isinstance(self.template_settings, Mapping):
+            raise PairError("template_settings must be a mapping, such as {enable_thinking: false}.")
         for side in ("draft", "target"):
             if not isinstance(getattr(self, side), ModelConfig):
                 raise PairError(f"{side} must describe a model, with at least its location.")
+
+    @property
+    def chat(self) -> Chat:
+        """How prompts are wrapped."""
+        return Chat(self.chat_template, self.template_settings)
 
 
 def pair_names() -> list[str]:

@@ -45,6 +45,7 @@ def load_parallel(pair: PairConfig) -> ParallelVerifier:
         "target": {**asdict(pair.target), "device": device},
         "folder": str(pair.folder),
         "chat_template": pair.chat_template,
+        "template_settings": dict(pair.template_settings),
         "name": pair.name,
     }
     followers = Followers(__name__, size, settings)
@@ -214,6 +215,7 @@ def main(arguments: Sequence[str]) -> int:
         target,
         target,
         chat_template=settings["chat_template"],
+        template_settings=settings["template_settings"],
         folder=Path(settings["folder"]),
     )
     channel = join(rank, size, folder, target.device)

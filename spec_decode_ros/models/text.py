@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,7 @@ class CheckpointText:
         eos_ids: token ids that end an answer.
         template: Jinja chat template with which prompts are wrapped, or None for plain text.
         image_token: the placeholder that stands for one image in rendered text, or None for a text-only model.
+        template_settings: further values for the template.
     """
 
     def __init__(
@@ -28,11 +29,13 @@ class CheckpointText:
         eos_ids: Sequence[int],
         template: str | None,
         image_token: str | None,
+        template_settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.eos_ids = frozenset(int(index) for index in eos_ids)
         self.template = template
         self.image_token = image_token
+        self._template_settings = dict(template_settings or {})
         self.size = vocabulary_size(tokenizer)
         reserved = {token for token in tokenizer.all_special_tokens if len(token) > 1}
         if image_token:
@@ -74,6 +77,7 @@ class CheckpointText:
             chat_template=self.template,
             tokenize=False,
             add_generation_prompt=True,
+            **self._template_settings,
         )
         assert isinstance(rendered, str)
         return rendered

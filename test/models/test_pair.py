@@ -23,12 +23,17 @@ from spec_decode_ros.models.pair_config import (
 from spec_decode_ros.models.vocabulary import VocabularyMismatch
 
 
+NAMES = ["llama3", "planner", "qwen2-vl", "qwen3", "smollm2", "smolvlm", "tiny", "vicuna-llama2"]
+
+
 def test_shipped_pairs_can_be_read() -> None:
-    assert pair_names() == ["qwen2-vl", "smollm2", "smolvlm", "tiny", "vicuna-llama2"]
+    assert pair_names() == NAMES
     pairs = {name: load_pair_config(name) for name in pair_names()}
     assert all(pair.name == name for name, pair in pairs.items())
     assert pairs["tiny"].prompt == "trained"
     assert pairs["tiny"].target.dtype == "float32"
+    assert pairs["tiny"].goals == "named" and pairs["qwen2-vl"].goals == "any"
+    assert pairs["qwen3"].chat.settings == {"enable_thinking": False}
     assert pairs["smollm2"].lookup == 2
     assert pairs["qwen2-vl"].draft.quantization == "4bit"
     assert pairs["vicuna-llama2"].chat_template.startswith("{{ bos_token }}")
@@ -37,7 +42,7 @@ def test_shipped_pairs_can_be_read() -> None:
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
         PairError,
-        match=r"no pair 'huge': choose one of qwen2-vl, smollm2, smolvlm, tiny, vicuna-llama2",
+        match=rf"no pair 'huge': choose one of {', '.join(NAMES)}",
     ):
         load_pair_config("huge")
 
@@ -63,6 +68,8 @@ GOOD = {"name": "mine", "draft": {"location": "a/b"}, "target": {"location": "a/
         ),
         ({"prompt": "shouted"}, "prompt must be one of trained, instructed"),
         ({"chat_template": "mine"}, "chat_template must be own, none or a Jinja template"),
+        ({"template_settings": "fast"}, "template_settings must be a mapping"),
+        ({"goals": "some"}, "goals must be one of any, named"),
         ({"max_tokens": 0}, "max_tokens must be from 1"),
         ({"name": "a b"}, "name must be 1 to 64"),
         ({"folder": "x"}, "folder is not a setting"),

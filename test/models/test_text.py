@@ -52,6 +52,16 @@ def test_a_template_of_the_pair_wins(checkpoints) -> None:
     assert ids.count(text.tokenizer.bos_token_id) == 1
 
 
+def test_a_template_gets_the_settings_of_the_pair(checkpoints) -> None:
+    side = ModelConfig(location=str(checkpoints("llama")), device="cpu")
+    template = "{{ messages[0]['content'] }}{% if thinks is defined and not thinks %} at once{% endif %}"
+    for settings, rendered in (({}, "go back"), ({"thinks": False}, "go back at once")):
+        pair = PairConfig(
+            name="x", draft=side, target=side, chat_template=template, template_settings=settings
+        )
+        assert load_verifier(pair).model.text.render("go back", 0) == rendered
+
+
 def test_an_image_for_a_text_model(checkpoints) -> None:
     verifier = load_verifier(pair_of(checkpoints("llama")))
     with pytest.raises(SpecDecodeError, match="takes text only"):

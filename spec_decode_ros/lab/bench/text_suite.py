@@ -70,7 +70,7 @@ def _model(pair: str, side: str, threads: int | None = None) -> HfModel:
     config = load_pair_config(pair)
     chosen = config.draft if side == "draft" else config.target
     chosen = chosen if threads is None else replace(chosen, threads=threads)
-    return load_model(chosen, config.folder, config.chat_template)
+    return load_model(chosen, config.folder, config.chat)
 
 
 def _compare(

