@@ -1,6 +1,6 @@
-"""Ways to say one step of a plan in free English: many templates, objects by description, numbers in words.
+"""Ways to say one step of a plan in free English: templates, synonyms, and objects that the simulator does not have.
 
-:mod:`spec_decode_ros.lab.training.plan_sentences` joins them to whole sentences. The held-out wordings
+`plan_steps.py` draws steps from them, `plan_sentences.py` joins these to whole sentences. The held-out wordings
 (`config/instructions/held_out.txt`) share no template with them.
 """
 
