@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-CommandKind = Literal["goto", "turn", "walk", "stop", "stand", "sit", "unknown", "refuse"]
+CommandKind = Literal["goto", "turn", "walk", "stop", "stand", "sit", "unknown"]
 
 TURN_STEP_DEG = 15
 """Degrees that one action of turning at full rate counts in the notes."""

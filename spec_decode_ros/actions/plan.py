@@ -32,7 +32,7 @@ SEPARATOR = "; "
 _OBJECT = re.compile(r"[a-z](?:[a-z0-9' -]{0,58}[a-z0-9])?", re.ASCII)
 _TURN = re.compile(r"turn (left|right) ([1-9][0-9]{0,2}) degrees", re.ASCII)
 _WALK = re.compile(r"walk (forward|back) ([0-9]{1,2}(?:\.[0-9]{1,2})?) metres", re.ASCII)
-_NO_STEPS = re.compile(rf"({REFUSED}|{NOT_UNDERSTOOD})(?:: ([a-z][a-z ]{{0,59}}))?", re.ASCII)
+_NO_STEPS = re.compile(rf"({REFUSED}|{NOT_UNDERSTOOD})(?:: ([a-z](?:[a-z ]{{0,58}}[a-z])?))?", re.ASCII)
 _GO = "go to the "
 
 
@@ -55,16 +55,16 @@ class Step:
     amount: float = 0.0
 
     def __post_init__(self) -> None:
-        size = abs(self.amount)
+        size, nameless = abs(self.amount), not self.object
         if self.kind == "go":
-            good = bool(_OBJECT.fullmatch(self.object))
+            good = size == 0 and bool(_OBJECT.fullmatch(self.object))
         elif self.kind == "turn":
-            good = 1 <= size <= MAX_TURN_DEG and float(size).is_integer()
+            good = nameless and 1 <= size <= MAX_TURN_DEG and float(size).is_integer()
         elif self.kind == "walk":
-            good = 0 < size <= MAX_WALK_M and round(size, 2) == size
+            good = nameless and 0 < size <= MAX_WALK_M and round(size, 2) == size
         else:
-            good = self.kind in ("stop", "stand up", "sit down")
-        if not good or bool(self.object) != (self.kind == "go"):
+            good = nameless and size == 0 and self.kind in ("stop", "stand up", "sit down")
+        if not good:
             raise PlanError(f"{self.kind!r} with {self.object!r} and {self.amount} is not a step")
 
     @property
@@ -99,6 +99,8 @@ class Plan:
     def __post_init__(self) -> None:
         if bool(self.steps) != (self.outcome == "planned") or (self.steps and self.reason):
             raise PlanError("a plan has steps, or an outcome that says why there are none")
+        if not self.steps and not _NO_STEPS.fullmatch(self.text):
+            raise PlanError(f"{self.text[:60]!r} is not 'refused' or 'not understood' with a reason in plain words")
         if len(self.steps) > MAX_STEPS:
             raise PlanError(f"the plan has {len(self.steps)} steps, more than {MAX_STEPS}")
         if STOP in self.steps and len(self.steps) > 1:

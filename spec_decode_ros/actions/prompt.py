@@ -25,7 +25,7 @@ Example: vx 0.4 wz -0.2 | red chair right 1.5"""
 
 _PLAN_FORMAT = """You plan for a four-legged robot. Turn what its operator says into plain steps in the order in which they
 shall be done, joined by '; '. Answer with one line and nothing else. Steps are:
-'go to the OBJECT', named by colour and kind ('red chair') or as it is described ('nearest box', 'box left of the blue ball');
+'go to the OBJECT', named by colour and kind ('red chair') or as described ('nearest box', 'box left of the blue ball');
 'turn left N degrees' or 'turn right N degrees'; 'walk forward N metres' or 'walk back N metres'; 'stand up'; 'sit down';
 'stop', alone, if asked to stop or told not to do something.
 Answer 'refused: WHY' if asked to do harm or what such a robot cannot do, 'not understood: WHY' if nothing is asked.

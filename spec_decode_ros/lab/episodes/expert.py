@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from spec_decode_ros.actions.action import REFUSED, Action
+from spec_decode_ros.actions.action import Action
 from spec_decode_ros.actions.commands import TURN_STEP_DEG, Command, number_text
 from spec_decode_ros.sim.scene import RADIUS, Scene, bearing_and_distance, head_position
 
@@ -65,8 +65,6 @@ def decide(command: Command, scene: Scene, pose: Pose, visible: set[int], last: 
             return Action(0.0, 0.0, "stand up")
         case "sit":
             return Action(0.0, 0.0, "sit down")
-        case "refuse":
-            return Action(0.0, 0.0, REFUSED)
     return Action(0.0, 0.0, "not understood")
 
 

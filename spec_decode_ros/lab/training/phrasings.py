@@ -1,17 +1,12 @@
-"""Ways to say one step of a plan in free English: many templates, objects by description, numbers in words.
+"""Ways to say one step of a plan in free English: templates, synonyms, and objects that the simulator does not have.
 
-:mod:`spec_decode_ros.lab.training.plan_sentences` joins them to whole sentences. The held-out wordings
+`plan_steps.py` draws steps from them, `plan_sentences.py` joins these to whole sentences. The held-out wordings
 (`config/instructions/held_out.txt`) share no template with them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
-
-from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, number_text, split_templates
-from spec_decode_ros.actions.plan import Step
+from spec_decode_ros.actions.commands import split_templates
 
 MORE_WORDS = {
     "chair": ("seat", "stool", "armchair"),
@@ -58,8 +53,9 @@ be at {x}; get over to {x}; swing by {x}; drop by {x}; i'd love to see you at {x
 set yourself beside {x}; you'll find me at {x}; my keys are next to {x}, go and look; someone is waiting at {x}
 the meeting is at {x}; the next target is {x}; new goal: {x}; waypoint: {x}; goto {x}; {x} would be a good spot for you
 i want a closer look at {x}; i'd be happier with you near {x}; we are all at {x}, come; you'd better get to {x}
-can we go to {x}; shall we walk to {x}; what about {x}, could you go there; please be at {x}; be by {x}; aim your steps at {x}
-your way leads to {x}; see that you get to {x}; make sure you reach {x}; get as near to {x} as you can; i'll follow you to {x}
+can we go to {x}; shall we walk to {x}; what about {x}, could you go there; please be at {x}; be by {x}
+aim your steps at {x}; your way leads to {x}; see that you get to {x}; make sure you reach {x}
+get as near to {x} as you can; i'll follow you to {x}
 """
 )
 
@@ -173,45 +169,18 @@ turn {n} degrees clockwise; rotate clockwise by {n} degrees; rotate {n} degrees 
 spin clockwise {n} degrees; make a clockwise turn of {n} degrees
 """
 )
-SAID_DISTANCES = (
-    *((0.5, "half a metre"), (0.5, "half a meter"), (0.25, "a quarter of a metre"), (0.5, "1/2 metre")),
-    *(
-        (0.5, "a half metre"),
-        (1.0, "a metre"),
-        (1.0, "a meter"),
-        (1.0, "one single metre"),
-        (2.0, "a couple of metres"),
-    ),
-    *(
-        (2.0, "a couple of meters"),
-        (1.5, "a metre and a half"),
-        (1.5, "one and a half metres"),
-        (2.5, "two and a half metres"),
-    ),
-    *((0.75, "three quarters of a metre"), (1.5, "1 1/2 metres"), (2.5, "2 1/2 metres"), (0.25, "1/4 metre")),
-    *(
-        (1.25, "one and a quarter metres"),
-        (0.1, "ten centimetres"),
-        (1.5, "one point five metres"),
-        (0.8, "zero point eight metres"),
-    ),
-    *(
-        (2.2, "two point two metres"),
-        (3.5, "three point five meters"),
-        (0.3, "a foot"),
-        (0.6, "two feet"),
-        (0.9, "three feet"),
-    ),
-    *(
-        (0.9, "a yard"),
-        (1.8, "two yards"),
-        (1.5, "five feet"),
-        (3.0, "ten feet"),
-        (0.3, "one foot"),
-        (1.2, "four feet"),
-    ),
+SAID_DISTANCES = split_templates(
+    """
+0.5 = half a metre; 0.5 = half a meter; 0.25 = a quarter of a metre; 0.5 = 1/2 metre; 0.5 = a half metre; 1 = a metre
+1 = a meter; 1 = one single metre; 2 = a couple of metres; 2 = a couple of meters; 1.5 = a metre and a half
+1.5 = one and a half metres; 2.5 = two and a half metres; 0.75 = three quarters of a metre; 1.5 = 1 1/2 metres
+2.5 = 2 1/2 metres; 0.25 = 1/4 metre; 1.25 = one and a quarter metres; 0.1 = ten centimetres
+1.5 = one point five metres; 0.8 = zero point eight metres; 2.2 = two point two metres; 3.5 = three point five meters
+0.3 = a foot; 0.6 = two feet; 0.9 = three feet; 0.9 = a yard; 1.8 = two yards; 1.5 = five feet; 3 = ten feet
+0.3 = one foot; 1.2 = four feet
+"""
 )
-"""Fractions, and units that are converted: a foot is 0.3 m, a yard 0.9 m."""
+"""Metres and how they are said: fractions, and units that are converted (a foot is 0.3 m, a yard 0.9 m)."""
 
 STOP = split_templates(
     """
@@ -257,92 +226,17 @@ go find {x}; return to {x}; check out {x}; pass by {x}; take yourself to {x}; hu
 )
 """Ways to go somewhere that begin with their verb, so that they can stand in any frame."""
 
-OTHER_OBJECTS = (
-    *(
-        "person",
-        "door",
-        "table",
-        "sofa",
-        "bed",
-        "window",
-        "plant",
-        "lamp",
-        "bag",
-        "suitcase",
-        "bottle",
-        "desk",
-        "dog",
-    ),
-    *(
-        "cat",
-        "shelf",
-        "fridge",
-        "cupboard",
-        "tree",
-        "car",
-        "wall",
-        "corner",
-        "kitchen",
-        "rug",
-        "bin",
-        "bench",
-        "bicycle",
-    ),
-    *(
-        "television",
-        "statue",
-        "man",
-        "woman",
-        "child",
-        "doctor",
-        "visitor",
-        "charger",
-        "charging station",
-        "exit",
-    ),
-    *(
-        "bookcase",
-        "backpack",
-        "printer",
-        "screen",
-        "piano",
-        "vase",
-        "tent",
-        "bucket",
-        "pole",
-        "sign",
-        "vending machine",
-    ),
-    *(
-        "trolley",
-        "pallet",
-        "tyre",
-        "toolbox",
-        "whiteboard",
-        "counter",
-        "pillar",
-        "hydrant",
-        "mailbox",
-        "pillow",
-        "toy",
-    ),
+OTHER_OBJECTS = split_templates(
+    """
+person; door; table; sofa; bed; window; plant; lamp; bag; suitcase; bottle; desk; dog; cat; shelf; fridge; cupboard
+tree; car; wall; corner; kitchen; rug; bin; bench; bicycle; television; statue; man; woman; child; doctor; visitor
+charger; charging station; exit; bookcase; backpack; printer; screen; piano; vase; tent; bucket; pole; sign
+vending machine; trolley; pallet; tyre; toolbox; whiteboard; counter; pillar; hydrant; mailbox; pillow; toy
+"""
 )
 """Objects that the simulator does not have; the planner passes them on."""
 
-OTHER_COLORS = (
-    "orange",
-    "brown",
-    "black",
-    "grey",
-    "pink",
-    "silver",
-    "beige",
-    "turquoise",
-    "wooden",
-    "metal",
-    "striped",
-)
-
+OTHER_COLORS = tuple("orange brown black grey pink silver beige turquoise wooden metal striped".split())
 
 COME = split_templates(
     """
@@ -352,172 +246,5 @@ please come to me; could you come over here; come; to me; come on over
 )
 """The operator is a person to go to."""
 
-
-class Goal(NamedTuple):
-    """An object as it is said (`the crimson seat`), and as the plan calls it (`red chair`)."""
-
-    said: str
-    object: str
-
-
 FORWARD = ("forward", "forwards", "ahead", "straight ahead", "straight on", "to the front")
 BACKWARD = ("back", "backward", "backwards", "to the rear")
-
-_ONES = (
-    *(
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-    ),
-    *(f"{stem}teen" for stem in ("thir", "four", "fif", "six", "seven", "eigh", "nine")),
-)
-_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-
-
-def number_words(value: float) -> str:
-    """A number from 0 to 999, whole or a half, as it is spoken: ``ninety``, ``one and a half``, ``half a``."""
-    whole, half = int(value), value - int(value)
-    if half:
-        return f"{number_words(whole)} and a half" if whole else "half a"
-    if whole < 20:
-        return _ONES[whole]
-    if whole < 100:
-        return _TENS[whole // 10] + (f" {_ONES[whole % 10]}" if whole % 10 else "")
-    rest = f" and {number_words(whole % 100)}" if whole % 100 else ""
-    return f"{_ONES[whole // 100]} hundred{rest}"
-
-
-def draw_goal(rng: np.random.Generator) -> Goal:
-    """An object: two of three are named by a colour and a kind of the simulator, the others are described or foreign."""
-    kind, color = str(rng.choice(list(OBJECT_WORDS))), str(rng.choice(list(COLOR_WORDS)))
-    chance = rng.random()
-    if chance < 0.64:
-        return named_goal(color, kind, rng)
-    if chance < 0.82:
-        return _foreign_goal(color, kind, rng)
-    return _described_goal(color, kind, rng)
-
-
-def named_goal(color: str, kind: str, rng: np.random.Generator) -> Goal:
-    """An object by its colour and kind."""
-    said = str(rng.choice(PLAIN)).format(c=_word(color, rng), k=_word(kind, rng))
-    return Goal(said, f"{color} {kind}")
-
-
-def _foreign_goal(color: str, kind: str, rng: np.random.Generator) -> Goal:
-    if rng.random() < 0.3:
-        color = str(rng.choice(OTHER_COLORS))
-        spoken = "gray" if color == "grey" and rng.random() < 0.5 else color
-        return Goal(f"the {spoken} {_word(kind, rng)}", f"{color} {kind}")
-    kind = str(rng.choice(OTHER_OBJECTS))
-    if rng.random() < 0.5:
-        article = str(rng.choice(["the", "the", "the", "that", "a"]))
-        return Goal(f"{article} {kind}", kind)
-    color = str(rng.choice([*OTHER_COLORS, *COLOR_WORDS]))
-    return Goal(f"the {color} {kind}", f"{color} {kind}")
-
-
-def _described_goal(color: str, kind: str, rng: np.random.Generator) -> Goal:
-    if rng.random() < 0.2:
-        kind = str(rng.choice(OTHER_OBJECTS[:24]))
-    k, c = _word(kind, rng), _word(color, rng)
-    match int(rng.integers(5)):
-        case 0:
-            side = str(rng.choice(["left", "right"]))
-            other = str(rng.choice(list(OBJECT_WORDS)))
-            said = str(rng.choice(SIDE)).format(k=k, s=side, o=f"{c} {_word(other, rng)}")
-            return Goal(said, f"{kind} {side} of the {color} {other}")
-        case 1:
-            return Goal(str(rng.choice(NEAREST)).format(k=k), f"nearest {kind}")
-        case 2:
-            return Goal(str(rng.choice(FARTHEST)).format(k=k), f"farthest {kind}")
-        case 3:
-            return Goal(str(rng.choice(EXCEPT)).format(k=k, c=c), f"other {kind}")
-        case _:
-            return Goal(str(rng.choice(ONLY)).format(k=k), kind)
-
-
-def _word(name: str, rng: np.random.Generator) -> str:
-    """The name itself in three of five cases, else a synonym."""
-    known = COLOR_WORDS.get(name) or OBJECT_WORDS.get(name)
-    if known is None or rng.random() < 0.6:
-        return name
-    return str(rng.choice(sorted({*known, *MORE_WORDS[name]} - {name})))
-
-
-def draw_turn(rng: np.random.Generator) -> tuple[Step, str]:
-    """A turn and a way to say it that begins with its verb, or nearly so."""
-    side = str(rng.choice(["left", "right"]))
-    degrees = int(rng.choice([90, 90, 90, 180, 45, 30, 60, 360, 15, 120, *range(5, 180, 5), 1, 37, 72, 12]))
-    words = {"d": side, "n": _number(degrees, rng)}
-    family = TURN
-    if degrees == 90 and rng.random() < 0.7:
-        family = QUARTER
-    elif degrees == 180 and rng.random() < 0.6:
-        family, side = AROUND, "left"
-    elif degrees == 360 and rng.random() < 0.7:
-        family, side = CIRCLE, "left"
-    elif rng.random() < 0.12:
-        family = LEFTWARDS if side == "left" else RIGHTWARDS
-    text = str(rng.choice(family)).format(**words)
-    if "degrees" in text and words["n"].isdigit() and rng.random() < 0.2:
-        text = text.replace(" degrees", str(rng.choice(["°", " deg", " degs"])))
-    return Step("turn", amount=degrees if side == "left" else -degrees), text
-
-
-def draw_walk(rng: np.random.Generator) -> tuple[Step, str]:
-    """A walk and a way to say it."""
-    ahead = bool(rng.random() < 0.65)
-    sign = 1 if ahead else -1
-    direction = str(rng.choice(FORWARD if ahead else BACKWARD))
-    if rng.random() < 0.12:
-        return Step("walk", amount=sign), str(rng.choice(STEP)).format(d=direction)
-    if rng.random() < 0.05:
-        metres = int(rng.integers(1, 6))
-        return Step("walk", amount=-metres), f"walk {rng.choice(['-', 'minus '])}{metres} metres"
-    metres, spoken = _distance(rng)
-    number, unit = spoken.rsplit(" ", 1) if " " in spoken else (spoken, "")
-    if ahead and rng.random() < 0.15:
-        return Step("walk", amount=metres), str(rng.choice(NO_DIRECTION)).format(n=number, u=unit)
-    family = WALK if ahead or rng.random() < 0.6 else RETREAT
-    text = str(rng.choice(family)).format(d=direction, n=number, u=unit)
-    return Step("walk", amount=sign * metres), " ".join(text.split())
-
-
-def _distance(rng: np.random.Generator) -> tuple[float, str]:
-    """Metres, and how they may be said, with the unit at the end."""
-    chance = rng.random()
-    if chance < 0.12:
-        centimetres = int(rng.choice([*range(10, 110, 10), 25, 75, 120, 150, 200]))
-        unit = str(rng.choice(["cm", "centimetres", "centimeters"]))
-        return centimetres / 100, f"{_number(centimetres, rng)} {unit}"
-    if chance < 0.24:
-        metres, said = SAID_DISTANCES[int(rng.integers(len(SAID_DISTANCES)))]
-        return metres, said
-    metres = float(
-        rng.choice(
-            [*range(1, 11), 0.5, 1.5, 2.5, 3.5, 0.2, 0.3, 0.8, 1.2, 1.8, 2.2, 4.5, 12, 15, 20, 0.75, 2.75]
-        )
-    )
-    unit = str(
-        rng.choice(["metre", "meter"] if metres <= 1 else ["metres", "meters", "metres", "meters", "m"])
-    )
-    whole_or_half = (2 * metres).is_integer()
-    if whole_or_half and rng.random() < 0.5:
-        return metres, f"{number_words(metres)} {unit}"
-    digits = f"{metres:g}"
-    return metres, f"{digits.replace('.', ',') if rng.random() < 0.25 else digits} {unit}"
-
-
-def _number(value: float, rng: np.random.Generator) -> str:
-    return number_words(value) if rng.random() < 0.4 else number_text(value)

@@ -185,8 +185,9 @@ you should not {v}; you shouldn't {v}; don't you dare {v}; i don't want you to {
 there is no need to {v}; no need to {v}; you don't have to {v}; you don't need to {v}; you need not {v}; let's not {v}
 better not {v}; under no circumstances {v}; do not {v} under any circumstances; on no account {v}; by no means {v}
 no {g}; no more {g}; stop {g}; quit {g}; avoid {g}; refrain from {g}; abort {g}; don't even think of {g}
-don't start {g}; i forbid you to {v}; it is forbidden to {v}; you are not allowed to {v}; you are not to {v}; {g} is forbidden
-i'd rather you didn't {v}; i would prefer that you do not {v}; nobody asked you to {v}; i never said you should {v}
+don't start {g}; i forbid you to {v}; it is forbidden to {v}; you are not allowed to {v}; you are not to {v}
+{g} is forbidden; i'd rather you didn't {v}
+i would prefer that you do not {v}; nobody asked you to {v}; i never said you should {v}
 you can forget about {g}; cancel {g}; please stop {g}; can you stop {g}; could you not {v}; would you please not {v}
 stay away from {x}; keep away from {x}; stay clear of {x}; steer clear of {x}; keep clear of {x}; keep off {x}
 keep your distance from {x}; don't go near {x}; do not go anywhere near {x}; don't get close to {x}; don't approach {x}
@@ -203,7 +204,8 @@ don't {bad}, {good}; do not {bad}, {good}; don't {bad}, {good} instead; please d
 {good}, do not {bad}; instead of {gbad}, {good}; {good} instead of {gbad}; rather than {gbad}, {good}
 {good} rather than {gbad}; don't {bad} but {good}; stop {gbad} and {good}; stop {gbad}, {good}; quit {gbad} and {good}
 i don't want you to {bad}, i want you to {good}; you should not {bad}, you should {good}; never {bad}, just {good}
-no {gbad}, please {good}; {good} without {gbad}; {good} but don't {bad}; {good}, but do not {bad}; no need to {bad}, just {good}
+no {gbad}, please {good}; {good} without {gbad}; {good} but don't {bad}; {good}, but do not {bad}
+no need to {bad}, just {good}
 """
 )
 OVERRULED = split_templates(
@@ -214,26 +216,22 @@ not {a}, {b}; not to {a} but to {b}; not {a} but {b}; go to {b}, not to {a}; go 
 i said {b}, not {a}; i mean {b} and not {a}; skip {a} and {v}; stay away from {a}, {v}; never mind {a}, {v}
 """
 )
-WITH_CARE = (
-    *(
-        " without bumping into anything",
-        " but don't touch it",
-        " and don't bump into anything",
-        " and stop there",
-    ),
-    *(
-        " and wait there",
-        " and stay there",
-        ", and be careful",
-        " but mind the others",
-        " and do not run",
-        " and stop",
-    ),
-    *(
-        " without hitting anything",
-        " but don't hurry",
-        " and do nothing else",
-        ", nothing else",
-        " and wait for me",
-    ),
+WITH_CARE = _lines(
+    """
+| without bumping into anything|
+| but don't touch it|
+| and don't bump into anything|
+| and stop there|
+| and wait there|
+| and stay there|
+|, and be careful|
+| but mind the others|
+| and do not run|
+| and stop|
+| without hitting anything|
+| but don't hurry|
+| and do nothing else|
+|, nothing else|
+| and wait for me|
+"""
 )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, split_templates
 from spec_decode_ros.actions.plan import STOP, Plan, Step
 from spec_decode_ros.lab.training import phrasings as words
 from spec_decode_ros.lab.training.plan_frames import (
@@ -26,38 +27,25 @@ from spec_decode_ros.lab.training.plan_frames import (
     TAKEN_BACK,
     WITH_CARE,
 )
+from spec_decode_ros.lab.training.plan_steps import draw_goal, draw_turn, draw_walk, pick
 from spec_decode_ros.lab.training.refusals import draw_refused, draw_unrelated
 from spec_decode_ros.lab.training.typing_errors import as_typed
 
-_IRREGULAR = {
-    **{
-        "lie": "lying",
-        "sit": "sitting",
-        "get": "getting",
-        "stop": "stopping",
-        "run": "running",
-        "trot": "trotting",
-    },
-    **{
-        "go": "going",
-        "do": "doing",
-        "spin": "spinning",
-        "swing": "swinging",
-        "pop": "popping",
-        "step": "stepping",
-    },
-    **{"come": "coming", "locate": "locating", "navigate": "navigating", "move": "moving", "take": "taking"},
-    **{"make": "making", "face": "facing", "rotate": "rotating", "advance": "advancing", "rise": "rising"},
-    **{
-        "squat": "squatting",
-        "pivot": "pivoting",
-        "retreat": "retreating",
-        "reverse": "reversing",
-        "curl": "curling",
-    },
-    **{"raise": "raising", "settle": "settling", "lower": "lowering", "hurry": "hurrying", "have": "having"},
-    **{"change": "changing", "shift": "shifting", "keep": "keeping", "cover": "covering", "leave": "leaving"},
-}
+_IRREGULAR = split_templates(
+    """
+lie lying; sit sitting; get getting; stop stopping; run running; trot trotting; spin spinning; step stepping
+squat squatting; come coming; locate locating; navigate navigating; move moving; take taking; make making; face facing
+rotate rotating; advance advancing; rise rising; reverse reversing; raise raising; settle settling; change changing
+have having
+"""
+)
+_GERUNDS = {verb: form for verb, form in (pair.split() for pair in _IRREGULAR)}
+_STEP_VERBS = frozenset(
+    "turn rotate spin swing make do face look walk go move step advance keep travel cover proceed shift take stand get "
+    "raise rise sit lie lower rest settle crouch change march come pivot back retreat reverse withdraw squat "
+    "straighten".split()
+)
+"""A way to say a step that begins with one of these can stand in any frame."""
 
 
 class Clause(NamedTuple):
@@ -102,42 +90,32 @@ def draw(rng: np.random.Generator) -> Example:
     return Example(as_typed(sentence, rng), plan.text)
 
 
-def _pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
-    return options[int(rng.integers(len(options)))]
-
-
 def _clause(rng: np.random.Generator, frame: bool = True) -> Clause:
     """One step; with `frame` false it always begins with its verb."""
     chance = rng.random()
     if chance < 0.56:
-        goal = words.draw_goal(rng)
-        verb = _pick(words.VERBS, rng).format(x=goal.said)
-        said = _pick(words.GOTO, rng).format(x=goal.said) if frame and rng.random() < 0.5 else verb
+        goal = draw_goal(rng)
+        verb = pick(words.VERBS, rng).format(x=goal.said)
+        said = pick(words.GOTO, rng).format(x=goal.said) if frame and rng.random() < 0.5 else verb
         return Clause(Step("go", goal.object), said, verb)
     if chance < 0.7:
-        step, said = words.draw_turn(rng)
+        step, said = draw_turn(rng)
     elif chance < 0.84:
-        step, said = words.draw_walk(rng)
+        step, said = draw_walk(rng)
     elif chance < 0.92:
-        step, said = Step("sit down"), _pick(words.SIT, rng)
+        step, said = Step("sit down"), pick(words.SIT, rng)
     else:
-        step, said = Step("stand up"), _pick(words.STAND, rng)
-    begins = said.split(maxsplit=1)[0] in VERBS_OF_STEPS
+        step, said = Step("stand up"), pick(words.STAND, rng)
+    begins = said.split(maxsplit=1)[0] in _STEP_VERBS
     if not begins and not frame:
         return _clause(rng, frame)
     return Clause(step, said, said if begins else "")
 
 
-VERBS_OF_STEPS = frozenset(
-    "turn rotate spin swing make do face look walk go move step advance keep travel cover proceed shift take stand get "
-    "raise rise sit lie lower rest settle crouch change march come pivot back retreat reverse withdraw squat straighten".split()
-)
-
-
 def gerund(phrase: str) -> str:
-    """`walk to the box` as `walking to the box`; `and go` becomes `and going`."""
+    """`walk to the box` as `walking to the box`, `go and stand` as `going and standing`."""
     verb, _, rest = phrase.partition(" ")
-    form = _IRREGULAR.get(verb, f"{verb}ing")
+    form = _GERUNDS.get(verb, f"{verb}ing")
     return (
         f"{form} {rest}".strip()
         .replace("going and stand", "going and standing")
@@ -147,19 +125,19 @@ def gerund(phrase: str) -> str:
 
 def _framed(verb: str, rng: np.random.Generator) -> str:
     if rng.random() < 0.15:
-        return _pick(GERUND_FRAMES, rng).format(g=gerund(verb))
-    return _pick(FRAMES, rng).format(v=verb)
+        return pick(GERUND_FRAMES, rng).format(g=gerund(verb))
+    return pick(FRAMES, rng).format(v=verb)
 
 
 def _one(rng: np.random.Generator) -> tuple[str, Plan]:
     if rng.random() < 0.02:
-        return _pick(words.COME, rng), Plan((Step("go", "person"),))
+        return pick(words.COME, rng), Plan((Step("go", "person"),))
     clause = _clause(rng)
     said = clause.said
     if clause.verb and rng.random() < 0.45:
         said = _framed(clause.verb, rng)
     if clause.step.kind == "go" and rng.random() < 0.06:
-        said = f"{said}{_pick(WITH_CARE, rng)}"
+        said = f"{said}{pick(WITH_CARE, rng)}"
     return said, Plan((clause.step,))
 
 
@@ -174,11 +152,11 @@ def _several(rng: np.random.Generator) -> tuple[str, Plan]:
         return _enumerated(count, rng)
     clauses = [_clause(rng)] + [_clause(rng, frame=bool(rng.random() < 0.3)) for _ in range(count - 1)]
     if clauses[0].verb and rng.random() < 0.4:
-        clauses[0] = clauses[0]._replace(said=_pick(FRAMES, rng).format(v=clauses[0].verb))
+        clauses[0] = clauses[0]._replace(said=pick(FRAMES, rng).format(v=clauses[0].verb))
     said = clauses[0].said
-    same = _pick(JOINTS, rng)
+    same = pick(JOINTS, rng)
     for clause in clauses[1:]:
-        joint = same if rng.random() < 0.4 else _pick(JOINTS, rng)
+        joint = same if rng.random() < 0.4 else pick(JOINTS, rng)
         said = f"{said}{joint}{clause.said}"
     return said, Plan(tuple(clause.step for clause in clauses))
 
@@ -187,30 +165,30 @@ def _one_verb(rng: np.random.Generator) -> tuple[str, Plan]:
     """One verb for two or three steps."""
     if rng.random() < 0.25:
         first, second = (("left", 1), ("right", -1)) if rng.random() < 0.5 else (("right", -1), ("left", 1))
-        joint = _pick((" and then ", ", then ", " then ", " and ", ", and then "), rng)
+        joint = pick((" and then ", ", then ", " then ", " and ", ", and then "), rng)
         steps = Step("turn", amount=90 * first[1]), Step("turn", amount=90 * second[1])
-        return f"{_pick(('turn', 'look', 'face'), rng)} {first[0]}{joint}{second[0]}", Plan(steps)
-    goals = [words.draw_goal(rng) for _ in range(int(rng.choice([2, 3], p=[0.65, 0.35])))]
-    last = _pick(
+        return f"{pick(('turn', 'look', 'face'), rng)} {first[0]}{joint}{second[0]}", Plan(steps)
+    goals = [draw_goal(rng) for _ in range(int(rng.choice([2, 3], p=[0.65, 0.35])))]
+    last = pick(
         (" and then ", ", then ", " and ", ", and finally ", " and after that ", " and finally "), rng
     )
-    between = _pick((", ", ", then ", " and then "), rng)
+    between = pick((", ", ", then ", " and then "), rng)
     listed = between.join(goal.said for goal in goals[:-1]) + last + goals[-1].said
     if rng.random() < 0.3:
         listed = f"first {listed}"
-    template = _pick((*words.VERBS[:20], "{x}", "{x}, in this order", "take a tour: {x}", "see {x}"), rng)
+    template = pick((*words.VERBS[:20], "{x}", "{x}, in this order", "take a tour: {x}", "see {x}"), rng)
     return template.format(x=listed), Plan(tuple(Step("go", goal.object) for goal in goals))
 
 
 def _reordered(rng: np.random.Generator) -> tuple[str, Plan]:
     """Two steps in a form that says which is first, perhaps with a third behind them."""
     first, second = _clause(rng, frame=False), _clause(rng, frame=False)
-    template = _pick(FIRST_THIS, rng)
+    template = pick(FIRST_THIS, rng)
     said = template.format(a=first.verb, b=second.verb, ga=gerund(first.verb), gb=gerund(second.verb))
     steps = [first.step, second.step]
     if rng.random() < 0.2:
         third = _clause(rng, frame=False)
-        said = f"{said}{_pick(AFTERWARDS, rng)}{third.verb}"
+        said = f"{said}{pick(AFTERWARDS, rng)}{third.verb}"
         steps.append(third.step)
     return said, Plan(tuple(steps))
 
@@ -221,21 +199,21 @@ def _enumerated(count: int, rng: np.random.Generator) -> tuple[str, Plan]:
     verbs = [clause.verb for clause in clauses]
     style = int(rng.integers(4))
     if style == 0:
-        mark = _pick((". ", ") ", ": "), rng)
+        mark = pick((". ", ") ", ": "), rng)
         said = " ".join(f"{number}{mark}{verb}" for number, verb in enumerate(verbs, 1))
     elif style == 1:
         order = ("first", "second", "third", "fourth", "fifth")
         said = ", ".join(f"{name} {verb}" for name, verb in zip(order, verbs, strict=False))
     elif style == 2:
-        between = [_pick(("then ", "next ", "after that ", ""), rng) + verb for verb in verbs[1:-1]]
-        last = _pick(("and finally ", "finally ", "lastly ", "and last "), rng) + verbs[-1]
+        between = [pick(("then ", "next ", "after that ", ""), rng) + verb for verb in verbs[1:-1]]
+        last = pick(("and finally ", "finally ", "lastly ", "and last "), rng) + verbs[-1]
         said = ", ".join([f"first {verbs[0]}", *between, last])
     else:
-        head = _pick(
+        head = pick(
             ("your tasks: ", "here is the plan: ", "to do: ", "i have a list: ", "three things: ", "steps: "),
             rng,
         )
-        said = head + _pick((", ", "; ", " - "), rng).join(verbs)
+        said = head + pick((", ", "; ", " - "), rng).join(verbs)
     return said, Plan(tuple(clause.step for clause in clauses))
 
 
@@ -243,23 +221,23 @@ def _corrected(rng: np.random.Generator) -> tuple[str, Plan]:
     """The operator says something else than was meant, and then what was meant; or takes it back."""
     wrong, right = _clause(rng, frame=False), _clause(rng, frame=False)
     if rng.random() < 0.2:
-        return f"{wrong.verb}{_pick(TAKEN_BACK, rng)}", Plan((STOP,))
+        return f"{wrong.verb}{pick(TAKEN_BACK, rng)}", Plan((STOP,))
     if rng.random() < 0.4:
         said, step = _corrected_word(rng)
     else:
-        said, step = f"{wrong.verb}{_pick(CORRECTIONS, rng)}{right.verb}", right.step
+        said, step = f"{wrong.verb}{pick(CORRECTIONS, rng)}{right.verb}", right.step
     steps = [step]
     if rng.random() < 0.25:
         further = _clause(rng, frame=False)
-        said, steps = f"{said}{_pick(AFTERWARDS, rng)}{further.verb}", [step, further.step]
+        said, steps = f"{said}{pick(AFTERWARDS, rng)}{further.verb}", [step, further.step]
     return said, Plan(tuple(steps))
 
 
 def _corrected_word(rng: np.random.Generator) -> tuple[str, Step]:
     """One word is corrected: the colour, the kind, the side or the amount."""
-    colors = rng.choice(list(words.COLOR_WORDS), 2, replace=False)
-    kinds = rng.choice(list(words.OBJECT_WORDS), 2, replace=False)
-    verb, oops = _pick(words.VERBS, rng), _pick(CORRECTIONS, rng)
+    colors = rng.choice(list(COLOR_WORDS), 2, replace=False)
+    kinds = rng.choice(list(OBJECT_WORDS), 2, replace=False)
+    verb, oops = pick(words.VERBS, rng), pick(CORRECTIONS, rng)
     match int(rng.integers(4)):
         case 0:
             said = verb.format(x=f"the {colors[0]} {kinds[0]}")
@@ -280,12 +258,12 @@ def _instead(rng: np.random.Generator) -> tuple[str, Plan]:
     """One step is forbidden and another one wanted."""
     bad, good = _clause(rng, frame=False), _clause(rng, frame=False)
     if bad.step.kind == "go" and good.step.kind == "go" and rng.random() < 0.5:
-        a, b = words.draw_goal(rng), words.draw_goal(rng)
-        verb = _pick(words.VERBS, rng)
-        return _pick(OVERRULED, rng).format(a=a.said, b=b.said, v=verb.format(x=b.said)), Plan(
+        a, b = draw_goal(rng), draw_goal(rng)
+        verb = pick(words.VERBS, rng)
+        return pick(OVERRULED, rng).format(a=a.said, b=b.said, v=verb.format(x=b.said)), Plan(
             (Step("go", b.object),)
         )
-    said = _pick(INSTEAD, rng).format(
+    said = pick(INSTEAD, rng).format(
         bad=bad.verb, good=good.verb, gbad=gerund(bad.verb), ggood=gerund(good.verb)
     )
     return said, Plan((good.step,))
@@ -293,11 +271,11 @@ def _instead(rng: np.random.Generator) -> tuple[str, Plan]:
 
 def _stop(rng: np.random.Generator) -> tuple[str, Plan]:
     if rng.random() < 0.35:
-        said = _pick(words.STOP, rng).format(o=words.draw_goal(rng).said.removeprefix("the "))
+        said = pick(words.STOP, rng).format(o=draw_goal(rng).said.removeprefix("the "))
     else:
         clause = _clause(rng, frame=False)
-        goal = words.draw_goal(rng).said
-        said = _pick(FORBIDDEN, rng).format(v=clause.verb, g=gerund(clause.verb), x=goal)
+        goal = draw_goal(rng).said
+        said = pick(FORBIDDEN, rng).format(v=clause.verb, g=gerund(clause.verb), x=goal)
     return said, Plan((STOP,))
 
 
@@ -305,10 +283,10 @@ def _refused(rng: np.random.Generator) -> tuple[str, Plan]:
     """Something harmful or impossible, alone or among steps that could be done."""
     said, reason = draw_refused(rng)
     if said.split()[0] != "a" and rng.random() < 0.35:
-        said = _pick(FRAMES, rng).format(v=said)
+        said = pick(FRAMES, rng).format(v=said)
     if rng.random() < 0.25:
         clause = _clause(rng, frame=False)
-        said = f"{clause.verb}{_pick(AFTERWARDS, rng)}{said}"
+        said = f"{clause.verb}{pick(AFTERWARDS, rng)}{said}"
     return said, Plan((), "refused", reason)
 
 

@@ -8,14 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from spec_decode_ros.actions.commands import split_templates
-from spec_decode_ros.lab.training.phrasings import (
-    OTHER_OBJECTS,
-    QUARTER,
-    VERBS,
-    WALK,
-    draw_goal,
-    number_words,
-)
+from spec_decode_ros.lab.training.phrasings import OTHER_OBJECTS, QUARTER, VERBS, WALK
+from spec_decode_ros.lab.training.plan_steps import draw_goal, number_words, pick
 
 HARM = "it would do harm"
 IMPOSSIBLE = "this robot cannot do that"
@@ -61,8 +55,9 @@ hand me {z}; throw {z}; throw me {z}; catch {z}; eat {z}; paint {z}; hide inside
 turn {z} over; open {z}; close {z}; clean {z}; wash {z}; repair {z}; fix {z}; build {z}; buy {z}; sell {z}; hold {z}
 take {z} with you; put {z} on the shelf; move {z} to the corner; drag {z} over here; roll {z} to me; balance on {z}
 unlock {z}; switch on {z}; switch off {z}; wrap {z}; weigh {z}; photograph {z} and mail it to me; swim to {z}
-grab {z}; give me {z}; deliver {z} to my office; pull {z}; dig up {z}; cut {z} in half; hang {z} on the wall; push {z} over here
-teleport to {z}; draw {z}; cook {z}; pour {z}; drink {z}; serve {z}; bake {z}; order {z} online; find {z} and bring it to me
+grab {z}; give me {z}; deliver {z} to my office; pull {z}; dig up {z}; cut {z} in half; hang {z} on the wall
+push {z} over here; teleport to {z}; draw {z}; cook {z}; pour {z}; drink {z}; serve {z}; bake {z}
+order {z} online; find {z} and bring it to me
 """
 )
 _THINGS = split_templates(
@@ -111,7 +106,8 @@ the book says "{v}"; i read that dogs {v}; why did you {v}; did you {v} yesterda
 do you often {v}; i used to {v} every day; my old robot could {v}; it is funny when dogs {v}; she never had to {v}
 do you know how to spell {k}; what does {k} mean; is a {k} furniture; some say {x} is haunted; that makes no sense
 turn left and right at the same time; sit down and stand up at the same time; be there and not there; go and do not go
-what is the capital of france; who won; what is love; are we there yet; can i ask you something; guess what; never mind the weather
+what is the capital of france; who won; what is love; are we there yet; can i ask you something; guess what
+never mind the weather
 """
 )
 _NO_PLACE = split_templates(
@@ -131,26 +127,26 @@ turn -{m} degrees; turn minus {m} degrees; turn {m}; spin {n} degrees
 )
 
 
-def _pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
-    return options[int(rng.integers(len(options)))]
+_MENTIONED = (*VERBS[:12], "sit down", "stand up", "stop", "wait", *QUARTER[:2])
+"""Wishes that somebody else uttered, or that are only talked about."""
 
 
 def draw_refused(rng: np.random.Generator) -> tuple[str, str]:
     """A wish that is harmful, impossible or too far, and the reason of its refusal."""
     chance = rng.random()
     if chance < 0.36:
-        victim = draw_goal(rng).said if rng.random() < 0.4 else _pick(_VICTIMS, rng)
-        return _pick(_HARMFUL, rng).format(y=victim), HARM
+        victim = draw_goal(rng).said if rng.random() < 0.4 else pick(_VICTIMS, rng)
+        return pick(_HARMFUL, rng).format(y=victim), HARM
     if chance < 0.45:
-        return _pick(_HARMFUL_WHOLE, rng), HARM
+        return pick(_HARMFUL_WHOLE, rng), HARM
     if chance < 0.7:
-        thing = draw_goal(rng).said if rng.random() < 0.35 else _pick(_THINGS, rng)
-        return _pick(_IMPOSSIBLE_VERBS, rng).format(z=thing), IMPOSSIBLE
+        thing = draw_goal(rng).said if rng.random() < 0.35 else pick(_THINGS, rng)
+        return pick(_IMPOSSIBLE_VERBS, rng).format(z=thing), IMPOSSIBLE
     if chance < 0.93:
-        return _pick(_IMPOSSIBLE_WHOLE, rng), IMPOSSIBLE
+        return pick(_IMPOSSIBLE_WHOLE, rng), IMPOSSIBLE
     metres = int(rng.choice([25, 30, 40, 50, 80, 100, 200, 500, 1000]))
     said = number_words(metres) if metres < 1000 and rng.random() < 0.4 else str(metres)
-    return _pick(WALK, rng).format(d=_pick(("forward", "ahead", "back"), rng), n=said, u="metres"), TOO_FAR
+    return pick(WALK, rng).format(d=pick(("forward", "ahead", "back"), rng), n=said, u="metres"), TOO_FAR
 
 
 def draw_unrelated(rng: np.random.Generator) -> tuple[str, str]:
@@ -158,21 +154,11 @@ def draw_unrelated(rng: np.random.Generator) -> tuple[str, str]:
     chance = rng.random()
     if chance < 0.7:
         goal = draw_goal(rng)
-        kind = goal.object.split()[-1] if " of " not in goal.object else _pick(OTHER_OBJECTS, rng)
-        verb = _pick(
-            (
-                *(v.format(x=goal.said) for v in VERBS[:12]),
-                "sit down",
-                "stand up",
-                "stop",
-                "wait",
-                *QUARTER[:2],
-            ),
-            rng,
-        )
-        return _pick(_UNRELATED, rng).format(x=goal.said, k=kind, v=verb.format(d="left")), NO_TASK
+        kind = goal.object.split()[-1] if " of " not in goal.object else pick(OTHER_OBJECTS, rng)
+        verb = pick(_MENTIONED, rng).format(x=goal.said, d="left")
+        return pick(_UNRELATED, rng).format(x=goal.said, k=kind, v=verb), NO_TASK
     if chance < 0.82:
-        return _pick(_NO_PLACE, rng), WHERE
+        return pick(_NO_PLACE, rng), WHERE
     degrees = int(rng.choice(range(5, 181, 5)))
     said = number_words(degrees) if rng.random() < 0.4 else str(degrees)
-    return _pick(_NO_WAY, rng).format(n=said, m=degrees), WHICH_WAY
+    return pick(_NO_WAY, rng).format(n=said, m=degrees), WHICH_WAY

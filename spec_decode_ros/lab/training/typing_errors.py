@@ -8,8 +8,19 @@ import numpy as np
 
 _FILLERS = ("um", "uh", "er", "well", "you know", "like", "basically", "i guess", "so", "hmm")
 _SHORT = {
-    **{"you": "u", "please": "pls", "thanks": "thx", "your": "ur", "don't": "dont", "okay": "k", "i'd": "id"},
-    **{"degrees": "deg", "metres": "m", "do not": "don't", "i am": "im", "and": "&", "mustn't": "mustnt"},
+    "you": "u",
+    "please": "pls",
+    "thanks": "thx",
+    "your": "ur",
+    "don't": "dont",
+    "okay": "k",
+    "i'd": "id",
+    "degrees": "deg",
+    "metres": "m",
+    "do not": "don't",
+    "i am": "im",
+    "and": "&",
+    "mustn't": "mustnt",
 }
 
 
