@@ -31,6 +31,7 @@ from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.image_inputs import image_family
 from spec_decode_ros.models.onednn import has_bfloat16
 from spec_decode_ros.models.pair_config import (
+    OWN_CHAT,
     Chat,
     ModelConfig,
     PairConfig,
@@ -53,7 +54,7 @@ def load_tokenizer(side: ModelConfig, location: str) -> PreTrainedTokenizerBase:
     return _pretrained(AutoTokenizer, side, location)
 
 
-def load_model(side: ModelConfig, folder: Path, chat: Chat = Chat()) -> HfModel:
+def load_model(side: ModelConfig, folder: Path, chat: Chat = OWN_CHAT) -> HfModel:
     """Load one side of a pair.
 
     Args:

@@ -96,6 +96,9 @@ class Chat(NamedTuple):
     settings: Mapping[str, Any] = MappingProxyType({})
 
 
+OWN_CHAT = Chat()
+
+
 @dataclass(frozen=True)
 class PairConfig:
     """A draft and a target that share a vocabulary.

