@@ -94,11 +94,11 @@ class DistillationPhase:
     """Settings of a training run, which ends after some minutes, or where `examples` is given after so many examples."""
 
     minutes: float = 0.0
-    examples: int = 0
     peak_lr: float = 1e-3
     rows: int = 10
     warmup: float = 0.03
     seed: int = 0
+    examples: int = 0
 
     def learning_rate(self, fraction: float) -> float:
         """Linear warm-up, then a cosine to a hundredth."""
