@@ -100,7 +100,9 @@ class Plan:
         if bool(self.steps) != (self.outcome == "planned") or (self.steps and self.reason):
             raise PlanError("a plan has steps, or an outcome that says why there are none")
         if not self.steps and not _NO_STEPS.fullmatch(self.text):
-            raise PlanError(f"{self.text[:60]!r} is not 'refused' or 'not understood' with a reason in plain words")
+            raise PlanError(
+                f"{self.text[:60]!r} is not 'refused' or 'not understood' with a reason in plain words"
+            )
         if len(self.steps) > MAX_STEPS:
             raise PlanError(f"the plan has {len(self.steps)} steps, more than {MAX_STEPS}")
         if STOP in self.steps and len(self.steps) > 1:
