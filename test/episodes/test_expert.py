@@ -169,7 +169,6 @@ def test_walking_stops_before_what_is_in_the_way(thing: SceneObject) -> None:
         ("stand", "stand up"),
         ("sit", "sit down"),
         ("unknown", "not understood"),
-        ("refuse", "refused"),
     ],
 )
 def test_what_needs_no_looking(kind: str, note: str) -> None:

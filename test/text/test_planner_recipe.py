@@ -12,7 +12,7 @@ from test_distil import SMALL, InThisProcess
 from spec_decode_ros.actions.plan import parse_plan
 from spec_decode_ros.lab.training import asking, planner_target
 from spec_decode_ros.lab.training.display import make_folders
-from spec_decode_ros.lab.training.plan_sentences import Example, examples
+from spec_decode_ros.lab.training.plan_sentences import PlannedSentence, examples
 from spec_decode_ros.lab.training.planner_recipe import PlannerRun, train_planner
 from spec_decode_ros.lab.training.planner_target import batches, loss_of, tokenized, train_target
 from spec_decode_ros.models.loading import load_model
@@ -82,11 +82,11 @@ def test_an_interrupted_target_goes_on(
 
 def test_the_loss_counts_the_plan_alone_and_whole_plans(pair_file: Path) -> None:
     model = language_model(pair_file)
-    example = Example("go to the red chair", "go to the red chair")
+    example = PlannedSentence("go to the red chair", "go to the red chair")
     tokens = tokenized(model, example)
     assert tokens.ids[tokens.start :] == (*model.text.encode(example.plan), min(model.text.eos_ids))
     alone, _ = loss_of(model, [tokens])
-    longer = tokenized(model, Example("please walk to the red chair slowly", example.plan))
+    longer = tokenized(model, PlannedSentence("please walk to the red chair slowly", example.plan))
     pair, whole = loss_of(model, [tokens, longer])
     assert whole.shape == (2,) and not whole.any()
     assert torch.allclose(pair, (alone + loss_of(model, [longer])[0]) / 2, atol=1e-5)

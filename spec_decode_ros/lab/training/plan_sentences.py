@@ -56,14 +56,14 @@ class Clause(NamedTuple):
     verb: str
 
 
-class Example(NamedTuple):
+class PlannedSentence(NamedTuple):
     """What an operator says, and the text of its plan."""
 
     sentence: str
     plan: str
 
 
-def examples(seed: int) -> Iterator[Example]:
+def examples(seed: int) -> Iterator[PlannedSentence]:
     """Endless different sentences with their plans."""
     rng = np.random.default_rng(seed)
     seen: set[str] = set()
@@ -74,7 +74,7 @@ def examples(seed: int) -> Iterator[Example]:
             yield example
 
 
-def draw(rng: np.random.Generator) -> Example:
+def draw(rng: np.random.Generator) -> PlannedSentence:
     """One sentence with its plan."""
     kinds: tuple[tuple[Callable[[np.random.Generator], tuple[str, Plan]], float], ...] = (
         (_one, 0.27),
@@ -87,7 +87,7 @@ def draw(rng: np.random.Generator) -> Example:
     )
     makers, weights = zip(*kinds, strict=True)
     sentence, plan = makers[int(rng.choice(len(makers), p=np.array(weights) / sum(weights)))](rng)
-    return Example(as_typed(sentence, rng), plan.text)
+    return PlannedSentence(as_typed(sentence, rng), plan.text)
 
 
 def _clause(rng: np.random.Generator, frame: bool = True) -> Clause:

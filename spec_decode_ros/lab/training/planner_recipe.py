@@ -22,7 +22,7 @@ from spec_decode_ros.lab.training.cutting import Cut, cut
 from spec_decode_ros.lab.training.distil import DistillationPhase, fit
 from spec_decode_ros.lab.training.exits import Rows, measure, train_exits, usable_layers
 from spec_decode_ros.lab.training.low_rank import adapters
-from spec_decode_ros.lab.training.plan_sentences import Example, examples
+from spec_decode_ros.lab.training.plan_sentences import PlannedSentence, examples
 from spec_decode_ros.lab.training.planner_target import tokenized, train_target
 from spec_decode_ros.lab.training.teacher import TeacherExample
 from spec_decode_ros.lab.training.text_draft import save_text
@@ -230,7 +230,7 @@ def _train_draft(
     draft.half().save_pretrained(recipe.out / "draft")
 
 
-def _as_taught(model: HfModel, index: int, example: Example) -> TeacherExample:
+def _as_taught(model: HfModel, index: int, example: PlannedSentence) -> TeacherExample:
     """A drawn plan as if a teacher had written it who is sure of every token."""
     ids, start = tokenized(model, example)
     following = torch.tensor(ids[start:])[:, None]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from spec_decode_ros.actions.prompt import build_plan_prompt
 from spec_decode_ros.lab.training.low_rank import attach
 from spec_decode_ros.lab.training.optimizer import adamw, attention_kernel, mixed_precision, warmup_cosine
-from spec_decode_ros.lab.training.plan_sentences import Example, examples
+from spec_decode_ros.lab.training.plan_sentences import PlannedSentence, examples
 from spec_decode_ros.lab.training.resume import restore, store
 from spec_decode_ros.models.hf_model import HfModel
 
@@ -39,13 +39,13 @@ class Tokens(NamedTuple):
     start: int
 
 
-def tokenized(model: HfModel, example: Example) -> Tokens:
+def tokenized(model: HfModel, example: PlannedSentence) -> Tokens:
     """The prompt and the plan as the pair will see them."""
     prompt = model.text.encode_prompt(model.text.render(build_plan_prompt(example.sentence), 0))
     return Tokens((*prompt, *model.text.encode(example.plan), min(model.text.eos_ids)), len(prompt))
 
 
-def batches(model: HfModel, stream: Iterable[Example], rows: int = ROWS) -> Iterator[list[Tokens]]:
+def batches(model: HfModel, stream: Iterable[PlannedSentence], rows: int = ROWS) -> Iterator[list[Tokens]]:
     """Batches of sentences of similar length."""
     stream = iter(stream)
     while group := list(itertools.islice(stream, rows * GROUPED)):
