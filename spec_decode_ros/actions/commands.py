@@ -117,14 +117,14 @@ def number_text(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:.1f}"
 
 
-def phrase(command: Command, rng: np.random.Generator) -> str:
-    """A random phrasing of a command, sometimes with polite words and with unknown ones."""
+def phrase(command: Command, rng: np.random.Generator, strange: bool = True) -> str:
+    """A random phrasing of a command, sometimes with polite words and, if `strange`, with :data:`STRANGE_WORDS`."""
     text = _core(command, rng)
     if command.kind != "unknown" and rng.random() < 0.25:
         text = f"{rng.choice(OPENERS)} {text}"
     if command.kind != "unknown" and rng.random() < 0.15:
         text = f"{text} {rng.choice(CLOSERS)}"
-    return _with_strange_words(text, command, rng)
+    return _with_strange_words(text, command, rng) if strange else text
 
 
 def _core(command: Command, rng: np.random.Generator) -> str:

@@ -109,6 +109,17 @@ def test_phrases_vary_and_come_from_the_generator() -> None:
     assert any(set(text.split()) & set(STRANGE_WORDS) for text in drawn(3))
 
 
+def test_phrases_without_strange_words_are_the_others_without_them() -> None:
+    def drawn(strange: bool) -> list[str]:
+        command = Command("goto", "red", "chair")
+        return [phrase(command, np.random.default_rng(seed), strange) for seed in range(200)]
+
+    plain, strange = drawn(False), drawn(True)
+    assert not {word for text in plain for word in text.split()} & set(STRANGE_WORDS)
+    for text, other in zip(plain, strange, strict=True):
+        assert text == other or set(other.split()) & set(STRANGE_WORDS)
+
+
 def test_vocabulary_is_sorted_whole_and_without_strange_words() -> None:
     words = vocabulary()
     assert words == sorted(set(words))
