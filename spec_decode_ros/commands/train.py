@@ -1,4 +1,4 @@
-"""Train a shipped pair from nothing: tiny, which acts, or planner, which plans."""
+"""Train a shipped pair from nothing, or go on: tiny, which acts, or planner, which plans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_number(parser, "--seed", int, "seed of data and weights; by default that of the shipped pair", low=0)
     tiny = parser.add_argument_group("for tiny")
     add_value(tiny, "--frames", 64_000, "number of frames to render", "N")
-    add_number(tiny, "--minutes", float, "training time; 120 on a CPU, 20 on a GPU", "M")
+    add_value(tiny, "--images", 640_000, "number of images to learn from, in all phases together", "N")
     add_number(tiny, "--threads", int, "CPU threads; 0 leaves the choice to torch", default=0, low=0)
     add_value(tiny, "--device", "auto", "auto, cpu or cuda")
     planner = parser.add_argument_group("for planner")
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0 when the pair is made."""
     from rich.console import Console
 
-    from spec_decode_ros.lab.training.pair_run import default_minutes, train_pair, training_device
+    from spec_decode_ros.lab.training.pair_run import train_pair, training_device
     from spec_decode_ros.lab.training.recipe import TrainingRun
 
     console = Console(file=sys.stderr)
@@ -49,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     seed = TrainingRun.seed if args.seed is None else args.seed
     device = training_device(args.device)
-    minutes = default_minutes(device) if args.minutes is None else args.minutes
     train_pair(
-        TrainingRun(out, work, args.frames, minutes, args.workers, seed), device, args.threads, console
+        TrainingRun(out, work, args.frames, args.images, args.workers, seed), device, args.threads, console
     )
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +12,19 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from small_data import InThisProcess
 from transformers import Qwen2VLForConditionalGeneration
 
 from spec_decode_ros import cli
 from spec_decode_ros.decoding.messages import Sampling
-from spec_decode_ros.lab.training import recipe
+from spec_decode_ros.lab.training import dataset, recipe
+from spec_decode_ros.lab.training import fit as fitting
 from spec_decode_ros.lab.training.dataset import Dataset
 from spec_decode_ros.lab.training.fit import Student, TrainingPhase, accuracy, fit
 from spec_decode_ros.lab.training.frames import to_model_size
 from spec_decode_ros.lab.training.network import encode_frames, text_hidden_states
 from spec_decode_ros.lab.training.processor import build_tokenizer
-from spec_decode_ros.lab.training.recipe import TrainingRun, save
+from spec_decode_ros.lab.training.recipe import ModelShape, TrainingRun, save
 from spec_decode_ros.models.pair import load_drafter, load_verifier
 from spec_decode_ros.models.pair_config import ModelConfig, PairConfig
 from spec_decode_ros.sim.render import to_jpeg
@@ -34,7 +35,7 @@ def silent(phase: str, fraction: float, figures: dict[str, float]) -> None:
 
 
 def test_learning_rate_rises_and_falls_to_zero() -> None:
-    phase = TrainingPhase("x", 1.0, 1e-3, warmup=0.1)
+    phase = TrainingPhase("x", 1, 1e-3, warmup=0.1)
     rates = [phase.learning_rate(f) for f in np.linspace(0, 1, 101)]
     peak = int(np.argmax(rates))
     assert peak == 10
@@ -47,18 +48,19 @@ def test_learning_rate_rises_and_falls_to_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"minutes": 0.0}, {"minutes": -1.0}, {"batch": 0}, {"peak_lr": 0.0}, {"peak_lr": 1.0}]
+    "wrong", [{"images": 0}, {"images": -1}, {"batch": 0}, {"peak_lr": 0.0}, {"peak_lr": 1.0}]
 )
 def test_phases_refuse_nonsense(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="phase x: minutes, batch and learning rate"):
-        TrainingPhase(**{"name": "x", "minutes": 1.0, "peak_lr": 1e-3, **wrong})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="phase x: images, batch and learning rate"):
+        TrainingPhase(**{"name": "x", "images": 1, "peak_lr": 1e-3, **wrong})  # type: ignore[arg-type]
 
 
-def test_the_recipes_phases_fill_its_time(tmp_path: Path) -> None:
-    for minutes in (0.1, 120.0):
-        plan = TrainingRun(tmp_path, tmp_path, minutes=minutes)
+def test_the_recipes_phases_share_its_images(tmp_path: Path) -> None:
+    for images in (100, 640_000):
+        plan = TrainingRun(tmp_path, tmp_path, images=images)
         phases = [*plan.target_phases(), *plan.draft_phases()]
-        assert math.fsum(p.minutes for p in phases) == pytest.approx(minutes)
+        assert sum(p.images for p in phases) == images
+        assert all(p.batch * (p.steps - 1) < p.images <= p.batch * p.steps for p in phases)
         assert any(p.distill_weight for p in plan.draft_phases())
         assert not any(p.distill_weight for p in plan.target_phases())
 
@@ -69,7 +71,7 @@ def test_a_short_fit_moves_every_weight_to_a_finite_value(
 ) -> None:
     student, teacher = Student(copy.deepcopy(model)), copy.deepcopy(model)
     phase = TrainingPhase(
-        "x", 0.02, 1e-3, batch=16, cell_weight=1.0, answer_weight=1.0, distill_weight=float(distil)
+        "x", 64, 1e-3, batch=16, cell_weight=1.0, answer_weight=1.0, distill_weight=float(distil)
     )
     fit(student, [data], phase, 1, silent, teacher if distil else None)
     assert not student.training
@@ -80,6 +82,46 @@ def test_a_short_fit_moves_every_weight_to_a_finite_value(
             unmoved.append(name)
     assert not unmoved
     assert all(torch.equal(a, b) for a, b in zip(teacher.parameters(), model.parameters(), strict=True))
+
+
+def test_a_resumed_phase_ends_as_one_that_was_not_interrupted(
+    model: Qwen2VLForConditionalGeneration, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "REPORT_S", 0.0)
+    monkeypatch.setattr(fitting, "STORED_STEPS", 2)
+    phase = TrainingPhase("x", 7 * 16, 1e-3, cell_weight=1.0, answer_weight=1.0)
+    rates: list[tuple[float, float]] = []
+
+    def fitted(state: Path | None, until: float = 2.0) -> Student:
+        torch.manual_seed(0)
+        student = Student(copy.deepcopy(model))
+
+        def report(name: str, fraction: float, figures: dict[str, float]) -> None:
+            rates.append((fraction, figures["loss"]))
+            if fraction >= until:
+                raise KeyboardInterrupt
+
+        fit(student, [data], phase, 1, report, state=state)
+        return student
+
+    whole = fitted(None)
+    wanted, rates = rates, []
+    assert [fraction for fraction, _ in wanted] == pytest.approx([(n + 1) / 7 for n in range(7)])
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        fitted(state, until=0.7)
+    assert rates == wanted[:5]
+    rates = []
+    resumed = fitted(state)
+    assert rates == wanted[4:], "the state was stored after four steps"
+    assert same(whole, resumed)
+    rates = []
+    assert same(whole, fitted(state))
+    assert not rates, "nothing was left to do"
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
 def test_accuracy_counts_shares(model: Qwen2VLForConditionalGeneration, data: Dataset) -> None:
@@ -159,19 +201,8 @@ def test_train_from_nothing_leaves_a_pair_that_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(recipe, "HELD_OUT", 20)
-    arguments = [
-        "--frames",
-        "120",
-        "--minutes",
-        "0.05",
-        "--workers",
-        "1",
-        "--threads",
-        "1",
-        "--device",
-        "cpu",
-    ]
-    command = ["train", *arguments, "--out", str(tmp_path / "pair"), "--work", str(tmp_path / "frames")]
+    numbers = "--frames 120 --images 300 --workers 1 --threads 1 --device cpu".split()
+    command = ["train", *numbers, "--out", str(tmp_path / "pair"), "--work", str(tmp_path / "frames")]
     assert cli.main(command) == 0
     said = capsys.readouterr()
     assert said.out == ""
@@ -190,14 +221,50 @@ def test_train_from_nothing_leaves_a_pair_that_loads(
     drafted.close()
 
 
+@pytest.mark.slow
+def test_an_interrupted_run_is_resumed_in_the_phase_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "HELD_OUT", 20)
+    monkeypatch.setattr(fitting, "REPORT_S", 0.0)
+    monkeypatch.setattr(fitting, "STORED_STEPS", 1)
+    monkeypatch.setattr(dataset, "ProcessPoolExecutor", InThisProcess)
+    for shape in ("TARGET", "DRAFT"):
+        monkeypatch.setattr(recipe, shape, ModelShape(1, 64, 1, 32))
+    work, phases = tmp_path / "work", []
+
+    def made(out: str, interrupted: str = "") -> list[str]:
+        """Train; returns the names of the phases that steps were made in."""
+        phases.clear()
+
+        def report(phase: str, fraction: float, figures: dict[str, float]) -> None:
+            phases.append(phase)
+            if phase == interrupted and fraction < 1:
+                raise KeyboardInterrupt
+
+        plan = TrainingRun(tmp_path / out, work, frames=100, images=200, workers=1)
+        recipe.train(plan, torch.device("cpu"), report, lambda done, total: None)
+        return [phase for phase in phases if "against" not in phase]
+
+    steps = made("whole")
+    for interrupted in ("target: rollouts, 1st round", "draft: distillation"):
+        with pytest.raises(KeyboardInterrupt):
+            made("resumed", interrupted)
+    left = made("resumed")
+    assert set(left) == {"draft: distillation"}
+    assert len(left) == steps.count("draft: distillation") - 1
+    for name in ("target", "draft"):
+        files = [tmp_path / out / name / "model.safetensors" for out in ("whole", "resumed")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    assert not list(work.glob("learning*")), "a finished run leaves frames alone"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--frames", "10"], "at least 100 frames"),
-        (["--minutes", "0"], "some minutes"),
-        (["--minutes", "-1"], "some minutes"),
-        (["--minutes", "nan"], "--minutes is nan"),
-        (["--minutes", "inf"], "--minutes is inf"),
+        (["--images", "0"], "100 images"),
+        (["--images", "-1"], "100 images"),
         (["--workers", "0"], "one worker"),
         (["--threads", "-1"], "--threads is -1"),
         (["--seed", "-1"], "--seed is -1"),

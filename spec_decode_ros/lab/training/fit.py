@@ -6,9 +6,13 @@ the target's agreement with it.
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,10 +30,15 @@ from spec_decode_ros.lab.training.network import (
     encode_frames,
     text_hidden_states,
 )
-from spec_decode_ros.lab.training.optimizer import adamw, attention_kernel, warmup_cosine
+from spec_decode_ros.lab.training.optimizer import adamw, attention_kernel, mixed_precision, warmup_cosine
 from spec_decode_ros.lab.training.processor import build_tokenizer
+from spec_decode_ros.lab.training.resume import restore, store
 
+REPORT_S = 20.0
 CHECKPOINT_S = 300.0
+STORED_STEPS = 100
+"""Steps after which the state of a phase is stored."""
+
 MEASURED = 640
 """Held-out frames, with four questions each, that accuracy is measured on."""
 
@@ -39,10 +48,10 @@ Report = Callable[[str, float, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class TrainingPhase:
-    """One part of a training run: its time, its learning rate and the weight of each loss."""
+    """One part of a training run: how many images it learns from, its learning rate and the weight of each loss."""
 
     name: str
-    minutes: float
+    images: int
     peak_lr: float
     batch: int = 16
     warmup: float = 0.04
@@ -54,10 +63,15 @@ class TrainingPhase:
     distill_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.minutes <= 0 or self.batch < 1 or not 0 < self.peak_lr < 1:
+        if self.images < 1 or self.batch < 1 or not 0 < self.peak_lr < 1:
             raise ValueError(
-                f"phase {self.name}: minutes, batch and learning rate have to be positive: {asdict(self)}"
+                f"phase {self.name}: images, batch and learning rate have to be positive: {asdict(self)}"
             )
+
+    @property
+    def steps(self) -> int:
+        """Batches that it takes."""
+        return math.ceil(self.images / self.batch)
 
     def learning_rate(self, fraction: float) -> float:
         """Linear warm-up, then a cosine to zero."""
@@ -83,51 +97,74 @@ def fit(
     seed: int,
     report: Report,
     teacher: Qwen2VLForConditionalGeneration | None = None,
-    measure: Callable[[], dict[str, float]] | None = None,
-    checkpoint: Callable[[], None] = lambda: None,
+    checkpoint: Callable[[], dict[str, float]] = lambda: {},
+    state: Path | None = None,
 ) -> None:
-    """Train ``student`` in place for one phase.
+    """Train ``student`` in place for one phase; a resumed one ends with the weights of one that was not interrupted.
 
     Args:
         data: where batches come from, see :func:`~spec_decode_ros.lab.training.batches.batches`.
         teacher: the model whose distributions are learned if ``distill_weight`` is positive.
-        measure: gives figures to report from time to time, such as :func:`accuracy` on held-out examples.
-        checkpoint: called from time to time to save the model.
+        checkpoint: called from time to time to save the model; returns figures to report, such as :func:`accuracy` on
+            held-out examples.
+        state: a file that the phase's state is written to, and resumed from if it exists.
     """
-    device = next(student.parameters()).device
     optimizer = adamw(student.parameters(), weight_decay=0.05)
+    first = round(restore(state, student, optimizer)) if state else 0
     middle = student.model.config.text_config.num_hidden_layers // 2
     attention = AttentionLoss(student.model, middle) if phase.attention_weight else None
     student.train()
-    start = shown = saved = time.monotonic()
-    stream = batches(data, phase.batch, seed)
-    for step, batch in enumerate(prefetched(stream, 4) if device.type == "cuda" else stream):
-        fraction = (time.monotonic() - start) / (60 * phase.minutes)
-        if fraction >= 1:
-            break
+    reported, shown = first, time.monotonic()
+    saved = shown
+    for done, batch in enumerate(_batches(student, data, phase, seed, first), first + 1):
         for group in optimizer.param_groups:
-            group["lr"] = phase.learning_rate(fraction)
-        # bfloat16 products are almost twice as fast as float32 ones, on CPUs that have them as on GPUs.
-        with attention_kernel(device):
-            with torch.autocast(device.type, torch.bfloat16):
-                loss = _loss(student, _to(batch, device), phase, teacher, attention)
-            optimizer.zero_grad()
-            loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimizer.step()
+            group["lr"] = phase.learning_rate((done - 1) / phase.steps)
+        loss = _step(student, optimizer, partial(_loss, student, batch, phase, teacher, attention))
+        if state and (done % STORED_STEPS == 0 or done == phase.steps):
+            store(state, student, optimizer, done)
         now = time.monotonic()
-        if now - shown > 20:
-            rate = (step + 1) * phase.batch / (now - start)
-            report(phase.name, fraction, {"step": step, "images/s": rate, "loss": loss.item()})
-            shown = now
-        if now - saved > CHECKPOINT_S:
-            checkpoint()
-            if measure is not None and phase.answer_weight + phase.distill_weight > 0:
-                report(phase.name, fraction, measure())
+        if now - shown >= REPORT_S:
+            speed = (done - reported) / (now - shown)
+            left = (phase.steps - done) / speed / 60
+            figures = {"images/s": speed * phase.batch, "minutes left": left, "loss": loss.item()}
+            report(phase.name, done / phase.steps, figures)
+            reported, shown = done, now
+        if now - saved >= CHECKPOINT_S:
+            figures = checkpoint()
+            if figures and phase.answer_weight + phase.distill_weight > 0:
+                report(phase.name, done / phase.steps, figures)
             saved = time.monotonic()
     if attention is not None:
         attention.close()
     student.eval()
+
+
+def _batches(
+    student: Student, data: Sequence[Dataset], phase: TrainingPhase, seed: int, first: int
+) -> Iterator[Batch]:
+    """The phase's batches without the first so many, on the student's device."""
+    if first >= phase.steps:
+        return
+    device = next(student.parameters()).device
+    # Those before are drawn, too: a batch depends on them.
+    stream = itertools.islice(batches(data, phase.batch, seed), first, phase.steps)
+    for batch in prefetched(stream, 4) if device.type == "cuda" else stream:
+        yield _to(batch, device)
+
+
+def _step(
+    student: Student, optimizer: torch.optim.Optimizer, loss_of: Callable[[], torch.Tensor]
+) -> torch.Tensor:
+    """One step of the optimizer; returns the loss before it."""
+    device = next(student.parameters()).device
+    with attention_kernel(device):
+        with mixed_precision(device):
+            loss = loss_of()
+        optimizer.zero_grad()
+        loss.backward()
+    torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+    optimizer.step()
+    return loss
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
@@ -206,7 +243,7 @@ def accuracy(
         batch = _to(make_batch(data, index, np.zeros(len(index), bool)), device)
         asked = (batch.target >= 0).cpu()
         targets = batch.target.cpu()[asked]
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed_precision(device):
             choice = _answer_logits(model, batch).argmax(-1).cpu()
             right = targets if teacher is None else _answer_logits(teacher, batch).argmax(-1).cpu()
         place, question = batch.place_in_answer.cpu()[asked], batch.question.cpu()[asked]

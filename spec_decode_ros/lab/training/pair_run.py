@@ -12,12 +12,7 @@ from spec_decode_ros.lab.training.recipe import TrainingRun, train
 FRAME_SECONDS = 0.012
 """Rendering time of a frame on one core, with OpenGL."""
 
-TRAINED_ON = (
-    "the shipped target had about two hours and the draft half an hour, on two busy cores of an AMD EPYC with "
-    "bfloat16"
-)
-CPU_MINUTES, GPU_MINUTES = 120.0, 20.0
-"""Default training time."""
+TRAINED_IN = "on two busy cores of an AMD EPYC with bfloat16 the default takes about two hours"
 
 
 def training_device(name: str) -> torch.device:
@@ -30,13 +25,8 @@ def training_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def default_minutes(device: torch.device) -> float:
-    """Training time where none is given."""
-    return GPU_MINUTES if device.type == "cuda" else CPU_MINUTES
-
-
 def train_pair(recipe: TrainingRun, device: torch.device, threads: int, console: Console) -> None:
-    """Make the pair. Raises SpecDecodeError.
+    """Make the pair, or go on making it. Raises SpecDecodeError.
 
     Args:
         recipe: of the run.
@@ -50,13 +40,14 @@ def train_pair(recipe: TrainingRun, device: torch.device, threads: int, console:
     rendering = recipe.frames * FRAME_SECONDS / recipe.workers / 60
     console.print(
         f"{recipe.frames} frames take about {rendering:.0f} minutes with {recipe.workers} workers (less where they are "
-        f"made already), training takes {recipe.minutes:g} minutes on {device}. For comparison, {TRAINED_ON}."
+        f"made already), then the pair learns from {recipe.images} images on {device}; {TRAINED_IN}. An interrupted run "
+        "can be resumed with the same command."
     )
     with training_display(console) as (advance, show):
 
         def report(phase: str, fraction: float, figures: dict[str, float]) -> None:
             advance(phase, round(1000 * fraction), 1000)
-            show(phase, figures)
+            show(f"{phase} {fraction:4.0%}", figures)
 
         train(recipe, device, report, lambda done, total: advance(f"{total} frames", done, total))
     console.print(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,31 +57,36 @@ AUXILIARY: dict[str, Any] = {
 class TrainingRun:
     """Settings of a training run.
 
-    ``minutes`` is the time of all phases together. Rendering takes additional time: about 12 ms of one core a frame, and
-    20 ms a frame of a rollout.
+    Attributes:
+        out: folder for the pair.
+        work: folder for the frames and the state of an interrupted run.
+        frames: how many are rendered: about 12 ms of one core each, and 20 ms for one of a rollout.
+        images: how many all phases together learn from; a frame counts each time that it is learned from.
+        workers: processes that render.
+        seed: of frames, batches and initial weights.
     """
 
     out: Path
     work: Path
     frames: int = 64_000
-    minutes: float = 120.0
+    images: int = 640_000
     workers: int = 2
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if self.frames < 100 or self.minutes <= 0 or self.workers < 1:
-            raise SpecDecodeError("training needs at least 100 frames, some minutes and one worker")
+        if self.frames < 100 or self.images < 100 or self.workers < 1:
+            raise SpecDecodeError("training needs at least 100 frames, 100 images and one worker")
 
     def target_phases(self) -> tuple[TrainingPhase, ...]:
         """The vision encoder alone, then the whole target, then the target on frames of its own rollouts."""
         return (
-            TrainingPhase("target: vision encoder", 0.04 * self.minutes, **VISION),
+            TrainingPhase("target: vision encoder", self._share(0.10), **VISION),
             *(
-                TrainingPhase(f"target: {name}", share * self.minutes, 1e-3, answer_weight=1.0, **AUXILIARY)
+                TrainingPhase(f"target: {name}", self._share(share), 1e-3, answer_weight=1.0, **AUXILIARY)
                 for name, share in (
-                    ("expert's answers", 0.3),
-                    ("rollouts, 1st round", 0.15),
-                    ("rollouts, 2nd round", 0.3),
+                    ("expert's answers", 0.20),
+                    ("rollouts, 1st round", 0.10),
+                    ("rollouts, 2nd round", 0.20),
                 )
             ),
         )
@@ -91,13 +96,18 @@ class TrainingRun:
         """Frames of the target's own rollouts, made before each of the two rounds."""
         return max(100, self.frames // 5)
 
+    @property
+    def state(self) -> Path:
+        """Folder for the states of the phases; a run with other settings has another one."""
+        return self.work / f"learning-{self.frames}-{self.images}-{self.seed}"
+
     def draft_phases(self) -> tuple[TrainingPhase, ...]:
         """The vision encoder alone, then distillation from the target, with a smaller weight on the expert's answers."""
         return (
-            TrainingPhase("draft: vision encoder", 0.04 * self.minutes, **VISION),
+            TrainingPhase("draft: vision encoder", self._share(0.22), **VISION),
             TrainingPhase(
                 "draft: distillation",
-                0.17 * self.minutes,
+                self._share(0.18),
                 1.5e-3,
                 answer_weight=0.2,
                 distill_weight=1.0,
@@ -105,16 +115,20 @@ class TrainingRun:
             ),
         )
 
+    def _share(self, share: float) -> int:
+        return round(share * self.images)
+
 
 def train(
     recipe: TrainingRun, device: torch.device, report: Report, frames_made: Callable[[int, int], None]
 ) -> None:
-    """Train the pair and write the checkpoint folders ``target`` and ``draft`` to ``recipe.out``."""
+    """Train the pair, or go on training it, and write the checkpoint folders ``target`` and ``draft`` to ``recipe.out``."""
     data = [make(recipe.work / "train", recipe.frames, recipe.seed, recipe.workers, frames_made)]
     held_out = make(
         recipe.work / "held_out", HELD_OUT, recipe.seed + HELD_OUT_SEED_OFFSET, recipe.workers, frames_made
     )
     shuffles = itertools.count(recipe.seed)
+    recipe.state.mkdir(exist_ok=True)
 
     def learn(
         name: str,
@@ -122,12 +136,15 @@ def train(
         phases: Sequence[TrainingPhase],
         teacher: Qwen2VLForConditionalGeneration | None = None,
     ) -> None:
-        keep = partial(save, student.model, recipe.out / name)
+        def keep() -> dict[str, float]:
+            save(student.model, recipe.out / name)
+            return accuracy(student.model, held_out)
+
         for phase in phases:
-            measure = partial(accuracy, student.model, held_out)
-            fit(student, data, phase, next(shuffles), report, teacher, measure, keep)
-        keep()
-        report(f"{name}: against the expert", 1.0, accuracy(student.model, held_out))
+            shuffle = next(shuffles)
+            state = recipe.state / f"{shuffle - recipe.seed}.safetensors"
+            fit(student, data, phase, shuffle, report, teacher, keep, state)
+        report(f"{name}: against the expert", 1.0, keep())
 
     target = _new_student(TARGET, recipe.seed, device)
     vision, answers, *rounds = recipe.target_phases()
@@ -149,6 +166,7 @@ def train(
     draft = _new_student(DRAFT, recipe.seed, device)
     learn("draft", draft, recipe.draft_phases(), target.model)
     report("draft: against the target", 1.0, accuracy(draft.model, held_out, target.model))
+    shutil.rmtree(recipe.state)
 
 
 def _new_student(shape: ModelShape, seed: int, device: torch.device) -> Student:

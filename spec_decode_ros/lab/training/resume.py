@@ -1,4 +1,7 @@
-"""The state of a training run in one file, so that an interrupted run can be resumed: weights, optimizer, time used."""
+"""The state of a training run in one file, so that an interrupted run can be resumed: weights, optimizer, amount done.
+
+The amount is in the unit that the run is bounded by, such as steps, sentences or seconds.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _AVERAGES = ("step", "exp_avg", "exp_avg_sq")
 """What Adam keeps for each parameter."""
 
 
-def store(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, used_s: float) -> None:
+def store(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, done: float) -> None:
     """Write the state of a run with Adam, without frozen weights; an older file stays until the new one is complete."""
     tensors = {f"weight/{name}": value.detach() for name, value in _trained(model)}
     for name, parameter in _trained(model):
@@ -23,12 +26,12 @@ def store(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer, used_s
             if average in optimizer.state[parameter]:
                 tensors[f"{average}/{name}"] = optimizer.state[parameter][average]
     unfinished = file.with_suffix(".part")
-    save_file(tensors, unfinished, {"used_s": repr(used_s)})
+    save_file(tensors, unfinished, {"done": repr(done)})
     unfinished.replace(file)
 
 
 def restore(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
-    """Load the state that `store` wrote; returns the seconds that the run had used, 0 if there is no file.
+    """Load the state that `store` wrote; returns the amount that was done, 0 if there is no file.
 
     Raises:
         SpecDecodeError: the file is damaged or of a model of another shape.
@@ -46,7 +49,7 @@ def restore(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> f
                     for average in _AVERAGES
                     if f"{average}/{name}" in known
                 }
-            return float(stored.metadata()["used_s"])
+            return float(stored.metadata()["done"])
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise SpecDecodeError(
             f"The state of training in {file} does not fit ({error}): delete it to begin again."
