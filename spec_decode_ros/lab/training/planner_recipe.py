@@ -31,7 +31,7 @@ from spec_decode_ros.models.exits import save_exits
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.loading import load_model
 from spec_decode_ros.models.pair import load_verifier
-from spec_decode_ros.models.pair_config import Chat, ModelConfig
+from spec_decode_ros.models.pair_config import EXITS_FILE, Chat, ModelConfig
 
 RANK = 16
 CUT = Cut(layers=(0, 1, 2), inner=512, tokens=4096, table_width=192)
@@ -98,9 +98,9 @@ class PlannerRun:
 def train_planner(recipe: PlannerRun, report: Report) -> None:
     """Train the pair, or go on with it. Raises SpecDecodeError."""
     torch.set_num_threads(recipe.workers)
-    target_folder, draft_folder = recipe.out / "target", recipe.out / "draft"
+    adapters_file, exits = recipe.out / "adapters.safetensors", recipe.out / EXITS_FILE
     pair = _write_pair(recipe)
-    if not (target_folder / "adapters.safetensors").exists():
+    if not adapters_file.exists():
         model = _language_model(recipe.language_model)
         train_target(
             model,
@@ -111,21 +111,21 @@ def train_planner(recipe: PlannerRun, report: Report) -> None:
             lambda fraction, figures: report("target", fraction, figures),
         )
         matrices = adapters(model.model.get_decoder())
-        save_adapters(target_folder / "adapters.safetensors", matrices, model.embedding.weight)
+        save_adapters(adapters_file, matrices, model.embedding.weight)
     plans = _plans(recipe, pair, report)
     held_out, learned = plans[: recipe.held_out], plans[recipe.held_out :]
     torch.set_num_threads(recipe.workers)
     target = load_verifier(pair, device="cpu", threads=recipe.workers).model
-    if not (target_folder / "exits.safetensors").exists():
+    if not exits.exists():
         layers = usable_layers(target, recipe.exit_layers)
         rows = _rows_of(target, learned, layers, lambda done: report("exits: hidden states", done, {}))
         trained = train_exits(target, rows, 0.0, recipe.seed, report, recipe.exit_steps)
         figures = measure(target, trained, _rows_of(target, held_out, layers, lambda done: None), SURE)
-        save_exits(target_folder / "exits.safetensors", target, trained, figures)
+        save_exits(exits, target, trained, figures)
         for each in figures:
             report(f"exit {each.layer}", 1.0, {"agreement": each.agreement, "sure": each.sure_share})
     _train_draft(recipe, target, learned, held_out, report)
-    save_text(target, draft_folder)
+    save_text(target, recipe.out / "draft")
 
 
 def _language_model(location: str) -> HfModel:
@@ -145,7 +145,7 @@ def _write_pair(recipe: PlannerRun) -> Path:
         "draft": {"location": "draft", "dtype": "bfloat16", "device": "cpu", "threads": 1},
         "target": {
             "location": recipe.language_model,
-            "adapters": "target/adapters.safetensors",
+            "adapters": "adapters.safetensors",
             "dtype": "float32",
             "device": "cpu",
         },
