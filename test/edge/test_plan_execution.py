@@ -129,7 +129,7 @@ ACTIONS = st.sampled_from(
 
 
 class Executions(RuleBasedStateMachine):
-    """Any actions in any order: what is behind has ended well, at most one step runs, and nothing that ended begins again."""
+    """Any actions in any order: at most one step runs, those before it are done, and nothing that ended begins again."""
 
     @initialize(steps=st.lists(STEPS, min_size=1, max_size=MAX_STEPS))
     def begin(self, steps: list[Step]) -> None:

@@ -293,7 +293,7 @@ def test_an_unverified_plan_waits_for_a_yes(make):
     assert rig.states == ["running", "waiting"]
 
 
-@pytest.mark.parametrize("word", sorted(NO) + ["stop"])
+@pytest.mark.parametrize("word", [*sorted(NO), "stop"])
 def test_a_no_drops_an_unverified_plan(make, word):
     rig = make()
     rig.run("go", PLAN, verified=False)
