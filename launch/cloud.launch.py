@@ -1,6 +1,7 @@
-"""What runs in the cloud: the verifier, for one robot or a fleet.
+"""What runs in the cloud: the verifier, for one robot or a fleet, and a second one for planners if their pair is named.
 
     ros2 launch spec_decode_ros cloud.launch.py bind:=tcp://10.0.0.5:5555 keys:=keys/ device:=cuda
+    ros2 launch spec_decode_ros cloud.launch.py planner:=planner planner_bind:=tcp://10.0.0.5:5556
 
 `--show-args` lists the arguments. Without ROS 2 in the cloud, `spec-decode serve` is the same server.
 """
@@ -28,21 +29,28 @@ SETTINGS = {
 
 
 def launch_nodes(context):
-    """The verifier, with what was given on the command line over what is in the parameter file."""
+    """The verifiers, with what was given on the command line over what is in the parameter file."""
     given = {name: LaunchConfiguration(name).perform(context) for name in SETTINGS}
-    return [
-        Node(
+    settings = {name: SETTINGS[name][1](value) for name, value in given.items() if value}
+
+    def verifier(name, settings):
+        return Node(
             package="spec_decode_ros",
             executable="cloud_bridge_node",
-            name="cloud_bridge_node",
+            name=name,
             namespace=LaunchConfiguration("cloud_namespace"),
-            parameters=[
-                LaunchConfiguration("cloud_params_file"),
-                {name: SETTINGS[name][1](value) for name, value in given.items() if value},
-            ],
+            parameters=[LaunchConfiguration("cloud_params_file"), settings],
             output="screen",
         )
-    ]
+
+    verifiers = [verifier("cloud_bridge_node", settings)]
+    planner = LaunchConfiguration("planner").perform(context)
+    if planner != "none":
+        # Both let in the same robots; one port has room for one page of metrics only.
+        own = {name: value for name, value in settings.items() if name != "metrics"}
+        bind = LaunchConfiguration("planner_bind").perform(context)
+        verifiers.append(verifier("planner_bridge_node", {**own, "pair": planner, "bind": bind}))
+    return verifiers
 
 
 def generate_launch_description():
@@ -55,6 +63,16 @@ def generate_launch_description():
             *(
                 DeclareLaunchArgument(name, default_value="", description=f"{meaning}; empty: as in the file")
                 for name, (meaning, _) in SETTINGS.items()
+            ),
+            DeclareLaunchArgument(
+                "planner",
+                default_value="none",
+                description="pair of the robots' planners, for which a second verifier is started; none: there is none",
+            ),
+            DeclareLaunchArgument(
+                "planner_bind",
+                default_value="tcp://127.0.0.1:5556",
+                description="endpoint of the planners' verifier, as bind",
             ),
             OpaqueFunction(function=launch_nodes),
         ]

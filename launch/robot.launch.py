@@ -1,7 +1,9 @@
-"""What runs on the robot: drafter, motion node, and a camera node if no other one publishes.
+"""What runs on the robot: drafter, motion node, a camera node if no other one publishes, and a planner if one is named.
 
     ros2 launch spec_decode_ros robot.launch.py robot:=go2 network_interface:=eth0 endpoint:=tcp://10.0.0.5:5555
     ros2 launch spec_decode_ros robot.launch.py endpoint:=tcp://10.0.0.5:5555      # any base that takes cmd_vel
+    ros2 launch spec_decode_ros robot.launch.py endpoint:=tcp://10.0.0.5:5555 \
+        planner:=planner planner_endpoint:=tcp://10.0.0.5:5556                     # plain English, planned first
 
 `ros2 launch spec_decode_ros robot.launch.py --show-args` lists the arguments. What is left out is as in the parameter
 file. Commands go to the topic `command`: `ros2 run spec_decode_ros teleop_node`.
@@ -34,13 +36,28 @@ ARGUMENTS = {
     "robot_keys": (
         "",
         "folder of this robot's keys, if the verifier wants them",
-        (("drafter_node", "keys", str),),
+        (("drafter_node", "keys", str), ("planner_node", "keys", str)),
     ),
-    "pair": ("", "model pair: a shipped name or the path of a pair file", (("drafter_node", "pair", str),)),
+    "pair": (
+        "",
+        "model pair: a shipped name or the path of a pair file",
+        (("drafter_node", "pair", str), ("planner_node", "acting_pair", str)),
+    ),
     "method": (
         "",
         "decoding method, as `spec-decode generate --help` lists them",
         (("drafter_node", "method", str),),
+    ),
+    "planner": (
+        "none",
+        "pair of language models that turns what the operator says into plain steps for the drafter: a shipped name or the "
+        "path of a pair file; none: the drafter hears the operator itself",
+        (("planner_node", "pair", str),),
+    ),
+    "planner_endpoint": (
+        "",
+        "where the planner's verifier listens, as endpoint",
+        (("planner_node", "endpoint", str),),
     ),
     "robot": (
         "",
@@ -93,6 +110,12 @@ def launch_nodes(context):
             if given[name]:
                 parameters.setdefault(node, {})[parameter] = kind(given[name])
     nodes = ["motion_node", "drafter_node"] + ([] if given["source"] == "none" else ["camera_node"])
+    topics = [("cmd_vel", given["cmd_vel"]), ("camera/image/compressed", given["image"])]
+    remappings = {}
+    if given["planner"] != "none":
+        nodes.append("planner_node")
+        parameters.setdefault("motion_node", {})["planner"] = True
+        remappings["drafter_node"] = [("command", "step")]
     return [
         Node(
             package="spec_decode_ros",
@@ -100,7 +123,7 @@ def launch_nodes(context):
             name=node,
             namespace=given["namespace"],
             parameters=[given["params_file"], parameters.get(node, {})],
-            remappings=[("cmd_vel", given["cmd_vel"]), ("camera/image/compressed", given["image"])],
+            remappings=topics + remappings.get(node, []),
             output="screen",
         )
         for node in nodes

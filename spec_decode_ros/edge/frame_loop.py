@@ -93,6 +93,7 @@ class FrameLoop:
         self.frame: CameraFrame | None = None
         self.command: str | None = None
         self._command_count = 0
+        self._told: list[str] = []
         self._posture_sent: tuple[int, str] | None = None
         self._camera = CameraWatch(settings["camera_timeout"], settings["max_frame_age"])
         self._changed = threading.Condition()
@@ -127,6 +128,7 @@ class FrameLoop:
         with self._changed:
             self.command = command
             self._command_count += 1
+            self._told.append(command)
             self._camera.reset()
             self.statistics.problem = ""
             self._changed.notify()
@@ -159,12 +161,12 @@ class FrameLoop:
                     # A new frame or command wakes early; then everything is looked at again.
                     self._changed.wait(wait_s)
                     continue
+                told, self._told = self._told, []
             assert frame is not None
-            assert text is not None
-            used = frame.stamp_ns
-            if count != command:
-                command = count
-                self.pilot.set_command(text)
+            used, command = frame.stamp_ns, count
+            # All of them: the same command after a stop begins anew, even if nothing was decided for the stop.
+            for each in told:
+                self.pilot.set_command(each)
             if self._is_fresh(frame):
                 due = time.monotonic() + self._settings["action_period"]
                 self._choose_runtime()

@@ -54,13 +54,14 @@ class PlanExecution:
         if self.step is not None:
             self.states[self._index] = "stopped"
 
-    def decided(self, instruction: str, action: Action, now: float) -> bool:
+    def decided(self, instruction: str, action: Action, now: float, *, verified: bool = True) -> bool:
         """Take an action of the acting pair.
 
         Args:
             instruction: what the action was decided for; one for another step is ignored.
             action: what the pair said.
             now: seconds on a steady clock.
+            verified: whether the target has confirmed it; a posture is taken on only then.
 
         Returns:
             Whether the running step ended with it; `step` is then the next one, or None.
@@ -73,7 +74,7 @@ class PlanExecution:
             self.states[self._index] = failure
             return True
         if step.kind in ("stand up", "sit down"):
-            if action.posture == step.kind and self._posture_since is None:
+            if verified and action.posture == step.kind and self._posture_since is None:
                 self._posture_since = now
             return self.passed(now)
         # A late answer to the step before, which may have had the same words, cannot end a step that has to move first.

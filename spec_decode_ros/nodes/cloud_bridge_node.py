@@ -17,6 +17,9 @@ _DEFAULTS: dict[str, str | float] = {
     "drain_s": 4.0,  # ros2 launch asks again after five seconds
     "log_level": "warning",  # the node says the rest through ROS
 }
+PLANNERS = "planner_bridge_node"
+"""The name that cloud.launch.py gives to the verifier of the robots' planners."""
+
 PARAMETERS = tuple(
     replace(setting, default=_DEFAULTS.get(setting.name, setting.default), fixed=True)
     for setting in SETTINGS.values()
@@ -33,7 +36,8 @@ class CloudBridgeNode(Node):
         self._service = VerifierService(config)
         self._pair, self._last_busy_ms = config.pair, 0.0
         self._endpoint = self._service.start()
-        self._diagnostics = Diagnostics(self, "verifier", self._health)
+        part = "planner's verifier" if self.get_name() == PLANNERS else "verifier"
+        self._diagnostics = Diagnostics(self, part, self._health)
         self.get_logger().info(f"ready: verifying pair {self._pair} at {self._endpoint}")
 
     def _health(self) -> Health:

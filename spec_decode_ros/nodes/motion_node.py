@@ -60,6 +60,12 @@ PARAMETERS = (
         "carry nothing out before an operator's command: a node that crashed must not walk on when it is back",
         fixed=True,
     ),
+    Setting(
+        "planner",
+        False,
+        "planner_node plans: after a stop, a sentence and then a step of its plan let the robot move again",
+        fixed=True,
+    ),
     *_LIMITS.values(),
     *ROBOT_PARAMETERS,
 )
@@ -73,13 +79,14 @@ def limits_from(values: Mapping[str, Any]) -> MotionLimits:
 
 
 class MotionNode(Node):
-    """Subscribes action/verified, /draft, /unverified and /posture, and command; publishes cmd_vel and posture."""
+    """Subscribes action/verified, /draft, /unverified and /posture, command and step; publishes cmd_vel and posture."""
 
     def __init__(self) -> None:
         super().__init__("motion_node")
         self._settings = Settings(self, PARAMETERS, check=limits_from)
         waits = "waiting for the first command" if self._settings["wait_for_command"] else ""
         self._guard = MotionGuard(limits_from(self._settings), held=waits)
+        self._told = False
         self._refused = 0
         self._last_refusal = ""
         self._shown: tuple[MotionState, str] | None = None
@@ -99,6 +106,8 @@ class MotionNode(Node):
             self.create_subscription(TwistStamped, topic, on_action, LATEST)
         self.create_subscription(String, "action/posture", self._on_posture, EVENTS)
         self.create_subscription(String, "command", self._on_command, EVENTS)
+        if self._settings["planner"]:
+            self.create_subscription(String, "step", self._on_step, EVENTS)
         self.create_service(Trigger, "~/emergency_stop", self._on_emergency_stop)
         self.create_service(Trigger, "~/release", self._on_release)
         # Steady, so that velocities go on and actions expire where the ROS clock stands still.
@@ -160,15 +169,25 @@ class MotionNode(Node):
             self._go2.posture(posture)
 
     def _on_command(self, message: String) -> None:
-        if is_stop(message.data):
+        self._told = not is_stop(message.data)
+        if not self._told:
             self._guard.hold(OPERATOR, "told to stop, waiting for the next command")
             self._tick()
             if self._go2:
                 self._go2.robot.stop()
-        else:
-            self._guard.lift(OPERATOR, clock=clock_seconds(self))
-            self._guard.lift(START, clock=0.0)  # no stop was lifted: frames from before the command will do
-            self._guard.new_command()
+        elif not self._settings["planner"]:
+            self._begin()
+
+    def _on_step(self, message: String) -> None:
+        # A sentence alone moves nothing: a drafter whose planner is gone still has the step before the stop. Nor does
+        # a step alone: it may have been under way when the operator said stop.
+        if self._told and not is_stop(message.data):
+            self._begin()
+
+    def _begin(self) -> None:
+        self._guard.lift(OPERATOR, clock=clock_seconds(self))
+        self._guard.lift(START, clock=0.0)  # no stop was lifted: frames from before the command will do
+        self._guard.new_command()
 
     def _on_emergency_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._stop_in_emergency()

@@ -11,7 +11,6 @@ from functools import partial
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from spec_decode_ros.actions.action import ActionError, parse_action
@@ -22,7 +21,17 @@ from spec_decode_ros.edge.plan_loop import PlanLoop, PlanStatus
 from spec_decode_ros.edge.planner import Planned, Planner
 from spec_decode_ros.edge.stack import EdgeStack
 from spec_decode_ros.models.pair_config import DEFAULT_PAIR, load_pair_config
-from spec_decode_ros.nodes.common import EVENTS, OK, WARN, Diagnostics, Health, Settings, run, steady_clock
+from spec_decode_ros.nodes.common import (
+    EVENTS,
+    LATCHED,
+    OK,
+    WARN,
+    Diagnostics,
+    Health,
+    Settings,
+    run,
+    steady_clock,
+)
 from spec_decode_ros.settings import Setting
 from spec_decode_ros.viz.decoded_action import DecodedAction, DecodedActionError, pieces_of
 
@@ -56,7 +65,6 @@ PARAMETERS = (
     ),
 )
 
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _TICK_S = 0.1
 
 
@@ -71,7 +79,7 @@ class PlannerNode(Node):
         alone = stack.alone if stack.client is not None else None
         planner = Planner(stack.runtime, alone, stack.style, stack.sampling)
         self._step = self.create_publisher(String, "step", EVENTS)
-        self._plan = self.create_publisher(DiagnosticStatus, "plan", _LATCHED)
+        self._plan = self.create_publisher(DiagnosticStatus, "plan", LATCHED)
         self._tokens = self.create_publisher(String, "plan/tokens", EVENTS)
         self._loop = loop = PlanLoop(planner, stack.cancel, goals, settings["on_link_loss"] == "draft", self)
         self.create_subscription(String, "command", lambda message: loop.take_command(message.data), EVENTS)
@@ -86,7 +94,8 @@ class PlannerNode(Node):
         try:
             decoded = DecodedAction.from_json(message.data)
             if decoded.state != "draft":
-                self._loop.take_action(decoded.command, parse_action(decoded.text))
+                action = parse_action(decoded.text)
+                self._loop.take_action(decoded.command, action, decoded.state == "verified")
         except (DecodedActionError, ActionError) as error:
             self.get_logger().warning(str(error), throttle_duration_sec=2.0)
 
@@ -141,6 +150,8 @@ class PlannerNode(Node):
             if not connected:
                 gone = client.refusal or f"the planner's verifier at {client.endpoint} does not answer"
                 return Health(WARN, gone, values)
+        if not self._step.get_subscription_count():
+            return Health(WARN, f"nobody listens to {self._step.topic_name}: is the drafter running?", values)
         return Health(WARN if status.ended_badly else OK, status.summary, values)
 
     def close(self) -> None:

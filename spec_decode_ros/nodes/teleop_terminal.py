@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -22,14 +22,14 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.nodes.common import EVENTS, LATEST, steady_clock
+from spec_decode_ros.nodes.common import EVENTS, LATCHED, LATEST, OK, steady_clock
 from spec_decode_ros.nodes.messages import status_values, velocities
 from spec_decode_ros.nodes.teleop_commands import TeleopNode
 from spec_decode_ros.robots.guard_types import EMERGENCY
 from spec_decode_ros.teleop.app import TeleopApp
 from spec_decode_ros.teleop.history import History, default_path
 from spec_decode_ros.teleop.palette import NIGHT, PAPER
-from spec_decode_ros.teleop.port import Notice, PartReport, Tell, Velocity
+from spec_decode_ros.teleop.port import Notice, PartReport, PlanReport, PlanText, Tell, Velocity
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 _LOOK_S = 0.5
@@ -53,6 +53,8 @@ class TopicListener:
         node.create_subscription(String, "action/tokens", self._on_tokens, EVENTS)
         node.create_subscription(String, "action/text", self._on_text, EVENTS)
         node.create_subscription(TwistStamped, "action/draft", self._on_draft, LATEST)
+        node.create_subscription(DiagnosticStatus, "plan", self._on_plan, LATCHED)
+        node.create_subscription(String, "plan/tokens", self._on_plan_tokens, EVENTS)
         self._looking = node.create_timer(_LOOK_S, self._look_for_velocities, clock=steady_clock())
 
     def _look_for_velocities(self) -> None:
@@ -82,6 +84,16 @@ class TopicListener:
             self._tell(DecodedAction.from_json(message.data))
         except SpecDecodeError as error:
             self._tell(Notice(f"action/tokens: {error}", urgent=True))
+
+    def _on_plan(self, message: DiagnosticStatus) -> None:
+        steps = tuple((value.key, value.value) for value in message.values)
+        self._tell(PlanReport(message.name, message.message, steps, message.level != OK))
+
+    def _on_plan_tokens(self, message: String) -> None:
+        try:
+            self._tell(PlanText(DecodedAction.from_json(message.data)))
+        except SpecDecodeError as error:
+            self._tell(Notice(f"plan/tokens: {error}", urgent=True))
 
     def _on_text(self, message: String) -> None:
         if not self._tokens_come:

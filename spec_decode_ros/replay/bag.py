@@ -29,6 +29,9 @@ DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 
 IMAGE_TOPIC = "camera/image/compressed"
 COMMAND_TOPIC = "command"
+STEP_TOPIC = "step"
+"""Where there was a planner, the drafter heard its steps and not the operator."""
+
 OVERLAY_TOPIC = "overlay/compressed"
 STORAGES = (".mcap", ".db3")
 
@@ -101,7 +104,8 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
     Args:
         path: a bag's folder, or one of its files.
         image_topic: of the frames; by default found by its name or, if there is only one, by its type.
-        command_topic: of the operator's commands; by default ``command`` in the namespace of the frames.
+        command_topic: of what the drafter was told; by default ``step`` in the namespace of the frames where there is
+            that topic, else ``command``.
 
     Raises:
         BagError: it cannot be read, or has no frames.
@@ -203,7 +207,7 @@ class _Topics:
             command = _named(topics, command, (STRING,), "--command-topic", path)
         return cls(
             image,
-            command or beside(COMMAND_TOPIC, STRING),
+            command or beside(STEP_TOPIC, STRING) or beside(COMMAND_TOPIC, STRING),
             beside("action/text", STRING),
             beside("action/verified", TWIST_STAMPED),
             beside("action/draft", TWIST_STAMPED),

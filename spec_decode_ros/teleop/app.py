@@ -67,14 +67,18 @@ class TeleopApp(App[int]):
     Static { width: 1fr; height: 1; padding: 0 1; background: $background; }
     #banner { padding: 0; height: 3; margin: 1 0; }
     #motion { margin: 0 0 1 0; }
+    #plan { height: 3; margin: 0; display: none; }
     #answers { height: 5; margin: 0; }
     #log { height: 1fr; border-top: solid $secondary; }
     #line { border: round $secondary; background: $background; background-tint: $background 0%; height: 3; padding: 0 1; }
     #line:focus { border: round $primary; background-tint: $background 0%; }
     #line > .input--suggestion, #line > .input--placeholder { color: $accent; }
     #line > .input--cursor { background: $foreground; color: $background; text-style: none; }
+    .planned #plan { display: block; }
+    .planned #answers { height: 3; }
     .low #banner { height: 1; margin: 0; }
     .low #motion { margin: 0; }
+    .low #plan { height: 1; }
     .low #answers { height: 3; }
     .low #line { border: none; height: 1; }
     .low #line:focus { border: none; }
@@ -137,7 +141,7 @@ class TeleopApp(App[int]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            for name in ("header", "banner", "motion", "answers", "legend", "log"):
+            for name in ("header", "banner", "motion", "plan", "answers", "legend", "log"):
                 yield Static("", id=name, markup=False)
             yield CommandLine(self._history, self.action_stop, "say what to do: go to the red chair")
             for name in ("options", "footer"):
@@ -286,6 +290,8 @@ class TeleopApp(App[int]):
         self._draw("header", view.header(status, palette, now, width))
         self._draw("banner", view.banner(status, palette, now, width, high=not low))
         self._draw("motion", view.motion(status, palette, now, width))
+        self.screen.set_class(status.plan is not None, "planned")
+        self._draw("plan", view.plan(status, palette, now, inner, 1 if low else 3))
         answers = self.query_one("#answers").size.height
         self._draw("answers", view.answers(status, palette, now, inner, answers))
         self._draw("legend", view.legend(palette, inner))

@@ -1,4 +1,4 @@
-"""The interface between terminal and robot: four requests, and four kinds of events."""
+"""The interface between terminal and robot: four requests, and six kinds of events."""
 
 from __future__ import annotations
 
@@ -51,6 +51,30 @@ class Notice:
     urgent: bool = False
 
 
-Event = DecodedAction | Velocity | PartReport | Notice
+@dataclass(frozen=True)
+class PlanReport:
+    """How far the plan is.
+
+    Attributes:
+        sentence: what was said.
+        summary: in a few words.
+        steps: of the plan, each with its state: `waiting`, `running`, `done`, or how it failed.
+        urgent: whether the operator has to do something.
+    """
+
+    sentence: str
+    summary: str
+    steps: tuple[tuple[str, str], ...] = ()
+    urgent: bool = False
+
+
+@dataclass(frozen=True)
+class PlanText:
+    """What has been decoded of the plan so far."""
+
+    decoded: DecodedAction
+
+
+Event = DecodedAction | Velocity | PartReport | Notice | PlanReport | PlanText
 Tell = Callable[[Event], None]
 """Takes an event from any thread and returns at once."""

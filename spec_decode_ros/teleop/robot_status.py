@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from spec_decode_ros.robots.guard_types import EMERGENCY, OPERATOR, START, MotionState
-from spec_decode_ros.teleop.port import Event, Notice, PartReport, Velocity
+from spec_decode_ros.teleop.port import Event, Notice, PartReport, PlanReport, PlanText, Velocity
 from spec_decode_ros.viz.decoded_action import DecodedAction
 
 REPORT_S = 3.0
@@ -82,6 +82,8 @@ class RobotStatus:
 
     reports: dict[str, tuple[float, PartReport]] = field(default_factory=dict)
     draft: DecodedAction | None = None
+    plan: PlanReport | None = None
+    plan_text: DecodedAction | None = None
     answers: deque[DecodedAction] = field(default_factory=lambda: deque(maxlen=_ANSWERS))
     log: deque[LogLine] = field(default_factory=lambda: deque(maxlen=_LOG))
     _velocity: tuple[float, Velocity] | None = None
@@ -102,6 +104,10 @@ class RobotStatus:
         elif isinstance(event, Notice):
             if not (self.log and self.log[-1].text == event.text):
                 self.note(now, "alarm" if event.urgent else "note", event.text)
+        elif isinstance(event, PlanReport):
+            self._take_plan(event, now)
+        elif isinstance(event, PlanText):
+            self.plan_text = event.decoded
         elif event.state == "draft":
             self.draft = event
         else:
@@ -118,6 +124,13 @@ class RobotStatus:
             self._troubles[report.part] = trouble
             kind = "alarm" if report.level > 1 else "note"
             self.note(now, kind, f"{report.part}: {report.message or 'well again'}")
+
+    def _take_plan(self, plan: PlanReport, now: float) -> None:
+        before, self.plan = self.plan, plan
+        if self.plan_text is not None and self.plan_text.command != plan.sentence:
+            self.plan_text = None
+        if plan.sentence and plan != before:
+            self.note(now, "alarm" if plan.urgent else "robot", plan.summary)
 
     def _confirm(self, report: PartReport) -> None:
         if {OPERATOR, EMERGENCY} & _holds(report):

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from spec_decode_ros.teleop.palette import BANNER, TOKEN, Palette
+from spec_decode_ros.teleop.port import PlanReport
 from spec_decode_ros.teleop.robot_status import BannerKind, RobotStatus
 from spec_decode_ros.viz.contrast import text_on
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
@@ -133,6 +134,52 @@ def answers(status: RobotStatus, palette: Palette, now: float, width: int, heigh
     for line in lines:
         line.truncate(width, overflow="ellipsis")
     return Text("\n").join(lines[:height])
+
+
+def plan(status: RobotStatus, palette: Palette, now: float, width: int, height: int) -> Text:
+    """The sentence understood, its steps, and the tokens of the plan on the colours of their outcomes.
+
+    With one line of height the steps alone, or why there are none. Nothing where there is no planner.
+    """
+    report, decoded = status.plan, status.plan_text
+    if report is None:
+        return Text("")
+    if status.report("planner", now) is None:
+        steps = Text("nothing is heard from the planner; stop still works", palette.alarm)
+    elif report.steps:
+        steps = _steps(report, palette, width - 11)
+    else:
+        steps = Text(report.summary, palette.alarm if report.urgent else palette.muted)
+    lines = [_labelled("steps", steps, palette)]
+    if height > 1:
+        lines.insert(0, _labelled("said", Text(report.sentence or "·", palette.ink), palette))
+    if height > 2:
+        tokens = _nothing(palette) if decoded is None else _answer(decoded, palette, new=True)
+        lines.append(_labelled("plan", tokens, palette))
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return Text("\n").join(lines)
+
+
+def _steps(report: PlanReport, palette: Palette, width: int) -> Text:
+    """The steps in their order; those that are done are left out first where there is no room."""
+    parts = [_step(text, state, palette) for text, state in report.steps]
+    done = sum(state == "done" for _, state in report.steps)
+    left_out = 0
+    while left_out < done and sum(cell_len(part.plain) + 3 for part in parts[left_out:]) > width:
+        left_out += 1
+    shown = parts[left_out:]
+    if left_out:
+        shown.insert(0, Text(f"✓ {left_out} of {len(parts)}", palette.muted))
+    return Text(" · ", palette.line).join(shown)
+
+
+def _step(text: str, state: str, palette: Palette) -> Text:
+    if state == "running":
+        return Text(f"▶ {text}", f"bold {palette.ink}")
+    if state in ("waiting", "done"):
+        return Text(text if state == "waiting" else f"✓ {text}", palette.muted)
+    return Text(f"✗ {text}: {state}", f"bold {palette.alarm}")
 
 
 def _nothing(palette: Palette) -> Text:

@@ -13,13 +13,16 @@ public key can mark it as a balancer's. Only the mark in the server's folder cou
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import logging
 import os
 import re
 import shutil
 import stat
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,11 +108,12 @@ def make_keys(folder: str | Path, robot: str | None = None, balancer: bool = Fal
         _check_name(robot)
     try:
         (folder / ROBOTS).mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (folder / f"{CLOUD}.key_secret").exists():
-            make_certificate(folder, CLOUD)
-        if robot is None and not any((folder / ROBOTS).glob("*.key")):
-            robot = FIRST_ROBOT
-        return [_add_robot(folder, robot, balancer)] if robot else []
+        with _locked(folder):
+            if not (folder / f"{CLOUD}.key_secret").exists():
+                make_certificate(folder, CLOUD)
+            if robot is None and not any((folder / ROBOTS).glob("*.key")):
+                robot = FIRST_ROBOT
+            return [_add_robot(folder, robot, balancer)] if robot else []
     except OSError as error:
         raise KeyFolderError(f"Keys can't be made in {folder}: {error.strerror or error}.") from error
     except zmq.ZMQError as error:
@@ -117,6 +121,17 @@ def make_keys(folder: str | Path, robot: str | None = None, balancer: bool = Fal
             "This ZeroMQ has no encryption, so that no keys can be made: install one that has, with "
             "`pip install --force-reinstall pyzmq`."
         ) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Two servers that start at once, as with a planner, must not each make the keys of one folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def robots_of(folder: str | Path) -> list[KnownRobot]:

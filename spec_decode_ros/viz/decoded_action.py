@@ -100,13 +100,13 @@ class DecodedAction:
 def pieces_of(
     decode: Callable[[Sequence[int]], str], tokens: Sequence[int], outcomes: Sequence[str]
 ) -> tuple[Piece, ...]:
-    """A decoded text cut into its tokens' texts, each with its outcome; tokens without text are left out."""
+    """A decoded text cut into its tokens' texts, each with its outcome; a token that is only space joins the next one."""
     pieces, before = [], ""
     for index, outcome in enumerate(outcomes):
         text = decode(tokens[: index + 1])
         if text[len(before) :].strip():
             pieces.append(Piece(text[len(before) :], outcome))
-        before = text
+            before = text
     return tuple(pieces)
 
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import pytest
 
 from spec_decode_ros.edge.frame_loop import CameraFrame, FrameLoop
-from spec_decode_ros.edge.pilot import Pilot
 from spec_decode_ros.edge.runtime import ActionFailed, ActionResult, Progress
 
 SETTINGS = {
@@ -20,6 +19,7 @@ SETTINGS = {
     "deadline": 1.0,
     "on_link_loss": "stop",
     "act_on_draft": True,
+    "rest_after": 0,
 }
 WALK = "vx 0.4 wz 0.0 | red chair ahead 2.0"
 STATS = {"drafted": 4, "accepted": 3, "cloud_passes": 1, "ttva_ms": 90.0}
@@ -40,9 +40,11 @@ class Rig:
         self._jpeg, self._answer, self._draft, self._hook = jpeg, answer, draft, hook
         self.sent: list[tuple[str, float, float]] = []
         self.decided: list[tuple[str, str]] = []
+        self.prompts: list[str] = []
         client = SimpleNamespace(silence_s=0.0)
         stack = SimpleNamespace(
-            pilot=Pilot(self, rest_after=0),
+            style="trained",
+            sampling=None,
             client=client,
             runtime=self,
             alone=self,
@@ -54,6 +56,7 @@ class Rig:
         self.loop.start()
 
     def act(self, prompt, images=(), last_tokens=(), *, sampling=None, on_event=None, captured=None):
+        self.prompts.append(prompt)
         if self._draft:
             on_event(Progress((), 0, self._draft, "", False, 0.0))
         self._hook()
@@ -126,6 +129,20 @@ def test_what_was_decided_for_an_earlier_command_is_not_sent(make):
     time.sleep(0.1)
     assert rig.sent == [("draft", 0.6, 0.0)]
     assert rig.decided == []
+
+
+def test_the_same_command_after_a_stop_begins_anew_even_if_nothing_was_decided_for_the_stop(make):
+    rig = make("vx 0.0 wz 0.0 | done")
+    rig.loop.take_command("turn left 90 degrees")
+    for count in (1, 2):
+        rig.show()
+        rig.wait(lambda count=count: len(rig.decided) == count)
+    rig.loop.take_command("stop")
+    rig.loop.take_command("turn left 90 degrees")
+    rig.show()
+    rig.wait(lambda: len(rig.decided) == 3)
+    lasts = [prompt.partition(" | last ")[2] for prompt in rig.prompts]
+    assert lasts == ["none", "vx 0.0 wz 0.0 | done", "none"]
 
 
 def test_an_action_without_a_verdict_stops_the_robot_and_drops_the_command_if_that_is_wanted(make):

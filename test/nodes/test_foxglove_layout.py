@@ -23,7 +23,7 @@ from spec_decode_ros.edge.frame_loop import ActionKind
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ROOT / "spec_decode_ros" / "nodes"
-ON_THE_ROBOT = ("camera_node", "drafter_node", "motion_node", "common")
+ON_THE_ROBOT = ("camera_node", "drafter_node", "motion_node", "planner_node", "common")
 TYPES = {
     name: getattr(module, name)
     for module in (
@@ -126,7 +126,7 @@ def test_every_topic_is_one_of_ours_with_the_type_that_the_panel_shows(layout):
             assert all(path["enabled"] for path in config["paths"])
             topics = [(*split_path(path["value"]), {"double"}) for path in config["paths"]]
         elif kind == "RawMessages":
-            topics = [(*split_path(config["topicPath"]), {"string"})]
+            topics = [(*split_path(config["topicPath"]), {"string", "DiagnosticStatus"})]
         elif kind == "DiagnosticSummary":
             topics = [(config["topicToRender"], "", {"DiagnosticArray"})]
         else:
@@ -141,6 +141,7 @@ def test_every_topic_is_one_of_ours_with_the_type_that_the_panel_shows(layout):
         "/action/draft",
         "/action/verified",
         "/action/text",
+        "/plan",
         "/cmd_vel",
         "/diagnostics",
     }

@@ -136,6 +136,8 @@ def test_parameter_files_name_parameters_that_exist(config):
     document = yaml.safe_load((REPOSITORY / "config" / config).read_text())
     for key, value in document.items():
         node = key.rpartition("/")[2]
+        if node == "planner_bridge_node":
+            node = "cloud_bridge_node"  # by another name
         if node == "sim_node":
             pytest.importorskip("mujoco", reason="mujoco is not installed: the simulator needs it")
         module = importlib.import_module(f"spec_decode_ros.nodes.{node}")
@@ -243,6 +245,45 @@ def test_the_robot_launch_passes_its_arguments_on(ros, launch, tmp_path):
     assert said.count("process has finished cleanly") == 3, said
 
 
+@needs_launch
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_with_a_planner_the_drafter_hears_its_steps(ros, launch, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: the models need it")
+    from geometry_msgs.msg import TwistStamped
+    from PIL import Image
+    from scripted_pair import make_scripted_pair
+    from serving import serving
+    from std_msgs.msg import String
+
+    plan = "walk forward 2 metres"
+    Image.new("RGB", (168, 84), "green").save(tmp_path / "frame.jpg")
+    pair = make_scripted_pair(tmp_path / "pair", "vx 0.4 wz 0.2 | walking 1", "vx 0.4 wz 0.2 | walking 1")
+    planner = make_scripted_pair(tmp_path / "planner", plan, plan)
+    with serving(planner) as endpoint:
+        launched = launch(
+            "robot.launch.py",
+            pair=pair,
+            method="edge",
+            source=tmp_path / "frame.jpg",
+            planner=planner,
+            planner_endpoint=endpoint,
+        )
+        launched.wait_until_it_says("method edge")
+        launched.wait_until_it_says("method auto")
+        velocities = ros.listen(TwistStamped, "cmd_vel", 10)
+        steps = ros.listen(String, "step", 10)
+        command = ros.publisher(String, "command", 10)
+        wait_for(lambda: command.get_subscription_count() == 2, "planner and motion node")
+        command.publish(String(data="would you mind to go on a bit"))
+        wait_for(lambda: any(m.twist.linear.x > 0.0 for _, m in list(velocities)), "motion")
+        assert [message.data for _, message in steps] == ["stop", plan]
+        said = launched.interrupt()
+    assert f"command: {plan}" in said
+    assert "command: would you" not in said
+    assert said.count("process has finished cleanly") == 4, said
+
+
 @pytest.fixture
 def gazebo(prefix: Path) -> Path:
     """What `apt install ros-<distribution>-ros-gz` would bring, with a stand-in for each program; the share folder."""
@@ -333,6 +374,23 @@ def test_the_cloud_launch_serves_and_ends(domain, launch, tmp_path):
     launched = launch("cloud.launch.py", bind=f"ipc://{tmp_path}/verifier", threads=1)
     launched.wait_until_it_says(f"ready: verifying pair tiny at ipc://{tmp_path}/verifier")
     assert launched.interrupt().count("process has finished cleanly") == 1
+
+
+@needs_launch
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_cloud_launch_serves_planners_too_with_the_same_keys(domain, launch, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed: the models need it")
+    from scripted_pair import make_scripted_pair
+
+    planner = make_scripted_pair(tmp_path / "planner", "sit down", "sit down")
+    endpoints = {"bind": f"ipc://{tmp_path}/verifier", "planner_bind": f"ipc://{tmp_path}/planner_verifier"}
+    launched = launch(
+        "cloud.launch.py", planner=planner, keys=tmp_path / "keys", threads=1, metrics=0, **endpoints
+    )
+    launched.wait_until_it_says(f"ready: verifying pair tiny at {endpoints['bind']}")
+    launched.wait_until_it_says(f"at {endpoints['planner_bind']}")
+    assert launched.interrupt().count("process has finished cleanly") == 2
 
 
 @needs_launch

@@ -149,6 +149,26 @@ def test_the_operators_stop_holds_until_the_next_command(ros):
     motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion after the next command")
 
 
+def test_with_a_planner_it_takes_a_sentence_and_then_a_step_to_move_again(ros):
+    motion = Motion(ros, planner=True, wait_for_command=True)
+    command, step = ros.publisher(String, "command", 10), ros.publisher(String, "step", 10)
+    walk = lambda: motion.act(0.4, 0.0)  # noqa: E731
+    step.publish(String(data="go to the red chair"))
+    assert motion.still_zero_after(0.5, walk), "a step that no sentence came before"
+    command.publish(String(data="off to the chair"))
+    assert motion.still_zero_after(0.5, walk), "a sentence that is not planned yet"
+    step.publish(String(data="stop"))
+    step.publish(String(data="go to the red chair"))
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion after the first step")
+    command.publish(String(data="stop"))
+    wait_for(lambda: motion.now == (0.0, 0.0), "the stop")
+    # The step that was under way to the drafter when the operator said stop, and a planner that is gone afterwards.
+    step.publish(String(data="turn left 90 degrees"))
+    assert motion.still_zero_after(0.5, walk)
+    command.publish(String(data="now to the ball"))
+    assert motion.still_zero_after(0.5, walk)
+
+
 def test_a_node_that_has_just_started_moves_nothing_before_a_command(ros):
     motion = Motion(ros, wait_for_command=True)
     assert motion.still_zero_after(0.5, lambda: motion.act(0.4, 0.0))

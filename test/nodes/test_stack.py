@@ -6,8 +6,7 @@ import io
 import math
 import re
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from PIL import Image
 from ros_session import wait_for
 from scripted_pair import make_scripted_pair
 from sensor_msgs.msg import CompressedImage
+from serving import serving
 from std_msgs.msg import String
 
 VERIFIED_TEXT = "vx 0.4 wz 0.2 | walking 1"
@@ -44,17 +44,6 @@ def frames(tmp_path_factory) -> Path:
     for index in range(3):
         Image.new("RGB", (168, 84), (80 * index, 90, 120)).save(folder / f"{index}.jpg")
     return folder
-
-
-@contextmanager
-def serving(pair: Path, bind: str = "tcp://127.0.0.1:*") -> Iterator[str]:
-    """A verifier in this process, which has torch loaded already; its endpoint."""
-    from spec_decode_ros.models.pair import load_verifier
-    from spec_decode_ros.server.config import ServiceConfig
-    from spec_decode_ros.server.verifier_server import VerifierServer
-
-    with VerifierServer(load_verifier(pair, threads=1), "random", ServiceConfig(bind=bind)) as server:
-        yield server.endpoint
 
 
 def velocity(log) -> tuple[float, float]:

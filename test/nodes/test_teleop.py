@@ -17,12 +17,13 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: the nodes need ROS 2")
 pytest.importorskip("textual", reason="textual is not installed: the terminal needs it")
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import TwistStamped
 from ros_session import Ros, environment, wait_for
 from std_msgs.msg import String
 from terminal import Terminal
 
+from spec_decode_ros.nodes.common import LATCHED
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 CTRL_C, CTRL_E, ESCAPE, F6, UP = "\x03", "\x05", "\x1b", "\x1b[17~", "\x1b[A"
@@ -164,6 +165,27 @@ def test_draft_and_verdict_are_seen_as_they_come(desk):
     assert "vx 0.4 wz 0.1 | red" in shown
     tokens.publish(String(data="no such thing"))
     desk.terminal.wait_for("action/tokens: the message is not JSON")
+
+
+def test_a_plan_is_seen_by_an_operator_who_comes_late_too(desk):
+    plan = desk.ros.node.create_publisher(DiagnosticStatus, "plan", LATCHED)
+    steps = (("go to the red chair", "running"), ("sit down", "waiting"))
+    values = [KeyValue(key=step, value=state) for step, state in steps]
+    plan.publish(DiagnosticStatus(name="to the chair, and rest", message="step 1 of 2", values=values))
+    desk.terminal.wait_for("said       to the chair, and rest")
+    tokens = desk.ros.publisher(String, "plan/tokens", 10)
+    pieces = (Piece("go to the red chair", "accepted"), Piece("; sit down", "bonus"))
+    tokens.publish(String(data=DecodedAction("to the chair, and rest", pieces, "verified").to_json()))
+    desk.terminal.wait_for("go to the red chair ; sit down")
+    # No planner has reported, so what is latched may be of one that is gone.
+    desk.terminal.wait_for("nothing is heard from the planner")
+    reports = desk.ros.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+    def planning() -> bool:
+        reports.publish(DiagnosticArray(status=[DiagnosticStatus(name="planner_node: planner")]))
+        return "▶ go to the red chair · sit down" in desk.terminal.look(0.1)
+
+    wait_for(planning, "the steps")
 
 
 def test_a_closed_window_stops_the_robot(desk):

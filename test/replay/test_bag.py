@@ -125,6 +125,19 @@ def test_the_topics_of_one_robot_belong_together(tmp_path: Path):
     assert command.text == "stand up"
 
 
+def test_with_a_planner_the_drafter_was_told_the_steps(tmp_path: Path):
+    messages = [
+        (FRAMES, S, compressed(S)),
+        ("/command", S, string("would you mind to rest a little")),
+        ("/step", S + 1, string("stop")),
+        ("/step", 2 * S, string("sit down")),
+    ]
+    bag = write_bag(tmp_path / "bag", messages)
+    assert [said.text for said in read_recording(bag).commands] == ["stop", "sit down"]
+    (said,) = read_recording(bag, command_topic="command").commands
+    assert said.text.startswith("would you")
+
+
 def test_a_topic_of_another_type_is_left_out_and_said_so(tmp_path: Path):
     bag = write_bag(tmp_path / "bag", [(FRAMES, S, compressed(S)), ("/command", S, twist(S, 0.0, 0.0))])
     found = read_recording(bag)

@@ -18,7 +18,7 @@ from textual.widgets import Static
 from spec_decode_ros.teleop.app import RELEASE_WINDOW_S, STOP_AGAIN_S, TeleopApp
 from spec_decode_ros.teleop.history import History
 from spec_decode_ros.teleop.palette import NIGHT, PAPER
-from spec_decode_ros.teleop.port import Notice, PartReport, Velocity
+from spec_decode_ros.teleop.port import Notice, PartReport, PlanReport, PlanText, Velocity
 from spec_decode_ros.teleop.robot_status import CONFIRM_S, OBEY_S, REPORT_S
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
@@ -355,6 +355,31 @@ def test_all_that_is_known_is_on_the_screen():
             assert words in screen, screen
 
     drive(story)
+
+
+PLAN = (("go to the red chair", "done"), ("turn left 90 degrees", "running"), ("sit down", "waiting"))
+PLANNER = PartReport("planner", 0, "step 2 of 3: turn left 90 degrees")
+
+
+@pytest.mark.parametrize("size", [(100, 30), (80, 24), (60, 15), (40, 10)])
+def test_a_plan_is_shown_with_the_step_that_runs(size):
+    async def story(desk: Desk) -> None:
+        await desk.hear(WALKING, DRAFTER, PLANNER, Velocity(0.4, -0.2), ANSWER)
+        assert "steps" not in "\n".join(desk.screen)
+        decoded = DecodedAction("to the chair and back", (Piece("go to the red", "accepted"),), "verified")
+        await desk.hear(PlanReport("to the chair and back", "step 2 of 3", PLAN), PlanText(decoded))
+        whole = "\n".join(desk.screen)
+        assert len(desk.screen) <= size[1]
+        for words in ("▶ turn left 90", "MOVING", "SPACE stop"):
+            assert words in whole, whole
+        if size[1] >= 20:
+            assert "said       to the chair and back" in whole
+            assert "plan       go to the red" in whole
+            assert "step 2 of 3" in whole, "the log has room for it"
+        await desk.draw(5.0)
+        assert "nothing is heard from the" in "\n".join(desk.screen)
+
+    drive(story, size)
 
 
 def test_unverified_motion_is_marked_as_such():

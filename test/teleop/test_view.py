@@ -8,7 +8,7 @@ pytest.importorskip("rich", reason="rich is not installed")
 
 from spec_decode_ros.teleop import view
 from spec_decode_ros.teleop.palette import BANNER, NIGHT, PAPER, TOKEN
-from spec_decode_ros.teleop.port import PartReport, Velocity
+from spec_decode_ros.teleop.port import PartReport, PlanReport, PlanText, Velocity
 from spec_decode_ros.teleop.robot_status import ANSWER_S, BannerKind, RobotStatus
 from spec_decode_ros.viz.contrast import contrast, text_on
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
@@ -91,6 +91,51 @@ def test_an_answer_that_no_longer_counts_stands_with_the_old_ones():
     old = view.answers(status, PAPER, ANSWER_S + 0.1, 80, 4)
     assert old.plain.splitlines()[1:] == ["verified   ·", "           vx 0.4"]
     assert not any(" on " in str(span.style) for span in old.spans)
+
+
+def planned(*steps: tuple[str, str], summary: str = "", urgent: bool = False) -> RobotStatus:
+    status = RobotStatus()
+    status.take(PartReport("planner", 0, ""), 0.0)
+    status.take(PlanReport("off you go", summary, steps, urgent), 0.0)
+    return status
+
+
+def test_a_plan_is_its_sentence_its_steps_and_its_tokens():
+    status = planned(("sit down", "done"), ("stand up", "running"), ("turn left 90 degrees", "waiting"))
+    pieces = (Piece("sit", "accepted"), Piece(" down", "recovered"))
+    status.take(PlanText(DecodedAction("off you go", pieces, "verified")), 0.0)
+    lines = view.plan(status, PAPER, 0.0, 80, 3).plain.splitlines()
+    assert lines == [
+        "said       off you go",
+        "steps      ✓ sit down · ▶ stand up · turn left 90 degrees",
+        "plan       sit down",
+    ]
+    assert view.plan(status, PAPER, 0.0, 80, 1).plain == lines[1]
+    assert view.plan(status, PAPER, 0.0, 50, 1).plain == "steps      ✓ 1 of 3 · ▶ stand up · turn left 90 d…"
+    assert "nothing is heard from the planner" in view.plan(status, PAPER, 9.0, 80, 1).plain
+    status.take(PlanReport("another sentence", "planning"), 0.0)
+    assert view.plan(status, PAPER, 0.0, 80, 3).plain.splitlines()[1:] == [
+        "steps      planning",
+        "plan       ·",
+    ]
+
+
+def test_a_step_that_failed_says_how():
+    status = planned(("go to the red chair", "not found"), ("sit down", "waiting"), urgent=True)
+    text = view.plan(status, PAPER, 0.0, 80, 1)
+    assert text.plain == "steps      ✗ go to the red chair: not found · sit down"
+    assert any(PAPER.alarm in str(span.style) for span in text.spans)
+
+
+def test_the_plans_summary_is_logged_once():
+    status = planned(("sit down", "running"), summary="step 1 of 1: sit down")
+    status.take(status.plan, 1.0)
+    status.take(PlanReport("off you go", "sit down: blocked", (("sit down", "blocked"),), True), 2.0)
+    assert [(line.kind, line.text) for line in status.log] == [
+        ("robot", "step 1 of 1: sit down"),
+        ("alarm", "sit down: blocked"),
+    ]
+    assert view.plan(RobotStatus(), PAPER, 0.0, 80, 3).plain == ""
 
 
 def test_a_long_line_of_the_log_goes_on_below_itself():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,10 @@ def test_the_mark_is_a_line_of_the_metadata(tmp_path: Path, text: str, marked: b
     file = tmp_path / "a.key"
     file.write_text(f'{text}    public-key = "{"a" * 39}0"\n')
     assert read_certificate(file).balancer is marked
+
+
+def test_servers_that_start_at_once_make_the_keys_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = [robot for robots in pool.map(make_keys, [tmp_path] * 8) for robot in robots]
+    assert len(made) == 1
+    assert robot_keys(made[0]).server == server_keys(tmp_path).public

@@ -38,12 +38,12 @@ def test_a_draft_that_was_refuted_leaves_only_what_is_final():
     assert DecodedAction.in_progress("go", "vx 0.4", "vx 0.6 wz").text == "vx 0.4"
 
 
-def test_a_text_is_cut_into_its_tokens_and_those_without_text_are_left_out():
+def test_a_text_is_cut_into_its_tokens_and_space_joins_the_next_one():
     texts = ("vx", " 0.4", "", " ", "| red")
     pieces = pieces_of(
         lambda tokens: "".join(texts[t] for t in tokens), range(5), ["accepted"] * 4 + ["bonus"]
     )
-    assert pieces == (Piece("vx", "accepted"), Piece(" 0.4", "accepted"), Piece("| red", "bonus"))
+    assert pieces == (Piece("vx", "accepted"), Piece(" 0.4", "accepted"), Piece(" | red", "bonus"))
 
 
 @pytest.mark.parametrize(
