@@ -88,6 +88,7 @@ class PlanLoop:
         self._planned: Planned | None = None
         self._execution: PlanExecution | None = None
         self._unconfirmed: PlanExecution | None = None
+        self._sits = False
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._plan_forever, name="planning", daemon=True)
@@ -142,7 +143,11 @@ class PlanLoop:
     def _advance(self, event: Callable[[PlanExecution], bool]) -> None:
         with self._changed:
             execution = self._execution
-            if execution is None or not event(execution):
+            if execution is None:
+                return
+            ended = event(execution)
+            self._sits = execution.sits
+            if not ended:
                 return
             if execution.step is not None:
                 self._output.send_step(execution.step.text)
@@ -187,7 +192,7 @@ class PlanLoop:
                 why = planned.problem if plan is None else plan.text
                 self._tell(PlanStatus(planned.sentence, why, verified=verified, ended_badly=True))
                 return
-            execution = PlanExecution(plan)
+            execution = PlanExecution(plan, self._sits)
             if problem := problem_of(plan, self._goals):
                 self._tell(
                     PlanStatus(planned.sentence, problem, _steps(execution, "waiting"), verified, True)
@@ -211,7 +216,7 @@ class PlanLoop:
             return
         done, failure = execution.states.count("done"), execution.failure
         if failure:
-            step = execution.plan.steps[execution.states.index(failure)]  # type: ignore[arg-type]
+            step = execution.steps[execution.states.index(failure)]  # type: ignore[arg-type]
             summary = f"{step.text}: {failure}"
         elif execution.step is None:
             summary = "done"
@@ -227,5 +232,5 @@ class PlanLoop:
 
 
 def _steps(execution: PlanExecution, state: str = "") -> tuple[tuple[str, str], ...]:
-    pairs = zip(execution.plan.steps, execution.states, strict=True)
+    pairs = zip(execution.steps, execution.states, strict=True)
     return tuple((step.text, state or own) for step, own in pairs)
