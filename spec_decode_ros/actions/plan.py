@@ -79,6 +79,11 @@ class Step:
         return self.kind
 
     @property
+    def walks(self) -> bool:
+        """Whether the legs have to step, which a robot that sits cannot."""
+        return self.kind in ("go", "turn", "walk")
+
+    @property
     def names_its_object(self) -> bool:
         """Whether a step `go` says a colour and a kind that the simulator has; a description says something else."""
         color, _, kind = self.object.partition(" ")
@@ -86,6 +91,8 @@ class Step:
 
 
 STOP: Final = Step("stop")
+STAND_UP: Final = Step("stand up")
+SIT_DOWN: Final = Step("sit down")
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ class PlanLoop:
         self._planned: Planned | None = None
         self._execution: PlanExecution | None = None
         self._unconfirmed: PlanExecution | None = None
+        self._sits = False
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._plan_forever, name="planning", daemon=True)
@@ -164,7 +165,11 @@ class PlanLoop:
         with self._changed:
             execution = self._execution
             before = execution.step if execution is not None else None
-            if execution is None or before is None or self._closing or not event(execution):
+            if execution is None or before is None or self._closing:
+                return
+            ended = event(execution)
+            self._sits = execution.sits
+            if not ended:
                 return
             step = execution.step
             if execution.failure or step == before:
@@ -220,7 +225,7 @@ class PlanLoop:
                 why = planned.problem if plan is None else plan.text
                 self._tell(PlanStatus(planned.sentence, why, verified=verified, ended_badly=True))
                 return
-            execution = PlanExecution(plan)
+            execution = PlanExecution(plan, self._sits)
             waiting = _steps(execution, "waiting")
             if problem := problem_of(plan, self._goals):
                 self._tell(PlanStatus(planned.sentence, problem, waiting, verified, True))
@@ -252,7 +257,7 @@ class PlanLoop:
             return
         done, failure = execution.states.count("done"), execution.failure
         if failure:
-            step = execution.plan.steps[execution.states.index(failure)]  # type: ignore[arg-type]
+            step = execution.steps[execution.states.index(failure)]  # type: ignore[arg-type]
             summary = f"{step.text}: {failure}"
         elif execution.step is None:
             summary = "done"
@@ -268,5 +273,5 @@ class PlanLoop:
 
 
 def _steps(execution: PlanExecution, state: str = "") -> tuple[tuple[str, str], ...]:
-    pairs = zip(execution.plan.steps, execution.states, strict=True)
+    pairs = zip(execution.steps, execution.states, strict=True)
     return tuple((step.text, state or own) for step, own in pairs)

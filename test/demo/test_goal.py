@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.demo.body import BodyState
 from spec_decode_ros.lab.demo.goal import GoalWatch, MissionGoal, MissionResult
 from spec_decode_ros.sim.scene import Scene, SceneObject
 
@@ -23,7 +24,7 @@ def watch(
     for now, pose, speed, text in events:
         if text is not None:
             watching.said(text)
-        outcome = watching.moved(now, pose, speed, 0.0)
+        outcome = watching.moved(BodyState(now, *pose, 0.3, speed, 0.0))
         if outcome is not None:
             return outcome
     return None

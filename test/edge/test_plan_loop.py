@@ -349,7 +349,7 @@ def test_what_is_no_plan_is_told_and_moves_nothing(make, text, summary):
 
 def test_a_step_that_the_acting_pair_cannot_follow_is_told_before_anything_moves(make):
     rig = make(goals="named")
-    rig.run("go", "sit down; go to the nearest box")
+    rig.run("go", "turn left 90 degrees; go to the nearest box")
     assert "not to the nearest box" in rig.summary
     assert rig.states == ["waiting", "waiting"]
     assert rig.steps == ["stop"]

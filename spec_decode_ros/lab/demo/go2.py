@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spec_decode_ros.lab.demo.goal import MissionGoal
-from spec_decode_ros.lab.demo.mission import run_mission
+from spec_decode_ros.lab.demo.mission import Goal, Story, run_mission
 from spec_decode_ros.lab.demo.robot_log import RobotLogReader
 from spec_decode_ros.lab.demo.stack import Stack, Value, free_domain, running_stack, stay_on_this_machine
-from spec_decode_ros.lab.network.link import LinkProfile, link_process
-from spec_decode_ros.server.process import spawn_server
+from spec_decode_ros.lab.demo.verifiers import linked_verifiers
 from spec_decode_ros.sim.task import make_task
 from spec_decode_ros.transport.process import ReadyChild
 
@@ -49,13 +48,22 @@ class Go2Episode:
 
 @dataclass(frozen=True)
 class Go2Stack:
-    """How the episodes run: folder for logs and bags, parameters of the drafter node, emulated link, and time limit."""
+    """How the episodes run.
+
+    Attributes:
+        out: folder for logs and bags.
+        pair, method: of the drafter node.
+        rtt_ms: of the emulated link.
+        time_out_s: seconds until an episode, or one step of a mission, has failed.
+        planner: pair of the planner node.
+    """
 
     out: Path
     pair: str = "tiny"
     method: str = "auto"
     rtt_ms: float = 60.0
     time_out_s: float = 60.0
+    planner: str = "planner"
 
 
 def free_dds_domain() -> int:
@@ -63,13 +71,23 @@ def free_dds_domain() -> int:
     return random.SystemRandom().randint(120, 230)
 
 
-def start_robot_nodes(nodes: Stack, stack: Go2Stack, endpoint: str, dds_domain: int) -> None:
-    """Start the nodes that run on a Go2; `endpoint` is the verifier's, or that of a link to it."""
+def start_robot_nodes(
+    nodes: Stack, stack: Go2Stack, endpoint: str, dds_domain: int, hears: str = "command"
+) -> None:
+    """Start the nodes that run on a Go2.
+
+    Args:
+        nodes: where they are added.
+        stack: how they run.
+        endpoint: the verifier's, or that of a link to it.
+        dds_domain: of the robot.
+        hears: the topic of the drafter's commands.
+    """
     there: dict[str, Value] = {"network_interface": INTERFACE, "dds_domain": dds_domain}
     nodes.start("motion_node", {"robot": "go2", **there})
     nodes.start("camera_node", {"source": "go2", **there})
     drafter: dict[str, Value] = {"pair": stack.pair, "method": stack.method, "endpoint": endpoint}
-    nodes.start("drafter_node", {**drafter, "threads": 1})
+    nodes.start("drafter_node", {**drafter, "threads": 1}, {"command": hears})
 
 
 def go2_arguments(seed: int, dds_domain: int, log: Path) -> list[str]:
@@ -77,40 +95,46 @@ def go2_arguments(seed: int, dds_domain: int, log: Path) -> list[str]:
     return ["go2-sim", f"--seed={seed}", f"--domain={dds_domain}", f"--interface={INTERFACE}", f"--log={log}"]
 
 
+@dataclass(frozen=True)
+class RunningNodes:
+    """The robot's nodes on a ROS domain, and the DDS domain on which they look for the robot."""
+
+    nodes: Stack
+    domain: int
+    dds_domain: int
+
+
+@contextmanager
+def running_nodes(stack: Go2Stack, hears: str = "command") -> Iterator[RunningNodes]:
+    """A verifier behind an emulated link and the robot's nodes; arguments as of :func:`start_robot_nodes`."""
+    stay_on_this_machine()
+    domain, dds_domain = free_domain(), free_dds_domain()
+    with (
+        linked_verifiers([stack.pair], stack.rtt_ms) as (endpoint,),
+        running_stack(stack.out / "logs", domain) as nodes,
+    ):
+        start_robot_nodes(nodes, stack, endpoint, dds_domain, hears)
+        yield RunningNodes(nodes, domain, dds_domain)
+
+
 def run_episodes(
     stack: Go2Stack, seeds: range, show: Callable[[Go2Episode], None] = lambda episode: None
 ) -> list[Go2Episode]:
     """Run one episode for each seed, with the same verifier and nodes; ``show`` gets each episode at once."""
-    stay_on_this_machine()
-    domain, dds_domain = free_domain(), free_dds_domain()
     episodes = []
-    with ExitStack() as exits:
-        endpoint = exits.enter_context(spawn_server(stack.pair, threads=1))
-        if stack.rtt_ms:
-            endpoint = exits.enter_context(link_process(endpoint, LinkProfile(rtt_ms=stack.rtt_ms)))
-        nodes = exits.enter_context(running_stack(stack.out / "logs", domain))
-        start_robot_nodes(nodes, stack, endpoint, dds_domain)
+    with running_nodes(stack) as running:
         for seed in seeds:
-            episodes.append(_run(stack, seed, nodes, domain, dds_domain))
+            episodes.append(_run(stack, seed, running))
             show(episodes[-1])
     return episodes
 
 
-def _run(stack: Go2Stack, seed: int, nodes: Stack, domain: int, dds_domain: int) -> Go2Episode:
+def _run(stack: Go2Stack, seed: int, running: RunningNodes) -> Go2Episode:
     task = make_task(seed)
     goal = MissionGoal(task.scene, task.target, task.instruction, time_out_s=stack.time_out_s)
-    folder = stack.out / f"episode_{seed}"
-    path = folder / "robot.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
-    robot = [sys.executable, "-m", "spec_decode_ros", *go2_arguments(seed, dds_domain, path), "--with-parent"]
-    with ReadyChild(robot, "go2-sim", _READY_S):
-        mission = run_mission(
-            goal, folder, domain, check=nodes.check, ready_timeout_s=_READY_S, stop_after=True
-        )
-    log = RobotLogReader(path).read()
-    story = mission.story
+    story, log = run_in_room(goal, seed, stack.out / f"episode_{seed}", running)
     outcome = story.outcome
-    assert outcome is not None  # run_mission returns only when the mission is over
+    assert outcome is not None and outcome.distance_m is not None
     return Go2Episode(
         seed=seed,
         target=task.target,
@@ -123,3 +147,22 @@ def _run(stack: Go2Stack, seed: int, nodes: Stack, domain: int, dds_domain: int)
         actions=len(story.verified),
         orders=dict(log.counts),
     )
+
+
+def run_in_room(goal: Goal, seed: int, folder: Path, running: RunningNodes) -> tuple[Story, RobotLogReader]:
+    """Put a new robot into the room of a seed and run a mission there; its story, and the robot's own account."""
+    path = folder / "robot.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = go2_arguments(seed, running.dds_domain, path)
+    with ReadyChild(
+        [sys.executable, "-m", "spec_decode_ros", *arguments, "--with-parent"], "go2-sim", _READY_S
+    ):
+        mission = run_mission(
+            goal,
+            folder,
+            running.domain,
+            check=running.nodes.check,
+            ready_timeout_s=_READY_S,
+            stop_after=True,
+        )
+    return mission.story, RobotLogReader(path).read()

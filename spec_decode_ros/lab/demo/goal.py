@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from spec_decode_ros.actions.action import REFUSED
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.demo.body import BodyState
+from spec_decode_ros.lab.demo.step_judge import FACING_DEG, REACH_M, StepResult, judge_place
 from spec_decode_ros.sim.scene import Scene, bearing_and_distance
 
 REACHED = "reached"
 _GIVING_UP = ("not found", "not understood", REFUSED, "done", "stopped")
-_STILL_MPS, _STILL_RADPS = 0.06, 0.15
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class MissionGoal:
     scene: Scene
     target: str
     instruction: str
-    reach_m: float = 0.6
-    facing_deg: float = 25.0
+    reach_m: float = REACH_M
+    facing_deg: float = FACING_DEG
     still_s: float = 1.0
     time_out_s: float = 75.0
 
@@ -37,15 +38,27 @@ class MissionGoal:
         if not self.time_out_s > 0:
             raise SpecDecodeError(f"the time-out is {self.time_out_s} s, but must be above 0")
 
+    def watch(self) -> GoalWatch:
+        """A watch on this goal."""
+        return GoalWatch(self)
+
 
 @dataclass(frozen=True)
 class MissionResult:
-    """How a mission ended: a sentence, and the distance and angle to the target in metres and degrees."""
+    """How a mission ended.
+
+    Attributes:
+        success: whether all that was wanted was done.
+        reason: why, in a few words.
+        distance_m, facing_deg: to the target; None for a mission of several steps.
+        steps: of a plan; none without a planner.
+    """
 
     success: bool
     reason: str
-    distance_m: float
-    facing_deg: float
+    distance_m: float | None = None
+    facing_deg: float | None = None
+    steps: tuple[StepResult, ...] = ()
 
 
 class GoalWatch:
@@ -67,35 +80,26 @@ class GoalWatch:
             self._still_since = None
         self._note = note
 
-    def moved(
-        self, now: float, pose: tuple[float, float, float], speed: float, turn: float
-    ) -> MissionResult | None:
-        """The robot's pose (x, y in metres, yaw in radians) and speeds (m/s, rad/s); the result if this is the end."""
+    def moved(self, body: BodyState) -> MissionResult | None:
+        """The robot's true state; the result if this is the end."""
+        now = body.t
         self._began = now if self._began is None else self._began
-        still = speed < _STILL_MPS and abs(turn) < _STILL_RADPS and _ending(self._note) is not None
+        still = body.still and _ending(self._note) is not None
         if not still:
             self._still_since = None
         elif self._still_since is None:
             self._still_since = now
         if self._still_since is not None and now - self._still_since >= self._goal.still_s:
-            return self._judge(pose)
+            return self._judge(body.pose)
         if now - self._began >= self._goal.time_out_s:
-            return self._outcome(pose, False, f"not there after {self._goal.time_out_s:.0f} s")
+            return self._outcome(body.pose, False, f"not there after {self._goal.time_out_s:.0f} s")
         return None
 
     def _judge(self, pose: tuple[float, float, float]) -> MissionResult:
+        goal = self._goal
         if _ending(self._note) != REACHED:
             return self._outcome(pose, False, f"the model gave up: {self._note}")
-        outcome = self._outcome(pose, True, f"reached the {self._goal.target}")
-        if outcome.distance_m > self._goal.reach_m:
-            things = self._goal.scene.objects
-            nearest = min(things, key=lambda thing: bearing_and_distance(thing, pose)[1]).name
-            away = f"{outcome.distance_m:.1f} m away"
-            where = f"at the {nearest}" if nearest != self._goal.target else away
-            return self._outcome(pose, False, f"stopped {where}")
-        if outcome.facing_deg > self._goal.facing_deg:
-            return self._outcome(pose, False, f"stopped facing {outcome.facing_deg:.0f} degrees past it")
-        return outcome
+        return self._outcome(pose, *judge_place(goal.scene, goal.target, pose, goal.reach_m, goal.facing_deg))
 
     def _outcome(self, pose: tuple[float, float, float], success: bool, reason: str) -> MissionResult:
         thing = self._goal.scene.objects[self._goal.scene.find(self._goal.target)]

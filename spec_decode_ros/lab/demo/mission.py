@@ -11,20 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.lab.demo.goal import GoalWatch, MissionGoal, MissionResult
-from spec_decode_ros.nodes.common import EVENTS, clock_seconds, seconds
+from spec_decode_ros.lab.demo.body import BodyState
+from spec_decode_ros.lab.demo.goal import MissionGoal, MissionResult
+from spec_decode_ros.lab.demo.plan_goal import PlanGoal, PlanProgress, PlanWatch
+from spec_decode_ros.nodes.common import EVENTS, OK, clock_seconds, seconds
 from spec_decode_ros.nodes.recorder import BagRecorder
+from spec_decode_ros.viz.decoded_action import DecodedAction, DecodedActionError
+
+Goal = MissionGoal | PlanGoal
 
 _KEEP_ALL = QoSProfile(depth=50)
 _FRAMES = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -37,10 +41,12 @@ _GRACE_S = 10.0
 class Verified:
     """One verified action, by the stamp of its frame in seconds and the pose of the robot when it arrived here.
 
-    `corrected` says that its velocities differ from those of the draft; `took_ms` counts from the stamp of the frame.
+    `instruction` is what the acting pair was told: the operator's words, or a step of the plan. `corrected` says that its
+    velocities differ from those of the draft; `took_ms` counts from the stamp of the frame.
     """
 
     stamp: float
+    instruction: str
     text: str
     corrected: bool
     took_ms: float
@@ -49,9 +55,13 @@ class Verified:
 
 @dataclass
 class Story:
-    """What happened in a mission. Stamps in seconds; `path` has (stamp, x, y, yaw), `frames` (stamp, JPEG bytes)."""
+    """What happened in a mission. Stamps in seconds; `path` has (stamp, x, y, yaw), `frames` (stamp, JPEG bytes).
+
+    `plan` is the decoded plan; None without a planner.
+    """
 
     outcome: MissionResult | None = None
+    plan: DecodedAction | None = None
     took_s: float = 0.0
     collisions: int = 0
     path: list[tuple[float, float, float, float]] = field(default_factory=list)
@@ -67,10 +77,11 @@ class Story:
 class Mission(Node):
     """The node; use :func:`run_mission`."""
 
-    def __init__(self, goal: MissionGoal, context: rclpy.Context) -> None:
+    def __init__(self, goal: Goal, context: rclpy.Context) -> None:
         super().__init__("mission", context=context)
         self._goal = goal
-        self._watch = GoalWatch(goal)
+        self._watch = goal.watch()
+        self._instruction = goal.instruction
         self._commanded_at: float | None = None
         self._drafts: dict[float, tuple[float, float]] = {}
         self._newest: tuple[float, tuple[float, float], float] | None = None
@@ -82,17 +93,28 @@ class Mission(Node):
         self.create_subscription(TwistStamped, "action/verified", self._on_verified, _KEEP_ALL)
         self.create_subscription(String, "action/text", self._on_text, _KEEP_ALL)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, _KEEP_ALL)
+        if isinstance(goal, PlanGoal):
+            self.create_subscription(DiagnosticStatus, "plan", self._on_plan, _KEEP_ALL)
+            self.create_subscription(String, "plan/tokens", self._on_plan_tokens, _KEEP_ALL)
+            self.create_subscription(String, "step", self._on_step, _KEEP_ALL)
 
     def missing(self) -> list[str]:
         """What is still missing before a command can be given."""
-        listening = subscribers(self, self._command)
+        listening = subscribers(self, "command")
+        planned = isinstance(self._goal, PlanGoal)
         parts = {
             "frames from sim_node": bool(self.story.frames),
             "odometry from sim_node": bool(self.story.path),
-            "drafter_node": "drafter_node" in listening,
+            "drafter_node": "drafter_node" in (subscribers(self, "step") if planned else listening),
             "motion_node": "motion_node" in listening,
+            "planner_node": not planned or self._planner_is_there(listening),
         }
         return [name for name, there in parts.items() if not there]
+
+    def _planner_is_there(self, listening: set[str]) -> bool:
+        """Whether it hears the operator and the drafter, and is heard here."""
+        hears = "planner_node" in listening and "planner_node" in subscribers(self, "action/tokens")
+        return hears and self.count_publishers("plan") > 0
 
     def begin(self) -> None:
         """Give the command, and drop what was recorded before."""
@@ -122,10 +144,28 @@ class Mission(Node):
         now = time.monotonic()
         twist = message.twist.twist
         speed = math.hypot(twist.linear.x, twist.linear.y)
-        outcome = self._watch.moved(now, pose, speed, twist.angular.z)
+        outcome = self._watch.moved(BodyState(now, *pose, position.z, speed, twist.angular.z))
         if outcome is not None:
             self.story.outcome = outcome
             self.story.took_s = now - self._commanded_at
+
+    def _on_plan(self, message: DiagnosticStatus) -> None:
+        ours = self._commanded_at is not None and message.name == self._goal.instruction
+        if ours and isinstance(self._watch, PlanWatch):
+            steps = tuple((value.key, value.value) for value in message.values)
+            self._watch.planned(PlanProgress(time.monotonic(), message.message, steps, message.level != OK))
+
+    def _on_plan_tokens(self, message: String) -> None:
+        try:
+            decoded = DecodedAction.from_json(message.data)
+        except DecodedActionError as error:
+            self.get_logger().warning(str(error))
+            return
+        if decoded.command == self._goal.instruction and decoded.state != "draft":
+            self.story.plan = decoded
+
+    def _on_step(self, message: String) -> None:
+        self._instruction = message.data
 
     def _on_draft(self, message: TwistStamped) -> None:
         self._drafts[seconds(message.header.stamp)] = _velocities(message)
@@ -147,7 +187,7 @@ class Mission(Node):
         draft = self._drafts.get(stamp)
         pose = self.story.path[-1][1:] if self.story.path else (0.0, 0.0, 0.0)
         corrected = draft is not None and draft != velocities
-        self.story.verified.append(Verified(stamp, message.data, corrected, took_ms, pose))
+        self.story.verified.append(Verified(stamp, self._instruction, message.data, corrected, took_ms, pose))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -160,9 +200,9 @@ def _velocities(message: TwistStamped) -> tuple[float, float]:
     return message.twist.linear.x, message.twist.angular.z
 
 
-def subscribers(node: Node, publisher: Publisher) -> set[str]:
-    """Names of the nodes that have subscribed to a publisher's topic."""
-    return {info.node_name for info in node.get_subscriptions_info_by_topic(publisher.topic_name)}
+def subscribers(node: Node, topic: str) -> set[str]:
+    """Names of the nodes that have subscribed to a topic."""
+    return {info.node_name for info in node.get_subscriptions_info_by_topic(topic)}
 
 
 @contextmanager
@@ -186,7 +226,7 @@ class MissionRun:
 
 
 def run_mission(
-    goal: MissionGoal,
+    goal: Goal,
     folder: Path,
     domain: int,
     *,

@@ -53,14 +53,14 @@ class Motion:
 class RobotLogReader:
     """The log in the file ``path``; call :meth:`read` for what is new.
 
-    ``counts`` are the orders by kind, ``touched`` the names of the things that it touched.
+    ``counts`` are the orders by kind, ``touches`` the things that it touched, each with its time.
     """
 
     path: Path
     orders: list[Order] = field(default_factory=list)
     motions: list[Motion] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    touched: list[str] = field(default_factory=list)
+    touches: list[tuple[float, str]] = field(default_factory=list)
     _position: int = 0
 
     def read(self) -> RobotLogReader:
@@ -78,8 +78,13 @@ class RobotLogReader:
             elif event == "state":
                 self.motions.append(Motion(t, entry["vx"], entry["wz"], entry["x"], entry["y"]))
             elif event == "touched":
-                self.touched.append(entry["thing"])
+                self.touches.append((t, entry["thing"]))
         return self
+
+    @property
+    def touched(self) -> list[str]:
+        """Names of the things that it touched."""
+        return [thing for _, thing in self.touches]
 
     def walks(self, now: float, for_s: float) -> bool:
         """Whether all orders of the last `for_s` seconds, several of them, were to walk."""

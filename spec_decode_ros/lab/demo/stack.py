@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from spec_decode_ros.errors import SpecDecodeError
 
@@ -110,9 +111,12 @@ class Stack:
         self.processes[name] = process
         return process
 
-    def start(self, node: str, parameters: Mapping[str, Value]) -> LoggedProcess:
-        """Start `spec_decode_ros.nodes.<node>`."""
-        process = self.add(node, f"spec_decode_ros.nodes.{node}", *ros_arguments(parameters))
+    def start(
+        self, node: str, parameters: Mapping[str, Value], topics: Mapping[str, str] = MappingProxyType({})
+    ) -> LoggedProcess:
+        """Start `spec_decode_ros.nodes.<node>`; `topics` gives some of its topics other names."""
+        arguments = ros_arguments(parameters, topics)
+        process = self.add(node, f"spec_decode_ros.nodes.{node}", *arguments)
         process.start()
         return process
 
@@ -129,12 +133,16 @@ class Stack:
             process.finish()
 
 
-def ros_arguments(parameters: Mapping[str, Value]) -> Sequence[str]:
-    """Parameters as arguments of a ROS 2 command line."""
+def ros_arguments(
+    parameters: Mapping[str, Value], topics: Mapping[str, str] = MappingProxyType({})
+) -> Sequence[str]:
+    """Parameters, and other names for topics, as arguments of a ROS 2 command line."""
     arguments = ["--ros-args"]
+    for name, other in topics.items():
+        arguments += ["-r", f"{name}:={other}"]
     for name, value in parameters.items():
         arguments += ["-p", f"{name}:={_yaml(value)}"]
-    return arguments if parameters else []
+    return arguments if parameters or topics else []
 
 
 def _yaml(value: Value) -> str:

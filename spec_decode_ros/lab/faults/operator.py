@@ -71,7 +71,7 @@ class FaultOperator:
 
     def missing(self) -> list[str]:
         """Nodes that have not come up yet, and frames."""
-        listening = subscribers(self._node, self._command)
+        listening = subscribers(self._node, self._command.topic_name)
         missing = [name for name in ("drafter_node", "motion_node") if name not in listening]
         return missing if self._frame else [*missing, "frames"]
 
