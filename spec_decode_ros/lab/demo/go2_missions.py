@@ -10,7 +10,7 @@ from spec_decode_ros.lab.demo.go2 import Go2Stack, RunningNodes, run_in_room, ru
 from spec_decode_ros.lab.demo.mission_task import MissionTask
 from spec_decode_ros.lab.demo.plan_goal import PlanGoal
 from spec_decode_ros.lab.demo.stack import Stack
-from spec_decode_ros.lab.demo.step_judge import StepResult
+from spec_decode_ros.lab.demo.step_judge import JudgedStep
 from spec_decode_ros.lab.demo.verifiers import linked_verifiers
 
 STEPS = "step"
@@ -27,7 +27,7 @@ class Go2Mission:
     planned: str
     success: bool
     reason: str
-    steps: tuple[StepResult, ...]
+    steps: tuple[JudgedStep, ...]
     time: float
     collisions: tuple[str, ...]
     actions: int
@@ -90,7 +90,7 @@ def run_mission_task(stack: Go2Stack, task: MissionTask, running: RunningNodes) 
     )
 
 
-def _with_touches(step: StepResult, touches: Sequence[tuple[float, str]]) -> StepResult:
+def _with_touches(step: JudgedStep, touches: Sequence[tuple[float, str]]) -> JudgedStep:
     """A step in which something was touched has failed."""
     thing = next((thing for t, thing in touches if step.began <= t <= step.ended), None)
     return step if thing is None else replace(step, success=False, reason=f"touched the {thing}")

@@ -9,7 +9,7 @@ from spec_decode_ros.actions.plan import STAND_UP, Plan, parse_plan
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.body import BodyState
 from spec_decode_ros.lab.demo.goal import MissionResult
-from spec_decode_ros.lab.demo.step_judge import StepResult, judge_step
+from spec_decode_ros.lab.demo.step_judge import JudgedStep, judge_step
 from spec_decode_ros.sim.scene import Scene
 
 _OPEN = ("waiting", "running")
@@ -112,19 +112,19 @@ class PlanWatch:
             problem = f"{bad.step}: {bad.reason}"
         return MissionResult(not problem, problem or "done", steps=steps)
 
-    def _judge_steps(self) -> tuple[StepResult, ...]:
+    def _judge_steps(self) -> tuple[JudgedStep, ...]:
         results = []
         begin = 0
         for index, (text, state) in enumerate(self._progress.steps if self._progress else ()):
             began = self._track[begin].t
             if index >= len(self._ends) or state != "done":
                 ended = began if state == "waiting" else self._track[-1].t
-                results.append(StepResult(text, state, False, state, began, ended))
+                results.append(JudgedStep(text, state, False, state, began, ended))
                 continue
             end = max(begin, self._at_rest(self._ends[index]))
             (step,) = parse_plan(text).steps
             verdict = judge_step(step, self._goal.scene, self._track[begin : end + 1])
-            results.append(StepResult(text, state, *verdict, began, self._track[end].t))
+            results.append(JudgedStep(text, state, *verdict, began, self._track[end].t))
             begin = end
         return tuple(results)
 
