@@ -17,12 +17,13 @@ from spec_decode_ros.commands._options import (
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.network.link_profile import NETWORKS
+from spec_decode_ros.lab.plan_judge import HELD_OUT_PLANS
 
-SUITES = {"smoke": 8, "actions": 60, "text": 12, "fleet": 40}
-"""Suites and how much they decode: frames from rooms that were never trained on, or prompts of the text pair."""
+SUITES = {"smoke": 8, "actions": 60, "text": 12, "plan": 12, "fleet": 40}
+"""Suites and how much they decode: frames from rooms that were never trained on, prompts of the text pair, or sentences."""
 
-_PAIRS = {"text": "smollm2"}
-_RTTS_MS = {"text": [0.0, 20.0, 60.0], "fleet": [20.0]}
+_PAIRS = {"text": "smollm2", "plan": "planner"}
+_RTTS_MS = {"text": [0.0, 20.0, 60.0], "plan": [0.0, 20.0, 60.0], "fleet": [20.0]}
 _ROBOTS = (1, 4, 16, 64)
 
 
@@ -32,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--suite", choices=tuple(SUITES), default="smoke", help="what is measured (%(default)s)"
     )
     add_number(
-        parser, "--frames", int, "number of frames or prompts; by default that of the suite", "N", low=1
+        parser,
+        "--frames",
+        int,
+        "number of frames, prompts or sentences; by default that of the suite",
+        "N",
+        low=1,
     )
     parser.add_argument(
         "--methods",
@@ -42,18 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="methods to compare; by default all that verify",
     )
     _add_links(parser)
-    parser.add_argument("--pair", help="model pair, by name or as a .yaml file (tiny, for text smollm2)")
+    parser.add_argument(
+        "--pair", help="model pair, by name or as a .yaml file (tiny, for text smollm2, for plan planner)"
+    )
     parser.add_argument(
         "--device",
         metavar="D",
         help="device of both models: auto, cpu or cuda; by default what the pair says",
     )
-    add_number(parser, "--max-tokens", int, "longest answer of text; by default what the pair says", "N")
+    add_number(parser, "--max-tokens", int, "longest text or plan; by default what the pair says", "N")
     parser.add_argument(
         "--peers",
         action="store_true",
-        help="with text: also measure transformers' own decoding, in one process",
+        help="with text and plan: also measure transformers' own decoding, in one process",
     )
+    _add_plan(parser.add_argument_group("the suite plan"))
     _add_fleet(parser.add_argument_group("the suite fleet"))
     add_sampling(parser, "seed of the rooms and of the sampling")
     parser.add_argument("--plot", metavar="F", help="draw times, passes, compute and bytes of every method")
@@ -68,7 +77,7 @@ def _add_links(parser: argparse.ArgumentParser) -> None:
         parser,
         "--rtt-ms",
         float,
-        "round-trip times, 0 for no link; by default 20, 60 and 120, for text 0, 20 and 60, for a fleet 20",
+        "round-trip times, 0 for no link; by default 20, 60 and 120, for text and plan 0, 20 and 60, for a fleet 20",
         "R",
         nargs="+",
     )
@@ -80,6 +89,11 @@ def _add_links(parser: argparse.ArgumentParser) -> None:
         metavar="NET",
         help=f"links by name instead: {', '.join(NETWORKS)}, or a recorded trace ending in .csv",
     )
+
+
+def _add_plan(group: argparse._ArgumentGroup) -> None:
+    add_value(group, "--sentences", HELD_OUT_PLANS, "file of 'sentence => plan', one a line", "FILE")
+    add_value(group, "--min-tokens", 1, "only plans of at least so many tokens", "N", low=1)
 
 
 def _add_fleet(group: argparse._ArgumentGroup) -> None:
@@ -104,8 +118,8 @@ def run(args: argparse.Namespace) -> int:
     from spec_decode_ros.lab.bench.run import BenchPlan, command_typed, run_suite
     from spec_decode_ros.lab.bench.suite import links
 
-    if args.peers and args.suite != "text":
-        raise SpecDecodeError("--peers goes with --suite text")
+    if args.peers and args.suite not in ("text", "plan"):
+        raise SpecDecodeError("--peers goes with --suite text or plan")
     pair = args.pair or _PAIRS.get(args.suite, "tiny")
     if args.suite == "fleet":
         return _run_fleet(args, pair)
@@ -123,6 +137,8 @@ def run(args: argparse.Namespace) -> int:
         args.max_tokens,
         args.peers,
         command_typed(sys.argv[1:]),
+        args.sentences,
+        args.min_tokens,
     )
     found = run_suite(plan, console_of(args))
     found.draw(args.plot, args.timeline, pair)

@@ -7,6 +7,7 @@ import argparse
 from spec_decode_ros.commands._options import (
     add_json,
     add_method,
+    add_number,
     add_sampling,
     add_value,
     add_verifier,
@@ -14,12 +15,19 @@ from spec_decode_ros.commands._options import (
     finish,
     sampling_of,
 )
+from spec_decode_ros.errors import SpecDecodeError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--instruction", metavar="S", required=True, help="what the operator says, in plain English"
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--instruction", metavar="S", help="what the operator says, in plain English")
+    asked.add_argument(
+        "--sentences",
+        metavar="FILE",
+        help="plan every line of a file of 'sentence => plan' instead, and judge the plans; the plan may also be 'stop', "
+        "'refused' or 'not understood'",
     )
+    add_number(parser, "--limit", int, "with --sentences: only the first N lines", "N", low=1)
     parser.add_argument(
         "--planner",
         default="planner",
@@ -33,10 +41,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 when the sentence was planned, refused or not understood; 1 when the text is not a plan."""
+    """Exit code 0 when the sentence was planned, refused or not understood; of a file, when at least one plan is right."""
     from spec_decode_ros.lab.desk_stack import DeskStackOptions
     from spec_decode_ros.lab.one_plan import plan_sentence, print_plan
+    from spec_decode_ros.lab.plan_evaluation import evaluate_plans, print_evaluation
+    from spec_decode_ros.lab.plan_judge import read_expected
 
+    if args.limit and not args.sentences:
+        raise SpecDecodeError("--limit goes with --sentences")
     options = DeskStackOptions(
         args.planner,
         args.method,
@@ -46,7 +58,13 @@ def run(args: argparse.Namespace) -> int:
         rtt_ms=args.rtt_ms,
         deadline_s=args.timeout,
     )
-    document = plan_sentence(args.instruction, sampling_of(args), options)
+    if args.sentences:
+        expected = read_expected(args.sentences)[: args.limit]
+        document = evaluate_plans(expected, sampling_of(args), options)
+        show, success = print_evaluation, document["right"] > 0
+    else:
+        document = plan_sentence(args.instruction, sampling_of(args), options)
+        show, success = print_plan, not document["problem"]
     if args.json != "-":
-        print_plan(document, console_of(args))
-    return finish(args, document, not document["problem"])
+        show(document, console_of(args))
+    return finish(args, document, success)

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from round_trips import (
+    METHODS,
+    Comparisons,
+    check_passes_and_round_trips,
+    check_same_tokens,
+    compare_over_round_trips,
+)
 
 from spec_decode_ros.actions.action import format_action, parse_action
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, Command, phrase
@@ -19,19 +25,14 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.lab.bench.comparison import ComparisonPlan, MethodComparison, Sample, compare
 from spec_decode_ros.lab.episodes.expert import decide, visible_objects
 from spec_decode_ros.lab.episodes.stage import Stage
-from spec_decode_ros.lab.network.link import LinkProfile, link_process
-from spec_decode_ros.models.pair import load_drafter
+from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair_config import load_pair_config
-from spec_decode_ros.server.process import spawn_server
 from spec_decode_ros.sim.scene import random_scene
 from spec_decode_ros.transport.client import Client
 
 SCENES = int(os.environ.get("SPEC_DECODE_SCENES", "9"))
-ROUND_TRIPS_MS = (0.0, 20.0, 60.0)
 FIRST_SEED = 7_000_000
-METHODS = ("cloud", "colocated", "sync", "early_exit", "pipelined", "auto")
 SEEDED = Sampling(0.8, top_k=20, top_p=0.95, seed=17)
-WAIT_S = 60.0
 
 
 def samples(count: int) -> Iterator[Sample]:
@@ -56,44 +57,28 @@ def samples(count: int) -> Iterator[Sample]:
 
 
 @pytest.fixture(scope="module")
-def comparisons() -> dict[Sampling, list[MethodComparison]]:
-    """The scenes, shared out evenly among the round-trip times, greedily and sampled with a seed."""
+def comparisons() -> Comparisons:
+    """Greedily and sampled with a seed."""
     pair = load_pair_config("tiny")
-    drafter = load_drafter(pair)
-    moments = list(samples(SCENES))
-    results: dict[Sampling, list[MethodComparison]] = {Sampling(): [], SEEDED: []}
-    with ExitStack() as stack:
-        endpoint = stack.enter_context(spawn_server("tiny", timeout_s=WAIT_S))
-        for index, rtt_ms in enumerate(ROUND_TRIPS_MS):
-            with ExitStack() as link:
-                there = link.enter_context(link_process(endpoint, LinkProfile(rtt_ms=rtt_ms)))
-                client = Client(there, pair.name, drafter.vocabulary)
-                link.callback(client.close)
-                client.wait_ready(WAIT_S)
-                part = moments[index :: len(ROUND_TRIPS_MS)]
-                for sampling, found in results.items():
-                    plan = ComparisonPlan(METHODS, max_tokens=pair.max_tokens, sampling=sampling)
-                    found.append(compare(part, drafter, client, plan))
-    return results
+
+    def decode(
+        part: Sequence[Sample], drafter: Drafter, client: Client, sampling: Sampling
+    ) -> MethodComparison:
+        plan = ComparisonPlan(METHODS, max_tokens=pair.max_tokens, sampling=sampling)
+        return compare(part, drafter, client, plan)
+
+    return compare_over_round_trips("tiny", list(samples(SCENES)), (Sampling(), SEEDED), decode)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_method_gives_the_targets_tokens_at_every_round_trip_time(
-    comparisons: dict[Sampling, list[MethodComparison]],
-) -> None:
-    for sampling, found in comparisons.items():
-        for comparison in found:
-            for method in METHODS[1:]:
-                assert comparison.agreement("cloud", method) == len(comparison.samples), (method, sampling)
-        assert sum(len(comparison.samples) for comparison in found) == SCENES
-    greedy, seeded = ([r.tokens for c in found for r in c.results["cloud"]] for found in comparisons.values())
-    assert greedy != seeded
+def test_every_method_gives_the_targets_tokens_at_every_round_trip_time(comparisons: Comparisons) -> None:
+    check_same_tokens(comparisons, SCENES)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_answer_is_verified_and_an_action(comparisons: dict[Sampling, list[MethodComparison]]) -> None:
+def test_every_answer_is_verified_and_an_action(comparisons: Comparisons) -> None:
     for comparison in comparisons[Sampling()]:
         for result in comparison.results["auto"]:
             assert result.verified
@@ -103,11 +88,5 @@ def test_every_answer_is_verified_and_an_action(comparisons: dict[Sampling, list
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_auto_needs_fewer_passes_and_sync_more_round_trips(
-    comparisons: dict[Sampling, list[MethodComparison]],
-) -> None:
-    for comparison in comparisons[Sampling()]:
-        passes = {m: comparison.spread(m, "cloud_passes") for m in METHODS}
-        assert passes["auto"].median < passes["cloud"].median
-        rounds = {m: comparison.spread(m, "round_trips") for m in METHODS}
-        assert rounds["auto"].median <= rounds["sync"].median
+def test_auto_needs_fewer_passes_and_sync_more_round_trips(comparisons: Comparisons) -> None:
+    check_passes_and_round_trips(comparisons[Sampling()])

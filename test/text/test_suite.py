@@ -15,9 +15,10 @@ from spec_decode_ros.lab.bench.machine import Cores, pinned_to, split_cores
 from spec_decode_ros.lab.bench.text_suite import (
     TOKENS_PER_S,
     PeerAnswer,
+    SuitePrompts,
     decode_texts,
     require_same,
-    suite_prompts,
+    text_prompts,
 )
 from spec_decode_ros.lab.text.prompts import training_prompts
 from spec_decode_ros.lab.training.cutting import Cut, cut
@@ -70,7 +71,7 @@ def test_every_method_over_a_link_and_transformers_say_the_same(reduced_pair: Pa
 
 def test_transformers_beside_a_suite_of_frames_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--suite", "smoke", "--peers"]) == 2
-    assert "--peers goes with --suite text" in capsys.readouterr().err
+    assert "--peers goes with --suite text or plan" in capsys.readouterr().err
 
 
 def test_other_tokens_than_transformers_are_an_error() -> None:
@@ -80,15 +81,16 @@ def test_other_tokens_than_transformers_are_an_error() -> None:
 
 
 def test_prompts_are_not_those_of_the_training() -> None:
-    prompts = suite_prompts(12)
+    prompts, warm_up, _ = text_prompts(12)
     assert len(set(prompts)) == 12
     learned = training_prompts(7)
-    assert not set(prompts) & {next(learned) for _ in range(2000)}
+    assert not {*prompts, *warm_up} & {next(learned) for _ in range(2000)}
+    assert not set(prompts) & set(warm_up)
 
 
 def test_answers_without_a_token_are_refused() -> None:
     with pytest.raises(SpecDecodeError, match="at least one token"):
-        decode_texts(["go to the red chair"], ComparisonPlan(max_tokens=0), "smollm2")
+        decode_texts(SuitePrompts(["go to the red chair"], []), ComparisonPlan(max_tokens=0), "smollm2")
 
 
 def test_sides_do_not_share_a_core_unless_there_is_one() -> None:

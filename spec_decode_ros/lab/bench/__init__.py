@@ -3,7 +3,7 @@
 Real models over emulated links (``spec-decode bench``):
     comparison    several methods on the same samples, and their metrics
     suite         a comparison over several links, with one verifier process
-    sample_frames samples of the suites `smoke` and `actions`; text_suite: the suite `text`
+    sample_frames samples of the suites `smoke` and `actions`; text_suite, plan_suite: the suites `text` and `plan`
     run           runs a suite, prints it and makes its JSON; document, tables, page and comparison_plot are its parts
     fleet/        the suite `fleet`: many robots on one server; and ``spec-decode soak``
 Virtual time (``spec-decode simulate``):

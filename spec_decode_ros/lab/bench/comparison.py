@@ -64,11 +64,15 @@ class Spread:
 
 @dataclass
 class MethodComparison:
-    """Results by method, one for each sample in the order of the samples, and the metrics that are reported."""
+    """Results by method, one for each sample in the order of the samples, and the metrics that are reported.
+
+    `groups` are samples that are also reported apart, by name the indices of each.
+    """
 
     samples: Sequence[Sample]
     results: dict[str, list[ActionResult]] = field(default_factory=dict)
     metrics: tuple[str, ...] = (*METRICS, "capacity")
+    groups: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def spread(self, method: str, metric: str) -> Spread | None:
         """Spread of one metric over the samples; None where the method does not have it."""
@@ -100,6 +104,12 @@ class MethodComparison:
         """Whether all methods gave the same tokens for all samples."""
         first, *others = self.results
         return all(self.agreement(first, other) == len(self.samples) for other in others)
+
+    def group(self, name: str) -> MethodComparison:
+        """The comparison on the samples of one group alone."""
+        places = self.groups[name]
+        results = {method: [found[place] for place in places] for method, found in self.results.items()}
+        return MethodComparison([self.samples[place] for place in places], results, self.metrics)
 
     def typical(self) -> int:
         """Index of the sample whose `ttva_ms` is nearest to the median, over all methods."""

@@ -40,6 +40,14 @@ def link_document(link: NamedLink, comparison: MethodComparison) -> dict[str, An
         "overhead_ms": overhead and overhead.as_dict(),
         "methods": comparison.as_dict(),
         "early_exit": early_exit_hits(comparison),
+        "groups": {name: _group(comparison.group(name)) for name in comparison.groups},
+    }
+
+
+def _group(part: MethodComparison) -> dict[str, Any]:
+    return {
+        "samples": len(part.samples),
+        "ttva_ms": {name: figures["ttva_ms"] for name, figures in part.as_dict().items()},
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.fleet.tables import capacity_table, fleet_lines
-from spec_decode_ros.lab.bench.tables import remarks, spread_text
+from spec_decode_ros.lab.bench.tables import group_table, remarks, spread_text
 from spec_decode_ros.lab.text_table import TextTable
 
 _METRICS = {
@@ -35,7 +35,7 @@ grows slower does so for all. *robots a server* is how many robots that act thre
 did nothing else.
 """
 
-_TIMES = "Milliseconds from the capture of a frame, or from the question, to the verified result, medians."
+_TIMES = "Milliseconds from the capture of a frame, or from the question or sentence, to the verified result, medians."
 _CAPACITIES = "Robots that one server carries while the p95 of the time to the verified action stays below a bound, in ms."
 
 
@@ -114,7 +114,10 @@ def _link(link: Mapping[str, Any]) -> list[str]:
     ]
     table = TextTable(["", *(_METRICS.get(m, m.replace("_", " ")) for m in shown)], rows)
     notes = [f"- {line}" for line in remarks(link)]
-    return [f"### {link['name']}, {link['samples']} samples", "", *table.markdown(), "", *notes, ""]
+    lines = [f"### {link['name']}, {link['samples']} samples", "", *table.markdown(), "", *notes, ""]
+    if groups := group_table(link):
+        lines += ["To verified, ms:", "", *groups.markdown(), ""]
+    return lines
 
 
 def write_page(files: Sequence[Path], out: Path) -> None:

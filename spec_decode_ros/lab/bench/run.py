@@ -16,28 +16,34 @@ from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.bench.comparison import ComparisonPlan, MethodComparison, Spread, compare
 from spec_decode_ros.lab.bench.document import document
+from spec_decode_ros.lab.bench.plan_suite import plan_prompts
 from spec_decode_ros.lab.bench.sample_frames import sample_frames
 from spec_decode_ros.lab.bench.suite import NamedLink, over_links
 from spec_decode_ros.lab.bench.tables import print_comparison
-from spec_decode_ros.lab.bench.text_suite import TOKENS_PER_S, decode_texts, suite_prompts
+from spec_decode_ros.lab.bench.text_suite import TOKENS_PER_S, SuitePrompts, decode_texts, text_prompts
+from spec_decode_ros.lab.plan_judge import HELD_OUT_PLANS
 from spec_decode_ros.lab.text_table import TextTable
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.transport.client import Client
 
-SHOWN_OF_TEXT = (
-    *("ttva_ms", TOKENS_PER_S, "cloud_passes"),
-    *("acceptance_rate", "accepted_length", "round_trips"),
-)
+_ALWAYS_SHOWN = ("cloud_passes", "acceptance_rate", "accepted_length", "round_trips")
+SHOWN_OF_TEXTS = {
+    "text": ("ttva_ms", TOKENS_PER_S, *_ALWAYS_SHOWN),
+    "plan": ("ttva_ms", "ttft_ms", "tpot_ms", *_ALWAYS_SHOWN),
+}
+"""Metrics on the terminal of the suites of text."""
+
 _FILES = ("--json", "--plot", "--timeline")
 
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """What is measured: a suite with a number of frames or prompts, over one link after the other.
+    """What is measured: a suite with a number of frames, prompts or sentences, over one link after the other.
 
     Without `methods` all are compared that verify and have the sampler. `device` and `max_tokens` are by default what the
-    pair says. `peers` is transformers' own decoding, with the suite `text`; `command` is what was typed.
+    pair says. `peers` is transformers' own decoding, with the suites of text; `command` is what was typed. The suite `plan`
+    takes its sentences from the file `sentences`, those whose plans have `min_tokens` or more.
     """
 
     suite: str
@@ -51,6 +57,8 @@ class BenchPlan:
     max_tokens: int | None = None
     peers: bool = False
     command: str = ""
+    sentences: str | Path = HELD_OUT_PLANS
+    min_tokens: int = 1
 
     @property
     def compared(self) -> list[str]:
@@ -91,11 +99,11 @@ def run_suite(plan: BenchPlan, console: Console) -> BenchRun:
     """Measure and print, link by link. Raises SpecDecodeError."""
     report = partial(print_comparison, console, separate=plan.sampling.separate)
     more: dict[str, Any] = {}
-    if plan.suite == "text":
+    if plan.suite in SHOWN_OF_TEXTS:
         longest = plan.max_tokens or load_pair_config(plan.pair).max_tokens
         compared = ComparisonPlan(plan.compared, max_tokens=longest, sampling=plan.sampling)
-        prompts = suite_prompts(plan.frames, plan.seed)
-        report = partial(report, shown=SHOWN_OF_TEXT)
+        prompts = _prompts(plan)
+        report = partial(report, shown=SHOWN_OF_TEXTS[plan.suite])
         decode = decode_texts(prompts, compared, plan.pair)
         results = over_links(plan.pair, plan.links, decode, report, device=plan.device)
         if plan.peers:
@@ -104,6 +112,13 @@ def run_suite(plan: BenchPlan, console: Console) -> BenchRun:
         results = over_links(plan.pair, plan.links, _compare_actions(plan), report, device=plan.device)
     sampler = {"temperature": plan.sampling.temperature, "sampler": plan.sampling.sampler.value}
     return BenchRun(results, document(plan.suite, plan.pair, plan.command, results, **sampler, **more))
+
+
+def _prompts(plan: BenchPlan) -> SuitePrompts:
+    if plan.suite == "text":
+        return text_prompts(plan.frames, plan.seed)
+    config = load_pair_config(plan.pair)
+    return plan_prompts(plan.sentences, config, plan.frames, plan.min_tokens, plan.seed)
 
 
 def _compare_actions(plan: BenchPlan) -> Any:
@@ -118,7 +133,7 @@ def _compare_actions(plan: BenchPlan) -> Any:
 
 
 def _measure_peers(
-    plan: BenchPlan, prompts: Sequence[str], max_tokens: int, comparison: MethodComparison, console: Console
+    plan: BenchPlan, prompts: SuitePrompts, max_tokens: int, comparison: MethodComparison, console: Console
 ) -> dict[str, Any]:
     """transformers' own decoding of the same prompts. Raises SpecDecodeError where it gives other tokens."""
     from spec_decode_ros.lab.bench.text_suite import measure_peers, require_same

@@ -40,9 +40,24 @@ def print_comparison(
     ]
     title = f"{link.name}: medians (quartiles) of {found['samples']} samples"
     TextTable(["", *(metric.replace("_", "\n", 1) for metric in shown)], rows, title).print(console)
+    if groups := group_table(found, "{}\n[dim]{}–{}[/]"):
+        groups.print(console)
     about_tokens, *others = remarks(found)
     for line in (_rejections(comparison) if separate else about_tokens, *others):
         console.print(line, markup=False)
+
+
+def group_table(link: Mapping[str, Any], between: str = "{} ({}–{})") -> TextTable | None:
+    """Time to the verified answer of each method in each group of samples; None where there are no groups."""
+    groups = link.get("groups", {})
+    if not groups:
+        return None
+    columns = ["", *(f"{name}, {found['samples']} samples" for name, found in groups.items())]
+    rows = [
+        [name, *(spread_text("ttva_ms", found["ttva_ms"][name], between) for found in groups.values())]
+        for name in link["methods"]
+    ]
+    return TextTable(columns, rows, "ttva_ms")
 
 
 def _rejections(comparison: MethodComparison) -> str:

@@ -1,6 +1,7 @@
 """The text suite: answers of a language model by every method over emulated links, and by transformers' own decoding.
 
-Prompts are made from templates that no draft model was distilled on (`lab/text/templates.py`).
+Prompts are made from templates that no draft model was distilled on (`lab/text/templates.py`). `plan_suite` decodes
+prompts of its own in the same way.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spec_decode_ros.edge.recording import METRICS
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from spec_decode_ros.models.hf_model import HfModel
 
 TOKENS_PER_S = "tokens_per_s"
-"""Metric of this suite: tokens of the answer over the time to the verified answer."""
+"""Metric of suites of text: tokens of the answer over the time to the verified answer."""
+
+TOKENS = "tokens"
+"""Metric of suites of text: tokens of the answer, its end included."""
 
 _DEADLINE_S = 300.0
 _WARM_UP = 2
@@ -34,13 +39,21 @@ _LOOKUP_TOKENS = 10
 _SEED = 5000  # far from the seeds by which draft models are measured while they are trained
 
 
-def suite_prompts(count: int, seed: int = 0) -> tuple[str, ...]:
-    """Prompts to measure on."""
-    return tuple(held_out_prompts(count, _SEED + seed))
+class SuitePrompts(NamedTuple):
+    """Prompts to measure on, those that come before, and by name groups of those measured, as their indices."""
+
+    measured: Sequence[str]
+    warm_up: Sequence[str]
+    groups: Mapping[str, Sequence[int]] = MappingProxyType({})
+
+
+def text_prompts(count: int, seed: int = 0) -> SuitePrompts:
+    """Prompts of the text suite."""
+    return SuitePrompts(held_out_prompts(count, _SEED + seed), held_out_prompts(_WARM_UP, _SEED - 1))
 
 
 def decode_texts(
-    prompts: Sequence[str], plan: ComparisonPlan, pair: str
+    prompts: SuitePrompts, plan: ComparisonPlan, pair: str
 ) -> Callable[[Drafter, Client], MethodComparison]:
     """The comparison of one link: every method, and with `auto` a row `auto (lookup)` without a draft model."""
     if plan.max_tokens < 1:
@@ -74,7 +87,7 @@ def _model(pair: str, side: str, threads: int | None = None) -> HfModel:
 
 
 def _compare(
-    prompts: Sequence[str],
+    prompts: SuitePrompts,
     plan: ComparisonPlan,
     contestants: Mapping[str, tuple[Drafter, str]],
     client: Client,
@@ -87,13 +100,14 @@ def _compare(
                 drafter, client, method, deadline_s=_DEADLINE_S, max_tokens=plan.max_tokens, fallback=False
             )
             runtimes[name] = stack.enter_context(runtime)
-        for prompt in held_out_prompts(plan.warm_up, _SEED - 1):
+        for prompt in prompts.warm_up[: plan.warm_up]:
             decode_in_turns(runtimes, [(prompt, (), ())], plan.sampling)
-        results = decode_in_turns(runtimes, [(prompt, (), ()) for prompt in prompts], plan.sampling)
+        results = decode_in_turns(runtimes, [(prompt, (), ()) for prompt in prompts.measured], plan.sampling)
     for result in (result for answers in results.values() for result in answers):
+        result.stats[TOKENS] = len(result.tokens)
         result.stats[TOKENS_PER_S] = 1000.0 * len(result.tokens) / float(result.stats["ttva_ms"] or 1)
-    samples = [Sample(b"", prompt, None) for prompt in prompts]
-    return MethodComparison(samples, results, (*METRICS, TOKENS_PER_S))
+    samples = [Sample(b"", prompt, None) for prompt in prompts.measured]
+    return MethodComparison(samples, results, (*METRICS, TOKENS, TOKENS_PER_S), prompts.groups)
 
 
 class PeerAnswer(NamedTuple):
@@ -118,7 +132,7 @@ def require_same(answers: PeerAnswers, tokens: Sequence[Sequence[int]], whose: s
                 )
 
 
-def measure_peers(prompts: Sequence[str], max_tokens: int, pair: str) -> PeerAnswers:
+def measure_peers(prompts: SuitePrompts, max_tokens: int, pair: str) -> PeerAnswers:
     """Answer every prompt greedily by `generate` in its three ways, in an order that alternates between prompts.
 
     It uses all the cores that edge and cloud have together.
@@ -131,11 +145,11 @@ def measure_peers(prompts: Sequence[str], max_tokens: int, pair: str) -> PeerAns
             "assisted generation": {"assistant_model": draft.model},
             "prompt lookup": {"prompt_lookup_num_tokens": _LOOKUP_TOKENS},
         }
-        for prompt in held_out_prompts(_WARM_UP, 1):
+        for prompt in prompts.warm_up:
             for way in ways.values():
                 _answer(target, prompt, min(max_tokens, 8), way)
         answers: dict[str, list[PeerAnswer]] = {name: [] for name in ways}
-        for count, prompt in enumerate(prompts):
+        for count, prompt in enumerate(prompts.measured):
             for name in ways if count % 2 == 0 else reversed(list(ways)):
                 answers[name].append(_answer(target, prompt, max_tokens, ways[name]))
     return answers

@@ -7,18 +7,17 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from spec_decode_ros.actions.prompt import build_prompt
 from spec_decode_ros.edge.planner import Planner
 from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.edge.runtime import EdgeRuntime
-from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.desk_stack import DeskStackOptions, desk_stack
 from spec_decode_ros.lab.episodes.episode import EpisodeResult, Rules, run_episode
 from spec_decode_ros.lab.episodes.planned import PlannedPolicy
 from spec_decode_ros.lab.progress import progress_bar
+from spec_decode_ros.lab.text_file import read_text
 from spec_decode_ros.sim.task import Task, make_task, read_templates
 
 MEASURED = "measured"
@@ -46,7 +45,7 @@ class EpisodePlan:
 
 def evaluate_pair(plan: EpisodePlan, options: DeskStackOptions) -> dict[str, Any]:
     """Run the episodes, and return what came of them, for JSON. Raises SpecDecodeError."""
-    templates = read_templates(_read(plan.instructions)) if plan.instructions else ()
+    templates = read_templates(read_text(plan.instructions, "instructions")) if plan.instructions else ()
     latency_ms = DEFAULT_LATENCY_MS + options.rtt_ms if plan.latency_ms is None else plan.latency_ms
     rules = Rules() if isinstance(latency_ms, str) else Rules(latency_s=latency_ms / 1000.0)
     tasks = (make_task(plan.seed + i, templates) for i in range(plan.episodes))
@@ -82,14 +81,6 @@ def evaluate_pair(plan: EpisodePlan, options: DeskStackOptions) -> dict[str, Any
         "plans": planned.plans if planned else {},
         **report(results, policy.stats, policy.unverified),
     }
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SpecDecodeError(f"cannot read the instructions in {path}: {reason or error}") from error
 
 
 class DecodingPolicy:
