@@ -15,9 +15,8 @@ import pytest
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, TEMPLATES
 from spec_decode_ros.actions.plan import Plan, parse_plan
 from spec_decode_ros.actions.prompt import clean_instruction
-from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.lab.plan_judge import read_expected
 from spec_decode_ros.lab.training import phrasings, plan_frames, refusals
-from spec_decode_ros.lab.training.held_out import read_held_out
 from spec_decode_ros.lab.training.phrasings import MORE_WORDS, OTHER_COLORS, OTHER_OBJECTS
 from spec_decode_ros.lab.training.plan_sentences import PlannedSentence, examples, gerund
 from spec_decode_ros.lab.training.plan_steps import draw_goal, draw_turn, draw_walk, number_words
@@ -349,28 +348,18 @@ def test_held_out_wordings_make_tasks() -> None:
 
 
 def test_held_out_plans(drawn: list[PlannedSentence]) -> None:
-    pairs = read_held_out(INSTRUCTIONS / "held_out_plans.txt")
+    pairs = read_expected(INSTRUCTIONS / "held_out_plans.txt")
     assert len({sentence for sentence, _ in pairs}) == len(pairs) >= 100
-    for sentence, text in pairs:
-        plan = parse_plan(text)
-        assert plan.moves and plan.text == text, sentence
+    for sentence, plan in pairs:
+        assert plan.moves, sentence
         assert clean_instruction(sentence) == " ".join(sentence.lower().split())
     plain = {" ".join(re.findall(r"[\w']+", sentence)) for sentence, _ in drawn}
     assert not plain & {" ".join(re.findall(r"[\w']+", sentence.lower())) for sentence, _ in pairs}
 
 
 def test_held_out_sentences_without_motion() -> None:
-    pairs = read_held_out(INSTRUCTIONS / "held_out_no_motion.txt")
+    pairs = read_expected(INSTRUCTIONS / "held_out_no_motion.txt")
     assert len({sentence for sentence, _ in pairs}) == len(pairs) >= 100
-    kinds = Counter(kind for _, kind in pairs)
+    kinds = Counter(wanted.kind for wanted in pairs)
     assert kinds.keys() == {"stop", "refused", "not understood"} and min(kinds.values()) >= 20
-    assert not any(parse_plan(kind).moves for kind in kinds)
-
-
-def test_a_line_without_a_plan_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "mine.txt"
-    path.write_text("# mine\n\nA => b is what i say => sit down \n", encoding="utf-8")
-    assert read_held_out(path) == [("A => b is what i say", "sit down")]
-    path.write_text("sit down\n", encoding="utf-8")
-    with pytest.raises(SpecDecodeError, match=r"'sit down' in mine\.txt"):
-        read_held_out(path)
+    assert not any(wanted.plan.moves for wanted in pairs)
