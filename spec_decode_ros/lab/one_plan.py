@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from rich.console import Console
@@ -47,7 +48,7 @@ def document_of(planned: Planned) -> dict[str, Any]:
     }
 
 
-def print_plan(document: dict[str, Any], console: Console) -> None:
+def print_plan(document: Mapping[str, Any], console: Console) -> None:
     """The steps, the tokens coloured by their outcome, and the numbers."""
     if document["problem"]:
         console.print(f"no plan: {document['problem']}", style="red", highlight=False)
