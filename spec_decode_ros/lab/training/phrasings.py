@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from spec_decode_ros.actions.commands import split_templates
+from spec_decode_ros.lab.training.templates import read_lines
 
 MORE_WORDS = {
     "chair": ("seat", "stool", "armchair"),
@@ -23,41 +24,7 @@ MORE_WORDS = {
 }
 """Synonyms, beside those of the small language."""
 
-GOTO = split_templates(
-    """
-go to {x}; walk to {x}; head to {x}; head over to {x}; could you head over to {x}; can you walk over to {x}
-would you go over to {x}; would you mind going to {x}; i want you at {x}; i'd like you to go to {x}
-i would like you to walk to {x}; make your way to {x}; make your way over to {x}; get yourself over to {x}
-move on over to {x}; take yourself to {x}; please find {x} and go there; find {x}; find {x} for me
-go and find {x}; look around for {x}; have a look for {x}; see if you can find {x}; see if you can get to {x}
-i need you to find {x}; i need you to go to {x}; your next stop is {x}; next stop, {x}; next up is {x}; off to {x}
-off you go to {x}; let's go to {x}; let's head to {x}; let's have you at {x}; stand next to {x}; stand beside {x}
-stand in front of {x}; come to a stop in front of {x}; stop by {x}; wait next to {x}; wait for me at {x}
-meet me by {x}; position yourself at {x}; place yourself near {x}; get close to {x}
-come up to {x}; come close to {x}; approach {x}; approach {x} and stop; walk up to {x}
-walk towards {x} until you reach it; keep walking until you get to {x}; steer for {x}; aim for {x}
-set off for {x}; set course for {x}; travel to {x}; proceed to {x}; navigate to {x}; drive over to {x}
-trot over to {x}; run over to {x}; hurry to {x}; take me to {x}; guide me to {x}; lead the way to {x}
-bring me to {x}; show me where {x} is; show me {x}; where is {x}; do you see {x}; can you see {x}, then go there
-i am looking for {x}; i am waiting at {x}; i lost {x}, find it; i want to see {x}; the goal is {x}
-your goal is {x}; target: {x}; destination: {x}; {x}; {x}, please; {x}, go; to {x}; over to {x}; go visit {x}
-pay a visit to {x}; you should be at {x}; you have to get to {x}; you need to be near {x}; try to get to {x}
-would you please find {x}; could you find {x}; could you possibly find {x}; could you walk to {x}
-will you walk to {x}; are you able to reach {x}; turn to {x} and walk there; search for {x} and stop there
-spot {x} and walk up to it; return to {x}; go back to {x}
-you are wanted at {x}; {x} needs a visit from you; let {x} be your goal; {x} is calling you; {x} is where i need you
-your place is at {x}; {x}, that's where you go; report to {x}; join me at {x}; inspect {x}; examine {x} up close
-have a look at {x}; take a look at {x}; sniff at {x}; check {x}; guard {x}; wait at {x}; park at {x}; park next to {x}
-face {x} and go there; accompany me to {x}; escort me to {x}; walk me to {x}; close in on {x}; home in on {x}; make for {x}
-be at {x}; get over to {x}; swing by {x}; drop by {x}; i'd love to see you at {x}; come and meet me at {x}; end up at {x}
-set yourself beside {x}; you'll find me at {x}; my keys are next to {x}, go and look; someone is waiting at {x}
-the meeting is at {x}; the next target is {x}; new goal: {x}; waypoint: {x}; goto {x}; {x} would be a good spot for you
-i want a closer look at {x}; i'd be happier with you near {x}; we are all at {x}, come; you'd better get to {x}
-can we go to {x}; shall we walk to {x}; what about {x}, could you go there; please be at {x}; be by {x}
-aim your steps at {x}; your way leads to {x}; see that you get to {x}; make sure you reach {x}
-get as near to {x} as you can; i'll follow you to {x}
-"""
-)
+GOTO = read_lines("go")
 
 PLAIN = split_templates(
     """
@@ -94,63 +61,18 @@ ONLY = split_templates(
     "the {k}; the {k}; that {k}; the only {k}; the {k} here; the {k} in this room; the one {k} there is"
 )
 
-TURN = split_templates(
-    """
-turn {d} {n} degrees; turn {n} degrees {d}; turn {n} degrees to the {d}; turn {d} by {n} degrees; turn {d} by {n}
-could you turn {n} degrees to the {d}; would you turn {d} {n} degrees; please rotate {n} degrees {d}
-rotate {d} by {n} degrees; rotate yourself {n} degrees to the {d}; spin {n} degrees to the {d}
-swing round {n} degrees to the {d}; {n} degrees {d}; {n} degrees to the {d}; i want a {d} turn of {n} degrees
-make a turn of {n} degrees to the {d}; do a {n} degree turn {d}; change your heading by {n} degrees to the {d}
-face {n} degrees further {d}
-turn {n} degrees towards the {d}; pivot {n} degrees {d}; pivot {d} by {n} degrees; give me {n} degrees {d}
-look {n} degrees to the {d}; turn your body {d} by {n} degrees; a {d} turn of {n} degrees; go {n} degrees {d}; rotate {d} {n}
-"""
-)
-QUARTER = split_templates(
-    """
-turn {d}; turn to the {d}; turn {d} please; could you turn {d}; face {d}; face to the {d}; a quarter turn {d}
-make a quarter turn to the {d}; rotate to your {d}; look to your {d}; would you look {d}; turn to your {d}; go {d}
-turn by a quarter to the {d}; a right angle to the {d}; hang a {d}; make a {d}; take a {d}; make a {d} turn; turn {d} now
-a {d} turn please; have a look to the {d}; what is there on your {d}? turn
-"""
-)
-AROUND = split_templates(
-    """
-turn around; could you turn around; turn right round and face the other way; about turn; do a half turn
-make an about face; face the opposite way; look behind you; spin around half way; turn your back to me
-make a u-turn; do a one eighty; turn 180; turn 180 degrees; turn the other way; reverse direction; do a 180
-turn to what is behind you; turn back; face backwards; look back; show me your tail; a half turn please
-"""
-)
-WALK = split_templates(
-    """
-walk {d} {n} {u}; walk {n} {u} {d}; go {n} {u} {d}; go {d} {n} {u}; move {d} by {n} {u}; {n} {u} {d}
-could you walk {n} {u} {d}; could you move {n} {u} {d}; would you go {d} for {n} {u}; please go {d} for {n} {u}
-take {n} {u} {d}; advance {n} {u} {d}; i want you to move {d} {n} {u}; i want you {n} {u} {d}; step {n} {u} {d}
-keep going {d} for {n} {u}; travel {n} {u} {d}; cover {n} {u} {d}; proceed {d} for {n} {u}; shift {d} by {n} {u}
-walk {d} about {n} {u}; go {d} by roughly {n} {u}; i need you {n} {u} further {d}; a walk of {n} {u} {d}; do {n} {u} {d}
-come {d} by {n} {u}; make {n} {u} {d}; put {n} {u} behind you, going {d}
-"""
-)
-STEP = split_templates(
-    """
-walk {d}; go {d}; move {d}; move {d} a little; go a bit {d}; a little {d}; could you move a bit {d}
-just a step {d}; take a step {d}; one step {d} please; step {d}
-a step {d}; one step {d}; a tiny bit {d}; inch {d}; a metre {d}; move {d} slightly; scoot {d}
-"""
-)
+TURN = read_lines("turn")
+QUARTER = read_lines("quarter")
+AROUND = read_lines("around")
+WALK = read_lines("walk")
+STEP = read_lines("step")
 NO_DIRECTION = split_templates(
     """
 walk {n} {u}; go {n} {u}; move {n} {u}; walk for {n} {u}; advance {n} {u}; advance by {n} {u}; march {n} {u}
 go on for {n} {u}; take {n} {u}; walk another {n} {u}; come {n} {u} closer
 """
 )
-RETREAT = split_templates(
-    """
-back up {n} {u}; back off {n} {u}; retreat {n} {u}; reverse {n} {u}; back up by {n} {u}; reverse by {n} {u}
-retreat by {n} {u}; walk backwards for {n} {u}; withdraw {n} {u}; go in reverse for {n} {u}; pull back {n} {u}
-"""
-)
+RETREAT = read_lines("retreat")
 CIRCLE = split_templates(
     """
 turn a full circle; spin around once; make a full turn; do a complete turn; turn all the way round; do a full spin
@@ -182,38 +104,9 @@ SAID_DISTANCES = split_templates(
 )
 """Metres and how they are said: fractions, and units that are converted (a foot is 0.3 m, a yard 0.9 m)."""
 
-STOP = split_templates(
-    """
-stop; stop right there; stop please; please stop; could you stop; stop it; stop moving please; halt
-hold it right there; hold on; stay put; stay where you are; don't move; do not move a muscle; wait there
-wait a moment; freeze; stand still; that's enough; enough; that will do; cancel that; abort; no more walking
-stop what you are doing; forget it; don't go anywhere; never mind, stay here; keep still; rest where you are
-do not go to the {o}; don't walk to the {o}; stay away from the {o}; forget about the {o}
-i don't want you at the {o}; leave the {o} alone
-no; whoa; whoa there; pause; cease; hang on; just a second; one moment please; don't do anything; do nothing
-hold your horses; not another step; not an inch further; cut it out; stay; quit it; i take that back; leave it
-cancel everything; drop everything; emergency stop; all stop; no further; that's far enough; remain there
-keep your position; remain where you are; please remain still; you can stop now; that is it, you can stay; abort mission
-stop the mission; end it here; enough for today; i don't need you any more; let it be; don't bother; that won't be necessary
-"""
-)
-STAND = split_templates(
-    """
-stand up; get up; get up please; could you get up; up on your feet; rise please; stand on your legs; up you get
-please stand; would you stand up; get back up; raise yourself up; time to get up; stand up straight
-get on your feet; come up; rise and shine; wake up; get off the floor; up up up; straighten your legs; back on your feet
-onto your paws; be upright; lift yourself up; rise; up; stop lying around; on your feet; stand tall; hop to your feet
-"""
-)
-SIT = split_templates(
-    """
-sit down; sit; please sit; could you sit down; have a seat; take a seat on the floor; lie down; lie down please
-get down on the floor; down you go; would you sit; lower your body; rest on the ground; settle down; crouch down
-lie on your belly; put your belly on the ground; take a nap; take a rest; have a rest; down boy; squat; hunker down
-get off your feet; plop down; sit on your bottom; lie flat; kneel down; go down; relax on the floor; lower yourself
-take a break on the floor; curl up; please be seated; go to sleep; you can rest now; make yourself comfortable on the ground
-"""
-)
+STOP = read_lines("stop")
+STAND = read_lines("stand")
+SIT = read_lines("sit")
 
 VERBS = split_templates(
     """

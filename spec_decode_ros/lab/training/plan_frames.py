@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spec_decode_ros.actions.commands import split_templates
+from spec_decode_ros.lab.training.templates import read_lines
 
 
 def _lines(text: str) -> tuple[str, ...]:
@@ -10,24 +11,7 @@ def _lines(text: str) -> tuple[str, ...]:
     return tuple(line[1:-1] for line in text.strip().splitlines())
 
 
-FRAMES = split_templates(
-    """
-please {v}; could you {v}; could you please {v}; can you {v}; can you please {v}; would you {v}; would you please {v}
-will you {v}; i want you to {v}; i would like you to {v}; i'd like you to {v}; i need you to {v}; you should {v}
-you have to {v}; you must {v}; you need to {v}; you may {v}; you can {v} now; now {v}; ok {v}; okay, {v}; hey, {v}
-hey robot, {v}; robot, {v}; good dog, {v}; come on, {v}; so {v}; alright, {v}; right, {v}; well, {v}; {v} please
-{v}, please; {v} for me; {v} now; {v}, would you; {v} if you can; {v}, thanks; {v}, thank you; {v}, buddy; {v}, ok
-{v}, will you; try to {v}; be so kind and {v}; be so good as to {v}; kindly {v}; just {v}; simply {v}; quickly {v}
-slowly {v}; carefully {v}; let me see you {v}; it's time to {v}; time to {v}; your job is to {v}; your task is to {v}
-the idea is to {v}; what i want is for you to {v}; why don't you {v}; why not {v}; i think you should {v}
-maybe {v}; perhaps you could {v}; if possible, {v}; if you don't mind, {v}; when you have time, {v}; go ahead and {v}
-feel free to {v}; i order you to {v}; i command you to {v}; i ask you to {v}; we need you to {v}; let's {v}
-do you think you could {v}; is it possible for you to {v}; are you able to {v}; could i get you to {v}; um, {v}
-i guess you could {v}; um could you {v}; ok so {v}; listen, {v}; attention: {v}; next, {v}; then {v}; and now {v}
-i was hoping you could {v}; would you be able to {v}; i'd be glad if you could {v}; it would help me if you {v}
-hello, please {v}; hi there, could you {v}; excuse me, can you {v}; sorry, could you {v}; good morning, {v}
-"""
-)
+FRAMES = read_lines("frames")
 GERUND_FRAMES = split_templates(
     """
 would you mind {g}; do you mind {g}; how about {g}; what about {g}; i suggest {g}; start {g}; begin {g}; consider {g}
@@ -178,26 +162,7 @@ TAKEN_BACK = _lines(
 |. i changed my mind, stop |
 """
 )
-FORBIDDEN = split_templates(
-    """
-don't {v}; do not {v}; please don't {v}; please do not {v}; never {v}; you must not {v}; you mustn't {v}
-you should not {v}; you shouldn't {v}; don't you dare {v}; i don't want you to {v}; i do not want you to {v}
-there is no need to {v}; no need to {v}; you don't have to {v}; you don't need to {v}; you need not {v}; let's not {v}
-better not {v}; under no circumstances {v}; do not {v} under any circumstances; on no account {v}; by no means {v}
-no {g}; no more {g}; stop {g}; quit {g}; avoid {g}; refrain from {g}; abort {g}; don't even think of {g}
-don't start {g}; i forbid you to {v}; it is forbidden to {v}; you are not allowed to {v}; you are not to {v}
-{g} is forbidden; i'd rather you didn't {v}
-i would prefer that you do not {v}; nobody asked you to {v}; i never said you should {v}
-you can forget about {g}; cancel {g}; please stop {g}; can you stop {g}; could you not {v}; would you please not {v}
-stay away from {x}; keep away from {x}; stay clear of {x}; steer clear of {x}; keep clear of {x}; keep off {x}
-keep your distance from {x}; don't go near {x}; do not go anywhere near {x}; don't get close to {x}; don't approach {x}
-do not come near {x}; don't touch {x}; leave {x} alone; leave {x} where it is; forget {x}; forget about {x}; ignore {x}
-avoid {x}; {x} is off limits; {x} is not your goal; not {x}; no, not {x}; i don't want you near {x}
-i don't want you anywhere close to {x}; never go to {x} again; you have no business at {x}; nothing to see at {x}, stay here
-whatever happens, don't {v}; whatever happens, stay away from {x}; i no longer want you to {v}; i changed my mind about {x}
-be careful not to {v}; make sure that you don't {v}; make sure you stay away from {x}; it's better if you don't {v}
-"""
-)
+FORBIDDEN = read_lines("forbid")
 INSTEAD = split_templates(
     """
 don't {bad}, {good}; do not {bad}, {good}; don't {bad}, {good} instead; please don't {bad}, but {good}; {good}, don't {bad}

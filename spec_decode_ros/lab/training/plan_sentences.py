@@ -77,13 +77,13 @@ def examples(seed: int) -> Iterator[PlannedSentence]:
 def draw(rng: np.random.Generator) -> PlannedSentence:
     """One sentence with its plan."""
     kinds: tuple[tuple[Callable[[np.random.Generator], tuple[str, Plan]], float], ...] = (
-        (_one, 0.27),
-        (_several, 0.42),
-        (_corrected, 0.07),
+        (_one, 0.3),
+        (_several, 0.35),
+        (_corrected, 0.06),
         (_instead, 0.05),
-        (_stop, 0.08),
-        (_refused, 0.06),
-        (_not_understood, 0.05),
+        (_stop, 0.1),
+        (_refused, 0.08),
+        (_not_understood, 0.06),
     )
     makers, weights = zip(*kinds, strict=True)
     sentence, plan = makers[int(rng.choice(len(makers), p=np.array(weights) / sum(weights)))](rng)
