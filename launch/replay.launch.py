@@ -3,8 +3,8 @@
     ros2 launch spec_decode_ros replay.launch.py bag:=/path/of/bag
 
 Everything runs in the namespace `replay`, velocities included, so that no robot on the same network moves. With an
-empty `endpoint` a verifier is started here. No planner is needed: of a bag with a topic `step` the steps are played, which the
-drafter heard. The table and the verdict are replay_node's; when it ends, all end.
+empty `endpoint` a verifier is started here. No planner is needed: of a bag with a topic `step` the steps are played,
+which the drafter heard. The table and the verdict are replay_node's; when it ends, all end.
 """
 
 import socket
