@@ -40,3 +40,34 @@ def ros(domain: int, tmp_path: Path):  # type: ignore[no-untyped-def]
         yield session
     finally:
         session.close()
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    """An install prefix as colcon leaves it, as far as launch looks at it."""
+    from launched import add_executable
+
+    root = tmp_path / "prefix"
+    index = root / "share" / "ament_index" / "resource_index" / "packages"
+    index.mkdir(parents=True)
+    nodes = Path(__file__).resolve().parents[2] / "spec_decode_ros" / "nodes"
+    for node in sorted(path.stem for path in nodes.glob("*_node.py")):
+        add_executable(root, "spec_decode_ros", node, f"-m spec_decode_ros.nodes.{node}")
+    return root
+
+
+@pytest.fixture
+def launch(domain: int, prefix: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
+    """Starts a launch file with arguments (see launched.Launched); all of them are ended afterwards."""
+    from launched import Launched
+
+    running: list[Launched] = []
+
+    def start(file: str, **arguments: object) -> Launched:
+        launched = Launched(file, prefix, tmp_path / f"launch_{len(running)}.log", **arguments)
+        running.append(launched)
+        return launched
+
+    yield start
+    for launched in running:
+        launched.close()
