@@ -9,12 +9,9 @@ from dataclasses import dataclass, replace
 from spec_decode_ros.lab.demo.go2 import Go2Stack, RunningNodes, run_in_room, running_nodes
 from spec_decode_ros.lab.demo.mission_task import MissionTask
 from spec_decode_ros.lab.demo.plan_goal import PlanGoal
-from spec_decode_ros.lab.demo.stack import Stack
-from spec_decode_ros.lab.demo.step_judge import StepResult
+from spec_decode_ros.lab.demo.stack import STEPS, Stack, start_planner
+from spec_decode_ros.lab.demo.step_judge import JudgedStep
 from spec_decode_ros.lab.demo.verifiers import linked_verifiers
-
-STEPS = "step"
-"""The topic on which the drafter hears the planner."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Go2Mission:
     planned: str
     success: bool
     reason: str
-    steps: tuple[StepResult, ...]
+    steps: tuple[JudgedStep, ...]
     time: float
     collisions: tuple[str, ...]
     actions: int
@@ -63,12 +60,6 @@ def _running_planner(stack: Go2Stack, nodes: Stack) -> Iterator[None]:
         yield
 
 
-def start_planner(nodes: Stack, planner: str, acting_pair: str, method: str, endpoint: str) -> None:
-    """Start the planner's node; `endpoint` is that of its verifier."""
-    parameters = {"pair": planner, "acting_pair": acting_pair, "method": method, "endpoint": endpoint}
-    nodes.start("planner_node", {**parameters, "threads": 1})
-
-
 def run_mission_task(stack: Go2Stack, task: MissionTask, running: RunningNodes) -> Go2Mission:
     """Run one mission with a new robot, and judge it."""
     goal = PlanGoal(task.scene, task.sentence, task.plan, stack.time_out_s * len(task.plan.steps))
@@ -90,7 +81,7 @@ def run_mission_task(stack: Go2Stack, task: MissionTask, running: RunningNodes) 
     )
 
 
-def _with_touches(step: StepResult, touches: Sequence[tuple[float, str]]) -> StepResult:
+def _with_touches(step: JudgedStep, touches: Sequence[tuple[float, str]]) -> JudgedStep:
     """A step in which something was touched has failed."""
     thing = next((thing for t, thing in touches if step.began <= t <= step.ended), None)
     return step if thing is None else replace(step, success=False, reason=f"touched the {thing}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from spec_decode_ros.actions.action import REFUSED
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.body import BodyState
-from spec_decode_ros.lab.demo.step_judge import FACING_DEG, REACH_M, StepResult, judge_place
+from spec_decode_ros.lab.demo.step_judge import FACING_DEG, REACH_M, JudgedStep, judge_place
 from spec_decode_ros.sim.scene import Scene, bearing_and_distance
 
 REACHED = "reached"
@@ -58,7 +58,7 @@ class MissionResult:
     reason: str
     distance_m: float | None = None
     facing_deg: float | None = None
-    steps: tuple[StepResult, ...] = ()
+    steps: tuple[JudgedStep, ...] = ()
 
 
 class GoalWatch:

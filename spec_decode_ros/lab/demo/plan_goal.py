@@ -9,7 +9,7 @@ from spec_decode_ros.actions.plan import STAND_UP, Plan, parse_plan
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.body import BodyState
 from spec_decode_ros.lab.demo.goal import MissionResult
-from spec_decode_ros.lab.demo.step_judge import StepResult, judge_step
+from spec_decode_ros.lab.demo.step_judge import JudgedStep, judge_step
 from spec_decode_ros.sim.scene import Scene
 
 _OPEN = ("waiting", "running")
@@ -25,26 +25,23 @@ class PlanGoal:
         instruction: the sentence.
         expected: the plan that it means; None takes the planner's for granted.
         time_out_s: seconds until the mission has failed.
+        target: the object that pictures of the mission show; empty: none.
     """
 
     scene: Scene
     instruction: str
     expected: Plan | None = None
     time_out_s: float = 120.0
+    target: str = ""
 
     def __post_init__(self) -> None:
         if not self.time_out_s > 0:
             raise SpecDecodeError(f"the time-out is {self.time_out_s} s, but must be above 0")
-        for step in self.expected.steps if self.expected else ():
-            if step.kind == "go" and self.scene.find(step.object) < 0:
-                there = ", ".join(thing.name for thing in self.scene.objects)
-                raise SpecDecodeError(f"there is no {step.object} in this room; there are: {there}")
-
-    @property
-    def target(self) -> str:
-        """The last object that the robot shall go to; empty if there is none."""
         steps = self.expected.steps if self.expected else ()
-        return next((step.object for step in reversed(steps) if step.kind == "go"), "")
+        for name in filter(None, (self.target, *(step.object for step in steps))):
+            if self.scene.find(name) < 0:
+                there = ", ".join(thing.name for thing in self.scene.objects)
+                raise SpecDecodeError(f"there is no {name} in this room; there are: {there}")
 
     def watch(self) -> PlanWatch:
         """A watch on this goal."""
@@ -112,19 +109,19 @@ class PlanWatch:
             problem = f"{bad.step}: {bad.reason}"
         return MissionResult(not problem, problem or "done", steps=steps)
 
-    def _judge_steps(self) -> tuple[StepResult, ...]:
+    def _judge_steps(self) -> tuple[JudgedStep, ...]:
         results = []
         begin = 0
         for index, (text, state) in enumerate(self._progress.steps if self._progress else ()):
             began = self._track[begin].t
             if index >= len(self._ends) or state != "done":
                 ended = began if state == "waiting" else self._track[-1].t
-                results.append(StepResult(text, state, False, state, began, ended))
+                results.append(JudgedStep(text, state, False, state, began, ended))
                 continue
             end = max(begin, self._at_rest(self._ends[index]))
             (step,) = parse_plan(text).steps
             verdict = judge_step(step, self._goal.scene, self._track[begin : end + 1])
-            results.append(StepResult(text, state, *verdict, began, self._track[end].t))
+            results.append(JudgedStep(text, state, *verdict, began, self._track[end].t))
             begin = end
         return tuple(results)
 

@@ -24,7 +24,7 @@ WALK_WITHIN = 0.3
 
 
 @dataclass(frozen=True)
-class StepResult:
+class JudgedStep:
     """A step's text, its state by the planner, and by the robot's body whether it succeeded and how it ended.
 
     `began` and `ended` are seconds of time.monotonic().
