@@ -8,6 +8,10 @@ from pathlib import Path
 from spec_decode_ros.commands._options import add_json, add_pair, add_value, console_of, finish
 from spec_decode_ros.extras import require_modules
 
+NONE = "none"
+PLANNER = NONE
+"""The demo's planner, `none` while the shipped one's weights are in training; then `planner`."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
@@ -15,7 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_pair(parser)
     add_value(parser, "--method", "auto", "decoding method of the mission")
     add_value(parser, "--target", "red chair", "object to walk to")
-    parser.add_argument("--instruction", default="", help="what the robot is told (go to the TARGET)")
+    parser.add_argument(
+        "--instruction",
+        default="",
+        help="what the robot is told (to go to the TARGET, planned: to lie down there too)",
+    )
+    parser.add_argument(
+        "--planner",
+        default=PLANNER,
+        help="pair of language models that makes steps of a free sentence, by name or as a .yaml file; none: the acting "
+        "pair hears the words as they are (%(default)s)",
+    )
     add_value(parser, "--seed", 1, "seed of the room")
     add_value(parser, "--rtt-ms", 60.0, "emulated round-trip time")
     add_value(parser, "--timeout", 60.0, "seconds until the mission has failed")
@@ -38,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         args.rtt_ms,
         args.timeout,
         args.frames,
+        "" if args.planner == NONE else args.planner,
     )
     document = run_demo(plan, console_of(args))
     return finish(args, document, document["success"])

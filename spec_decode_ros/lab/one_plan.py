@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from rich.console import Console
@@ -56,13 +56,18 @@ def print_plan(document: Mapping[str, Any], console: Console) -> None:
         console.print(f"{number}. {step}")
     if document["outcome"] and not document["steps"]:
         console.print(": ".join(part for part in (document["outcome"], document["reason"]) if part))
-    tokens = Text("tokens: ")
-    for piece, outcome in document["pieces"]:
-        tokens.append(piece, style=OUTCOME_COLORS[outcome])
-    seen = dict.fromkeys(outcome for _, outcome in document["pieces"])
-    legend = Text("  ").join(Text(outcome, style=OUTCOME_COLORS[outcome]) for outcome in seen)
-    console.print(tokens, soft_wrap=True)
-    console.print(Text("        ") + legend)
+    print_tokens(document["pieces"], console)
     verdict = "verified by the target" if document["verified"] else "the draft alone, unverified"
     console.print(f"{len(document['tokens'])} tokens, {verdict}, method {document['method']}")
     console.print("  ".join(numbers(document["stats"])))
+
+
+def print_tokens(pieces: Sequence[Sequence[str]], console: Console) -> None:
+    """Tokens, each a text and its outcome, coloured by it, and what the colours mean."""
+    tokens = Text("tokens: ")
+    for piece, outcome in pieces:
+        tokens.append(piece, style=OUTCOME_COLORS[outcome])
+    seen = dict.fromkeys(outcome for _, outcome in pieces)
+    legend = Text("  ").join(Text(outcome, style=OUTCOME_COLORS[outcome]) for outcome in seen)
+    console.print(tokens, soft_wrap=True)
+    console.print(Text("        ") + legend)

@@ -59,7 +59,7 @@ def headline(figure: Figure, title: str, subtitle: str = "") -> None:
             figure.text(
                 0.1 / width, 1 - used / height, text, fontsize=size, fontweight=weight, color=color, va="top"
             )
-            used += size * 1.55 / 72
+            used += size * 1.55 / 72 * len(text.splitlines())
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.set(rect=(0, 0, 1, 1 - used / height))  # type: ignore[call-arg]

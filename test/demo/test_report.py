@@ -13,7 +13,9 @@ from spec_decode_ros.edge.runtime import ActionResult
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Sample
 from spec_decode_ros.lab.demo import report
 from spec_decode_ros.lab.demo.goal import MissionGoal, MissionResult
+from spec_decode_ros.lab.demo.step_judge import JudgedStep
 from spec_decode_ros.sim.scene import Scene, SceneObject
+from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 GOAL = MissionGoal(Scene((SceneObject("red", "chair", 2.0, 0.0),)), "red chair", "go to the red chair")
 
@@ -35,6 +37,7 @@ class Story:
         self.outcome = MissionResult(success, "reached the red chair", 0.45, 3.0) if finished else None
         self.took_s, self.collisions = 14.25, collisions
         self.verified = [Action(False), Action(True), Action(False)]
+        self.plan: DecodedAction | None = None
 
 
 def summary(story: Story, comparison: MethodComparison | None = None) -> dict:
@@ -86,6 +89,33 @@ def test_the_printed_table_has_every_number_and_every_file(success: bool):
     for label in report._LABELS.values():
         assert label in printed
     assert "out/path.png" in printed
+
+
+def test_a_plan_is_told_with_its_tokens_and_steps():
+    assert summary(Story())["plan"] is None
+    story = Story(success=False)
+    pieces = (Piece("go to the red chair", "accepted"), Piece("; sit down", "recovered"))
+    story.plan = DecodedAction("over to that crimson seat and lie down", pieces, "verified")
+    steps = (
+        JudgedStep("go to the red chair", "done", True, "reached the red chair", 10.0, 18.0),
+        JudgedStep("sit down", "done", False, "stands", 18.0, 21.0),
+    )
+    story.outcome = MissionResult(False, "sit down: stands", steps=steps)
+    document = json.loads(json.dumps(summary(story), allow_nan=False))
+    assert document["plan"]["text"] == "go to the red chair; sit down"
+    assert document["plan"]["pieces"][1] == ["; sit down", "recovered"]
+    assert [step["success"] for step in document["plan"]["steps"]] == [True, False]
+    assert document["distance_m"] is None
+    out = io.StringIO()
+    report.print_summary(Console(file=out, width=120), document, None)
+    for words in ("FAILED", "1. go to the red chair: reached the red chair, 8.0 s", "2. sit down: stands"):
+        assert words in out.getvalue()
+    assert "tokens: go to the red chair; sit down" in out.getvalue()
+
+
+def test_a_picture_shows_the_sentence_and_the_step_that_runs():
+    assert report.told(GOAL, "go to the red chair") == "go to the red chair"
+    assert report.told(GOAL, "sit down") == "go to the red chair » sit down"
 
 
 def test_without_a_single_action_there_is_still_a_summary():

@@ -11,9 +11,8 @@ import numpy as np
 from PIL import Image
 
 from spec_decode_ros.lab.bench.comparison import MethodComparison
-from spec_decode_ros.lab.demo.goal import MissionGoal
-from spec_decode_ros.lab.demo.mission import Story
-from spec_decode_ros.lab.demo.report import overlay_of
+from spec_decode_ros.lab.demo.mission import Goal, Story
+from spec_decode_ros.lab.demo.report import overlay_of, told
 from spec_decode_ros.viz.birdseye import VerifiedAction, draw_path
 from spec_decode_ros.viz.legend import with_legend
 from spec_decode_ros.viz.overlay import draw_overlay
@@ -26,7 +25,7 @@ _LAST_MS = 3000
 
 
 def draw_animation(
-    goal: MissionGoal,
+    goal: Goal,
     story: Story,
     comparison: MethodComparison,
     decode: Callable[[Sequence[int]], str],
@@ -40,7 +39,7 @@ def draw_animation(
         if sample.pose is None:
             continue
         so_far = 1 + int(np.argmin(np.abs(path - np.array(sample.pose)).sum(axis=1)))
-        overlay = overlay_of(goal.instruction, result, decode, f"{method}, verified")
+        overlay = overlay_of(told(goal, sample.instruction), result, decode, f"{method}, verified")
         jpeg = draw_overlay(sample.jpeg, overlay, width=_FRAME_WIDTH, quality=95)
         pictures.append(_side_by_side(jpeg, _walk(goal, story, path[:so_far])))
     size = (max(picture.width for picture in pictures), max(picture.height for picture in pictures))
@@ -50,7 +49,7 @@ def draw_animation(
     return out
 
 
-def _walk(goal: MissionGoal, story: Story, path: np.ndarray) -> Image.Image:
+def _walk(goal: Goal, story: Story, path: np.ndarray) -> Image.Image:
     """The bird's-eye view of the beginning of a walk."""
     places = {tuple(place) for place in path}
     actions = [VerifiedAction(a.pose[0], a.pose[1], a.corrected) for a in story.verified if a.pose in places]

@@ -16,7 +16,15 @@ from pathlib import Path
 from spec_decode_ros.lab.demo.goal import MissionGoal
 from spec_decode_ros.lab.demo.mission import Goal, Story, run_mission
 from spec_decode_ros.lab.demo.robot_log import RobotLogReader
-from spec_decode_ros.lab.demo.stack import Stack, Value, free_domain, running_stack, stay_on_this_machine
+from spec_decode_ros.lab.demo.stack import (
+    COMMANDS,
+    Stack,
+    Value,
+    free_domain,
+    running_stack,
+    start_drafter,
+    stay_on_this_machine,
+)
 from spec_decode_ros.lab.demo.verifiers import linked_verifiers
 from spec_decode_ros.sim.task import make_task
 from spec_decode_ros.transport.process import ReadyChild
@@ -72,7 +80,7 @@ def free_dds_domain() -> int:
 
 
 def start_robot_nodes(
-    nodes: Stack, stack: Go2Stack, endpoint: str, dds_domain: int, hears: str = "command"
+    nodes: Stack, stack: Go2Stack, endpoint: str, dds_domain: int, hears: str = COMMANDS
 ) -> None:
     """Start the nodes that run on a Go2.
 
@@ -86,8 +94,7 @@ def start_robot_nodes(
     there: dict[str, Value] = {"network_interface": INTERFACE, "dds_domain": dds_domain}
     nodes.start("motion_node", {"robot": "go2", **there})
     nodes.start("camera_node", {"source": "go2", **there})
-    drafter: dict[str, Value] = {"pair": stack.pair, "method": stack.method, "endpoint": endpoint}
-    nodes.start("drafter_node", {**drafter, "threads": 1}, {"command": hears})
+    start_drafter(nodes, stack.pair, stack.method, endpoint, hears)
 
 
 def go2_arguments(seed: int, dds_domain: int, log: Path) -> list[str]:
@@ -105,7 +112,7 @@ class RunningNodes:
 
 
 @contextmanager
-def running_nodes(stack: Go2Stack, hears: str = "command") -> Iterator[RunningNodes]:
+def running_nodes(stack: Go2Stack, hears: str = COMMANDS) -> Iterator[RunningNodes]:
     """A verifier behind an emulated link and the robot's nodes; arguments as of :func:`start_robot_nodes`."""
     stay_on_this_machine()
     domain, dds_domain = free_domain(), free_dds_domain()

@@ -9,12 +9,9 @@ from dataclasses import dataclass, replace
 from spec_decode_ros.lab.demo.go2 import Go2Stack, RunningNodes, run_in_room, running_nodes
 from spec_decode_ros.lab.demo.mission_task import MissionTask
 from spec_decode_ros.lab.demo.plan_goal import PlanGoal
-from spec_decode_ros.lab.demo.stack import Stack
+from spec_decode_ros.lab.demo.stack import STEPS, Stack, start_planner
 from spec_decode_ros.lab.demo.step_judge import JudgedStep
 from spec_decode_ros.lab.demo.verifiers import linked_verifiers
-
-STEPS = "step"
-"""The topic on which the drafter hears the planner."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +58,6 @@ def _running_planner(stack: Go2Stack, nodes: Stack) -> Iterator[None]:
     with linked_verifiers([stack.planner], stack.rtt_ms) as (endpoint,):
         start_planner(nodes, stack.planner, stack.pair, stack.method, endpoint)
         yield
-
-
-def start_planner(nodes: Stack, planner: str, acting_pair: str, method: str, endpoint: str) -> None:
-    """Start the planner's node; `endpoint` is that of its verifier."""
-    parameters = {"pair": planner, "acting_pair": acting_pair, "method": method, "endpoint": endpoint}
-    nodes.start("planner_node", {**parameters, "threads": 1})
 
 
 def run_mission_task(stack: Go2Stack, task: MissionTask, running: RunningNodes) -> Go2Mission:

@@ -25,26 +25,23 @@ class PlanGoal:
         instruction: the sentence.
         expected: the plan that it means; None takes the planner's for granted.
         time_out_s: seconds until the mission has failed.
+        target: the object that pictures of the mission show; empty: none.
     """
 
     scene: Scene
     instruction: str
     expected: Plan | None = None
     time_out_s: float = 120.0
+    target: str = ""
 
     def __post_init__(self) -> None:
         if not self.time_out_s > 0:
             raise SpecDecodeError(f"the time-out is {self.time_out_s} s, but must be above 0")
-        for step in self.expected.steps if self.expected else ():
-            if step.kind == "go" and self.scene.find(step.object) < 0:
-                there = ", ".join(thing.name for thing in self.scene.objects)
-                raise SpecDecodeError(f"there is no {step.object} in this room; there are: {there}")
-
-    @property
-    def target(self) -> str:
-        """The last object that the robot shall go to; empty if there is none."""
         steps = self.expected.steps if self.expected else ()
-        return next((step.object for step in reversed(steps) if step.kind == "go"), "")
+        for name in filter(None, (self.target, *(step.object for step in steps))):
+            if self.scene.find(name) < 0:
+                there = ", ".join(thing.name for thing in self.scene.objects)
+                raise SpecDecodeError(f"there is no {name} in this room; there are: {there}")
 
     def watch(self) -> PlanWatch:
         """A watch on this goal."""

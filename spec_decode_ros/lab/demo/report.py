@@ -14,6 +14,7 @@ from spec_decode_ros import __version__
 from spec_decode_ros.actions.action import ActionError, parse_action
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, speedup
 from spec_decode_ros.lab.bench.tables import spread_text
+from spec_decode_ros.lab.one_plan import print_tokens
 from spec_decode_ros.lab.text_table import TextTable
 from spec_decode_ros.viz.decoded_action import pieces_of
 from spec_decode_ros.viz.overlay import Overlay
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from spec_decode_ros.edge.runtime import ActionResult
-    from spec_decode_ros.lab.demo.goal import MissionGoal
-    from spec_decode_ros.lab.demo.mission import Story
+    from spec_decode_ros.lab.demo.mission import Goal, Story
 
 _SETTLE_S = 0.4
 
@@ -44,7 +44,7 @@ _LABELS = {
 
 
 def summary(
-    goal: MissionGoal,
+    goal: Goal,
     story: Story,
     comparison: MethodComparison | None,
     settings: Mapping[str, Any],
@@ -61,7 +61,8 @@ def summary(
         "target": goal.target,
         **settings,
         "seconds": round(story.took_s, 2),
-        "distance_m": round(outcome.distance_m, 3) if outcome else None,
+        "distance_m": None if outcome is None or outcome.distance_m is None else round(outcome.distance_m, 3),
+        "plan": _plan_of(story),
         "collisions": story.collisions,
         "verified_actions": len(story.verified),
         "corrected_actions": sum(action.corrected for action in story.verified),
@@ -83,6 +84,18 @@ def succeeded(story: Story) -> bool:
     return story.outcome is not None and story.outcome.success and not story.collisions
 
 
+def _plan_of(story: Story) -> dict[str, Any] | None:
+    """The decoded plan, and what became of its steps; None without a planner."""
+    if story.plan is None:
+        return None
+    return {
+        "text": story.plan.text,
+        "verified": story.plan.state == "verified",
+        "pieces": [[piece.text, piece.outcome] for piece in story.plan.pieces],
+        "steps": [step.as_row() for step in story.outcome.steps] if story.outcome else [],
+    }
+
+
 def _reason(story: Story) -> str:
     if story.outcome is None:
         return "not finished"
@@ -98,6 +111,8 @@ def print_summary(console: Console, document: dict[str, Any], comparison: Method
     console.print(
         verdict + Text(f"“{document['instruction']}”: {document['reason']}, {document['seconds']:.1f} s")
     )
+    if plan := document["plan"]:
+        _print_plan(console, plan)
     console.print(
         f"{document['verified_actions']} verified actions, {document['corrected_actions']} of them with velocities "
         f"corrected by the cloud; method {document['method']}, RTT {document['rtt_ms']:g} ms, pair {document['pair']}"
@@ -118,23 +133,38 @@ def print_summary(console: Console, document: dict[str, Any], comparison: Method
         console.print(f"{name:9} {path}", soft_wrap=True)
 
 
-def draw_walk(goal: MissionGoal, story: Story, out: Path, caption: str) -> Path:
+def _print_plan(console: Console, plan: dict[str, Any]) -> None:
+    from rich.text import Text
+
+    for number, step in enumerate(plan["steps"], 1):
+        outcome = Text(step["reason"], "green" if step["success"] else "red")
+        console.print(Text(f"  {number}. {step['step']}: ") + outcome + Text(f", {step['seconds']:.1f} s"))
+    print_tokens(plan["pieces"], console)
+
+
+def told(goal: Goal, instruction: str) -> str:
+    """What a picture says that the robot is told: the operator's words, and the step that runs."""
+    return goal.instruction if instruction == goal.instruction else f"{goal.instruction} » {instruction}"
+
+
+def draw_walk(goal: Goal, story: Story, out: Path, caption: str) -> Path:
     """Draw the robot's path as a bird's-eye view."""
     from spec_decode_ros.viz.birdseye import VerifiedAction, draw_path
 
+    said = f"“{goal.instruction}”"
     return draw_path(
         goal.scene,
         np.array([place[1:] for place in story.path]),
         out,
         target=goal.target,
         decisions=[VerifiedAction(a.pose[0], a.pose[1], a.corrected) for a in story.verified],
-        title=f"“{goal.instruction}”",
-        subtitle=caption,
+        title=story.plan.text if story.plan else said,
+        subtitle=f"{said}\n{caption}" if story.plan else caption,
     )
 
 
 def draw_frame(
-    goal: MissionGoal,
+    goal: Goal,
     comparison: MethodComparison,
     decode: Callable[[Sequence[int]], str],
     out: Path,
@@ -148,15 +178,17 @@ def draw_frame(
 
     method = list(comparison.results)[-1]
     place = most_telling(comparison.results[method], goal.target)
-    overlay = overlay_of(goal.instruction, comparison.results[method][place], decode, caption)
-    jpeg = draw_overlay(comparison.samples[place].jpeg, overlay, width=960, quality=95)
+    sample = comparison.samples[place]
+    said = told(goal, sample.instruction)
+    overlay = overlay_of(said, comparison.results[method][place], decode, caption)
+    jpeg = draw_overlay(sample.jpeg, overlay, width=960, quality=95)
     out.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(io.BytesIO(jpeg)) as picture:
         with_legend(picture.convert("RGB")).save(out)
     return out
 
 
-def draw_scene(goal: MissionGoal, comparison: MethodComparison, out: Path) -> Path | None:
+def draw_scene(goal: Goal, comparison: MethodComparison, out: Path) -> Path | None:
     """Draw the robot from outside at the time of that frame; None where there is no OpenGL."""
     from PIL import Image
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from spec_decode_ros.actions.plan import parse_plan
 from spec_decode_ros.decoding.methods import method_named
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.json_output import write_json
@@ -19,13 +20,21 @@ from spec_decode_ros.lab.bench.comparison_plot import draw_timeline
 from spec_decode_ros.lab.demo import report
 from spec_decode_ros.lab.demo.animation import draw_animation
 from spec_decode_ros.lab.demo.goal import MissionGoal
-from spec_decode_ros.lab.demo.mission import MissionRun, Story, run_mission
-from spec_decode_ros.lab.demo.stack import free_domain, running_stack, stay_on_this_machine
-from spec_decode_ros.lab.network.link import LinkProfile, link_process
+from spec_decode_ros.lab.demo.mission import Goal, MissionRun, Story, Verified, run_mission
+from spec_decode_ros.lab.demo.plan_goal import PlanGoal
+from spec_decode_ros.lab.demo.stack import (
+    COMMANDS,
+    STEPS,
+    free_domain,
+    running_stack,
+    start_drafter,
+    start_planner,
+    stay_on_this_machine,
+)
+from spec_decode_ros.lab.demo.verifiers import linked_verifiers
 from spec_decode_ros.models.pair import load_drafter
 from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.models.warmup import be_responsive
-from spec_decode_ros.server.process import spawn_server
 from spec_decode_ros.sim.task import make_task
 from spec_decode_ros.transport.client import Client
 
@@ -49,7 +58,8 @@ _COMPARISON_S = 25.0
 class DemoPlan:
     """What the demo does: a mission to `target` in the room of a seed, then a comparison on `frames` of its frames.
 
-    An empty `instruction` is "go to the target"; after `time_out_s` the mission has failed.
+    An empty `instruction` is "go to the target"; after `time_out_s` the mission has failed. With a `planner`, a pair of
+    language models, it is a free sentence of two steps: to go to the target, and to lie down there.
     """
 
     out: Path
@@ -61,6 +71,25 @@ class DemoPlan:
     rtt_ms: float = 60.0
     time_out_s: float = 60.0
     frames: int = 24
+    planner: str = ""
+
+    def goal(self) -> Goal:
+        """What is told and when it is done. Raises SpecDecodeError."""
+        scene = make_task(self.seed).scene
+        if not self.planner:
+            told = self.instruction or f"go to the {self.target}"
+            return MissionGoal(scene, self.target, told, time_out_s=self.time_out_s)
+        sentence = (
+            self.instruction or f"could you head over to that {self._spoken()}, and then lie down for a bit?"
+        )
+        expected = None if self.instruction else parse_plan(f"go to the {self.target}; sit down")
+        return PlanGoal(scene, sentence, expected, self.time_out_s, self.target)
+
+    def _spoken(self) -> str:
+        """The target in other words than the models' own, where there are any."""
+        color, _, kind = self.target.partition(" ")
+        spoken = {"red": "crimson", "purple": "violet", "chair": "seat", "ball": "sphere", "box": "crate"}
+        return f"{spoken.get(color, color)} {spoken.get(kind, kind)}".strip()
 
 
 def run_demo(plan: DemoPlan, console: Console) -> dict[str, Any]:
@@ -68,16 +97,14 @@ def run_demo(plan: DemoPlan, console: Console) -> dict[str, Any]:
     pair = load_pair_config(plan.pair).name
     if not method_named(plan.method).uses_cloud:
         raise SpecDecodeError(f"the demo verifies every action: choose another method than {plan.method}")
-    goal = MissionGoal(
-        make_task(plan.seed).scene,
-        plan.target,
-        plan.instruction or f"go to the {plan.target}",
-        time_out_s=plan.time_out_s,
-    )
+    if plan.planner:
+        load_pair_config(plan.planner)
+    goal = plan.goal()
     for name in RESULTS:
         (plan.out / name).unlink(missing_ok=True)
     mission, comparison, decode = mission_and_comparison(plan, goal, console)
-    settings = {"method": plan.method, "pair": pair, "seed": plan.seed, "rtt_ms": plan.rtt_ms}
+    settings: dict[str, Any] = {"method": plan.method, "pair": pair, "seed": plan.seed, "rtt_ms": plan.rtt_ms}
+    settings["planner"] = plan.planner or None
     files = _draw(plan, pair, goal, mission, comparison, decode)
     document = report.summary(goal, mission.story, comparison, settings, mission.counts, files)
     write_json(str(plan.out / "summary.json"), document)
@@ -88,7 +115,7 @@ def run_demo(plan: DemoPlan, console: Console) -> dict[str, Any]:
 def _draw(
     plan: DemoPlan,
     pair: str,
-    goal: MissionGoal,
+    goal: Goal,
     mission: MissionRun,
     comparison: MethodComparison | None,
     decode: Decode,
@@ -111,39 +138,39 @@ def _draw(
 
 
 def mission_and_comparison(
-    plan: DemoPlan, goal: MissionGoal, console: Console
+    plan: DemoPlan, goal: Goal, console: Console
 ) -> tuple[MissionRun, MethodComparison | None, Decode]:
-    """Run the mission, then the comparison on its frames, with one verifier behind one link."""
+    """Run the mission, then the comparison on its frames, with one verifier for each pair behind a link."""
     stay_on_this_machine()
     domain = free_domain()
     plan.out.mkdir(parents=True, exist_ok=True)
+    pairs = [plan.pair, plan.planner] if plan.planner else [plan.pair]
     with ExitStack() as stack:
-        console.print(
-            f"Starting the verifier, and a link to it with a round-trip time of {plan.rtt_ms:g} ms …"
-        )
-        server = stack.enter_context(spawn_server(plan.pair, threads=1))
-        endpoint = stack.enter_context(link_process(server, LinkProfile(rtt_ms=plan.rtt_ms)))
         with running_stack(plan.out / "logs", domain) as nodes:
-            console.print("Starting sim_node, motion_node and drafter_node …")
+            console.print(
+                f"Starting sim_node and motion_node, and {'two verifiers' if plan.planner else 'the verifier'} behind a "
+                f"link with a round-trip time of {plan.rtt_ms:g} ms …"
+            )
             nodes.start("sim_node", {"seed": plan.seed, "target": goal.target})
             nodes.start("motion_node", {})
-            nodes.start(
-                "drafter_node", {"pair": plan.pair, "method": plan.method, "endpoint": endpoint, "threads": 1}
-            )
+            endpoint, *planning = stack.enter_context(linked_verifiers(pairs, plan.rtt_ms))
+            start_drafter(nodes, plan.pair, plan.method, endpoint, STEPS if planning else COMMANDS)
+            if planning:
+                start_planner(nodes, plan.planner, plan.pair, plan.method, planning[0])
             console.print(f"Telling the robot: “{goal.instruction}” …")
             mission = run_mission(goal, plan.out, domain, check=nodes.check, ready_timeout_s=_READY_S)
-        comparison, decode = _compare(plan, goal, mission.story, endpoint, console)
+        comparison, decode = _compare(plan, mission.story, endpoint, console)
     return mission, comparison, decode
 
 
 def _compare(
-    plan: DemoPlan, goal: MissionGoal, story: Story, endpoint: str, console: Console
+    plan: DemoPlan, story: Story, endpoint: str, console: Console
 ) -> tuple[MethodComparison | None, Decode]:
     """Compare the mission's method with the cloud alone, on frames of the mission."""
     pair = load_pair_config(plan.pair)
     drafter = load_drafter(pair, threads=1)
     be_responsive()
-    samples = samples_of(story, goal.instruction, plan.frames)
+    samples = samples_of(story, plan.frames)
     if not samples:
         return None, drafter.decode
     methods = ("cloud", "auto" if plan.method == "cloud" else plan.method)
@@ -156,15 +183,18 @@ def _compare(
     return comparison, drafter.decode
 
 
-def samples_of(story: Story, instruction: str, count: int) -> list[Sample]:
-    """Up to `count` samples of a mission, evenly spread."""
+def samples_of(story: Story, count: int) -> list[Sample]:
+    """Up to `count` samples of a mission, evenly spread, each with what the acting pair was told then."""
     moments = []
-    last: str | None = None
+    before: Verified | None = None
     for action in story.verified:
         frame = story.frame_of(action.stamp)
         if frame is not None:
-            moments.append(Sample(frame, instruction, last, action.pose))
-        last = action.text
+            same = before is not None and before.instruction == action.instruction
+            moments.append(
+                Sample(frame, action.instruction, before.text if before and same else None, action.pose)
+            )
+        before = action
     if len(moments) <= count:
         return moments
     return [moments[round(place * (len(moments) - 1) / (count - 1))] for place in range(count)]

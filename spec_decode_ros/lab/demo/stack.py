@@ -18,6 +18,9 @@ _STOP_S = 5.0
 
 Value = bool | int | float | str
 
+COMMANDS, STEPS = "command", "step"
+"""Topics that a drafter can hear: what the operator says, or the steps that a planner makes of it."""
+
 
 class LoggedProcess:
     """One process, which can be started again; its first start overwrites the log file, later ones continue it."""
@@ -131,6 +134,18 @@ class Stack:
             process.interrupt()
         for process in reversed(self.processes.values()):
             process.finish()
+
+
+def start_drafter(nodes: Stack, pair: str, method: str, endpoint: str, hears: str = COMMANDS) -> None:
+    """Start drafter_node; `hears` is the topic of what it is told."""
+    parameters: dict[str, Value] = {"pair": pair, "method": method, "endpoint": endpoint, "threads": 1}
+    nodes.start("drafter_node", parameters, {} if hears == COMMANDS else {COMMANDS: hears})
+
+
+def start_planner(nodes: Stack, pair: str, acting_pair: str, method: str, endpoint: str) -> None:
+    """Start planner_node, which makes steps for a drafter of `acting_pair`."""
+    parameters: dict[str, Value] = {"pair": pair, "acting_pair": acting_pair, "method": method}
+    nodes.start("planner_node", {**parameters, "endpoint": endpoint, "threads": 1})
 
 
 def ros_arguments(
