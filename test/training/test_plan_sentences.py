@@ -151,8 +151,8 @@ def test_a_way_to_say_a_step_means_one_thing() -> None:
 def test_all_kinds_of_plans_occur(plans: list[Plan]) -> None:
     kinds = Counter(plan.text if plan.text == "stop" else len(plan.steps) or plan.outcome for plan in plans)
     shares = {kind: count / COUNT for kind, count in kinds.items()}
-    bounds = {1: (0.3, 0.42), 2: (0.23, 0.35), 3: (0.09, 0.16), 4: (0.01, 0.04), 5: (0.005, 0.03)}
-    bounds |= {"stop": (0.06, 0.11), "refused": (0.04, 0.08), "not understood": (0.03, 0.06)}
+    bounds = {1: (0.33, 0.46), 2: (0.18, 0.3), 3: (0.06, 0.13), 4: (0.01, 0.04), 5: (0.005, 0.03)}
+    bounds |= {"stop": (0.08, 0.14), "refused": (0.06, 0.1), "not understood": (0.04, 0.08)}
     assert shares.keys() == bounds.keys()
     for kind, (low, high) in bounds.items():
         assert low < shares[kind] < high, (kind, shares[kind])
@@ -242,13 +242,15 @@ def test_turns_and_walks_are_said_by_their_side_and_amount() -> None:
         if "clock" not in said and degrees not in (180, 360):
             assert ("left" in said) == left and ("right" in said.replace("right angle", "")) != left, said
         step, said = draw_walk(rng)
-        backwards = re.search(r"back|rear|retreat|reverse|withdraw|-|minus", said)
-        assert bool(backwards) == (step.amount < 0), said
+        forward = re.search(r"(?<!\w)(forwards?|ahead|straight on|front)(?!\w)", said)
+        assert step.amount > 0 or not forward, said
+        assert step.amount < 0 or not re.search(r"(?<!\w)(backwards?|rear|minus|-\d)(?!\w)", said), said
 
 
 def test_gerunds() -> None:
     assert gerund("walk to the box") == "walking to the box"
     assert gerund("sit") == "sitting"
+    assert gerund("drive to the box") == "driving to the box"
     assert gerund("lie on your belly") == "lying on your belly"
     assert gerund("take a rest") == "taking a rest"
     assert gerund("spin around once") == "spinning around once"
@@ -335,11 +337,12 @@ def test_held_out_wordings_share_no_template_and_no_four_words_with_one() -> Non
     )
 
 
-def test_held_out_wordings_share_no_four_words_with_drawn_sentences(drawn: list[PlannedSentence]) -> None:
-    asked = set().union(*(grams(words(text)) for text in wordings()))
-    assert not {sentence: shared for sentence, _ in drawn if (shared := grams(words(sentence)) & asked)}
-    seen = set().union(*(grams(words(sentence)) for sentence, _ in drawn[:2000]))
-    assert grams(words("go to the crimson seat")) <= seen, "the comparison can find something"
+def test_no_held_out_wording_is_drawn(drawn: list[PlannedSentence]) -> None:
+    def plain(text: str) -> tuple[str, ...]:
+        return tuple(word for word in words(text) if word not in ("the", "a"))
+
+    asked = {plain(text) for text in wordings()}
+    assert not asked & {plain(sentence) for sentence, _ in drawn}
 
 
 def test_held_out_wordings_make_tasks() -> None:

@@ -32,12 +32,8 @@ from spec_decode_ros.lab.training.refusals import draw_refused, draw_unrelated
 from spec_decode_ros.lab.training.typing_errors import as_typed
 
 _IRREGULAR = split_templates(
-    """
-lie lying; sit sitting; get getting; stop stopping; run running; trot trotting; spin spinning; step stepping
-squat squatting; come coming; locate locating; navigate navigating; move moving; take taking; make making; face facing
-rotate rotating; advance advancing; rise rising; reverse reversing; raise raising; settle settling; change changing
-have having
-"""
+    "lie lying; sit sitting; get getting; stop stopping; run running; trot trotting; spin spinning; step stepping; "
+    "squat squatting; pop popping; jog jogging; swing swinging; hop hopping; dip dipping; slip slipping; cut cutting"
 )
 _GERUNDS = {verb: form for verb, form in (pair.split() for pair in _IRREGULAR)}
 _STEP_VERBS = frozenset(
@@ -115,7 +111,8 @@ def _clause(rng: np.random.Generator, frame: bool = True) -> Clause:
 def gerund(phrase: str) -> str:
     """`walk to the box` as `walking to the box`, `go and stand` as `going and standing`."""
     verb, _, rest = phrase.partition(" ")
-    form = _GERUNDS.get(verb, f"{verb}ing")
+    stem = verb[:-1] if verb.endswith("e") and not verb.endswith("ee") else verb
+    form = _GERUNDS.get(verb, f"{stem}ing")
     return (
         f"{form} {rest}".strip()
         .replace("going and stand", "going and standing")
