@@ -201,7 +201,7 @@ def test_train_from_nothing_leaves_a_pair_that_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(recipe, "HELD_OUT", 20)
-    numbers = "--frames 120 --images 300 --workers 1 --threads 1 --device cpu".split()
+    numbers = "--frames 100 --images 100 --workers 1 --threads 1 --device cpu".split()
     command = ["train", *numbers, "--out", str(tmp_path / "pair"), "--work", str(tmp_path / "frames")]
     assert cli.main(command) == 0
     said = capsys.readouterr()
