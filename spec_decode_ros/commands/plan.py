@@ -61,10 +61,8 @@ def run(args: argparse.Namespace) -> int:
     if args.sentences:
         expected = read_expected(args.sentences)[: args.limit]
         document = evaluate_plans(expected, sampling_of(args), options)
-        show, success = print_evaluation, document["right"] > 0
     else:
         document = plan_sentence(args.instruction, sampling_of(args), options)
-        show, success = print_plan, not document["problem"]
     if args.json != "-":
-        show(document, console_of(args))
-    return finish(args, document, success)
+        (print_evaluation if args.sentences else print_plan)(document, console_of(args))
+    return finish(args, document, document["right"] > 0 if args.sentences else not document["problem"])

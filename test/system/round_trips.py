@@ -17,7 +17,7 @@ from spec_decode_ros.transport.client import Client
 
 ROUND_TRIPS_MS = (0.0, 20.0, 60.0)
 METHODS = ("cloud", "colocated", "sync", "early_exit", "pipelined", "auto")
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 Item = TypeVar("Item")
 Comparisons = dict[Sampling, list[MethodComparison]]
