@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from spec_decode_ros.actions.plan import Plan, PlanError, parse_plan
@@ -33,12 +34,14 @@ class Planner:
 
     Args:
         runtime: decodes with the cloud.
+        eos_ids: the pair's end tokens; a plan that does not end with one was cut off, and `go to the red` would be a step.
         alone: decodes with the draft model alone when the cloud fails; None raises instead.
         style: how the pair is prompted.
         sampling: greedy if None.
     """
 
     runtime: Runtime
+    eos_ids: Collection[int]
     alone: Runtime | None = None
     style: PromptStyle = "trained"
     sampling: Sampling | None = None
@@ -53,11 +56,12 @@ class Planner:
             if self.alone is None:
                 raise
             result = self._decode(self.alone, sentence, on_text)
+        if not result.tokens or result.tokens[-1] not in self.eos_ids:
+            return Planned(sentence, result, None, f"the plan was cut off after {result.text[:60]!r}")
         try:
             return Planned(sentence, result, parse_plan(result.text))
         except PlanError as error:
-            cut = f"the deadline passed when the plan had come to {result.text[:60]!r}"
-            return Planned(sentence, result, None, str(error) if result.complete else cut)
+            return Planned(sentence, result, None, str(error))
 
     def _decode(self, runtime: Runtime, sentence: str, on_text: OnText | None) -> ActionResult:
         def show(progress: Progress) -> None:

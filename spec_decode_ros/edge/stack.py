@@ -35,7 +35,8 @@ class EdgeStack:
         drafter = load_drafter(pair, settings["device"] or None, settings["threads"] or None)
         warm_up(drafter)
         be_responsive()
-        self.pair, self.method, self.decode = pair.name, method.name, drafter.decode
+        self.pair, self.method = pair.name, method.name
+        self.decode, self.eos_ids = drafter.decode, drafter.eos_ids
         self.client: Client | None = None
         if method.uses_cloud:
             self.client = Client(settings["endpoint"], pair.name, drafter.vocabulary, keys=keys)

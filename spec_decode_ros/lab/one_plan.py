@@ -20,7 +20,7 @@ from spec_decode_ros.viz.style import OUTCOME_COLORS
 def plan_sentence(sentence: str, sampling: Sampling, options: DeskStackOptions) -> dict[str, Any]:
     """Decode the plan, and return it for JSON. Raises SpecDecodeError."""
     with desk_stack(options) as (config, drafter, runtime):
-        planner = Planner(runtime, style=cast(PromptStyle, config.prompt), sampling=sampling)
+        planner = Planner(runtime, drafter.eos_ids, style=cast(PromptStyle, config.prompt), sampling=sampling)
         planned = planner.plan(sentence)
         pieces = pieces_of(drafter.decode, planned.result.tokens, planned.result.outcomes)
     return {

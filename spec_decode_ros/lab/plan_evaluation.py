@@ -25,8 +25,8 @@ def evaluate_plans(
     expected: Sequence[ExpectedPlan], sampling: Sampling, options: DeskStackOptions
 ) -> dict[str, Any]:
     """Plan the sentences one after the other, and return what came of them, for JSON. Raises SpecDecodeError."""
-    with desk_stack(options) as (config, _, runtime):
-        planner = Planner(runtime, style=cast(PromptStyle, config.prompt), sampling=sampling)
+    with desk_stack(options) as (config, drafter, runtime):
+        planner = Planner(runtime, drafter.eos_ids, style=cast(PromptStyle, config.prompt), sampling=sampling)
         planned = [planner.plan(wanted.sentence) for wanted in tracked(expected, "sentences")]
     results = {options.method: [found.result for found in planned]}
     return {

@@ -77,7 +77,7 @@ class PlannerNode(Node):
         goals = load_pair_config(settings["acting_pair"]).goals
         self._stack = stack = EdgeStack(settings)
         alone = stack.alone if stack.client is not None else None
-        planner = Planner(stack.runtime, alone, stack.style, stack.sampling)
+        planner = Planner(stack.runtime, stack.eos_ids, alone, stack.style, stack.sampling)
         self._step = self.create_publisher(String, "step", EVENTS)
         self._plan = self.create_publisher(DiagnosticStatus, "plan", LATCHED)
         self._tokens = self.create_publisher(String, "plan/tokens", EVENTS)

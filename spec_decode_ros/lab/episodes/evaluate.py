@@ -7,9 +7,9 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
-from spec_decode_ros.actions.prompt import build_prompt
+from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.edge.planner import Planner
 from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.edge.runtime import EdgeRuntime
@@ -55,7 +55,8 @@ def evaluate_pair(plan: EpisodePlan, options: DeskStackOptions) -> dict[str, Any
         planned: PlannedPolicy | None = None
         if plan.planner:
             planning = context.enter_context(desk_stack(replace(options, pair=plan.planner)))
-            planner = Planner(planning.runtime, style=planning.config.prompt)  # type: ignore[arg-type]
+            style = cast(PromptStyle, planning.config.prompt)
+            planner = Planner(planning.runtime, planning.drafter.eos_ids, style=style)
             planned = PlannedPolicy(policy, planner, stack.config.goals)
         advance = context.enter_context(progress_bar("episodes", plan.episodes))
         reached = 0
