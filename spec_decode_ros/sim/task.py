@@ -40,7 +40,7 @@ def make_task(seed: int, templates: Sequence[str] = ()) -> Task:
         # Not str.format: other braces in a user's line stay as they are.
         instruction = template.replace("{color}", thing.color).replace("{kind}", thing.kind)
     else:
-        instruction = phrase(Command("goto", thing.color, thing.kind), rng)
+        instruction = phrase(Command("goto", thing.color, thing.kind), rng, strange=False)
     return Task(seed, scene, thing.name, instruction)
 
 

@@ -197,6 +197,7 @@ def test_jpegs_of_training_and_camera_agree() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_train_from_nothing_leaves_a_pair_that_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,6 +223,7 @@ def test_train_from_nothing_leaves_a_pair_that_loads(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_interrupted_run_is_resumed_in_the_phase_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,7 +183,7 @@ def print_episodes(document: dict[str, Any]) -> None:
         )
     console.print(table)
     wrong = {row["instruction"] for row in document["rows"] if not row["success"]}
-    for sentence, planned in document["plans"].items():
+    for sentence, planned in document.get("plans", {}).items():
         if sentence in wrong:
             console.print(Text(f"planned: {sentence} => {planned}", style="red"))
     console.print(
