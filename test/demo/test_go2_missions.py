@@ -74,7 +74,7 @@ def test_the_document_has_a_row_for_each_mission_and_its_steps():
     [
         (["--missions", "2", "--episodes", "2"], "do not go together"),
         (["--missions", "2", "--planner", "no-such-pair"], "no pair 'no-such-pair'"),
-        (["--missions", "2", "--method", "edge"], "another method than edge"),
+        (["--missions", "2", "--planner", "tiny", "--method", "edge"], "another method than edge"),
     ],
 )
 def test_wrong_wishes_are_refused(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str):
