@@ -59,6 +59,8 @@ def test_a_missing_part_is_one_sentence(
         (["--target", "golden calf"], "there is no golden calf in this room"),
         (["--pair", "no-such-pair"], "no pair 'no-such-pair'"),
         (["--timeout", "0"], "time-out"),
+        (["--planner", "no-such-pair"], "no pair 'no-such-pair'"),
+        (["--planner", "tiny", "--target", "golden calf"], "there is no golden calf in this room"),
     ],
 )
 def test_wrong_wishes_are_refused(capsys, tmp_path: Path, arguments: list[str], words: str):
@@ -79,3 +81,7 @@ def test_parameters_are_written_as_ros_reads_them():
         *("-p", "endpoint:='tcp://127.0.0.1:1'"),
     ]
     assert ros_arguments({"target": "it's"})[-1] == "target:='it''s'"
+
+
+def test_topics_get_other_names():
+    assert ros_arguments({}, {"command": "step"}) == ["--ros-args", "-r", "command:=step"]

@@ -73,6 +73,14 @@ def test_an_account_is_read_while_it_is_being_written(tmp_path):
     assert [order.t for order in robot.orders] == [1.0, 1.5]
 
 
+def test_a_machine_that_is_too_slow_for_the_robot_shows_in_the_account(tmp_path):
+    timely = account(tmp_path / "timely.jsonl", *((0.02 * i, "state", 0.0) for i in range(50)))
+    assert timely.real_time_factor == pytest.approx(1.0)
+    slow = account(tmp_path / "slow.jsonl", *((0.08 * i, "state", 0.0) for i in range(50)))
+    assert slow.real_time_factor == pytest.approx(0.25)
+    assert RobotLogReader(tmp_path / "none.jsonl").real_time_factor == 0.0
+
+
 def test_too_late_and_never_are_failures_and_the_slowest_try_counts():
     quick = FaultResult(
         "link-lost", "the link is lost", "the watchdog", 0.3, 0.5, 0.2, 1.0, True, 0.6, 0.0, 0.1

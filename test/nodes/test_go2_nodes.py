@@ -26,7 +26,7 @@ from std_msgs.msg import String
 
 from spec_decode_ros.nodes.common import LATEST_FRAME, seconds
 
-sys.path.append(str(Path(__file__).parents[1] / "robots"))
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("robots", "demo")]
 
 from go2_robot import Robot, free_dds_domain
 
@@ -169,3 +169,35 @@ def test_an_episode_from_the_camera_to_the_legs(domain: int, tmp_path: Path) -> 
     assert episode.orders["move"] > 10
     assert episode.orders["stop"] >= 1
     assert set(episode.orders) == {"move", "stop"}, "nothing else was asked of the robot, and nothing expired"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_go2_that_lies_gets_up_for_the_next_step(domain: int, tmp_path: Path) -> None:
+    """Unitree's services take the posture, motion_node holds the robot, and the plan stands it up before it walks."""
+    pytest.importorskip("torch", reason="torch is not installed: the models need it")
+    pytest.importorskip("rosbags", reason="rosbags is not installed: a mission is recorded")
+    from planner_stand_in import planner
+
+    from spec_decode_ros.actions.plan import parse_plan
+    from spec_decode_ros.lab.demo.go2 import Go2Stack, running_nodes
+    from spec_decode_ros.lab.demo.go2_missions import run_mission_task
+    from spec_decode_ros.lab.demo.mission_task import MissionTask
+    from spec_decode_ros.lab.demo.stack import STEPS
+    from spec_decode_ros.sim.task import make_task
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    task, sentence = make_task(1003), "have a little lie down, then off you trot"
+    plan = parse_plan(f"sit down; go to the {task.target}")
+    stack = Go2Stack(tmp_path, time_out_s=120.0)
+    with running_nodes(stack, STEPS) as running, planner(running.domain, {sentence: plan.text}):
+        mission = run_mission_task(stack, MissionTask(1003, task.scene, sentence, plan), running)
+    assert mission.success, mission
+    assert mission.planned == plan.text
+    reasons = [(step.step, step.reason) for step in mission.steps]
+    assert reasons == [
+        ("sit down", "lies"),
+        ("stand up", "stands"),
+        (f"go to the {task.target}", f"reached the {task.target}"),
+    ]
+    assert (mission.orders["stand down"], mission.orders["stand up"]) == (1, 1)

@@ -16,7 +16,11 @@ from spec_decode_ros.lab.demo.verifiers import linked_verifiers
 
 @dataclass(frozen=True)
 class Go2Mission:
-    """One row. `time` in seconds; `orders` counts those that arrived at the robot, by kind."""
+    """One row. `time` in seconds; `orders` counts those that arrived at the robot, by kind.
+
+    `real_time_factor` is that of the simulation. The acting pair counts its actions to know how far it has turned, so where
+    the machine is too slow for the robot it turns too little.
+    """
 
     seed: int
     sentence: str
@@ -29,6 +33,7 @@ class Go2Mission:
     collisions: tuple[str, ...]
     actions: int
     orders: dict[str, int]
+    real_time_factor: float
 
     def as_row(self) -> dict[str, object]:
         """For JSON."""
@@ -37,6 +42,7 @@ class Go2Mission:
             "steps": [step.as_row() for step in self.steps],
             "time": round(self.time, 3),
             "collisions": list(self.collisions),
+            "real_time_factor": round(self.real_time_factor, 3),
         }
 
 
@@ -73,15 +79,16 @@ def run_mission_task(stack: Go2Stack, task: MissionTask, running: RunningNodes) 
         planned=story.plan.text if story.plan else "",
         success=outcome.success and not log.touches,
         reason=f"touched the {log.touched[0]}" if log.touches else outcome.reason,
-        steps=tuple(_with_touches(step, log.touches) for step in outcome.steps),
+        steps=tuple(with_touches(step, log.touches) for step in outcome.steps),
         time=story.took_s,
         collisions=tuple(log.touched),
         actions=len(story.verified),
         orders=dict(log.counts),
+        real_time_factor=log.real_time_factor,
     )
 
 
-def _with_touches(step: JudgedStep, touches: Sequence[tuple[float, str]]) -> JudgedStep:
+def with_touches(step: JudgedStep, touches: Sequence[tuple[float, str]]) -> JudgedStep:
     """A step in which something was touched has failed."""
     thing = next((thing for t, thing in touches if step.began <= t <= step.ended), None)
     return step if thing is None else replace(step, success=False, reason=f"touched the {thing}")

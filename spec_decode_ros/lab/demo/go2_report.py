@@ -14,6 +14,9 @@ from spec_decode_ros.lab.demo.go2_missions import Go2Mission, run_missions
 from spec_decode_ros.lab.demo.mission_task import make_mission, shipped_missions
 from spec_decode_ros.models.pair_config import load_pair_config
 
+_REAL_TIME = 0.9
+"""Simulated seconds per second from which on an outcome is the robot's and not the machine's."""
+
 
 def _check(stack: Go2Stack, *pairs: str) -> None:
     for pair in (stack.pair, *pairs):
@@ -91,6 +94,11 @@ def missions_document(
         f"method {stack.method}, RTT {stack.rtt_ms:g} ms; logs and bags in {stack.out}",
         soft_wrap=True,
     )
+    slow = sum(mission.real_time_factor < _REAL_TIME for mission in missions)
+    if slow:
+        console.print(
+            f"[yellow]In {slow} of them the machine was too slow to simulate the robot in real time.[/]"
+        )
     return {
         "pair": stack.pair,
         "planner": stack.planner,

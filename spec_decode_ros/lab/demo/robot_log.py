@@ -14,6 +14,9 @@ from pathlib import Path
 
 from spec_decode_ros.lab.bench.fleet.log import complete_lines
 
+_PERIOD_S = 0.02
+"""Simulated seconds from one line of motion to the next."""
+
 _STOPS = frozenset({"stop", "expired", "damp", "stand down"})
 _NO_ORDERS = frozenset({"state", "ready", "end", "touched"})
 _WALKS_MPS = 0.15
@@ -85,6 +88,13 @@ class RobotLogReader:
     def touched(self) -> list[str]:
         """Names of the things that it touched."""
         return [thing for _, thing in self.touches]
+
+    @property
+    def real_time_factor(self) -> float:
+        """Simulated seconds per second of the clock; below 1 where the machine is too slow for the robot."""
+        if len(self.motions) < 2:
+            return 0.0
+        return (len(self.motions) - 1) * _PERIOD_S / (self.motions[-1].t - self.motions[0].t)
 
     def walks(self, now: float, for_s: float) -> bool:
         """Whether all orders of the last `for_s` seconds, several of them, were to walk."""
