@@ -82,6 +82,7 @@ class Mission(Node):
         self._goal = goal
         self._watch = goal.watch()
         self._instruction = goal.instruction
+        self._planner_connected = False
         self._commanded_at: float | None = None
         self._drafts: dict[float, tuple[float, float]] = {}
         self._newest: tuple[float, tuple[float, float], float] | None = None
@@ -112,9 +113,9 @@ class Mission(Node):
         return [name for name, there in parts.items() if not there]
 
     def _planner_is_there(self, listening: set[str]) -> bool:
-        """Whether it hears the operator and the drafter, and is heard here."""
+        """Whether it hears the operator and the drafter, is heard here, and has its verifier."""
         hears = "planner_node" in listening and "planner_node" in subscribers(self, "action/tokens")
-        return hears and self.count_publishers("plan") > 0
+        return hears and self.count_publishers("plan") > 0 and self._planner_connected
 
     def begin(self) -> None:
         """Give the command, and drop what was recorded before."""
@@ -191,6 +192,9 @@ class Mission(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            if status.name.endswith(": planner"):
+                links = [value.value for value in status.values if value.key == "connected"]
+                self._planner_connected = all(link.lower() == "true" for link in links)
             for value in status.values:
                 if value.key == "collisions" and value.value.isdigit():
                     self.story.collisions = int(value.value)
