@@ -1,4 +1,4 @@
-"""Train a shipped pair from nothing, or go on: tiny, which acts, or planner, which plans."""
+"""Train a pair of the project from nothing: tiny, which acts, or planner."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 from spec_decode_ros.commands._options import add_number, add_value
+from spec_decode_ros.errors import SpecDecodeError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--pair", choices=("tiny", "planner"), default="tiny", help="which pair (%(default)s)"
-    )
+    add_value(parser, "--pair", "tiny", "which pair: tiny or planner")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where the pair goes (out/train/ and its name)"
     )
@@ -37,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     from spec_decode_ros.lab.training.pair_run import train_pair, training_device
     from spec_decode_ros.lab.training.recipe import TrainingRun
 
+    if args.pair not in ("tiny", "planner"):
+        raise SpecDecodeError(f"there is no recipe to train the pair {args.pair!r}: choose tiny or planner")
     console = Console(file=sys.stderr)
     out = args.out or Path("out/train") / args.pair
     work = args.work or out.with_name(f"{out.name}-data")

@@ -56,8 +56,9 @@ class Planner:
             if self.alone is None:
                 raise
             result = self._decode(self.alone, sentence, on_text)
+        cut = f"the plan was cut off after {result.text[:60]!r}; the robot does not move"
         if not result.tokens or result.tokens[-1] not in self.eos_ids:
-            return Planned(sentence, result, None, f"the plan was cut off after {result.text[:60]!r}")
+            return Planned(sentence, result, None, cut)
         try:
             return Planned(sentence, result, parse_plan(result.text))
         except PlanError as error:

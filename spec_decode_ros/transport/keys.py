@@ -108,7 +108,8 @@ def make_keys(folder: str | Path, robot: str | None = None, balancer: bool = Fal
         _check_name(robot)
     try:
         (folder / ROBOTS).mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(folder):
+        # Not the folder itself, which others lock for reasons of their own.
+        with _locked(folder / ROBOTS):
             if not (folder / f"{CLOUD}.key_secret").exists():
                 make_certificate(folder, CLOUD)
             if robot is None and not any((folder / ROBOTS).glob("*.key")):
