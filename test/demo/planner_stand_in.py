@@ -20,7 +20,7 @@ class KnowingModels:
     """Stands where :class:`~spec_decode_ros.edge.stack.EdgeStack` stands; `plans` are by the sentence in lower case."""
 
     client = alone = sampling = None
-    style, pair, method = "trained", "knowing", "auto"
+    style, pair, method, eos_ids = "trained", "knowing", "auto", frozenset({0})
 
     def __init__(self, plans: Mapping[str, str]) -> None:
         self._plans, self._words = plans, [""]
@@ -29,7 +29,8 @@ class KnowingModels:
     def _act(self, prompt: str, **_: Any) -> ActionResult:
         text = self._plans[prompt.strip()]
         self._words.append(text)
-        return ActionResult((len(self._words) - 1,), text, True, True, ("bonus",), {"total_ms": 1.0}, ())
+        tokens, outcomes = (len(self._words) - 1, 0), ("bonus", "bonus")
+        return ActionResult(tokens, text, True, True, outcomes, {"total_ms": 1.0}, ())
 
     def decode(self, tokens: tuple[int, ...]) -> str:
         return "".join(self._words[token] for token in tokens)
