@@ -16,6 +16,7 @@ from spec_decode_ros.lab.demo.report import overlay_of, told
 from spec_decode_ros.viz.birdseye import VerifiedAction, draw_path
 from spec_decode_ros.viz.legend import with_legend
 from spec_decode_ros.viz.overlay import draw_overlay
+from spec_decode_ros.viz.style import OUTCOME_COLORS
 
 _FRAME_WIDTH = 640
 _WALK_WIDTH = 460
@@ -43,7 +44,9 @@ def draw_animation(
         jpeg = draw_overlay(sample.jpeg, overlay, width=_FRAME_WIDTH, quality=95)
         pictures.append(_side_by_side(jpeg, _walk(goal, story, path[:so_far])))
     size = (max(picture.width for picture in pictures), max(picture.height for picture in pictures))
-    frames = [_on_white(picture, size).quantize(_COLORS) for picture in pictures]
+    pages = [_on_white(picture, size) for picture in pictures]
+    palette = _palette(pages)
+    frames = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     times = [_STEP_MS] * (len(frames) - 1) + [_LAST_MS]
     frames[0].save(out, save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=True)
     return out
@@ -75,3 +78,15 @@ def _on_white(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     page = Image.new("RGB", size, "white")
     page.paste(picture, (0, 0))
     return page
+
+
+def _palette(pages: Sequence[Image.Image]) -> Image.Image:
+    """Colours for all pages. Those of the outcomes are made to count: they fill little of a page, and are what it tells."""
+    sheet = [pages[0], pages[len(pages) // 2], pages[-1]]
+    sheet += [Image.new("RGB", (pages[0].width, 40), color) for color in OUTCOME_COLORS.values()]
+    whole = Image.new("RGB", (pages[0].width, sum(part.height for part in sheet)))
+    top = 0
+    for part in sheet:
+        whole.paste(part, (0, top))
+        top += part.height
+    return whole.quantize(_COLORS)
