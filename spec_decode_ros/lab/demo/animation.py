@@ -45,7 +45,7 @@ def draw_animation(
         pictures.append(_side_by_side(jpeg, _walk(goal, story, path[:so_far])))
     size = (max(picture.width for picture in pictures), max(picture.height for picture in pictures))
     pages = [_on_white(picture, size) for picture in pictures]
-    palette = _palette(pages)
+    palette = shared_palette(pages)
     frames = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     times = [_STEP_MS] * (len(frames) - 1) + [_LAST_MS]
     frames[0].save(out, save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=True)
@@ -80,7 +80,7 @@ def _on_white(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     return page
 
 
-def _palette(pages: Sequence[Image.Image]) -> Image.Image:
+def shared_palette(pages: Sequence[Image.Image]) -> Image.Image:
     """Colours for all pages. Those of the outcomes are made to count: they fill little of a page, and are what it tells."""
     sheet = [pages[0], pages[len(pages) // 2], pages[-1]]
     sheet += [Image.new("RGB", (pages[0].width, 40), color) for color in OUTCOME_COLORS.values()]
