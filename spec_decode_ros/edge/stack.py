@@ -6,14 +6,27 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from spec_decode_ros.actions.prompt import PromptStyle
+from spec_decode_ros.decoding.controller import OBJECTIVES
 from spec_decode_ros.decoding.messages import Sampling
-from spec_decode_ros.decoding.methods import method_named
+from spec_decode_ros.decoding.methods import METHODS, method_named
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.models.pair import load_drafter
 from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.models.warmup import be_responsive, warm_up
+from spec_decode_ros.settings import Setting
 from spec_decode_ros.transport.client import Client
 from spec_decode_ros.transport.keys import robot_keys
+
+DECODING = (
+    Setting("method", "auto", "how robot and cloud share the work", choices=tuple(METHODS), fixed=True),
+    Setting("objective", "latency", "what the method auto aims at", choices=OBJECTIVES, fixed=True),
+    Setting("keys", "", "folder of this robot's keys, if the verifier wants them; empty: none", fixed=True),
+    Setting("device", "", "device of the draft model: cpu, cuda, auto; empty: the pair's", fixed=True),
+    Setting("threads", 0, "CPU threads of the draft model; 0: the pair's", 0, 256, fixed=True),
+    Setting("temperature", 0.0, "0: greedy; above: seeded sampling", 0.0, 2.0, fixed=True),
+    Setting("seed", 0, "seed of the sampling", 0, 2**31 - 1, fixed=True),
+)
+"""Settings of every stack; its pair, its endpoint, its deadline and what it does without a link differ."""
 
 
 class EdgeStack:

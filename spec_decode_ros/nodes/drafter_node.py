@@ -15,12 +15,10 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
-from spec_decode_ros.decoding.controller import OBJECTIVES
-from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.edge.frame_loop import ActionKind, CameraFrame, FrameLoop
 from spec_decode_ros.edge.link_watch import ON_LINK_LOSS
 from spec_decode_ros.edge.pilot import Decision
-from spec_decode_ros.edge.stack import EdgeStack
+from spec_decode_ros.edge.stack import DECODING, EdgeStack
 from spec_decode_ros.models.pair_config import DEFAULT_PAIR
 from spec_decode_ros.nodes.common import (
     EVENTS,
@@ -40,19 +38,13 @@ from spec_decode_ros.viz.overlay import Overlay, draw_overlay
 
 PARAMETERS = (
     Setting("pair", DEFAULT_PAIR, "model pair: a shipped name or the path of a pair file", fixed=True),
-    Setting("method", "auto", "how robot and cloud share the work", choices=tuple(METHODS), fixed=True),
-    Setting("objective", "latency", "what the method auto aims at", choices=OBJECTIVES, fixed=True),
+    *DECODING,
     Setting(
         "endpoint",
         "tcp://127.0.0.1:5555",
         "where the verifier listens, tcp://HOST:PORT; several by commas, the preferred one first",
         fixed=True,
     ),
-    Setting("keys", "", "folder of this robot's keys, if the verifier wants them; empty: none", fixed=True),
-    Setting("device", "", "device of the draft model: cpu, cuda, auto; empty: the pair's", fixed=True),
-    Setting("threads", 0, "CPU threads of the draft model; 0: the pair's", 0, 256, fixed=True),
-    Setting("temperature", 0.0, "0: greedy; above: seeded sampling", 0.0, 2.0, fixed=True),
-    Setting("seed", 0, "seed of the sampling", 0, 2**31 - 1, fixed=True),
     Setting("action_period", ACTION_PERIOD_S, "s from one decision to the next, at least", 0.02, 5.0),
     Setting("max_frame_age", 0.5, "s, an older frame is not decided on", 0.02, 10.0),
     Setting("max_frame_width", 640, "pixels, wider frames are scaled down; 0: never", 0, 4096),

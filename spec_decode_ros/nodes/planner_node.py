@@ -14,12 +14,10 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from spec_decode_ros.actions.action import ActionError, parse_action
-from spec_decode_ros.decoding.controller import OBJECTIVES
-from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.edge.link_watch import SILENCE_S
 from spec_decode_ros.edge.plan_loop import PlanLoop, PlanStatus
 from spec_decode_ros.edge.planner import Planned, Planner
-from spec_decode_ros.edge.stack import EdgeStack
+from spec_decode_ros.edge.stack import DECODING, EdgeStack
 from spec_decode_ros.models.pair_config import DEFAULT_PAIR, load_pair_config
 from spec_decode_ros.nodes.common import (
     EVENTS,
@@ -40,19 +38,13 @@ PARAMETERS = (
         "pair", "planner", "pair of language models: a shipped name or the path of a pair file", fixed=True
     ),
     Setting("acting_pair", DEFAULT_PAIR, "the drafter's pair, for which the steps are", fixed=True),
-    Setting("method", "auto", "how robot and cloud share the work", choices=tuple(METHODS), fixed=True),
-    Setting("objective", "latency", "what the method auto aims at", choices=OBJECTIVES, fixed=True),
+    *DECODING,
     Setting(
         "endpoint",
         "tcp://127.0.0.1:5556",
         "where the planner's verifier listens, tcp://HOST:PORT; several by commas",
         fixed=True,
     ),
-    Setting("keys", "", "folder of this robot's keys, if the verifier wants them; empty: none", fixed=True),
-    Setting("device", "", "device of the draft model: cpu, cuda, auto; empty: the pair's", fixed=True),
-    Setting("threads", 0, "CPU threads of the draft model; 0: the pair's", 0, 256, fixed=True),
-    Setting("temperature", 0.0, "0: greedy; above: seeded sampling", 0.0, 2.0, fixed=True),
-    Setting("seed", 0, "seed of the sampling", 0, 2**31 - 1, fixed=True),
     Setting(
         "deadline", 10.0, "s without a whole plan until the cloud counts as gone", 0.5, 120.0, fixed=True
     ),
