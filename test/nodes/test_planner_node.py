@@ -151,8 +151,3 @@ def test_without_a_verifier_a_stop_is_at_once_and_a_plan_waits_for_a_yes(ros, tu
     wait_for(lambda: any("does not answer" in message for message in messages()), "the missing verifier")
     assert desk.process.interrupt() == 0
     assert "Traceback" not in desk.process.output
-
-
-@pytest.mark.skip(reason="the planner's weights are not shipped yet")
-def test_the_shipped_planner_plans_for_the_shipped_acting_pair():
-    """A free sentence, the pairs `planner` and `tiny`, and a simulated robot that goes where the plan says."""
