@@ -93,7 +93,7 @@ class FrameLoop:
         self.frame: CameraFrame | None = None
         self.command: str | None = None
         self._command_count = 0
-        self._told: list[str] = []
+        self._new_commands: list[str] = []
         self._posture_sent: tuple[int, str] | None = None
         self._camera = CameraWatch(settings["camera_timeout"], settings["max_frame_age"])
         self._changed = threading.Condition()
@@ -128,7 +128,7 @@ class FrameLoop:
         with self._changed:
             self.command = command
             self._command_count += 1
-            self._told.append(command)
+            self._new_commands.append(command)
             self._camera.reset()
             self.statistics.problem = ""
             self._changed.notify()
@@ -161,11 +161,11 @@ class FrameLoop:
                     # A new frame or command wakes early; then everything is looked at again.
                     self._changed.wait(wait_s)
                     continue
-                told, self._told = self._told, []
+                commands, self._new_commands = self._new_commands, []
             assert frame is not None
             used, command = frame.stamp_ns, count
             # All of them: the same command after a stop begins anew, even if nothing was decided for the stop.
-            for each in told:
+            for each in commands:
                 self.pilot.set_command(each)
             if self._is_fresh(frame):
                 due = time.monotonic() + self._settings["action_period"]

@@ -86,7 +86,7 @@ class MotionNode(Node):
         self._settings = Settings(self, PARAMETERS, check=limits_from)
         waits = "waiting for the first command" if self._settings["wait_for_command"] else ""
         self._guard = MotionGuard(limits_from(self._settings), held=waits)
-        self._told = False
+        self._commanded = False
         self._refused = 0
         self._last_refusal = ""
         self._shown: tuple[MotionState, str] | None = None
@@ -169,8 +169,8 @@ class MotionNode(Node):
             self._go2.posture(posture)
 
     def _on_command(self, message: String) -> None:
-        self._told = not is_stop(message.data)
-        if not self._told:
+        self._commanded = not is_stop(message.data)
+        if not self._commanded:
             self._guard.hold(OPERATOR, "told to stop, waiting for the next command")
             self._tick()
             if self._go2:
@@ -181,7 +181,7 @@ class MotionNode(Node):
     def _on_step(self, message: String) -> None:
         # A sentence alone moves nothing: a drafter whose planner is gone still has the step before the stop. Nor does
         # a step alone: it may have been under way when the operator said stop.
-        if self._told and not is_stop(message.data):
+        if self._commanded and not is_stop(message.data):
             self._begin()
 
     def _begin(self) -> None:

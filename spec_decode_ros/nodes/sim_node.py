@@ -62,7 +62,7 @@ class SimNode(Node):
         self._sim.find_object(self._target)
         self._sim.jpeg()
         self._began = time.monotonic()
-        self._told = self._began
+        self._commanded_at = self._began
         self._frames = self.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME)
         self._odom = self.create_publisher(Odometry, "odom", LATEST)
         kind = TwistStamped if settings["stamped"] else Twist
@@ -77,7 +77,7 @@ class SimNode(Node):
         self.get_logger().info(f"ready: room {settings['seed']}, try the command: go to the {self._target}")
 
     def _on_velocity(self, message: TwistStamped | Twist) -> None:
-        self._told = time.monotonic()
+        self._commanded_at = time.monotonic()
         try:
             self._sim.set_velocity(*velocities(message))
         except SpecDecodeError as error:
@@ -98,7 +98,7 @@ class SimNode(Node):
 
     def _advance(self) -> None:
         now = time.monotonic()
-        if now - self._told > self._settings["cmd_vel_timeout"]:
+        if now - self._commanded_at > self._settings["cmd_vel_timeout"]:
             self._sim.set_velocity(0.0, 0.0)
         behind = now - self._began - self._sim.time
         self._sim.catch_up(now - self._began)

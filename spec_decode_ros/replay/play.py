@@ -60,22 +60,24 @@ def play(
         ActionFailed: the cloud failed.
     """
     by_stamp = {moment.stamp: moment for moment in moments}
-    told, own = "", None  # the instruction, and this replay's last action for it
+    instruction, own_last = "", None
     results = []
     for mark, jpeg in frames:
         moment = by_stamp.get(mark.stamp)
         if moment is None:
             continue
-        if moment.instruction != told:
-            told, own = moment.instruction, None
-        last = moment.last_action if memory == "recorded" else own
-        prompt = build_prompt(told, last, style)
+        if moment.instruction != instruction:
+            instruction, own_last = moment.instruction, None
+        last = moment.last_action if memory == "recorded" else own_last
+        prompt = build_prompt(instruction, last, style)
         tokens = (*drafter.encode(last), min(drafter.eos_ids)) if last else ()
         picture = to_jpeg(jpeg, MAX_FRAME_WIDTH, name="a frame")
         result = runtime.act(prompt, [picture], tokens, sampling=sampling)
         if action_or_none(result.text):
-            own = result.text
-        results.append(Played(moment.stamp, told, prompt, result.text, result.verified, dict(result.stats)))
+            own_last = result.text
+        results.append(
+            Played(moment.stamp, instruction, prompt, result.text, result.verified, dict(result.stats))
+        )
         show(results[-1])
     return results
 

@@ -114,8 +114,8 @@ def test_a_plan_is_told_with_its_tokens_and_steps():
 
 
 def test_a_picture_shows_the_sentence_and_the_step_that_runs():
-    assert report.told(GOAL, "go to the red chair") == "go to the red chair"
-    assert report.told(GOAL, "sit down") == "go to the red chair » sit down"
+    assert report.shown_instruction(GOAL, "go to the red chair") == "go to the red chair"
+    assert report.shown_instruction(GOAL, "sit down") == "go to the red chair » sit down"
 
 
 def test_without_a_single_action_there_is_still_a_summary():

@@ -12,7 +12,7 @@ from PIL import Image
 
 from spec_decode_ros.lab.bench.comparison import MethodComparison
 from spec_decode_ros.lab.demo.mission import Goal, Story
-from spec_decode_ros.lab.demo.report import overlay_of, told
+from spec_decode_ros.lab.demo.report import overlay_of, shown_instruction
 from spec_decode_ros.viz.birdseye import VerifiedAction, draw_path
 from spec_decode_ros.viz.legend import with_legend
 from spec_decode_ros.viz.overlay import draw_overlay
@@ -40,7 +40,9 @@ def draw_animation(
         if sample.pose is None:
             continue
         so_far = 1 + int(np.argmin(np.abs(path - np.array(sample.pose)).sum(axis=1)))
-        overlay = overlay_of(told(goal, sample.instruction), result, decode, f"{method}, verified")
+        overlay = overlay_of(
+            shown_instruction(goal, sample.instruction), result, decode, f"{method}, verified"
+        )
         jpeg = draw_overlay(sample.jpeg, overlay, width=_FRAME_WIDTH, quality=95)
         pictures.append(_side_by_side(jpeg, _walk(goal, story, path[:so_far])))
     size = (max(picture.width for picture in pictures), max(picture.height for picture in pictures))

@@ -142,7 +142,7 @@ def _print_plan(console: Console, plan: dict[str, Any]) -> None:
     print_tokens(plan["pieces"], console)
 
 
-def told(goal: Goal, instruction: str) -> str:
+def shown_instruction(goal: Goal, instruction: str) -> str:
     """What a picture says that the robot is told: the operator's words, and the step that runs."""
     return goal.instruction if instruction == goal.instruction else f"{goal.instruction} » {instruction}"
 
@@ -179,7 +179,7 @@ def draw_frame(
     method = list(comparison.results)[-1]
     place = most_telling(comparison.results[method], goal.target)
     sample = comparison.samples[place]
-    said = told(goal, sample.instruction)
+    said = shown_instruction(goal, sample.instruction)
     overlay = overlay_of(said, comparison.results[method][place], decode, caption)
     jpeg = draw_overlay(sample.jpeg, overlay, width=960, quality=95)
     out.parent.mkdir(parents=True, exist_ok=True)

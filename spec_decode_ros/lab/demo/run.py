@@ -77,8 +77,8 @@ class DemoPlan:
         """What is told and when it is done. Raises SpecDecodeError."""
         scene = make_task(self.seed).scene
         if not self.planner:
-            told = self.instruction or f"go to the {self.target}"
-            return MissionGoal(scene, self.target, told, time_out_s=self.time_out_s)
+            instruction = self.instruction or f"go to the {self.target}"
+            return MissionGoal(scene, self.target, instruction, time_out_s=self.time_out_s)
         sentence = (
             self.instruction or f"could you head over to that {self._spoken()}, and then lie down for a bit?"
         )

@@ -298,7 +298,7 @@ class StreamedExit:
         self._exits, self._layer = exits, layer
         self._stream = torch.cuda.Stream(device)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="exit")
-        self._told: Future[float] | None = None
+        self._waiting: Future[float] | None = None
 
     @torch.inference_mode()
     def look(self, hidden: torch.Tensor) -> None:
@@ -313,7 +313,7 @@ class StreamedExit:
             done = torch.cuda.Event(blocking=True)
             done.record()
         hidden.record_stream(self._stream)
-        self._told = self._thread.submit(self._wait, done)
+        self._waiting = self._thread.submit(self._wait, done)
 
     @staticmethod
     def _wait(done: torch.cuda.Event) -> float:
@@ -322,8 +322,8 @@ class StreamedExit:
 
     def told_at(self) -> float:
         """When the choices were there, by `time.perf_counter`."""
-        assert self._told is not None
-        return self._told.result(_LONGEST_WAIT_S)
+        assert self._waiting is not None
+        return self._waiting.result(_LONGEST_WAIT_S)
 
     def close(self) -> None:
         """End the thread."""
