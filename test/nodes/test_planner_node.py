@@ -70,6 +70,11 @@ class Desk:
     def states(self) -> list[tuple[str, str]]:
         return [(value.key, value.value) for value in self.plan.values]
 
+    @property
+    def decoded(self) -> list[DecodedAction]:
+        """What was shown of the plan's tokens; topics are not ordered among each other."""
+        return [DecodedAction.from_json(message.data) for _, message in list(self.tokens)]
+
     def say(self, sentence: str) -> None:
         self.ros.publisher(String, "command", 10).publish(String(data=sentence))
 
@@ -92,9 +97,8 @@ def test_a_sentence_becomes_a_step_that_the_acting_pairs_actions_end(ros, turnin
         assert desk.plan.name == "please have a look at what is left of you"
         assert desk.plan.hardware_id == "verified"
         assert desk.states == [(PLAN, "running")]
-        decoded = [DecodedAction.from_json(message.data) for _, message in desk.tokens]
-        assert [action.text for action in decoded if action.state == "verified"] == [PLAN]
-        assert {action.command for action in decoded} == {desk.plan.name}
+        wait_for(lambda: [each.text for each in desk.decoded if each.state == "verified"] == [PLAN], "its tokens")
+        assert {each.command for each in desk.decoded} == {desk.plan.name}
 
         late = ros.listen_for_publisher_later(DiagnosticStatus, "plan", LATCHED)
         wait_for(lambda: late, "the plan for somebody who comes late")
@@ -117,8 +121,8 @@ def test_what_is_no_plan_is_told_and_moves_nothing_and_a_stop_is_passed_on(ros, 
         assert "the robot does not move" in desk.plan.message
         assert desk.plan.level == DiagnosticStatus.WARN
         assert desk.states == []
-        problems = [DecodedAction.from_json(message.data).problem for _, message in desk.tokens]
-        assert desk.plan.message in problems
+        problem = desk.plan.message
+        wait_for(lambda: problem in [each.problem for each in desk.decoded], "the problem beside the tokens")
         desk.say("stop")
         wait_for(lambda: desk.plan.message == "stopped", "the stop")
         assert set(desk.said) == {"stop"}
