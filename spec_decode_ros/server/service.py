@@ -115,6 +115,7 @@ class VerifierService:
             timing=target.timing,
             keys=keys,
             observer=self._metrics,
+            own_process=True,
         )
         endpoint = self._server.start()
         if self._metrics:

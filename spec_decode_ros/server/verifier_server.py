@@ -76,6 +76,7 @@ class VerifierServer:
         timing: of target passes, which is sent to robots; zeros for unknown.
         keys: with them only robots that have keys are served; see :mod:`spec_decode_ros.transport.keys`.
         observer: is called with what the server does.
+        own_process: whether the socket is in a process of its own, which may end without this one.
 
     Attributes:
         socket: the ZeroMQ server.
@@ -94,6 +95,7 @@ class VerifierServer:
         timing: PassTiming = UNKNOWN,
         keys: ServerKeys | None = None,
         observer: ServerObserver | None = None,
+        own_process: bool = False,
     ) -> None:
         self._config = config = config or ServiceConfig()
         self._verifier = verifier
@@ -112,7 +114,13 @@ class VerifierServer:
             drafter.prefill_ms if drafter else 0.0,
         )
         self.socket = Server(
-            welcome, self._on_message, self._on_gone, config.bind, keys, insecure=config.insecure
+            welcome,
+            self._on_message,
+            self._on_gone,
+            config.bind,
+            keys,
+            insecure=config.insecure,
+            own_process=own_process,
         )
         self._admission = Admission(self._reserve(drafter), config.actions_per_second)
         self._observer = observer or ServerObserver()

@@ -1,8 +1,9 @@
 """Limits on the TCP connections of a ROUTER, so that none of them takes more of the server than its share.
 
-ZeroMQ bounds a frame and a queue of messages, but not a message: frames that never end are kept until they do. It also
-keeps connections over which nothing ever arrives. So connections are watched from outside: ZeroMQ's monitor reports
-them, every message names its connection, and the operating system knows how much has arrived.
+ZeroMQ bounds a frame, but neither a message, whose frames need never end, nor here the queue of messages (see
+:func:`~spec_decode_ros.transport.loop.set_common_options`). It also keeps connections over which nothing ever arrives. So
+connections are watched from outside: ZeroMQ's monitor reports them, every message names its connection, and the operating
+system knows how much has arrived.
 """
 
 from __future__ import annotations
@@ -55,14 +56,18 @@ class ConnectionLimits:
     """Limits per connection and on their number.
 
     Attributes:
-        unread_bytes: may arrive before a message is complete (checked on Linux only).
+        unread_bytes: may wait to be read, as messages or as the beginning of one (checked on Linux only).
         silence_s: without a message; a client pings once a second.
         most: connections at once. For a further one the oldest that never sent a message is ended, or else the new one.
+        most_each: connections of one robot's key. For a further one the longest silent of them is ended.
+        all_unread_bytes: may wait to be read over all connections; those with the most are ended first.
     """
 
     unread_bytes: int
     silence_s: float = 60.0
     most: int = 4096
+    most_each: int = 8
+    all_unread_bytes: int = 512 * 1024 * 1024
 
 
 @dataclass
@@ -72,7 +77,9 @@ class _TcpConnection:
     last_message: float | None = None
     had_message: bool = False
     """Since the last check."""
-    bytes_at_message: int = 0
+    read_bytes: int = 0
+    """Received in messages that were read."""
+    key: str = ""
 
 
 class ConnectionGuard:
@@ -103,13 +110,29 @@ class ConnectionGuard:
             elif event & _HANDSHAKE_FAILED:
                 self.refused += 1
 
-    def on_message(self, handle: int, now: float) -> None:
-        """A whole message came over this connection."""
+    def on_message(self, handle: int, size: int, now: float) -> None:
+        """A message of so many bytes came over this connection and was read."""
         if handle not in self._connections:
             self.read(now)  # its beginning has not been taken in yet
         connection = self._connections.get(handle)
         if connection is not None:
             connection.last_message, connection.had_message = now, True
+            connection.read_bytes += size
+
+    def set_key(self, handle: int, key: str) -> None:
+        """The connection, which has had a message, belongs to a robot with this key."""
+        connection = self._connections.get(handle)
+        if connection is None or connection.key == key:
+            return
+        connection.key = key
+        others = {
+            other: known.last_message or 0.0
+            for other, known in self._connections.items()
+            if known.key == key and other != handle
+        }
+        if len(others) >= self._limits.most_each:
+            self.ended += 1
+            self.end(min(others, key=others.__getitem__))
 
     def end(self, handle: int) -> None:
         """End this connection; ZeroMQ notices by itself."""
@@ -120,15 +143,27 @@ class ConnectionGuard:
             if sock.getpeername() == connection.peer:  # else the handle belongs to another connection by now
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def check(self, now: float) -> None:
-        """End the connections that exceed the limits; call it several times a second."""
-        for handle, connection in list(self._connections.items()):
+    def check(self, now: float, drained: bool) -> None:
+        """End the connections that exceed the limits; call it several times a second.
+
+        Args:
+            now: seconds.
+            drained: whether every whole message that has arrived was read.
+        """
+        unread = {}
+        for handle, connection in self._connections.items():
             received = _bytes_received(handle)
-            if connection.had_message:
-                connection.had_message, connection.bytes_at_message = False, received
+            if drained and connection.had_message:
+                connection.read_bytes = received  # what encryption and framing add, too
+            connection.had_message = False
+            unread[handle] = received - connection.read_bytes
+        total = sum(unread.values())
+        for handle in sorted(unread, key=unread.__getitem__, reverse=True):
+            connection = self._connections[handle]
             silent_since = connection.accepted if connection.last_message is None else connection.last_message
-            unread = received - connection.bytes_at_message
-            if unread > self._limits.unread_bytes or now - silent_since > self._limits.silence_s:
+            silent = now - silent_since > self._limits.silence_s
+            if silent or unread[handle] > self._limits.unread_bytes or total > self._limits.all_unread_bytes:
+                total -= unread[handle]
                 self.ended += 1
                 self.end(handle)
 

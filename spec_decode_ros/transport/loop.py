@@ -23,8 +23,6 @@ _log = logging.getLogger(__name__)
 _HEARTBEAT_MS = 1_000
 _HEARTBEAT_TIMEOUT_MS = 3_000
 _SEND_QUEUE = 512
-_RECEIVE_QUEUE = 16
-"""Messages that wait per peer before TCP holds it back: what a flood can make this side store."""
 _TICK_MS = 100
 _JOIN_S = 5.0
 _LINGER_MS = 100
@@ -48,9 +46,10 @@ class SocketLoop:
         on_unsent: called with frames that ZeroMQ refused, and the reason.
         extra_sockets: further sockets that the loop polls and closes, and what it calls when one is readable.
         handle: a descriptor that starts an iteration when it is readable.
+        envelope: how many frames in front of a message are not part of it, which are not counted.
 
     Attributes:
-        received_bytes: size of all whole messages, without a ROUTER's identities and ZeroMQ's own framing.
+        received_bytes: size of all whole messages, without their envelopes and ZeroMQ's own framing.
         sent_bytes: size of what was handed to ZeroMQ, likewise.
     """
 
@@ -63,13 +62,14 @@ class SocketLoop:
         on_unsent: Callable[[Sequence[Frame], zmq.ZMQError], None] = lambda frames, error: None,
         extra_sockets: Mapping[zmq.Socket, Callable[[], None]] | None = None,
         handle: int | None = None,
+        envelope: int = 0,
     ) -> None:
         self._sock = sock
         self._on_frames = on_frames
         self._on_tick = on_tick
         self._on_unsent = on_unsent
         self._extra_sockets = dict(extra_sockets or {})
-        self._envelope = 1 if sock.getsockopt(zmq.TYPE) == zmq.ROUTER else 0
+        self._envelope = envelope
         self.received_bytes = 0
         self.sent_bytes = 0
         self._handle = handle
@@ -204,10 +204,15 @@ def receive_now(sock: zmq.Socket) -> list[zmq.Frame] | None:
 
 
 def set_common_options(sock: zmq.Socket) -> None:
-    """Never linger, never queue without bound, notice a dead peer, and refuse oversized frames."""
+    """Never linger, notice a dead peer, refuse oversized frames, and queue what is sent only up to a bound.
+
+    What is received is queued without one: libzmq 4.3.5 ends the process by an assertion (``!_io_error``) if a connection
+    whose queue is full is reset and a heartbeat follows, which a pause of some seconds is enough for. A ROUTER that
+    strangers reach has a :class:`~spec_decode_ros.transport.connection_guard.ConnectionGuard` instead.
+    """
     sock.setsockopt(zmq.LINGER, 0)
     sock.setsockopt(zmq.SNDHWM, _SEND_QUEUE)
-    sock.setsockopt(zmq.RCVHWM, _RECEIVE_QUEUE)
+    sock.setsockopt(zmq.RCVHWM, 0)
     sock.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     sock.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
     sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)

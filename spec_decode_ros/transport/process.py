@@ -54,7 +54,7 @@ class ReadyChild:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
-            env=_environment(),
+            env=child_environment(),
         )
         try:
             return self._wait_ready()
@@ -154,7 +154,7 @@ class ReadyChild:
         return ": " + " / ".join(lines[-3:]) if lines else "; it wrote nothing to standard error"
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Lets the child import this package from where this process did, installed or not."""
     here = str(Path(spec_decode_ros.__file__).resolve().parent.parent)
     paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import zmq
@@ -20,16 +23,32 @@ from spec_decode_ros.transport.loop import set_common_options
 from spec_decode_ros.transport.rate_limiter import RateLimiter
 
 _log = logging.getLogger(__name__)
+_libc = ctypes.CDLL(None)
 
 _REBIND_S = 1.5
-_REFRESH_S = 1.0
+KEYS_CHECK_S = 1.0
+"""How often the folder of keys is looked at."""
 _CHECK_S = 0.25
 _BACKLOG = 1024
 _HANDSHAKE_MS = 10_000
 """A connection without a handshake is ended after this time."""
 UNREAD_BYTES = MAX_MESSAGE_BYTES + MAX_IMAGE_BYTES + 16 * 1024 * 1024
-"""What may arrive over a connection before a message is complete: the largest message, and what the operating system may
-hold of a connection, roughly (its default is 6 MB)."""
+"""What may arrive over a connection before it is read: the largest message, and what the operating system may hold of a
+connection, roughly (its default is 6 MB)."""
+
+
+class Received(NamedTuple):
+    """A message of a robot.
+
+    Attributes:
+        client: the routing id of its connection.
+        key: the public key that it came with, empty without keys; None if that was revoked: then it must be ignored.
+        body: its frames.
+    """
+
+    client: bytes
+    key: str | None
+    body: list[zmq.Frame]
 
 
 class SecuredRouter:
@@ -44,7 +63,7 @@ class SecuredRouter:
         limits: per connection.
 
     Attributes:
-        sock: the ROUTER; receive with ``copy=False``, so that `sender` can tell whom a message is from.
+        sock: the ROUTER; what arrives, with ``copy=False``, is for `receive`.
         extra_sockets: further sockets to poll and to close, and what to call when one of them is readable.
         guard: watches the connections, and counts those that were refused or ended.
         endpoint: the bound endpoint.
@@ -64,8 +83,9 @@ class SecuredRouter:
         self.extra_sockets: dict[zmq.Socket, Callable[[], None]] = {}
         self._keyring = Keyring(keys.robots) if keys else None
         self._insecure = insecure
-        self._refresh_limiter, self._check_limiter = RateLimiter(_REFRESH_S), RateLimiter(_CHECK_S)
+        self._refresh_limiter, self._check_limiter = RateLimiter(KEYS_CHECK_S), RateLimiter(_CHECK_S)
         self._check_reach(bind)
+        _draw_first_routing_id()
         self.sock: zmq.Socket = context.socket(zmq.ROUTER)
         set_common_options(self.sock)
         # A message to a client that is gone fails instead of vanishing.
@@ -98,33 +118,35 @@ class SecuredRouter:
         if keys is None and not is_loopback(self.endpoint):
             _log.warning("%s serves whoever reaches it, unencrypted, as --insecure says", self.endpoint)
 
-    def sender(self, frames: list[zmq.Frame]) -> str | None:
-        """The public key that a message came with, empty without keys.
+    @property
+    def refused(self) -> int:
+        """Connections whose handshake failed: no key, a wrong key, another protocol."""
+        return self.guard.refused
 
-        None if that key was revoked: then the message must be ignored, and its connection is ended.
-        """
+    def receive(self, frames: list[zmq.Frame]) -> Received:
+        """Take in a message. If its key was revoked, its connection is ended."""
+        return Received(frames[0].bytes, self._sender(frames), frames[1:])
+
+    def _sender(self, frames: list[zmq.Frame]) -> str | None:
         handle = frames[-1].get(zmq.SRCFD)
-        self.guard.on_message(handle, time.monotonic())
+        self.guard.on_message(handle, sum(map(len, frames[1:])), time.monotonic())
         if self._keyring is None:
             return ""
         try:
             key = str(frames[-1].get("User-Id"))
         except zmq.ZMQError:
             return None
-        if self._keyring.robot(key) is None:
+        owner = self._keyring.robot(key)
+        if owner is None:
             self.guard.end(handle)
             return None
+        if not owner.balancer:
+            self.guard.set_key(handle, key)
         return key
 
     def robot(self, key: str, client: bytes) -> str:
-        """The name of the robot behind the connection `client`, empty without keys.
-
-        That is the name of its key, or for the key of a balancer the forwarded name.
-        """
-        owner = self._keyring.robot(key) if self._keyring is not None else None
-        if owner is None:
-            return ""
-        return robot_of(owner.name, client) if owner.balancer else owner.name
+        """The name of the robot behind the connection `client`, empty without keys."""
+        return robot_name(self._keyring, key, client)
 
     def tick(self) -> Mapping[str, KnownRobot]:
         """Check the connections, and read the keys again; returns the keys that were revoked.
@@ -132,7 +154,8 @@ class SecuredRouter:
         Call it several times a second; more often costs nothing.
         """
         if self._check_limiter.allow():
-            self.guard.check(time.monotonic())
+            drained = not int(self.sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN
+            self.guard.check(time.monotonic(), drained)
         if self._keyring is None or not self._refresh_limiter.allow():
             return {}
         return self._keyring.refresh()
@@ -151,6 +174,14 @@ class SecuredRouter:
             )
 
 
+def robot_name(keyring: Keyring | None, key: str, client: bytes) -> str:
+    """The name of the key, or for the key of a balancer the forwarded name; empty without keys."""
+    owner = keyring.robot(key) if keyring is not None else None
+    if owner is None:
+        return ""
+    return robot_of(owner.name, client) if owner.balancer else owner.name
+
+
 def is_loopback(endpoint: str) -> bool:
     """Whether only processes of this machine can reach `endpoint`."""
     parts = urlsplit(endpoint)
@@ -161,6 +192,14 @@ def is_loopback(endpoint: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host in ("localhost", "lo")
+
+
+def _draw_first_routing_id() -> None:
+    """Seed the generator from which libzmq 4.3.5 takes the first routing id of peers that have none.
+
+    Unseeded, it is the same in every process, and a peer that takes the next id for itself ends the process by an assertion.
+    """
+    _libc.srand(int.from_bytes(os.urandom(4), "little"))
 
 
 def _bind(sock: zmq.Socket, endpoint: str) -> None:

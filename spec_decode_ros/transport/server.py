@@ -18,6 +18,7 @@ from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.loop import Frame, SocketLoop
 from spec_decode_ros.transport.peers import PeerLimits, Peers
 from spec_decode_ros.transport.rate_limiter import RateLimiter
+from spec_decode_ros.transport.router_process import RouterProcess
 from spec_decode_ros.transport.secured_router import SecuredRouter
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Server:
         keys: with them only robots that have keys are let in; see :class:`SecuredRouter`.
         insecure: listen beyond this machine although there are no keys.
         peers: how many clients are remembered, and for how long.
+        own_process: whether the socket is in a process of its own, see :class:`RouterProcess`.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Server:
         *,
         insecure: bool = False,
         peers: PeerLimits | None = None,
+        own_process: bool = False,
     ) -> None:
         self._welcome = welcome
         self._on_message = on_message
@@ -77,12 +80,13 @@ class Server:
         self._bind = bind
         self._keys = keys
         self._insecure = insecure
+        self._own_process = own_process
         self._peers = Peers(peers or PeerLimits())
         self._log_limiter, self._expiry_limiter = RateLimiter(), RateLimiter(_EXPIRY_CHECK_S)
         self._bad_messages = 0
         self._refused_hellos = 0
         self._context: zmq.Context | None = None
-        self._router: SecuredRouter | None = None
+        self._router: SecuredRouter | RouterProcess | None = None
         self._loop: SocketLoop | None = None
         self.endpoint = ""
 
@@ -93,7 +97,7 @@ class Server:
         """
         self._context = zmq.Context() if self._keys else zmq.Context.instance()
         try:
-            self._router = router = SecuredRouter(self._context, self._bind, self._keys, self._insecure)
+            self._router = router = self._open(self._context)
         except SpecDecodeError:
             self._end_context()
             raise
@@ -105,6 +109,7 @@ class Server:
             self._on_tick,
             self._on_unsent,
             router.extra_sockets,
+            envelope=1,
         )
         self._loop.start()
         return self.endpoint
@@ -135,12 +140,17 @@ class Server:
         """The counts so far; from any thread."""
         if self._loop is None or self._router is None:
             return Traffic()
-        refused = self._refused_hellos + self._router.guard.refused
+        refused = self._refused_hellos + self._router.refused
         return Traffic(self._loop.received_bytes, self._loop.sent_bytes, self._bad_messages, refused)
 
     def robot(self, client: bytes) -> str:
         """The name of a client's robot, empty without keys; from any thread."""
         return self._peers.robot(client)
+
+    def _open(self, context: zmq.Context) -> SecuredRouter | RouterProcess:
+        if self._own_process:
+            return RouterProcess(context, self._bind, self._keys, self._insecure, self._on_unsent)
+        return SecuredRouter(context, self._bind, self._keys, self._insecure)
 
     def _end_context(self) -> None:
         if self._keys and self._context:
@@ -150,8 +160,10 @@ class Server:
 
     def _on_frames(self, frames: list[zmq.Frame]) -> None:
         assert self._router is not None
-        client, body, now = frames[0].bytes, frames[1:], time.monotonic()
-        key = self._router.sender(frames)
+        received, now = self._router.receive(frames), time.monotonic()
+        if received is None:
+            return
+        client, key, body = received
         if key is None:  # it was revoked, and the robot was told so once
             self._bad_messages += 1
         elif not self._peers.on_message(client, key, now):

@@ -123,7 +123,7 @@ def test_a_replica_that_dies_in_mid_action_costs_time_only(how: int) -> None:
     with (
         replica_process(0.05) as (one, first),
         toy_server(0.02) as two,
-        balancer(one, silence_s=1.5) as front,
+        balancer(one) as front,
         robot(front.endpoint, "cloud") as edge,
         ThreadPoolExecutor(1) as pool,
     ):

@@ -42,7 +42,7 @@ class Polled:
         while not self._stopping.is_set():
             if self.router.sock.poll(20):
                 frames = self.router.sock.recv_multipart(copy=False)
-                self.router.sender(frames)
+                self.router.receive(frames)
                 if len(frames) == 2:
                     pong = encode(Pong(decode([frames[1].bytes])[0].stamp))
                     self.router.sock.send_multipart([frames[0].bytes, *pong])

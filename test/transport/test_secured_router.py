@@ -41,9 +41,12 @@ SILENT_S = 0.4
 class Guarded:
     """A server with keys that answers `Open` with `Opened` and remembers what got through."""
 
+    own_process = False
+
     def __init__(self, folder: Path, **options: object) -> None:
         self.seen: queue.Queue[tuple[bytes, Message]] = queue.Queue()
         self.gone: queue.Queue[bytes] = queue.Queue()
+        options = {"own_process": self.own_process, **options}
         self.server = Server(WELCOME, self._answer, self.gone.put, keys=server_keys(folder), **options)
         self.endpoint = self.server.start()
 
@@ -51,6 +54,11 @@ class Guarded:
         self.seen.put((client, message))
         if isinstance(message, Open):
             self.server.send(client, Opened(message.action_id))
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["its own socket", "a socket in another process"])
+def own_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Guarded, "own_process", request.param)
 
 
 @contextlib.contextmanager

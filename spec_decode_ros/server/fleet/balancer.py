@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as CallTimeout
 from dataclasses import dataclass, field, replace
@@ -19,13 +19,13 @@ import zmq
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server.fleet.forwarding import Forwarder
-from spec_decode_ros.server.fleet.heartbeat import SILENCE_S
 from spec_decode_ros.server.fleet.routing import ReplicaState, RoutingPolicy
 from spec_decode_ros.transport.connection_guard import max_connections
 from spec_decode_ros.transport.keys import RobotKeys, ServerKeys
-from spec_decode_ros.transport.loop import SocketLoop
+from spec_decode_ros.transport.loop import Frame, SocketLoop
 from spec_decode_ros.transport.peers import PeerLimits
 from spec_decode_ros.transport.rate_limiter import RateLimiter
+from spec_decode_ros.transport.router_process import RouterProcess
 from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import LOOPBACK
 
@@ -71,7 +71,7 @@ class Balancer:
         replica_keys: shown to replicas that want keys, as a robot does.
         policy: when robots are moved.
         peers: how many robots are known, but no more than the process may have files open for, and for how long.
-        silence_s: a replica is dead after this time without an answer to a ping.
+        own_process: whether the robots' socket is in a process of its own, see :class:`RouterProcess`.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Balancer:
         replica_keys: RobotKeys | None = None,
         policy: RoutingPolicy | None = None,
         peers: PeerLimits | None = None,
-        silence_s: float = SILENCE_S,
+        own_process: bool = False,
     ) -> None:
         self._bind = bind
         self._first_replicas = tuple(replicas)
         self._keys = keys
         self._insecure = insecure
+        self._own_process = own_process
         self._replica_keys = replica_keys
-        self._silence_s = silence_s
         self._policy = policy
         peers = peers or PeerLimits(silence_s=_FORGET_S)
         self._limits = replace(peers, most=min(peers.most, max_connections(_FILES_PER_ROBOT)))
@@ -109,14 +109,13 @@ class Balancer:
         Raises SpecDecodeError if it can't be bound, or a replica's endpoint is not valid.
         """
         try:
-            self._router = router = SecuredRouter(self._context, self._bind, self._keys, self._insecure)
+            self._router = router = self._open()
             self._forwarder = forwarder = Forwarder(
                 router,
                 lambda frames: loop.send(frames),
                 self._policy,
                 self._limits,
                 self._replica_keys,
-                self._silence_s,
             )
             self._loop = loop = SocketLoop(
                 router.sock,
@@ -126,6 +125,7 @@ class Balancer:
                 forwarder.on_unsent,
                 router.extra_sockets,
                 forwarder.poller.handle,
+                envelope=1,
             )
             for replica in self._first_replicas:
                 forwarder.add(replica)
@@ -207,6 +207,15 @@ class Balancer:
                 f"The balancer has not answered for {_CALL_S:g} s: give its machine less to do, or start it anew."
             ) from None
 
+    def _open(self) -> SecuredRouter | RouterProcess:
+        if not self._own_process:
+            return SecuredRouter(self._context, self._bind, self._keys, self._insecure)
+
+        def on_unsent(frames: Sequence[Frame], error: zmq.ZMQError) -> None:
+            self._forwarder.on_unsent(frames, error)
+
+        return RouterProcess(self._context, self._bind, self._keys, self._insecure, on_unsent)
+
     # ---- in the thread -------------------------------------------------------------------------------------
 
     def _on_tick(self) -> None:
@@ -232,5 +241,5 @@ class Balancer:
             forwarder.forwarded,
             forwarder.moved,
             forwarder.dropped,
-            self._router.guard.refused,
+            self._router.refused,
         )

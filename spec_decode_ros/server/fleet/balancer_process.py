@@ -98,6 +98,7 @@ def balance(
         insecure=config.insecure,
         replica_keys=robot_keys(verifier_keys) if verifier_keys else None,
         policy=policy,
+        own_process=True,
     )
     service = BalancerService(balancer, _STUCK_S)
     watchdog = notify.SystemdWatchdog(service.alive)

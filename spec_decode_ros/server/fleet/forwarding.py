@@ -28,6 +28,7 @@ from spec_decode_ros.transport.keys import RobotKeys
 from spec_decode_ros.transport.loop import Frame, receive_now, set_common_options
 from spec_decode_ros.transport.peers import PeerLimits, Peers
 from spec_decode_ros.transport.rate_limiter import RateLimiter
+from spec_decode_ros.transport.router_process import RouterProcess
 from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import FULL_RETRY_MS, REVOKED
 
@@ -54,7 +55,6 @@ class Forwarder:
         policy: when robots are moved.
         limits: how many robots are known, and for how long.
         replica_keys: shown to replicas that want keys.
-        silence_s: a replica is dead after this time without an answer to a ping.
 
     Attributes:
         poller: of the sockets to the replicas.
@@ -65,12 +65,11 @@ class Forwarder:
 
     def __init__(
         self,
-        router: SecuredRouter,
+        router: SecuredRouter | RouterProcess,
         send: Callable[[Sequence[Frame]], None],
         policy: RoutingPolicy | None,
         limits: PeerLimits,
         replica_keys: RobotKeys | None,
-        silence_s: float,
     ) -> None:
         self._router = router
         self._send = send
@@ -79,7 +78,6 @@ class Forwarder:
         self.peers = Peers(limits)
         self._replica_keys = replica_keys
         self._identity_prefix = identity_prefix(router.endpoint, replica_keys.public if replica_keys else b"")
-        self._silence_s = silence_s
         self._backends = BackendSockets(self._prepare, router.sock.context)
         self._heartbeats: dict[str, Heartbeat] = {}
         self._log_limiter = RateLimiter()
@@ -94,7 +92,7 @@ class Forwarder:
         """Add the replica at this endpoint. Raises SpecDecodeError if that is not an endpoint."""
         if replica not in self._heartbeats:
             try:
-                heartbeat = Heartbeat(self._router.sock.context, replica, self._prepare, self._silence_s)
+                heartbeat = Heartbeat(self._router.sock.context, replica, self._prepare)
             except zmq.ZMQError as error:
                 raise SpecDecodeError(
                     f"{replica!r} is not an endpoint of a verifier ({error.strerror}); write it as tcp://HOST:PORT."
@@ -146,7 +144,10 @@ class Forwarder:
 
     def on_frames(self, frames: list[zmq.Frame]) -> None:
         """A message has come from a robot."""
-        robot, key, now = frames[0].bytes, self._router.sender(frames), time.monotonic()
+        received, now = self._router.receive(frames), time.monotonic()
+        if received is None:
+            return
+        robot, key, body = received
         if key is None:  # it was revoked
             return
         known = robot in self.peers
@@ -162,7 +163,7 @@ class Forwarder:
             return
         self._last_delivery = now
         try:
-            backend.send_multipart(frames[1:], zmq.DONTWAIT, copy=False)
+            backend.send_multipart(body, zmq.DONTWAIT, copy=False)
             self.forwarded += 1
         except zmq.ZMQError:  # the replica reads too slowly, or is not there and may come back
             self.dropped += 1

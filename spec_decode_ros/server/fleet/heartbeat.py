@@ -44,7 +44,6 @@ class Heartbeat:
         context: zmq.Context,
         endpoint: str,
         prepare: Callable[[zmq.Socket], None],
-        silence_s: float = SILENCE_S,
     ) -> None:
         self._endpoint = endpoint
         self.sock: zmq.Socket = context.socket(zmq.DEALER)
@@ -53,7 +52,6 @@ class Heartbeat:
         self.sock.setsockopt(zmq.RECONNECT_IVL, 100)
         self.sock.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
         self.monitor = open_monitor(self.sock)
-        self._silence_s = silence_s
         self._next_ping = 0.0
         self._reconnect_at = time.monotonic() + _RECONNECT_S
         self._last_answer: float | None = None
@@ -92,7 +90,7 @@ class Heartbeat:
             with contextlib.suppress(zmq.Again):  # not connected
                 self.sock.send_multipart(encode(Ping(time.perf_counter_ns())), zmq.DONTWAIT)
         if self._last_answer is not None:
-            if now - self._last_answer > self._silence_s:
+            if now - self._last_answer > SILENCE_S:
                 self._die(now)
         elif now >= self._reconnect_at:
             if not self._last_log:

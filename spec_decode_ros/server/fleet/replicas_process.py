@@ -60,7 +60,12 @@ def _serve(
     replica_keys: ReplicaKeys,
 ) -> None:
     balancer = Balancer(
-        config.bind, keys=keys, insecure=config.insecure, replica_keys=replica_keys.balancer, policy=policy
+        config.bind,
+        keys=keys,
+        insecure=config.insecure,
+        replica_keys=replica_keys.balancer,
+        policy=policy,
+        own_process=True,
     )
     service = BalancerService(balancer, config.stuck_s, with_replicas=True)
     with (
