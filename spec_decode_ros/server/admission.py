@@ -1,4 +1,4 @@
-"""Admission control: bounds on concurrent actions per server, and on new actions per second per robot."""
+"""Admission control: bounds on concurrent actions, per server and per robot, and on new actions per second per robot."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 _BURST_S = 1.0
 """A robot may begin as many actions at once as it may in so many seconds."""
+
+_LEAST = 2
+"""Actions that every robot may have at once, where the server can do so many."""
 
 _FIRST_ACTION_MS = 250.0
 _NEWEST = 0.1
@@ -37,8 +40,24 @@ class Admission:
         self._allowance: dict[Hashable, tuple[float, float]] = {}
         self._action_ms = _FIRST_ACTION_MS
 
-    def ask(self, robot: Hashable, now: float, unfinished: int) -> Refusal | None:
-        """Whether `robot` may begin an action at `now` (seconds), while so many are unfinished; None admits it."""
+    def ask(
+        self, robot: Hashable, now: float, unfinished: int, own: int = 0, robots: int = 0
+    ) -> Refusal | None:
+        """Whether `robot` may begin an action at `now` (seconds); None admits it.
+
+        Args:
+            robot: who asks.
+            now: seconds.
+            unfinished: actions of all robots.
+            own: those of this robot.
+            robots: how many are connected, this one among them. Each may have an equal part, and one part stays free for
+                one more robot.
+        """
+        share = max(_LEAST, self.most // (robots + 1))
+        if own >= share:
+            return Refusal(
+                f"A robot may have {share} unfinished actions here now, and this one has.", self._action_ms
+            )
         if unfinished >= self.most:
             # One of them ends in this time on average; those that are refused come back spread over it.
             wait_ms = max(10.0, self._action_ms * (1.0 + unfinished) / self.most)

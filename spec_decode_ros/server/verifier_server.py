@@ -254,8 +254,11 @@ class VerifierServer:
         if self.draining:
             self._refuse(client, message.action_id, ErrorCode.DRAINING, _DRAINING, _DRAINING_RETRY_MS)
             return False
-        robot = self.socket.robot(client) or client  # one robot may have several connections
-        refusal = self._admission.ask(robot, time.monotonic(), self._unfinished())
+        robot = self.socket.robot(client)  # which may have several connections
+        own = self._unfinished(robot) if robot else 0
+        refusal = self._admission.ask(
+            robot or client, time.monotonic(), self._unfinished(), own, self.socket.robots
+        )
         if refusal is not None:
             self._refuse(client, message.action_id, ErrorCode.BUSY, refusal.sentence, refusal.retry_ms)
         return refusal is None
@@ -265,8 +268,13 @@ class VerifierServer:
         self._observer.failed(code)
         self.socket.send(client, Error(action_id, code, sentence, retry_ms))
 
-    def _unfinished(self) -> int:
-        return sum(session.machine.state not in _OVER for session in self._sessions.values())
+    def _unfinished(self, robot: str = "") -> int:
+        """How many actions are not over, of one robot or of all."""
+        return sum(
+            session.machine.state not in _OVER
+            for session in self._sessions.values()
+            if not robot or self.socket.robot(session.client) == robot
+        )
 
     def _busy(self) -> bool:
         waits = (*_OVER, CloudState.NEW)  # a new one has not been opened, and may never be

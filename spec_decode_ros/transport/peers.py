@@ -45,6 +45,7 @@ class Peers:
     def __init__(self, limits: PeerLimits) -> None:
         self._limits = limits
         self._peers: dict[bytes, _Peer] = {}
+        self._connections: collections.Counter[str] = collections.Counter()
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -66,6 +67,11 @@ class Peers:
         """The name of a peer's robot, empty without keys or if it is not known; from any thread."""
         peer = self._peers.get(client)
         return peer.robot if peer else ""
+
+    @property
+    def robots(self) -> int:
+        """How many robots with a name there are; from any thread."""
+        return len(self._connections)
 
     def on_message(self, client: bytes, key: str, now: float) -> bool:
         """A message arrived; False if the routing id belongs to another key."""
@@ -104,7 +110,10 @@ class Peers:
 
     def add(self, client: bytes, key: str, robot: str, now: float) -> None:
         """Remember a new peer. `robot` is empty without keys; robots behind a balancer share its key."""
+        self.forget(client)
         self._peers[client] = _Peer(key, robot, now)
+        if robot:
+            self._connections[robot] += 1
 
     def on_unreachable(self, client: bytes, now: float) -> None:
         """A message could not be sent, because nobody with this routing id is connected."""
@@ -114,7 +123,11 @@ class Peers:
 
     def forget(self, client: bytes) -> None:
         """Remove a peer; an unknown one is no error."""
-        self._peers.pop(client, None)
+        peer = self._peers.pop(client, None)
+        if peer is not None and peer.robot:
+            self._connections[peer.robot] -= 1
+            if not self._connections[peer.robot]:
+                del self._connections[peer.robot]
 
     def expired(self, now: float) -> list[bytes]:
         """The peers that were unreachable or silent for too long."""

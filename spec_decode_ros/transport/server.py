@@ -147,6 +147,11 @@ class Server:
         """The name of a client's robot, empty without keys; from any thread."""
         return self._peers.robot(client)
 
+    @property
+    def robots(self) -> int:
+        """How many robots with names are known; from any thread."""
+        return self._peers.robots
+
     def _open(self, context: zmq.Context) -> SecuredRouter | RouterProcess:
         if self._own_process:
             return RouterProcess(context, self._bind, self._keys, self._insecure, self._on_unsent)

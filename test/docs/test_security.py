@@ -39,7 +39,6 @@ def test_every_link_leads_somewhere() -> None:
 def test_the_limits_are_those_of_the_software() -> None:
     from spec_decode_ros.models.images import MOST_PIXELS
     from spec_decode_ros.transport.connection_guard import ConnectionLimits
-    from spec_decode_ros.transport.loop import _RECEIVE_QUEUE
     from spec_decode_ros.transport.secured_router import _HANDSHAKE_MS, UNREAD_BYTES
 
     assert f"{MOST_PIXELS / 1e6:.1f} million pixels" in TEXT
@@ -47,5 +46,5 @@ def test_the_limits_are_those_of_the_software() -> None:
         f"ended after {ConnectionLimits(1).silence_s:.0f} s, without a handshake after {_HANDSHAKE_MS / 1000:.0f} s"
         in TEXT
     )
-    assert f"at most {_RECEIVE_QUEUE} messages wait" in TEXT
+    assert f"at most {ConnectionLimits(1).most_each} connections" in TEXT
     assert f"about {UNREAD_BYTES // 2**20 // 10 * 10} MB" in TEXT

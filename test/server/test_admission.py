@@ -53,6 +53,16 @@ def test_the_rate_is_that_of_one_robot() -> None:
     assert admission.ask(b"a", 100.0, 0) is None
 
 
+def test_a_robot_gets_an_equal_part_and_leaves_one_for_a_newcomer() -> None:
+    admission = Admission(64)
+    assert admission.ask("greedy", 0.0, 31, own=31, robots=1) is None
+    refusal = admission.ask("greedy", 0.0, 32, own=32, robots=1)
+    assert refusal is not None and "may have 32 unfinished actions" in refusal.sentence
+    assert admission.ask("modest", 0.0, 32, own=0, robots=2) is None
+    assert admission.ask("greedy", 0.0, 33, own=21, robots=2) is not None
+    assert admission.ask("one of many", 0.0, 63, own=1, robots=1000) is None
+
+
 def test_memory_bounds_the_actions() -> None:
     limits = ServiceConfig(max_sessions=64, memory_mb=100.0, session_tokens=1000)
     assert limits.sessions(10_000) == 10

@@ -21,7 +21,7 @@ from spec_decode_ros.transport.keys import make_keys, robot_keys, server_keys
 from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import Server
 
-from .test_secured_router import WAIT_S, Robot, eventually
+from .test_secured_router import SILENT_S, WAIT_S, Robot, eventually
 
 WELCOME = Welcome(PROTOCOL, "toy", "words-1", (2,))
 HELLO = Hello(PROTOCOL, "toy", "words-1")
@@ -151,6 +151,31 @@ def test_silent_connections_do_not_keep_robots_out() -> None:
         assert eventually(lambda: served.router.guard.ended >= 17)
         silent[0].settimeout(WAIT_S)
         assert is_ended(silent[0])  # the oldest of the silent ones
+
+
+def test_a_robot_has_no_more_connections_than_its_share(tmp_path: Path) -> None:
+    for name in ("greedy", "modest"):
+        make_keys(tmp_path, name)
+    greedy, modest = robot_keys(tmp_path / "greedy"), robot_keys(tmp_path / "modest")
+    most = ConnectionLimits(1).most_each
+    server = Server(WELCOME, lambda *_: None, keys=server_keys(tmp_path))
+    endpoint = server.start()
+    try:
+        with Robot(endpoint, modest) as other, contextlib.ExitStack() as stack:
+            assert other.ask(HELLO) == WELCOME
+            first = stack.enter_context(Robot(endpoint, greedy))
+            ended = first.sock.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            assert first.ask(HELLO) == WELCOME
+            for _ in range(most - 1):
+                assert stack.enter_context(Robot(endpoint, greedy)).ask(HELLO) == WELCOME
+            assert not ended.poll(int(SILENT_S * 1000))
+            assert stack.enter_context(Robot(endpoint, greedy)).ask(HELLO) == WELCOME
+            assert ended.poll(int(WAIT_S * 1000)), "the longest silent one stays"
+            assert other.ask(Ping(1)) == Pong(1)
+            first.sock.disable_monitor()
+            ended.close(0)
+    finally:
+        server.stop()
 
 
 def test_a_revoked_robots_connection_is_ended_when_it_speaks(tmp_path: Path) -> None:
