@@ -28,6 +28,7 @@ class CarefulVerifier(ToyVerifier):
 
 
 if __name__ == "__main__":
-    with VerifierServer(CarefulVerifier(PASS_S), "toy", ServiceConfig(bind=sys.argv[1])) as server:
+    config = ServiceConfig(bind=sys.argv[1])
+    with VerifierServer(CarefulVerifier(PASS_S), "toy", config, own_process=True) as server:
         print(f"ready {server.endpoint}", flush=True)
         sys.stdin.read()

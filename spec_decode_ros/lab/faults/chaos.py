@@ -95,6 +95,7 @@ class ChaosRun:
             troubles.append(f"{missing} of {plan.faults} faults could not be injected")
         recovered = self._wait_recovered()
         troubles += [trouble for group in self.groups if (trouble := group.end())]
+        troubles += [abort for service in self.services for abort in service.aborts]
         killed = {robot: at for group in self.groups for robot, at in group.killed.items()}
         acts = [(group.number, act) for group in self.groups for act in group.acts()]
         return ActionAccount(
@@ -139,10 +140,12 @@ class ChaosRun:
             case "replica killed":
                 replicated = self.services[-1]
                 return self._users_of(replicated) if replicated.kill_replica(fault.seed) else ()
-            case "server frozen" | "server killed":
+            case "server frozen" | "server killed" | "socket killed":
                 service = self.services[fault.place % _PLAIN]
                 if fault.kind == "server killed":
                     service.kill()
+                elif fault.kind == "socket killed":
+                    return self._users_of(service) if service.kill_socket() else ()
                 else:
                     service.freeze(fault.seconds)
                 return self._users_of(service)

@@ -16,6 +16,7 @@ FaultKind = Literal[
     "all links cut",
     "server frozen",
     "server killed",
+    "socket killed",
     "replica killed",
     "robots killed",
 ]
@@ -28,6 +29,7 @@ _WEIGHTS: dict[FaultKind, float] = {
     "robots killed": 0.03,
     "server frozen": 0.02,
     "server killed": 0.02,
+    "socket killed": 0.02,
     "replica killed": 0.01,
 }
 
@@ -36,7 +38,7 @@ _SECONDS: dict[FaultKind, tuple[float, float]] = {
     "repeated": (0.0, 2.0),
     "link cut": (0.1, 3.0),
     "all links cut": (0.1, 4.0),
-    "server frozen": (0.2, 3.0),
+    "server frozen": (0.2, 15.0),
 }
 """Shortest and longest duration, of faults that last."""
 

@@ -15,6 +15,8 @@ from spec_decode_ros.server.process import START_TIMEOUT_S, server_child
 from spec_decode_ros.transport.process import ReadyChild
 
 _REPLICA = "ray::Replica"
+_SOCKET = "transport.router_worker"
+_SOCKET_ENDED = "the process of the socket has ended"
 _COMPLAINTS = ("Traceback", "ERROR", "CRITICAL")
 _MOST_COMPLAINTS = 20
 
@@ -25,6 +27,8 @@ class RestartableService:
     def __init__(self, child: ReadyChild, cores: Sequence[int]) -> None:
         self.child = child
         self.complaints: list[str] = []
+        self._aborts: list[str] = []
+        self._sockets_killed = 0
         self.endpoint = ""
         self._cores = cores
         self._lock = threading.Lock()
@@ -40,18 +44,43 @@ class RestartableService:
         self.child.stop()
 
     def freeze(self, seconds: float) -> None:
-        """SIGSTOP for a while."""
+        """SIGSTOP to all its processes for a while."""
         with self._lock:
-            os.kill(self.child.pid, signal.SIGSTOP)
+            processes = [self.child.pid, *descendants(self.child.pid)]
+            for pid in processes:
+                os.kill(pid, signal.SIGSTOP)
             time.sleep(seconds)
-            os.kill(self.child.pid, signal.SIGCONT)
+            for pid in processes:
+                os.kill(pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL, and start it again at once. Raises ChildError."""
         with self._lock:
             self._collect_complaints()
+            self._aborts = self.aborts
+            self._sockets_killed = 0
             self.child.kill()
             self.start()
+
+    @property
+    def aborts(self) -> list[str]:
+        """What has ended by itself so far."""
+        found = list(self._aborts)
+        if not self.child.running:
+            found.append(f"the server at {self.endpoint} had ended by itself")
+        sockets = self.child.stderr_text().count(_SOCKET_ENDED) - self._sockets_killed
+        if sockets > 0:
+            found.append(f"the socket at {self.endpoint} ended {sockets} times by itself")
+        return found
+
+    def kill_socket(self) -> bool:
+        """SIGABRT to the process of its socket, as an assertion of ZeroMQ's ends it; returns whether there was one."""
+        with self._lock:
+            sockets = [pid for pid, words in descendants(self.child.pid).items() if _SOCKET in words]
+            for pid in sockets:
+                os.kill(pid, signal.SIGABRT)
+                self._sockets_killed += 1
+            return bool(sockets)
 
     def kill_replica(self, seed: int) -> bool:
         """SIGKILL to one of its replicas; returns whether there was one."""
@@ -65,7 +94,9 @@ class RestartableService:
 
     def _collect_complaints(self) -> None:
         lines = [line.strip() for line in self.child.stderr_text().splitlines()]
-        self.complaints += [line for line in lines if any(word in line for word in _COMPLAINTS)]
+        self.complaints += [
+            line for line in lines if any(word in line for word in _COMPLAINTS) and _SOCKET_ENDED not in line
+        ]
         del self.complaints[_MOST_COMPLAINTS:]
 
 
