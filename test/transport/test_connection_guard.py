@@ -34,13 +34,16 @@ class Polled:
     def __init__(self, limits: ConnectionLimits) -> None:
         self.router = SecuredRouter(zmq.Context.instance(), "tcp://127.0.0.1:*", None, limits=limits)
         self.endpoint = self.router.endpoint
+        self.reads = True
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            if self.router.sock.poll(20):
+            if not self.reads:
+                time.sleep(0.02)
+            elif self.router.sock.poll(20):
                 frames = self.router.sock.recv_multipart(copy=False)
                 self.router.receive(frames)
                 if len(frames) == 2:
@@ -106,6 +109,43 @@ def test_a_message_without_an_end_costs_its_sender_the_connection() -> None:
         assert is_ended(flood)
         assert served.router.guard.ended >= 1
         assert robot.ask(Ping(7)) == Pong(7)
+
+
+def test_more_messages_than_are_read_cost_their_sender_the_connection() -> None:
+    roomy = ConnectionLimits(unread_bytes=1_000_000)
+    with polled(roomy) as served, Robot(served.endpoint) as robot, plain(served.endpoint) as flood:
+        assert robot.ask(Ping(6)) == Pong(6)
+        served.reads = False
+        with contextlib.suppress(ConnectionError):
+            for _ in range(500):
+                flood.sendall(frame(bytes(50_000), more=True) + frame(bytes(50_000), more=False))
+                time.sleep(0.002)
+        assert is_ended(flood)
+        assert served.router.guard.ended == 1
+        served.reads = True
+        assert robot.ask(Ping(7)) == Pong(7)
+
+
+def test_what_waits_over_all_connections_is_bounded_too() -> None:
+    tight = ConnectionLimits(unread_bytes=10_000_000, all_unread_bytes=1_500_000)
+    with polled(tight) as served, plain(served.endpoint) as modest, plain(served.endpoint) as greedy:
+        served.reads = False
+        for _ in range(10):
+            modest.sendall(frame(bytes(50_000), more=True) + frame(bytes(10), more=False))
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                greedy.sendall(frame(bytes(50_000), more=True) + frame(bytes(10), more=False))
+                time.sleep(0.005)
+        assert is_ended(greedy)
+        served.reads = True
+        (ping,) = encode(Ping(9))
+        (pong,) = encode(Pong(9))
+        modest.sendall(frame(ping, more=False))
+        heard = b""
+        while pong not in heard:
+            chunk = modest.recv(4096)
+            assert chunk, "the one with less was ended"
+            heard += chunk
 
 
 def test_who_sends_much_in_messages_that_end_is_served() -> None:
