@@ -11,8 +11,9 @@ from spec_decode_ros.models.verifier import HfVerifier
 from spec_decode_ros.models.warmup import PassTiming
 from spec_decode_ros.server.server_drafts import server_drafter
 
-STEP_MS = 40.0
-TIMING = PassTiming(STEP_MS, 1.0)
+STEP_MS = 4_000.0
+"""Of a target so slow that drafting beside it pays however busy the machine is."""
+TIMING = PassTiming(STEP_MS, 100.0)
 
 
 def test_a_draft_model_beside_the_target_where_the_pair_says_so_else_the_targets_own_exit() -> None:
