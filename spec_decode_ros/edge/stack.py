@@ -15,6 +15,7 @@ from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.models.warmup import be_responsive, warm_up
 from spec_decode_ros.settings import Setting
 from spec_decode_ros.transport.client import Client
+from spec_decode_ros.transport.endpoint import parse_endpoints
 from spec_decode_ros.transport.keys import robot_keys
 
 DECODING = (
@@ -45,6 +46,8 @@ class EdgeStack:
         method = method_named(settings["method"])
         pair = load_pair_config(settings["pair"])
         keys = robot_keys(settings["keys"]) if settings["keys"] else None
+        if method.uses_cloud:
+            parse_endpoints(settings["endpoint"])  # what is wrong is said before the model is loaded
         drafter = load_drafter(pair, settings["device"] or None, settings["threads"] or None)
         warm_up(drafter)
         be_responsive()

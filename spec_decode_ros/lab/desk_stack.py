@@ -19,6 +19,7 @@ from spec_decode_ros.models.pair_config import PairConfig, load_pair_config, res
 from spec_decode_ros.models.warmup import be_responsive, warm_up
 from spec_decode_ros.server.process import spawn_server
 from spec_decode_ros.transport.client import Client
+from spec_decode_ros.transport.endpoint import parse_endpoints
 from spec_decode_ros.transport.keys import robot_keys
 
 
@@ -47,6 +48,8 @@ class DeskStackOptions:
     def __post_init__(self) -> None:
         if self.keys and not self.endpoint:
             raise SpecDecodeError("--keys is for a server that runs already; name it with --endpoint.")
+        if self.endpoint is not None:
+            parse_endpoints(self.endpoint)
 
 
 class DeskStack(NamedTuple):

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.pair_config import DEFAULT_PAIR
 from spec_decode_ros.settings import check_settings, setting, settings_of
-from spec_decode_ros.transport.secured_router import is_loopback
+from spec_decode_ros.transport.endpoint import EndpointError, parse_address, parse_endpoint
 from spec_decode_ros.transport.server import LOOPBACK
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
 _DEVICE = re.compile(r"(auto|cpu|mps|cuda(:\d+)?)?")
-_ADDRESS = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[\w.-]*):)?(?P<port>\d{1,5})")
-_THIS_MACHINE = "127.0.0.1"
 _A_DAY_S = 86_400.0
 
 
@@ -82,15 +81,15 @@ class ServiceConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if urlsplit(self.bind).scheme not in ("tcp", "ipc"):
-            raise SpecDecodeError(f"bind must be tcp://ADDRESS:PORT, not {self.bind!r}.")
+        with _named("bind"):
+            endpoint = parse_endpoint(self.bind, listening=True)
         if not _DEVICE.fullmatch(self.device):
             raise SpecDecodeError(
                 f"device must be auto, cpu, mps, cuda or cuda:<number>, not {self.device!r}."
             )
-        if not (self.keys or self.insecure or is_loopback(self.bind)):
+        if not (self.keys or self.insecure or endpoint.loopback):
             raise SpecDecodeError(
-                f"{self.bind} can be reached from other machines: name a folder of keys (--keys DIR), or say --insecure "
+                f"{endpoint} can be reached from other machines: name a folder of keys (--keys DIR), or say --insecure "
                 "if only you can reach this network."
             )
         self.metrics_address  # noqa: B018  checks it
@@ -117,11 +116,18 @@ class ServiceConfig:
         """Host and port of metrics and health; port 0 is any free one. None for neither."""
         if not self.metrics:
             return None
-        found = _ADDRESS.fullmatch(self.metrics)
-        if not found or int(found["port"]) > 65535:
-            raise SpecDecodeError(f"metrics must be HOST:PORT such as 127.0.0.1:9464, not {self.metrics!r}.")
-        return (found["host"] or _THIS_MACHINE).strip("[]"), int(found["port"])
+        with _named("metrics"):
+            return parse_address(self.metrics)
 
 
 SETTINGS = settings_of(ServiceConfig)
 """All settings by name, in the order in which help shows them."""
+
+
+@contextlib.contextmanager
+def _named(setting: str) -> Iterator[None]:
+    """Say of which setting an error is."""
+    try:
+        yield
+    except EndpointError as error:
+        raise SpecDecodeError(f"{setting}: {error}") from None

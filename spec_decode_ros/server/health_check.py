@@ -10,6 +10,7 @@ from typing import NamedTuple
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.server.config_sources import resolve
 from spec_decode_ros.server.status_server import read_page
+from spec_decode_ros.transport.endpoint import parse_address
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -55,4 +56,7 @@ def _url_of_service(file: str | None) -> str:
 def _with_path(url: str, path: str) -> str:
     if not url.startswith(("http://", "https://")):
         raise SpecDecodeError(f"{url!r} is no address such as http://127.0.0.1:9464.")
+    host_and_port = url.partition("://")[2].partition("/")[0]
+    if ":" in host_and_port:
+        parse_address(host_and_port)
     return url if url.count("/") > 2 and not url.endswith("/") else url.rstrip("/") + path

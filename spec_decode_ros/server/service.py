@@ -5,19 +5,21 @@ The status page opens first, so that an orchestrator sees a service that loads; 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.models.warmup import PassTiming, be_responsive, warm_up
-from spec_decode_ros.server import health
+from spec_decode_ros.server import health, logs
 from spec_decode_ros.server.config import ServiceConfig
 from spec_decode_ros.server.health import HealthReport, ServicePhase, Worker
 from spec_decode_ros.server.server_drafts import ServerDrafter, server_drafter
@@ -46,6 +48,9 @@ def load_target(config: ServiceConfig) -> Target:
         pair = replace(pair, target=replace(pair.target, dtype=config.dtype))
     device = config.device or None
     threads = None if config.threads < 0 else config.threads
+    with contextlib.suppress(ModuleNotFoundError):  # which `load_verifier` explains
+        import_module("spec_decode_ros.models.loading")
+    logs.adopt_libraries()
     verifier = load_verifier(pair, device, threads)
     timing = warm_up(verifier)
     return Target(verifier, server_drafter(pair, verifier, timing, device, threads), timing)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import socket
 import socketserver
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
@@ -21,8 +24,13 @@ _log = logging.getLogger(__name__)
 Page = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 """A WSGI application."""
 
-_TIMEOUT_S = 5.0
-_CONNECTIONS = 16
+_REQUEST_S = 5.0
+"""Until a request is complete, however slowly it comes."""
+_SHORTEST_S = 0.001
+_HEAD_BYTES = 8192
+_CONNECTIONS = 32
+_ROOM_S = 1.0
+"""How long a new connection waits until one that was dropped has ended."""
 _JOIN_S = 5.0
 _PAGE_BYTES = 1_000_000
 
@@ -122,16 +130,30 @@ class StatusServer:
 def _by_path(pages: Mapping[str, Page]) -> Page:
     nothing = sentence_page("404 Not Found", f"There are {', '.join(pages)}.")
     refusal = sentence_page("405 Method Not Allowed", "Only GET is answered here.")
+    failure = sentence_page("500 Internal Server Error", "This page failed; the log says why.")
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        page = pages.get(environ.get("PATH_INFO", ""), nothing)
-        return (page if environ["REQUEST_METHOD"] == "GET" else refusal)(environ, start_response)
+        path = environ.get("PATH_INFO", "")
+        if environ["REQUEST_METHOD"] != "GET":
+            return refusal(environ, start_response)
+        try:
+            return pages.get(path, nothing)(environ, start_response)
+        except Exception:
+            _log.exception("the page %s failed", path)
+            return failure(environ, start_response)
 
     return app
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = _TIMEOUT_S  # a client that sends nothing is cut off
+    server: _Server
+
+    def setup(self) -> None:
+        until = time.monotonic() + _REQUEST_S
+        super().setup()
+        self.rfile = io.BytesIO(_read_head(self.connection, until))
+        self.server.is_read(self.connection)
+        self.connection.settimeout(_REQUEST_S)  # for each part of the answer
 
     def log_message(self, format: str, *args: Any) -> None:
         _log.debug("%s %s", self.address_string(), format % args)
@@ -140,13 +162,31 @@ class _Handler(WSGIRequestHandler):
         return str(self.client_address[0])
 
 
+def _read_head(connection: socket.socket, until: float) -> bytes:
+    """A request without a body. Raises OSError if it is too long, or not complete in time."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        connection.settimeout(max(_SHORTEST_S, until - time.monotonic()))
+        part = connection.recv(_HEAD_BYTES + 1 - len(head))
+        head += part
+        if not part or len(head) > _HEAD_BYTES or time.monotonic() > until:
+            raise ConnectionAbortedError("no complete request came")
+    return head
+
+
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    """A thread for each connection. When there are as many as may be, the one that has sent its request for the longest
+    time makes room, so that connections that send next to nothing keep nobody out."""
+
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
         self.address_family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
-        self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        self._changed = threading.Condition()
+        self._reading: dict[socket.socket, None] = {}  # in the order in which they came
+        self._answering: set[socket.socket] = set()
         super().__init__(address, handler)
 
     def server_bind(self) -> None:
@@ -156,16 +196,43 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        with self._changed:
+            if self._is_full() and self._reading:
+                with contextlib.suppress(OSError):  # it has gone itself
+                    next(iter(self._reading)).shutdown(socket.SHUT_RDWR)
+                self._changed.wait_for(lambda: not self._is_full(), _ROOM_S)
+            full = self._is_full()
+            if not full:
+                self._reading[request] = None
+        if full:
             self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread can be started
+            self._forget(request)
+            raise
+
+    def _is_full(self) -> bool:
+        return len(self._reading) + len(self._answering) >= _CONNECTIONS
+
+    def is_read(self, request: socket.socket) -> None:
+        """Its request is complete: it is not dropped any more."""
+        with self._changed:
+            del self._reading[request]
+            self._answering.add(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            self._forget(request)
+
+    def _forget(self, request: socket.socket) -> None:
+        with self._changed:
+            self._reading.pop(request, None)
+            self._answering.discard(request)
+            self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         _log.debug("a connection from %s ended early", client_address, exc_info=True)

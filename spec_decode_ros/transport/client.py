@@ -31,13 +31,13 @@ from spec_decode_ros.decoding.messages import (
 )
 from spec_decode_ros.transport.codec import decode, encode
 from spec_decode_ros.transport.connection import Connection
+from spec_decode_ros.transport.endpoint import parse_endpoints
 from spec_decode_ros.transport.failover import Failover, FailoverPolicy
 from spec_decode_ros.transport.handshake import HandshakeError
 from spec_decode_ros.transport.keys import RobotKeys
 
 _log = logging.getLogger(__name__)
 
-MAX_ENDPOINTS = 8
 _SEND_IMAGE_S = 0.005
 _SEND_CLOSE_S = 0.02
 
@@ -69,7 +69,7 @@ class Client:
         policy: when another server is used.
 
     Raises:
-        HandshakeError: an endpoint is not valid.
+        EndpointError: an endpoint is not valid.
     """
 
     def __init__(
@@ -81,7 +81,8 @@ class Client:
         *,
         policy: FailoverPolicy | None = None,
     ) -> None:
-        self.endpoints = parse_endpoints(endpoint)
+        endpoints = parse_endpoints(endpoint)
+        self.endpoints = tuple(map(str, endpoints))
         self._listener: Callable[[Arrival], None] | None = None
         self._action_id = 0  # of the present action, 0 between actions
         self._ids = itertools.count(1)
@@ -91,7 +92,7 @@ class Client:
         hello = Hello(PROTOCOL, pair, vocabulary)
         identity = b"r" + secrets.token_bytes(16)
         try:
-            for each in self.endpoints:
+            for each in endpoints:
                 self._connections.append(Connection(each, hello, identity, keys, self))
         except HandshakeError:
             self.close()
@@ -254,23 +255,3 @@ class Client:
     def _notify(self, message: Message | Reconnected, size: int = 0) -> None:
         if self._listener:
             self._listener(Arrival(message, time.perf_counter(), size))
-
-
-def parse_endpoints(text: str) -> tuple[str, ...]:
-    """``tcp://a:5555,tcp://b:5555`` as a tuple.
-
-    Raises HandshakeError if one is empty or named twice, or there are more than eight.
-    """
-    endpoints = tuple(part.strip() for part in text.split(","))
-    if not all(endpoints):
-        raise HandshakeError(
-            f"{text!r} names no endpoint, or an empty one; write one or more as tcp://HOST:PORT, with commas between."
-        )
-    twice = next((each for each in endpoints if endpoints.count(each) > 1), None)
-    if twice:
-        raise HandshakeError(f"The endpoint {twice!r} is named twice; name every server once.")
-    if len(endpoints) > MAX_ENDPOINTS:
-        raise HandshakeError(
-            f"{len(endpoints)} endpoints are named and at most {MAX_ENDPOINTS} can be; a robot pings all of them."
-        )
-    return endpoints

@@ -19,6 +19,7 @@ from spec_decode_ros.decoding.messages import Error, ErrorCode, Hello, Message, 
 from spec_decode_ros.transport.backoff import backoff_s
 from spec_decode_ros.transport.codec import DOWN, WireError, decode, encode
 from spec_decode_ros.transport.connection_monitor import ConnectionEvent, open_monitor, read_connection_events
+from spec_decode_ros.transport.endpoint import Endpoint
 from spec_decode_ros.transport.failover import ConnectionStatus
 from spec_decode_ros.transport.handshake import HELLO_FIRST, HandshakeError, difference
 from spec_decode_ros.transport.keys import RobotKeys
@@ -76,18 +77,18 @@ class Connection:
         refused_for_good: whether waiting will not help.
 
     Raises:
-        HandshakeError: `endpoint` is not an endpoint.
+        HandshakeError: ZeroMQ cannot connect to `endpoint`.
     """
 
     def __init__(
         self,
-        endpoint: str,
+        endpoint: Endpoint,
         hello: Hello,
         identity: bytes,
         keys: RobotKeys | None,
         listener: ConnectionListener,
     ) -> None:
-        self.endpoint = endpoint
+        self.endpoint = str(endpoint)
         self.welcome: Welcome | None = None
         self.refusal = ""
         self.refused_for_good = False
@@ -102,16 +103,16 @@ class Connection:
         self._pings = 0
         self._round_trips_s: collections.deque[float] = collections.deque(maxlen=_PINGS_KEPT)
         self._last_arrival = 0.0
-        self._sock = sock = _socket(identity, keys)
+        self._sock = sock = _socket(identity, keys, endpoint.ipv6)
         self._monitor = open_monitor(sock)
         monitors = {self._monitor: self._on_connection_events}
         self._loop = SocketLoop(sock, "client socket", self._on_frames, self._on_tick, extra_sockets=monitors)
         try:
-            sock.connect(endpoint)
+            sock.connect(self.endpoint)
         except zmq.ZMQError as error:
             self._loop.stop()
             raise HandshakeError(
-                f"{endpoint!r} is not an endpoint to connect to ({error.strerror}); write it as tcp://HOST:PORT."
+                f"Nothing can connect to {endpoint} ({error.strerror}); check the address of the verifier."
             ) from error
 
     # ---- safe in all threads -------------------------------------------------------------------------------
@@ -281,10 +282,11 @@ _ENCRYPTION = (
 )
 
 
-def _socket(identity: bytes, keys: RobotKeys | None) -> zmq.Socket:
+def _socket(identity: bytes, keys: RobotKeys | None, ipv6: bool) -> zmq.Socket:
     sock: zmq.Socket = zmq.Context.instance().socket(zmq.DEALER)
     set_common_options(sock)
     sock.setsockopt(zmq.ROUTING_ID, identity)
+    sock.setsockopt(zmq.IPV6, ipv6)
     # This class decides when to connect again. ZeroMQ's own ways to prevent it (RECONNECT_IVL of -1, IMMEDIATE) would
     # throw away what has arrived and was not yet read when a connection ends.
     sock.setsockopt(zmq.RECONNECT_IVL, _NEVER_MS)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-import ipaddress
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import zmq
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.codec import MAX_IMAGE_BYTES, MAX_MESSAGE_BYTES
 from spec_decode_ros.transport.connection_guard import ConnectionGuard, ConnectionLimits
+from spec_decode_ros.transport.endpoint import Endpoint, parse_endpoint
 from spec_decode_ros.transport.forwarded_identity import robot_of
 from spec_decode_ros.transport.keyring import ZAP_DOMAIN, Authenticator, Keyring
 from spec_decode_ros.transport.keys import KnownRobot, ServerKeys
@@ -69,7 +68,7 @@ class SecuredRouter:
         endpoint: the bound endpoint.
 
     Raises:
-        SpecDecodeError: the endpoint can't be bound, or others could reach it and there are no keys.
+        SpecDecodeError: `bind` is not an endpoint, it can't be bound, or others could reach it and there are no keys.
     """
 
     def __init__(
@@ -84,7 +83,8 @@ class SecuredRouter:
         self._keyring = Keyring(keys.robots) if keys else None
         self._insecure = insecure
         self._refresh_limiter, self._check_limiter = RateLimiter(KEYS_CHECK_S), RateLimiter(_CHECK_S)
-        self._check_reach(bind)
+        wanted = parse_endpoint(bind, listening=True)
+        self._check_reach(wanted)
         _draw_first_routing_id()
         self.sock: zmq.Socket = context.socket(zmq.ROUTER)
         set_common_options(self.sock)
@@ -104,18 +104,20 @@ class SecuredRouter:
                 self.sock.curve_publickey, self.sock.curve_secretkey = keys.public, keys.secret
                 self.sock.curve_server = True
                 self.sock.zap_domain = ZAP_DOMAIN  # without it, keys would be let in unasked
-            _bind(self.sock, bind)
+            self.sock.setsockopt(zmq.IPV6, wanted.ipv6)
+            _bind(self.sock, str(wanted))
             self.endpoint = self.sock.getsockopt_string(zmq.LAST_ENDPOINT)
-            self._check_reach(self.endpoint)
+            bound = parse_endpoint(self.endpoint, listening=True)
+            self._check_reach(bound)
         except zmq.ZMQError as error:
             self.close()
             raise SpecDecodeError(
-                f"The server can't listen on {bind} ({error.strerror}); choose a free address with --bind."
+                f"The server can't listen on {wanted} ({error.strerror}); choose a free address with --bind."
             ) from error
         except SpecDecodeError:
             self.close()
             raise
-        if keys is None and not is_loopback(self.endpoint):
+        if keys is None and not bound.loopback:
             _log.warning("%s serves whoever reaches it, unencrypted, as --insecure says", self.endpoint)
 
     @property
@@ -165,8 +167,8 @@ class SecuredRouter:
         for sock in (self.sock, *self.extra_sockets):
             sock.close(0)
 
-    def _check_reach(self, endpoint: str) -> None:
-        if self._keyring is None and not self._insecure and not is_loopback(endpoint):
+    def _check_reach(self, endpoint: Endpoint) -> None:
+        if self._keyring is None and not self._insecure and not endpoint.loopback:
             raise SpecDecodeError(
                 f"{endpoint} can be reached from other machines, and without keys whoever reaches it could use the "
                 "verifier and read along: make keys with `spec-decode keygen keys` and pass --keys keys, or say "
@@ -180,18 +182,6 @@ def robot_name(keyring: Keyring | None, key: str, client: bytes) -> str:
     if owner is None:
         return ""
     return robot_of(owner.name, client) if owner.balancer else owner.name
-
-
-def is_loopback(endpoint: str) -> bool:
-    """Whether only processes of this machine can reach `endpoint`."""
-    parts = urlsplit(endpoint)
-    if parts.scheme != "tcp":
-        return parts.scheme in ("ipc", "inproc")
-    host = endpoint[len("tcp://") :].rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in ("localhost", "lo")
 
 
 def _draw_first_routing_id() -> None:

@@ -56,6 +56,7 @@ def test_a_child_of_a_program_takes_nothing_from_the_environment(
     [
         (["--threads", "two"], "threads must be a whole number"),
         (["--bind", "tcp://0.0.0.0:5555"], "--insecure"),
+        (["--bind", "tcp://127.0.0.1:80000"], "is no port"),
         (["--new-robot", "go2"], "--keys DIR"),
         (["--pair", "no-such-pair"], "no-such-pair"),
         (["--config", "/nowhere.yaml"], "/nowhere.yaml"),
@@ -121,7 +122,7 @@ def test_health_of_nothing_is_1_and_one_sentence(
         port = free.getsockname()[1]
     assert main(["health", f"http://127.0.0.1:{port}"]) == 1
     assert "Connection refused" in capsys.readouterr().err
-    for arguments in ([], ["file:///etc/passwd"], ["--config", "/nowhere.yaml"]):
+    for arguments in ([], ["file:///etc/passwd"], ["http://127.0.0.1:99999"], ["--config", "/nowhere.yaml"]):
         assert main(["health", *arguments]) == 1
         captured = capsys.readouterr()
         assert captured.out == "" and len(captured.err.splitlines()) == 1

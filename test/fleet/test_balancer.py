@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import zmq
 from server.toys import ToyDrafter, ToyText, ToyVerifier, target_answer
+from transport.ipv6 import needs_ipv6
 from transport.test_wire import WAIT_S, Echo, connected, echo, eventually, raw_dealer
 
 from spec_decode_ros.decoding.messages import PROTOCOL, Error, ErrorCode, Hello, Open, Opened, Ping, Pong
@@ -80,6 +81,18 @@ def test_robots_are_spread_over_replicas_behind_one_address() -> None:
             assert message == Open(1, "go", images=1) and images == (FRAME,)
         assert eventually(lambda: a.rtt_ms is not None)
         assert front.status.dropped == front.status.moved == 0
+
+
+@needs_ipv6
+def test_robots_and_verifiers_are_reached_over_ipv6() -> None:
+    with (
+        echo(bind="tcp://[::1]:*") as served,
+        balancer(served.endpoint, bind="tcp://[::1]:*") as front,
+        connected(front.endpoint) as (client, hears),
+    ):
+        client.wait_ready(WAIT_S)
+        client.send(Open(1, "go"))
+        assert hears.get(timeout=WAIT_S).message == Opened(1)
 
 
 @pytest.mark.parametrize("method", ["cloud", "sync", "pipelined", "auto"])
@@ -368,7 +381,7 @@ def test_many_robots_at_once() -> None:
 
 
 def test_bad_addresses_are_explained() -> None:
-    with pytest.raises(SpecDecodeError, match="--bind"):
+    with pytest.raises(SpecDecodeError, match="is no port"):
         Balancer("tcp://127.0.0.1:notaport").start()
     with pytest.raises(SpecDecodeError, match="tcp://HOST:PORT"):
         Balancer(replicas=["nonsense"]).start()

@@ -51,6 +51,8 @@ def test_the_list_of_verifiers_is_read_again_when_it_is_told(tmp_path: Path) -> 
     [
         ([], "Name at least one verifier"),
         (["nonsense"], "write it as tcp://HOST:PORT"),
+        (["tcp://10.0.0.6:99999"], "is no port"),
+        (["tcp://127.0.0.1:1", "--bind", "tcp://127.0.0.1:80000"], "is no port"),
         (["--list", "/not/there"], "can't be read"),
         (["tcp://127.0.0.1:1", "--bind", "tcp://0.0.0.0:0"], "--insecure"),
         (["tcp://127.0.0.1:1", "--verifier-keys", "/not/there"], "key folder"),

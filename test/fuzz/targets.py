@@ -17,6 +17,7 @@ from fuzz import cases
 from spec_decode_ros.decoding import sparse
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.codec import WireError, decode, encode
+from spec_decode_ros.transport.endpoint import EndpointError, parse_address, parse_endpoint, parse_endpoints
 
 Try = Callable[[bytes], int]
 
@@ -54,6 +55,36 @@ def _decode() -> Iterator[Try]:
         return len(case)
 
     yield attempt
+
+
+@contextlib.contextmanager
+def _endpoints() -> Iterator[Try]:
+    def attempt(data: bytes) -> int:
+        text = data.decode("utf-8", "surrogateescape")
+        for listening in (False, True):
+            try:
+                found = parse_endpoint(text, listening)
+            except EndpointError as error:
+                assert str(error).isprintable()
+                continue
+            assert parse_endpoint(str(found), listening) == found
+            assert listening or found.scheme == "ipc" or 0 < found.port < 65536
+        for parse in (parse_endpoints, parse_address):
+            with contextlib.suppress(EndpointError):
+                parse(text)
+        return 1
+
+    yield attempt
+
+
+def _endpoint_seeds() -> list[bytes]:
+    return [
+        b"tcp://10.0.0.5:5555",
+        b"tcp://[fe80::1%eth0]:5555,tcp://cloud.example.org:1",
+        b"tcp://*:*",
+        b"ipc:///run/verifier",
+        b"[::1]:9464",
+    ]
 
 
 @contextlib.contextmanager
@@ -124,6 +155,9 @@ _OURS = "spec_decode_ros."
 TARGETS = {
     "server": Target(_server, cases.seeds, (f"{_OURS}transport", f"{_OURS}server", f"{_OURS}decoding")),
     "decode": Target(_decode, cases.seeds, (f"{_OURS}transport.codec", f"{_OURS}decoding.messages")),
+    "endpoints": Target(
+        _endpoints, _endpoint_seeds, (f"{_OURS}transport.endpoint",), structured=False, longest=300
+    ),
     "images": Target(_images, _picture_seeds, (f"{_OURS}models.images", "PIL"), structured=False),
     "sparse": Target(_sparse, _packed_seeds, (f"{_OURS}decoding.sparse",), structured=False, longest=600),
 }

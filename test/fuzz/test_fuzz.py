@@ -22,7 +22,7 @@ from spec_decode_ros.transport import codec
 RUN = Path(__file__).with_name("run.py")
 
 
-MESSAGES = {"server": 4000, "decode": 20_000, "images": 4000, "sparse": 20_000}
+MESSAGES = {"server": 4000, "decode": 20_000, "endpoints": 20_000, "images": 4000, "sparse": 20_000}
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from transport.ipv6 import needs_ipv6
 from transport.test_wire import WAIT_S, connected, echo
 
 from spec_decode_ros.decoding.messages import Draft
@@ -121,6 +122,16 @@ def test_the_link_as_a_process_of_its_own() -> None:
     ):
         client.wait_ready(WAIT_S)
         assert min(round_trips_ms(client, arrivals, 5)) >= 19.7
+
+
+@needs_ipv6
+def test_a_link_leads_to_a_server_over_ipv6() -> None:
+    with (
+        echo(bind="tcp://[::1]:*") as served,
+        link_process(served.endpoint, LinkProfile()) as endpoint,
+        connected(endpoint) as (client, _),
+    ):
+        client.wait_ready(WAIT_S)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,10 @@ def test_variables_of_other_parts_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"bind": "0.0.0.0:5555"}, "tcp://ADDRESS:PORT"),
+        ({"bind": "0.0.0.0:5555"}, "bind: '0.0.0.0:5555' is not an endpoint: tcp:// is missing"),
+        ({"bind": "tcp://127.0.0.1:80000"}, "80000' is no port"),
+        ({"bind": "tcp://127.0.0.1"}, "the port is missing"),
+        ({"bind": "tcp://[::]:5555"}, "--keys"),
         ({"bind": "tcp://0.0.0.0:5555"}, "--keys"),
         ({"bind": "tcp://*:5555"}, "--insecure"),
         ({"device": "gpu"}, "cuda:<number>"),

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.transport.backoff import backoff_s
-from spec_decode_ros.transport.client import parse_endpoints
 from spec_decode_ros.transport.failover import ConnectionStatus, Failover, FailoverPolicy
 
 WELL, SILENT = ConnectionStatus(True, 0.5), ConnectionStatus(True, 2.6)
@@ -32,27 +31,6 @@ def test_waits_are_bounded_and_half_of_them_is_random(failures, jitter, first_s,
 
 def test_waits_double_until_they_are_long_enough() -> None:
     assert [backoff_s(n, 1.0, 0.1, 2.0) for n in range(1, 7)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0])
-
-
-# ---- endpoints ---------------------------------------------------------------------------------------------
-
-
-def test_endpoints_are_named_by_commas() -> None:
-    assert parse_endpoints(" tcp://a:1, tcp://b:2 ") == ("tcp://a:1", "tcp://b:2")
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("", "no endpoint"),
-        ("tcp://a:1,,tcp://b:1", "empty one"),
-        ("tcp://a:1, tcp://a:1", "named twice"),
-        (",".join(f"tcp://a:{port}" for port in range(9)), "at most 8"),
-    ],
-)
-def test_endpoints_that_make_no_sense_are_explained(text: str, sentence: str) -> None:
-    with pytest.raises(SpecDecodeError, match=sentence):
-        parse_endpoints(text)
 
 
 # ---- failover ----------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ import zmq
 from spec_decode_ros.lab.network.link_profile import LinkProfile, load_trace
 from spec_decode_ros.lab.network.message_faults import MessageFaults
 from spec_decode_ros.server.fleet.backend_sockets import BackendSockets
-from spec_decode_ros.transport.client import parse_endpoints
+from spec_decode_ros.transport.endpoint import parse_endpoints
 from spec_decode_ros.transport.process import ReadyChild
 
 _IDLE_S = 60.0
@@ -275,7 +275,7 @@ def link_process(target: str, profile: LinkProfile, timeout_s: float = 20.0) -> 
     with ExitStack() as stack:
         endpoints: list[str] = []
         for each in parse_endpoints(target):
-            child = link_child(each, profile, timeout_s)
+            child = link_child(str(each), profile, timeout_s)
             stack.callback(child.stop)
             endpoints.append(child.start())
         yield ",".join(endpoints)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import zmq
 
+from spec_decode_ros.transport.endpoint import EndpointError, parse_endpoint
+
 
 class BackendSockets:
     """One DEALER per robot.
@@ -25,17 +27,18 @@ class BackendSockets:
         return self._sockets.get(robot)
 
     def connect(self, robot: bytes, endpoint: str, routing_id: bytes = b"") -> zmq.Socket:
-        """Connect the robot, which has no socket, to `endpoint`. Raises zmq.ZMQError.
+        """Connect the robot, which has no socket, to `endpoint`. Raises EndpointError or zmq.ZMQError.
 
         Without a `routing_id` the one that the robot has chosen is used there too.
         """
         sock: zmq.Socket = self._context.socket(zmq.DEALER)
         try:
             self._prepare(sock)
+            sock.setsockopt(zmq.IPV6, parse_endpoint(endpoint).ipv6)
             if routing_id or not robot.startswith(b"\0"):  # not one that ZeroMQ made up
                 sock.setsockopt(zmq.ROUTING_ID, routing_id or robot)
             sock.connect(endpoint)
-        except zmq.ZMQError:
+        except (EndpointError, zmq.ZMQError):
             sock.close(0)
             raise
         self._sockets[robot] = sock

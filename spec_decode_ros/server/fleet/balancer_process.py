@@ -17,6 +17,7 @@ from spec_decode_ros.server.fleet.balancer_service import BalancerService
 from spec_decode_ros.server.fleet.routing import RoutingPolicy
 from spec_decode_ros.server.service import keys_of
 from spec_decode_ros.server.service_process import announce, prepare
+from spec_decode_ros.transport.endpoint import EndpointError, parse_endpoint
 from spec_decode_ros.transport.keys import robot_keys
 from spec_decode_ros.transport.signals import end_with_parent, listening
 
@@ -34,7 +35,7 @@ class VerifierList:
         named: their endpoints. file: one endpoint a line; None for no further ones.
 
     Raises:
-        SpecDecodeError: the file can't be read, or there is neither an endpoint nor a file.
+        SpecDecodeError: the file can't be read, something is not an endpoint, or there is neither an endpoint nor a file.
     """
 
     def __init__(self, named: Sequence[str], file: Path | None) -> None:
@@ -46,13 +47,18 @@ class VerifierList:
         self.first = self._read()
 
     def _read(self) -> list[str]:
+        named = [str(parse_endpoint(each)) for each in self._named]
         if self._file is None:
-            return list(self._named)
+            return named
         try:
             lines = self._file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise SpecDecodeError(f"The list of verifiers {self._file} can't be read: {error}.") from error
-        return [*self._named, *(word for line in lines if (word := line.partition("#")[0].strip()))]
+        listed = (word for line in lines if (word := line.partition("#")[0].strip()))
+        try:
+            return [*named, *(str(parse_endpoint(each)) for each in listed)]
+        except EndpointError as error:
+            raise SpecDecodeError(f"The list of verifiers {self._file}: {error}") from None
 
     def apply(self, balancer: Balancer) -> None:
         """Read the file again. What is wrong with it is logged; what was good before goes on."""

@@ -95,7 +95,7 @@ class Forwarder:
                 heartbeat = Heartbeat(self._router.sock.context, replica, self._prepare)
             except zmq.ZMQError as error:
                 raise SpecDecodeError(
-                    f"{replica!r} is not an endpoint of a verifier ({error.strerror}); write it as tcp://HOST:PORT."
+                    f"Nothing can connect to {replica} ({error.strerror}); check the address of the verifier."
                 ) from error
             self._heartbeats[replica] = heartbeat
             for sock in (heartbeat.sock, heartbeat.monitor):

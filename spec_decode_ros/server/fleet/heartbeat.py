@@ -12,6 +12,7 @@ import zmq
 from spec_decode_ros.decoding.messages import Ping
 from spec_decode_ros.transport.codec import encode
 from spec_decode_ros.transport.connection_monitor import ConnectionEvent, open_monitor, read_connection_events
+from spec_decode_ros.transport.endpoint import parse_endpoint
 from spec_decode_ros.transport.loop import receive_now
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ class Heartbeat:
         monitor: likewise.
 
     Raises:
-        zmq.ZMQError: `endpoint` is not an endpoint.
+        EndpointError: `endpoint` is not an endpoint.
+        zmq.ZMQError: ZeroMQ cannot connect to it.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Heartbeat:
         self._endpoint = endpoint
         self.sock: zmq.Socket = context.socket(zmq.DEALER)
         prepare(self.sock)
+        self.sock.setsockopt(zmq.IPV6, parse_endpoint(endpoint).ipv6)
         self.sock.setsockopt(zmq.IMMEDIATE, 1)  # pings do not queue for a replica that is not there
         self.sock.setsockopt(zmq.RECONNECT_IVL, 100)
         self.sock.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
