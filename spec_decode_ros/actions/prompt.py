@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from spec_decode_ros.actions.quantities import as_trained
+
 PromptStyle = Literal["trained", "instructed"]
 
 MAX_INSTRUCTION = 400
@@ -49,7 +51,7 @@ def build_prompt(instruction: str, last_action: str | None, style: PromptStyle =
     wish = clean_instruction(instruction)
     last = last_action.strip() if last_action else "none"
     if style == "trained":
-        return f"{wish} | last {last}"
+        return f"{as_trained(wish) or wish} | last {last}"
     return f"{_FORMAT}\nInstruction: {wish}\nYour last answer: {last}\nYour next answer:"
 
 
