@@ -92,10 +92,14 @@ def test_no_sentence_of_the_training_is_changed():
         assert as_trained(said) == said
 
 
-@pytest.mark.parametrize("said", ["go to the red one", "make a quarter turn", "take a step back", "go to a box"])
+@pytest.mark.parametrize(
+    "said", ["go to the red one", "make a quarter turn", "take a step back", "go to a box"]
+)
 def test_words_that_only_look_like_numbers_stay(said):
     assert as_trained(said) == said
 
 
 def test_a_model_that_knows_language_hears_the_words_as_they_are():
-    assert "Instruction: walk forward 12,5 meters\n" in build_prompt("walk forward 12,5 meters", None, "instructed")
+    assert "Instruction: walk forward 12,5 meters\n" in build_prompt(
+        "walk forward 12,5 meters", None, "instructed"
+    )
