@@ -33,17 +33,26 @@ _NEGATION = re.compile(
     r"(?:dont|do not|do nt|never|not|cannot|cant|must not|mustnt|should not|shouldnt|may not)(?: |$)"
 )
 _GO_ON = re.compile(
-    r"(?:(?:you|ever|just|dare|to) )*(?:stop|halt|freeze|stay|wait|hold|pause|cancel|abort|quit)\b"
+    r"(?:(?:you|ever|just|dare|to) )*(?:stop|halt|freeze|stay|wait|hold|pause|cancel|abort|quit|forget)\b"
 )
 """Behind a negation: whoever shall not stop goes on."""
 
-_ELSEWHERE = re.compile(r"(?:at|by|near|beside|next to|in front|close|behind|with|when|once|after|if)\b")
+_RATHER = re.compile(
+    r"\b(?:but|instead|rather)\b(?! no)|\b(?:until|before) you (?!are|hear|get|see|hit|fall)|\bother one\b"
+)
+"""In what is forbidden: there is something else to do."""
+
+_ELSEWHERE = re.compile(
+    r"(?:for me )?(?:at|by|near|beside|next to|in front|close|behind|with|when|once|after|if)\b"
+)
 """Behind a stop: `stop at the red chair` is a way to go."""
 
 _GOES = re.compile(
     r"(?:^|(?P<before>\S+) )(?:(?:go|find|walk|head|move|approach|navigate|drive|run|come|get|look|search|locate|reach|take|"
-    r"bring|lead|show|visit|proceed|make|step|follow|seek|turn|trot|march|travel|advance|park|meet|rotate|spin|face|swing|lower|raise|"
-    r"wake|keep (?:going|walking|moving))(?= \S)|(?:return|sit|lie|rest|crouch|relax|rise|continue|resume|carry on|"
+    r"bring|lead|show|visit|proceed|make|step|follow|seek|turn|trot|march|travel|advance|park|meet|rotate|"
+    r"spin|face|swing|lower|raise|stroll|hurry|pass|check|pivot|retreat|straighten|"
+    r"wake|keep (?:going|walking|moving))(?= \S)|(?:return|sit|lie|rest|crouch|relax|rise|continue|resume|"
+    r"carry on|on your feet|"
     r"stand(?! still| there| here))\b)"
 )
 """What asks for motion or a posture; most of them only with more words behind them."""
@@ -105,7 +114,13 @@ def is_stop(command: str) -> bool:
     if not said:
         return _POLITE.issuperset(" ".join(_clauses(command)).split())
     begins = _STOP.match(said[0]) or _NEGATION.match(said[0])
-    return begins is not None and not any(map(_names_a_goal, said))
+    if begins is None or any(map(_names_a_goal, said)):
+        return False
+    # `not the red chair, the other`
+    return not (
+        said[0].startswith("not ")
+        and any(re.match(r"(?:to )?(?:the|a|an|this|that) ", rest) for rest in said[1:])
+    )
 
 
 def _opened(clause: str) -> int:
@@ -119,7 +134,7 @@ def _names_a_goal(clause: str) -> bool:
         rest = clause[negation.end() :]
         # The first word of motion is what shall not be done, `and` and `or` go on with that.
         orders = [match["before"] not in (_NO_ORDER | {"and"}) for match in _GOES.finditer(rest)]
-        return bool(_GO_ON.match(rest)) or any(orders[1:])
+        return bool(_GO_ON.match(rest) or _RATHER.search(rest)) or any(orders[1:])
     if stop := _STOP.match(clause):
         rest = clause[stop.end() :]
         return bool(_ELSEWHERE.match(rest)) or _names_a_goal(rest)

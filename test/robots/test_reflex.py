@@ -22,10 +22,11 @@ do not under any circumstances move; don't take a step; don't go and find the re
 don't try to find the red chair; don't walk or run to the blue box; please do not go to the red chair
 not the red chair; not now; don't; don't go near the ball; stop going to the red chair
 stop walking to the red chair; stop walking; stop move; stop it; stop that; stop where you are
-stop before you run into the wall; stop or you hit the chair; stop, the chair is burning; stop, do you hear me
-stop, i told you not to go there; stop and stay there; stop and wait; stay; stay away from the red chair
-keep away from the red chair; stop turning left; cancel; abort; STOP 🛑; 🛑; ...; stop\tnow; stop—now; “stop”
-stop (now); don't move, stop!; don't move stop stop; stop now or i take your battery
+don't move until you are told; don't move until i say so; stop before you run into the wall
+stop or you hit the chair; stop, the chair is burning; stop, do you hear me; stop, i told you not to go there
+stop and stay there; stop and wait; stay; stay away from the red chair; keep away from the red chair
+stop turning left; cancel; abort; STOP 🛑; 🛑; ...; stop\tnow; stop—now; “stop”; stop (now); don't move, stop!
+don't move stop stop; stop now or i take your battery
 """
 
 GOES = """
@@ -38,8 +39,9 @@ not the red chair, the blue box; don't go to the red chair go to the blue box; d
 no, the blue box; no, turn left; no turn left; no, left; stop, i want you to go to the blue box
 stop, your goal is the blue box; no i said the blue box; stop and stand up; stop, 90 degrees left; don't stop
 do not stop; never stop walking; no, don't stop; don't you stop; stop, don't stop; yes; okay; sure; hello
-why don't you go to the ball; stay close to me; the red chair; stand up; nothing; stopwatch; notice the chair
-keep going; halting problem
+why don't you go to the ball; stay close to me; not to the crate but to the urn; not the crate, the urn
+don't forget to go to the ball; do not go to the ball until you reach the box; wait for me at the urn
+the red chair; stand up; nothing; stopwatch; notice the chair; keep going; halting problem
 """
 
 
