@@ -77,7 +77,7 @@ def test_an_answer_that_the_deadline_cut_off_says_so():
 
 def test_velocities_are_told_once_as_a_draft_and_once_confirmed():
     shown = [("vx 0.4", ""), ("vx 0.4 wz 0.2 | red", ""), ("vx 0.4 wz 0.2 | red chair", "vx 0.4"),
-             ("vx 0.4 wz -0.2 | red", "vx 0.4 wz -0.2 |"), (WALK, "vx 0.4 wz -0.2 | red")]  # fmt: skip
+             ("vx 0.4 wz -0.2 | red", "vx 0.4 wz -0.2 | red"), (WALK, "vx 0.4 wz -0.2 | red")]  # fmt: skip
     told = []
     Pilot(Script(WALK, shown=shown), command="go").decide(b"", lambda *news: told.append(news))
     assert told == [(0.4, 0.2, False), (0.4, -0.2, True)]
