@@ -11,6 +11,9 @@ import unicodedata
 
 from spec_decode_ros.actions.commands import METRES, number_text
 
+KNOWN_QUANTITIES = "0.5 to 5 metres in steps of 0.5, and 10 to 360 degrees"
+"""What the pair was trained on, for people."""
+
 _UNITS = {unit: ("m", 1.0, unit) for unit in METRES} | {
     unit: ("m", 0.01, "metres") for unit in ("cm", "centimetre", "centimetres", "centimeter", "centimeters")
 }

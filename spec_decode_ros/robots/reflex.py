@@ -1,4 +1,4 @@
-"""Commands that need no model: stop, and emergency stop.
+"""Commands that need no model: stop, emergency stop, and what a pair cannot know.
 
 A stop that is missed costs more than one too many. So all is a stop that begins with one, or with a negation, and names no
 other goal. These are tables of words and no understanding of language.
@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from spec_decode_ros.actions.action import NOT_UNDERSTOOD, STOP, Action
 from spec_decode_ros.actions.commands import COLOR_WORDS, METRES, OBJECT_WORDS
+from spec_decode_ros.actions.prompt import PromptStyle, clean_instruction
+from spec_decode_ros.actions.quantities import as_trained
 
 _MAX_TEXT = 4000
 _APOSTROPHES = dict.fromkeys(map(ord, "'’‘‛ʼ`´′＇"))
@@ -121,6 +124,20 @@ def is_stop(command: str) -> bool:
         said[0].startswith("not ")
         and any(re.match(r"(?:to )?(?:the|a|an|this|that) ", rest) for rest in said[1:])
     )
+
+
+def answer_by_reflex(instruction: str, style: PromptStyle) -> Action | None:
+    """The action for an instruction that no model is asked about; None for all others.
+
+    Args:
+        instruction: what the operator said.
+        style: how the pair is prompted; one that knows language hears numbers as they are.
+    """
+    if is_stop(instruction):
+        return STOP
+    if style == "trained" and as_trained(clean_instruction(instruction)) is None:
+        return Action(0.0, 0.0, NOT_UNDERSTOOD)
+    return None
 
 
 def _opened(clause: str) -> int:
