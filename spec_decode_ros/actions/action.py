@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spec_decode_ros.errors import SpecDecodeError
 
@@ -34,6 +34,11 @@ REFUSED = "refused"
 """The note for a harmful or impossible request. A request that makes no sense gets ``not understood``, an object that a
 full turn did not show ``not found``."""
 
+NOT_UNDERSTOOD = "not understood"
+
+STANDING = ("stopped", "reached", "done", REFUSED, NOT_UNDERSTOOD, "not found")
+"""Notes, alone or behind an object's name, with which the robot stands, whatever velocities the text has."""
+
 _NUMBER = r"-?[0-9]{1,2}(?:\.[0-9]{1,3})?"
 _VELOCITIES = re.compile(rf"vx ({_NUMBER}) wz ({_NUMBER})(?= |$)", re.ASCII)
 _NOTE = re.compile(r"[a-z0-9 .\-]{1,120}", re.ASCII)
@@ -45,11 +50,15 @@ class ActionError(SpecDecodeError):
 
 @dataclass(frozen=True)
 class Action:
-    """One action: ``vx`` in m/s, ``wz`` in rad/s, left positive, and a ``note`` in lower case that says why."""
+    """One action: ``vx`` in m/s, ``wz`` in rad/s, left positive, and a ``note`` in lower case that says why.
+
+    ``contradiction`` says what the text asked for and does not get, because its note is one of :data:`STANDING`.
+    """
 
     vx: float
     wz: float
     note: str
+    contradiction: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for name, value, limit in (("vx", self.vx, MAX_VX), ("wz", self.wz, MAX_WZ)):
@@ -80,7 +89,7 @@ def format_action(action: Action) -> str:
 
 
 def parse_action(text: str) -> Action:
-    """Parse an action text.
+    """Parse an action text; with a note of :data:`STANDING` the velocities are zero.
 
     Raises:
         ActionError: the text is not exactly one action; the message says why.
@@ -96,18 +105,24 @@ def parse_action(text: str) -> Action:
     action = Action(float(match[1]), float(match[2]), note)
     if action.posture and action.moves:
         raise ActionError(f"{text[:60]!r} asks to {note} and to move at once; the robot stops")
+    if action.moves and any(note == end or note.endswith(f" {end}") for end in STANDING):
+        return Action(0.0, 0.0, note, f"{text[:60]!r} says {note} and asks to move; the robot stands")
     return action
 
 
 def parse_velocity_prefix(text: str) -> tuple[float, float] | None:
     """``(vx, wz)`` as soon as an unfinished text has both complete, else None.
 
-    The bar must have begun: before it, ``wz 0.`` could still become ``wz 0.8``.
+    The bar must have begun: before it, ``wz 0.`` could still become ``wz 0.8``. Motion waits for the first letters of the
+    note too, until they cannot become one of :data:`STANDING` any more. Behind an object's name only :func:`parse_action` knows.
     """
     if not isinstance(text, str) or " |" not in text[:MAX_TEXT]:
         return None
-    match = _VELOCITIES.fullmatch(text[:MAX_TEXT].partition(" |")[0].strip())
+    velocities, _, note = text[:MAX_TEXT].partition(" |")
+    match = _VELOCITIES.fullmatch(velocities.strip())
     if not match:
         return None
-    vx, wz = float(match[1]), float(match[2])
+    vx, wz, note = float(match[1]), float(match[2]), note.strip()
+    if (vx or wz) and any(end.startswith(note) for end in STANDING):
+        return None
     return (vx, wz) if abs(vx) <= MAX_VX and abs(wz) <= MAX_WZ else None

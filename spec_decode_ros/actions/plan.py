@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from spec_decode_ros.actions.action import REFUSED
+from spec_decode_ros.actions.action import NOT_UNDERSTOOD, REFUSED
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS
 from spec_decode_ros.errors import SpecDecodeError
 
@@ -26,7 +26,6 @@ MAX_WALK_M = 20.0
 MAX_TEXT = 600
 """Characters of a plan, at most."""
 
-NOT_UNDERSTOOD = "not understood"
 SEPARATOR = "; "
 
 _OBJECT = re.compile(r"[a-z](?:[a-z0-9' -]{0,58}[a-z0-9])?", re.ASCII)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from spec_decode_ros.actions.quantities import as_trained
+
 PromptStyle = Literal["trained", "instructed"]
 
 MAX_INSTRUCTION = 400
@@ -37,6 +39,12 @@ def clean_instruction(instruction: str) -> str:
     return " ".join(instruction.replace("|", " ").lower().split())[:MAX_INSTRUCTION]
 
 
+def heard_instruction(instruction: str, style: PromptStyle = "trained") -> str:
+    """The instruction as the model reads it: a pair trained on this project's data gets numbers as it knows them."""
+    wish = clean_instruction(instruction)
+    return (as_trained(wish) or wish) if style == "trained" else wish
+
+
 def build_prompt(instruction: str, last_action: str | None, style: PromptStyle = "trained") -> str:
     """The text that the model reads with the frame.
 
@@ -46,7 +54,7 @@ def build_prompt(instruction: str, last_action: str | None, style: PromptStyle =
         style: ``trained`` for a model trained on this project's data, ``instructed`` for an off-the-shelf
             vision-language model, which needs the format explained.
     """
-    wish = clean_instruction(instruction)
+    wish = heard_instruction(instruction, style)
     last = last_action.strip() if last_action else "none"
     if style == "trained":
         return f"{wish} | last {last}"

@@ -28,7 +28,7 @@ class ActionStatistics:
         result, stats = decision.result, decision.result.stats
         self.actions += 1
         self.text = result.text
-        self.unverified += not result.verified
+        self.unverified += not (result.verified or result.without_model)
         self.invalid += decision.action is None
         for name, kept in (("ttva_ms", self._ttva_ms), ("ttfa_ms", self._ttfa_ms)):
             value = stats.get(name)

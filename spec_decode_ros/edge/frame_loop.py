@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from spec_decode_ros.actions.prompt import clean_instruction, heard_instruction
 from spec_decode_ros.edge.action_statistics import ActionStatistics
 from spec_decode_ros.edge.camera_watch import CameraWatch
 from spec_decode_ros.edge.draft_motion import DraftMotion
@@ -132,7 +133,8 @@ class FrameLoop:
             self._camera.reset()
             self.statistics.problem = ""
             self._changed.notify()
-        self._log.info(f"command: {command[:200]}")
+        said, heard = clean_instruction(command), heard_instruction(command, self._stack.style)
+        self._log.info(f"command: {command[:200]}" + (f", heard as: {heard[:200]}" if heard != said else ""))
 
     def check_camera(self) -> None:
         """Stop a moving robot that sees nothing new; to be called often."""
@@ -255,7 +257,9 @@ class FrameLoop:
         if action is None:
             self._give_up(frame, decision.problem)
             return ""
-        self.statistics.problem = ""
+        self.statistics.problem = decision.problem
+        if decision.problem:
+            self._log.warning(decision.problem, throttle_duration_sec=2.0)
         if not decision.result.verified:
             self._send("unverified", action.vx, action.wz, frame, command)
             return ""

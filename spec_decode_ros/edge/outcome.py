@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spec_decode_ros.edge.recording import Span, Stats
+from spec_decode_ros.decoding.commands import Counts, Done
+from spec_decode_ros.edge.recording import Recorder, Span, Stats
 from spec_decode_ros.errors import SpecDecodeError
 
 
@@ -53,3 +54,14 @@ class ActionResult:
     outcomes: tuple[str, ...]
     stats: Stats
     timeline: tuple[Span, ...]
+
+    @property
+    def without_model(self) -> bool:
+        """Whether the robot has answered by itself."""
+        return not self.tokens
+
+
+def answer_without_model(text: str) -> ActionResult:
+    """An answer that the robot gives by itself, at once; not verified, because that is only what the target says."""
+    done = Done((), (), verified=False, complete=True, counts=Counts())
+    return ActionResult((), text, False, True, (), Recorder(0.0, None).stats(done, "none", 0.0), ())

@@ -11,10 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from spec_decode_ros.actions.action import Action, ActionError, parse_action, parse_velocity_prefix
+from spec_decode_ros.actions.action import (
+    NOT_UNDERSTOOD,
+    Action,
+    ActionError,
+    format_action,
+    parse_action,
+    parse_velocity_prefix,
+)
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
+from spec_decode_ros.actions.quantities import KNOWN_QUANTITIES
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.edge.outcome import answer_without_model
 from spec_decode_ros.edge.runtime import ActionResult, Progress
+from spec_decode_ros.robots.reflex import answer_by_reflex
 
 OnVelocities = Callable[[float, float, bool], None]
 """Called with vx (m/s), wz (rad/s) and whether the target has confirmed them."""
@@ -40,7 +50,10 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True)
 class Decision:
-    """What came of one frame. ``action`` is None where the text is not one; ``problem`` then says why."""
+    """What came of one frame. ``action`` is None where the text is not one.
+
+    ``problem`` says why, or why the robot does not do what the text or the operator asked for.
+    """
 
     result: ActionResult
     action: Action | None
@@ -86,6 +99,11 @@ class Pilot:
         on_text: OnText | None = None,
     ) -> Decision:
         """Decide on one frame (JPEG bytes). Raises ActionFailed where neither cloud nor draft model answers."""
+        if (reflex := answer_by_reflex(self.command, self.style)) is not None:
+            self._still = self.rest_after
+            unknown = f"{self.command[:80]!r} is not understood: the pair knows {KNOWN_QUANTITIES}"
+            problem = unknown if reflex.note == NOT_UNDERSTOOD else ""
+            return Decision(answer_without_model(format_action(reflex)), reflex, problem)
         said: set[tuple[float, float, bool]] = set()
 
         def on_event(progress: Progress) -> None:
@@ -117,4 +135,4 @@ class Pilot:
         still = result.verified and not action.moves and result.text == self._last_text
         self._still = self._still + 1 if still else int(result.verified and not action.moves)
         self._last_text, self._last_tokens = result.text, result.tokens
-        return Decision(result, action)
+        return Decision(result, action, action.contradiction)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from spec_decode_ros.actions.action import ActionError, parse_action
+from spec_decode_ros.actions.action import ActionError, format_action, parse_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.decoding.messages import Sampling
-from spec_decode_ros.edge.runtime import ActionResult
+from spec_decode_ros.edge.outcome import ActionResult, answer_without_model
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.desk_stack import DeskStackOptions, desk_stack
+from spec_decode_ros.robots.reflex import answer_by_reflex
 
 _JPEG = b"\xff\xd8\xff"
 _SHOWN = ("ttfa_ms", "ttft_ms", "ttva_ms", "acceptance_rate", "round_trips", "cloud_passes", "cloud_busy_ms")
@@ -47,14 +48,18 @@ def answer(question: SingleQuestion, options: DeskStackOptions) -> dict[str, Any
             "An instruction needs the frame that it is about: add --image FILE, or use --prompt."
         )
     with desk_stack(options) as (config, drafter, runtime):
-        prompt = question.prompt
+        prompt, reflex = question.prompt, None
         if question.instruction is not None:
             style = cast(PromptStyle, config.prompt)
+            reflex = answer_by_reflex(question.instruction, style)
             prompt = build_prompt(question.instruction, question.last_action, style)
         last = question.last_action
         # With the end token, as a model would have written them.
         tokens = [*drafter.encode(last), min(drafter.eos_ids)] if last else []
-        result = runtime.act(prompt or "", images, tokens, sampling=question.sampling)
+        if reflex is None:
+            result = runtime.act(prompt or "", images, tokens, sampling=question.sampling)
+        else:
+            result = answer_without_model(format_action(reflex))
     return {
         **_plain(result),
         "pair": config.name,
@@ -113,6 +118,9 @@ def print_answer(document: dict[str, Any]) -> None:
     print(document["text"])
     if "action_error" in document:
         print(f"no action: {document['action_error']}", file=sys.stderr)
+    if not document["tokens"]:
+        print("answered at once, without a model")
+        return
     verdict = "verified by the target" if document["verified"] else "the draft alone, unverified"
     print(f"{len(document['tokens'])} tokens, {verdict}, method {document['method']}")
     print("  ".join(numbers(document["stats"])))

@@ -125,6 +125,8 @@ class DrafterNode(Node):
         if not (reads or watches):
             return
         pieces = pieces_of(self._stack.decode, result.tokens, result.outcomes)
+        if result.without_model:
+            pieces = (Piece(result.text, "unverified"),)
         if reads:
             state = "verified" if result.verified else "unverified"
             decoded = DecodedAction(command, pieces, state, decision.problem)
@@ -137,7 +139,9 @@ class DrafterNode(Node):
         result, action = decision.result, decision.action
         took = result.stats["total_ms"]
         status = f"{self._stack.method}, verified after {took:.0f} ms"
-        if not result.verified:
+        if result.without_model:
+            status = "answered at once, without a model"
+        elif not result.verified:
             status = f"UNVERIFIED, draft model alone, after {took:.0f} ms"
         return Overlay(
             self._loop.pilot.command,

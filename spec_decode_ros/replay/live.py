@@ -64,6 +64,7 @@ def play_live(
                 pilot.set_command(now.command)
             due = time.perf_counter() + period_s
             jpeg = to_jpeg(now.jpeg, MAX_FRAME_WIDTH, name="a frame")
+            runtime.prompt = ""  # stays so where no model is asked
             result = pilot.decide(jpeg, captured=now.captured).result
             results.append(
                 Played(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spec_decode_ros.actions.action import parse_velocity_prefix
+from spec_decode_ros.actions.action import ActionError, parse_action
 from spec_decode_ros.replay.bag import BagRecording, Said, Velocities
 
 _BEFORE_NS = 5 * 10**9
@@ -76,13 +76,16 @@ def _texts(said: Sequence[Velocities], texts: Sequence[Said]) -> list[Said | Non
     found: list[Said | None] = [None] * len(said)
     free = 0
     for text in texts:
-        velocities = parse_velocity_prefix(text.text)
+        try:
+            action = parse_action(text.text)
+        except ActionError:
+            continue
         chosen = None
         for index in range(free, len(said)):
             age = text.time - said[index].time
             if age < -_DELAYED_NS or (age < -_SWAPPED_NS and chosen is not None):
                 break
-            if velocities and age <= _BEFORE_NS and _same(said[index], velocities):
+            if age <= _BEFORE_NS and _same(said[index], (action.vx, action.wz)):
                 chosen = index
         if chosen is not None:
             found[chosen] = text

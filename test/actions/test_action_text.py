@@ -13,6 +13,7 @@ from spec_decode_ros.actions.action import (
     MAX_TEXT,
     MAX_VX,
     MAX_WZ,
+    STANDING,
     STOP,
     Action,
     ActionError,
@@ -38,8 +39,8 @@ def test_what_is_written_is_read_back(vx: float, wz: float, note: str) -> None:
 
 @given(st.floats(-MAX_VX, MAX_VX), st.floats(-MAX_WZ, MAX_WZ))
 def test_writing_rounds_to_one_decimal_and_has_no_negative_zero(vx: float, wz: float) -> None:
-    text = format_action(Action(vx, wz, "done"))
-    assert re.fullmatch(r"vx -?\d\.\d wz -?\d\.\d \| done", text)
+    text = format_action(Action(vx, wz, "red chair"))
+    assert re.fullmatch(r"vx -?\d\.\d wz -?\d\.\d \| red chair", text)
     assert "-0.0" not in text
     read = parse_action(text)
     assert abs(read.vx - vx) <= 0.05 + 1e-9
@@ -140,10 +141,13 @@ def test_an_unfinished_text_never_says_other_than_the_finished_one(vx: str, wz: 
         if abs(float(vx)) > MAX_VX or abs(float(wz)) > MAX_WZ:
             assert all(parse_velocity_prefix(text[:i]) is None for i in range(len(text) + 1))
         return
-    bar = text.index(" |") + 2
+    bar, asked = text.index(" |") + 2, (float(vx), float(wz))
     for end in range(len(text) + 1):
         early = parse_velocity_prefix(text[:end])
-        assert early == ((action.vx, action.wz) if end >= bar else None), text[:end]
+        begun = text[bar:end].strip()
+        told = end >= bar and not (any(asked) and any(note.startswith(begun) for note in STANDING))
+        assert early == (asked if told else None), text[:end]
+    assert (action.vx, action.wz) == ((0.0, 0.0) if action.contradiction else asked)
 
 
 @given(st.text("vxwz 0123456789.-|", max_size=40))
@@ -153,3 +157,22 @@ def test_nothing_is_told_early_of_text_that_begins_otherwise(text: str) -> None:
         assert re.match(r"vx -?\d{1,2}(\.\d{1,3})? wz -?\d{1,2}(\.\d{1,3})? *\|", text.strip())
         assert abs(early[0]) <= MAX_VX
         assert abs(early[1]) <= MAX_WZ
+
+
+@pytest.mark.parametrize("note", ["stopped", "red chair reached", "reached", "done", "refused", "not understood",
+                                  "red chair not found", "not found"])  # fmt: skip
+def test_a_note_that_says_stand_makes_the_robot_stand_and_says_so(note):
+    text = f"vx 0.0 wz -0.8 | {note}"
+    action = parse_action(text)
+    assert (action.vx, action.wz, action.note) == (0.0, 0.0, note)
+    assert action.contradiction == f"{text!r} says {note} and asks to move; the robot stands"
+    assert not parse_action(f"vx 0.0 wz 0.0 | {note}").contradiction
+    assert parse_action("vx 0.4 wz 0.0 | undone 1.0").moves
+
+
+def test_unfinished_text_moves_nothing_while_its_note_may_say_stand():
+    for note in ("", " ", " s", " stopped", " no", " don", " reached", " re"):
+        assert parse_velocity_prefix(f"vx 0.0 wz -0.8 |{note}") is None
+        assert parse_velocity_prefix(f"vx 0.0 wz 0.0 |{note}") == (0.0, 0.0)
+    for note in (" se", " searching", " red", " blue", " turning 45"):
+        assert parse_velocity_prefix(f"vx 0.0 wz -0.8 |{note}") == (0.0, -0.8)

@@ -101,7 +101,7 @@ def make():
 
 
 def test_draft_and_verdict_go_out_once_for_every_frame_and_nothing_before_a_command(make):
-    rig = make(draft="vx 0.6 wz 0.0 |")
+    rig = make(draft="vx 0.6 wz 0.0 | red")
     rig.show()
     time.sleep(0.05)
     assert rig.sent == []
@@ -122,7 +122,7 @@ def test_a_posture_is_sent_once_for_every_command(make):
 
 
 def test_what_was_decided_for_an_earlier_command_is_not_sent(make):
-    rig = make(draft="vx 0.6 wz 0.0 |", hook=lambda: rig.loop.take_command("turn left"))
+    rig = make(draft="vx 0.6 wz 0.0 | red", hook=lambda: rig.loop.take_command("turn left"))
     rig.loop.take_command("go")
     rig.show()
     rig.wait(lambda: rig.loop.command == "turn left")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from spec_decode_ros.actions.action import STOP
 from spec_decode_ros.edge.pilot import Pilot
 from spec_decode_ros.edge.runtime import ActionFailed, ActionResult, Progress
 
@@ -77,7 +78,7 @@ def test_an_answer_that_the_deadline_cut_off_says_so():
 
 def test_velocities_are_told_once_as_a_draft_and_once_confirmed():
     shown = [("vx 0.4", ""), ("vx 0.4 wz 0.2 | red", ""), ("vx 0.4 wz 0.2 | red chair", "vx 0.4"),
-             ("vx 0.4 wz -0.2 | red", "vx 0.4 wz -0.2 |"), (WALK, "vx 0.4 wz -0.2 | red")]  # fmt: skip
+             ("vx 0.4 wz -0.2 | red", "vx 0.4 wz -0.2 | red"), (WALK, "vx 0.4 wz -0.2 | red")]  # fmt: skip
     told = []
     Pilot(Script(WALK, shown=shown), command="go").decide(b"", lambda *news: told.append(news))
     assert told == [(0.4, 0.2, False), (0.4, -0.2, True)]
@@ -112,3 +113,36 @@ def test_a_failure_is_passed_on_and_the_memory_kept():
         pilot.decide(b"")
     pilot.decide(b"")
     assert runtime.prompts[2].endswith(f"| last {WALK}")
+
+
+@pytest.mark.parametrize("command", ["", "stop right now", "don’t move", "don't go to the red chair"])
+def test_a_stop_asks_no_model(command):
+    runtime = Script(WALK)
+    pilot = Pilot(runtime)
+    pilot.set_command(command)
+    told = []
+    decision = pilot.decide(b"", lambda *news: told.append(news))
+    assert (decision.action, decision.result.text) == (STOP, "vx 0.0 wz 0.0 | stopped")
+    assert not decision.result.verified, "verified is only what the target said"
+    assert not runtime.prompts
+    assert pilot.resting
+    pilot.set_command("go to the red chair")
+    assert pilot.decide(b"").action.moves
+    assert runtime.prompts == ["go to the red chair | last none"]
+
+
+def test_a_number_that_the_pair_does_not_know_is_not_understood_and_says_which_it_knows():
+    pilot = Pilot(Script(WALK))
+    pilot.set_command("walk forward 12 meters")
+    decision = pilot.decide(b"")
+    assert decision.result.text == "vx 0.0 wz 0.0 | not understood"
+    assert "0.5 to 5 metres" in decision.problem
+    instructed = Script(WALK)
+    Pilot(instructed, "instructed", command="walk forward 12 meters").decide(b"")
+    assert "walk forward 12 meters" in instructed.prompts[0]
+
+
+def test_an_answer_that_says_stopped_and_turns_stands_and_says_why():
+    decision = Pilot(Script("vx 0.0 wz -0.8 | stopped"), command="go").decide(b"")
+    assert not decision.action.moves
+    assert "asks to move; the robot stands" in decision.problem

@@ -325,7 +325,7 @@ def test_a_trusted_draft_and_a_stop_need_no_yes(make):
     trusting.run("go", PLAN, verified=False)
     assert trusting.steps == ["stop", "go to the red chair"]
     careful = make()
-    careful.run("would you mind to stand still", "stop", verified=False)
+    careful.run("that will be all for today", "stop", verified=False)
     assert careful.steps == ["stop", "stop"]
     careful.loop.take_action("stop", Action(0.0, 0.0, "stopped"))
     assert careful.summary == "done"

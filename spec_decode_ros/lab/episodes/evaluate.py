@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from spec_decode_ros.actions.action import format_action
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
+from spec_decode_ros.edge.outcome import answer_without_model
 from spec_decode_ros.edge.planner import Planner
 from spec_decode_ros.edge.recording import METRICS
 from spec_decode_ros.edge.runtime import EdgeRuntime
@@ -18,6 +20,7 @@ from spec_decode_ros.lab.episodes.episode import EpisodeResult, Rules, run_episo
 from spec_decode_ros.lab.episodes.planned import PlannedPolicy
 from spec_decode_ros.lab.progress import progress_bar
 from spec_decode_ros.lab.text_file import read_text
+from spec_decode_ros.robots.reflex import answer_by_reflex
 from spec_decode_ros.sim.task import Task, make_task, read_templates
 
 MEASURED = "measured"
@@ -51,7 +54,7 @@ def evaluate_pair(plan: EpisodePlan, options: DeskStackOptions) -> dict[str, Any
     tasks = (make_task(plan.seed + i, templates) for i in range(plan.episodes))
     with contextlib.ExitStack() as context:
         stack = context.enter_context(desk_stack(options))
-        policy = DecodingPolicy(stack.runtime, stack.config.prompt)
+        policy = DecodingPolicy(stack.runtime, cast(PromptStyle, stack.config.prompt))
         planned: PlannedPolicy | None = None
         if plan.planner:
             planning = context.enter_context(desk_stack(replace(options, pair=plan.planner)))
@@ -92,7 +95,7 @@ class DecodingPolicy:
         style: of the prompt, as the pair says.
     """
 
-    def __init__(self, runtime: EdgeRuntime, style: str) -> None:
+    def __init__(self, runtime: EdgeRuntime, style: PromptStyle) -> None:
         self._runtime = runtime
         self._style = style
         self._last_tokens: tuple[int, ...] = ()
@@ -101,12 +104,16 @@ class DecodingPolicy:
         self.last_s = 0.0
 
     def __call__(self, jpeg: bytes, instruction: str, last_action: str | None) -> str:
-        prompt = build_prompt(instruction, last_action, self._style)  # type: ignore[arg-type]
-        draft = self._last_tokens if last_action is not None else ()
-        result = self._runtime.act(prompt, [jpeg], draft)
+        reflex = answer_by_reflex(instruction, self._style)
+        if reflex is None:
+            prompt = build_prompt(instruction, last_action, self._style)
+            draft = self._last_tokens if last_action is not None else ()
+            result = self._runtime.act(prompt, [jpeg], draft)
+        else:
+            result = answer_without_model(format_action(reflex))
         self._last_tokens = result.tokens
         self.stats.append(dict(result.stats))
-        self.unverified += not result.verified
+        self.unverified += not (result.verified or result.without_model)
         total = result.stats["total_ms"]
         self.last_s = float(total or 0.0) / 1000.0
         return result.text
