@@ -1,18 +1,18 @@
 """Camera frames without a robot: from a folder of pictures, a video file, or a camera device.
 
-Every source yields JPEG bytes. Pictures that are JPEG already, and not too wide, go through untouched.
+Every source yields JPEG bytes, upright and of a bounded size (`pictures.py`).
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.pictures import encode_jpeg, to_jpeg
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
@@ -20,27 +20,6 @@ VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
 
 class SourceError(SpecDecodeError):
     """A frame source that cannot be opened or read."""
-
-
-def to_jpeg(picture: bytes, max_width: int = 0, quality: int = 85, name: str = "picture") -> bytes:
-    """JPEG bytes of an encoded picture, scaled down to ``max_width`` pixels (0: as wide as it is)."""
-    try:
-        with Image.open(io.BytesIO(picture)) as image:
-            if image.format == "JPEG" and not 0 < max_width < image.width:
-                image.load()  # a truncated file fails here and not in the model
-                return picture
-            return encode_jpeg(image.convert("RGB"), max_width, quality)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{name} is no readable picture ({error}); remove or replace it") from error
-
-
-def encode_jpeg(image: Image.Image, max_width: int = 0, quality: int = 85) -> bytes:
-    """JPEG bytes of a picture, scaled down to ``max_width`` pixels (0: as wide as it is)."""
-    if 0 < max_width < image.width:
-        image = image.resize((max_width, max(1, round(image.height * max_width / image.width))))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
 
 
 def open_source(source: str, loop: bool = True, max_width: int = 0, quality: int = 85) -> Iterator[bytes]:

@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 from PIL import Image
 
-from spec_decode_ros.robots.frames import SourceError, open_source, to_jpeg
+from spec_decode_ros.pictures import PictureError, to_jpeg
+from spec_decode_ros.robots.frames import SourceError, open_source
 
 
 def picture(kind: str = "JPEG", width: int = 40, color: str = "red") -> bytes:
@@ -46,7 +47,7 @@ def test_other_formats_become_jpeg():
     ],
 )
 def test_what_is_no_whole_picture_is_refused(broken):
-    with pytest.raises(SourceError, match="no readable picture"):
+    with pytest.raises(PictureError, match="no readable picture"):
         to_jpeg(broken)
 
 
