@@ -30,6 +30,9 @@ MOST_CHUNK_BYTES = 64 * 2**20
 MOST_FILE_BYTES = 4 * 2**30
 """Of a file that is packed as a whole, once it is unpacked on the disk."""
 
+_MOST_RATIO = 1000
+"""Of unpacked to packed bytes; JPEG frames have 1, raw frames of a bare simulated room some hundred."""
+
 _MOST_METADATA_BYTES = 4 * 2**20
 _PIECE_BYTES = 2**20
 
@@ -84,9 +87,12 @@ class Bag:
             return
         for connection, time, data in reader.messages(connections):
             if self.message_packed:
-                data = _unpack_zstd(data, MOST_CHUNK_BYTES)
-            if len(data) > MOST_CHUNK_BYTES:
-                raise _too_large(f"a message on {connection.topic}")
+                packed_size, data = len(data), _unpack_zstd(data, MOST_CHUNK_BYTES)
+                _check_size(f"a message on {connection.topic}", len(data), packed_size)
+            elif len(data) > MOST_CHUNK_BYTES:
+                raise BagError(
+                    f"a message on {connection.topic} has {len(data):,} bytes: record smaller frames"
+                )
             yield Message(connection.topic, connection.msgtype, time, data)
 
 
@@ -214,40 +220,35 @@ def _bound_chunks() -> None:
         return data
 
     def unpack_lz4(data: bytes, size: int) -> bytes:
-        _check_chunk(size)
+        _check_size("a chunk of the bag", size, len(data))
         return bytes(LZ4FrameDecompressor().decompress(data, max_length=size + 1))
 
-    storage_mcap.DECOMPRESSORS.update({"": plain, "lz4": unpack_lz4, "zstd": _unpack_chunk})
+    def unpack_zstd(data: bytes, size: int) -> bytes:
+        _check_size("a chunk of the bag", size, len(data))
+        return _unpack_zstd(data, size)
 
-
-def _unpack_chunk(data: bytes, size: int) -> bytes:
-    _check_chunk(size)
-    return _unpack_zstd(data, size)
-
-
-def _check_chunk(size: int) -> None:
-    if size > MOST_CHUNK_BYTES:
-        raise _too_large("a chunk of the bag")
+    storage_mcap.DECOMPRESSORS.update({"": plain, "lz4": unpack_lz4, "zstd": unpack_zstd})
 
 
 def _unpack_zstd(data: bytes, most: int) -> bytes:
+    """One byte more than `most` at most."""
     with _zstd().open(io.BytesIO(data), "rb") as packed:
         found: bytes = packed.read(most + 1)
-    if len(found) > most:
-        raise _too_large("a packed part of the bag", most)
     return found
 
 
 def _unpack_file(file: Path, place: Path) -> None:
-    size = 0
+    size, packed_size = 0, file.stat().st_size
     with _zstd().open(file, "rb") as packed, place.open("wb") as plain:
         while piece := packed.read(_PIECE_BYTES):
             size += plain.write(piece)
-            if size > MOST_FILE_BYTES:
-                raise _too_large(str(file), MOST_FILE_BYTES, f"unpack it with `zstd -d {file.name}`")
+            _check_size(str(file), size, packed_size, MOST_FILE_BYTES)
 
 
-def _too_large(
-    what: str, most: int = MOST_CHUNK_BYTES, remedy: str = "record smaller frames or chunks"
-) -> BagError:
-    return BagError(f"{what} has more than {most:,} bytes once it is unpacked, which is too large: {remedy}")
+def _check_size(what: str, size: int, packed_size: int, most: int = 0) -> None:
+    most = most or MOST_CHUNK_BYTES
+    if size > min(most, _MOST_RATIO * packed_size + 2**16):
+        raise BagError(
+            f"{what} unpacks to more than {most:,} bytes or {_MOST_RATIO} times its size, as no camera's recording "
+            "does: record smaller frames, or with less in one chunk"
+        )
