@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.rejection import DraftedToken
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter, DraftSession
 
 _log = logging.getLogger(__name__)
@@ -98,7 +99,8 @@ class DraftingThread:
                 self._work(order)
             except Exception as error:
                 if order is self._current:
-                    _log.exception("drafting failed")
+                    # What a user can mend needs no traceback.
+                    _log.error("drafting failed: %s", error, exc_info=not isinstance(error, SpecDecodeError))
                 order.report(Drafted(order.run, None, began, time.perf_counter(), error))
         self._drop_session()
 

@@ -25,7 +25,7 @@ from spec_decode_ros.edge.pilot import Decision, Pilot
 from spec_decode_ros.edge.runtime import ActionFailed
 from spec_decode_ros.edge.stack import EdgeStack
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.robots.frames import to_jpeg
+from spec_decode_ros.pictures import to_jpeg
 
 ActionKind = Literal["draft", "verified", "unverified"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.outcome import ActionResult, answer_without_model
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.desk_stack import DeskStackOptions, desk_stack
+from spec_decode_ros.pictures import to_jpeg
 from spec_decode_ros.robots.reflex import answer_by_reflex
 
-_JPEG = b"\xff\xd8\xff"
 _SHOWN = ("ttfa_ms", "ttft_ms", "ttva_ms", "acceptance_rate", "round_trips", "cloud_passes", "cloud_busy_ms")
 
 
@@ -70,7 +69,7 @@ def answer(question: SingleQuestion, options: DeskStackOptions) -> dict[str, Any
 
 
 def read_jpeg(path: str | Path) -> bytes:
-    """The file's bytes if it is a JPEG; any other picture is converted.
+    """The file's picture, upright and of a bounded size; the same bytes where it is such a JPEG already.
 
     Raises:
         SpecDecodeError: it can't be read.
@@ -79,18 +78,7 @@ def read_jpeg(path: str | Path) -> bytes:
         data = Path(path).read_bytes()
     except OSError as error:
         raise SpecDecodeError(f"The image {path} can't be read: {error.strerror or error}.") from error
-    if data.startswith(_JPEG):
-        return data
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as picture, io.BytesIO() as out:
-            picture.convert("RGB").save(out, "JPEG", quality=95)
-            return out.getvalue()
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise SpecDecodeError(
-            f"The image {path} is not a picture that can be read; give a JPEG or PNG."
-        ) from error
+    return to_jpeg(data, quality=95, name=f"The image {path}")
 
 
 def _plain(result: ActionResult) -> dict[str, Any]:

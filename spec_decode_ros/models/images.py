@@ -8,7 +8,6 @@ are bounded for all images of one action together.
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Sequence
 
 from PIL import Image
@@ -16,15 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from spec_decode_ros.errors import SpecDecodeError
-
-MOST_PIXELS = 4096 * 2160
-"""Of all images of one action: one 4K frame, or four of full HD. Unpacked that is 27 MB."""
-
-MOST_PIXEL_SCANS = 16 * MOST_PIXELS
-"""Pixels times the scans of a JPEG; a progressive one usually has ten. Decoding this many takes about 0.2 s."""
-
-# Pillow warns of odd metadata. Python remembers every sentence of a warning, so a sender of many could fill memory.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+from spec_decode_ros.pictures import MOST_PIXEL_SCANS, MOST_PIXELS, to_rgb
 
 _JPEG, _JPEG_SCAN, _JPEG_END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xae\x42\x60\x82"
@@ -77,7 +68,7 @@ def _open(data: bytes, name: str) -> Image.Image:
 def _unpack(image: Image.Image, name: str) -> Image.Image:
     try:
         with image:
-            return image.convert("RGB")
+            return to_rgb(image)
     except Exception as error:  # and so does malformed data
         raise _unreadable(name, str(error) or type(error).__name__) from error
 

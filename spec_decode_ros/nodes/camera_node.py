@@ -56,7 +56,7 @@ class CameraNode(Node):
         super().__init__("camera_node")
         self._settings = settings = Settings(self, PARAMETERS)
         self._source, self._frame_id = settings["source"], settings["frame_id"]
-        self._count = 0
+        self._count = self._skipped = 0
         self._health_now = Health(OK, "no frame yet", {"source": self._source})
         self._publisher = self.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME)
         self._closing = threading.Event()
@@ -74,13 +74,16 @@ class CameraNode(Node):
         self._health_now = self._health(OK, "publishing", bytes=len(jpeg))
 
     def _health(self, level: bytes, message: str, **values: object) -> Health:
-        return Health(level, message, {"source": self._source, "frames": self._count, **values})
+        counts = {"frames": self._count, "skipped": self._skipped}
+        return Health(level, message, {"source": self._source, **counts, **values})
 
     # -- files and devices ----------------------------------------------------------------------------------
 
     def _start_source(self) -> None:
         settings = self._settings
-        self._frames = open_source(self._source, settings["loop"], settings["max_width"], settings["quality"])
+        self._frames = open_source(
+            self._source, settings["loop"], settings["max_width"], settings["quality"], self._skip
+        )
         self._timer = self.create_timer(1.0 / settings["rate"], self._publish_next, clock=steady_clock())
 
     def _publish_next(self) -> None:
@@ -92,6 +95,10 @@ class CameraNode(Node):
             self._end(self._health(ERROR, str(error)))
         else:
             self._publish(jpeg, self.get_clock().now().to_msg())
+
+    def _skip(self, sentence: str) -> None:
+        self._skipped += 1
+        self.get_logger().warning(f"skipped: {sentence}", throttle_duration_sec=10.0)
 
     def _end(self, health: Health) -> None:
         self._timer.cancel()

@@ -22,7 +22,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.json_output import write_json
 from spec_decode_ros.nodes.common import EVENTS, LATEST_FRAME, Settings, run, steady_clock
 from spec_decode_ros.nodes.messages import compressed, nanoseconds, stamp_from, status_values, velocities
-from spec_decode_ros.replay.bag import FrameMark, Said, Velocities, read_frames, read_recording
+from spec_decode_ros.replay.bag import FrameMark, Said, SkippedFrame, Velocities, read_frames, read_recording
 from spec_decode_ros.replay.compare import ReplayComparison
 from spec_decode_ros.replay.live import timeline
 from spec_decode_ros.replay.live_answers import LiveAnswers
@@ -100,7 +100,8 @@ class ReplayNode(Node):
             if not self._wait_for_the_drafter():
                 return
             began = time.monotonic()
-            for offset_s, command, frame in timeline(self._commands, read_frames(self._bag)):
+            frames = read_frames(self._bag, on_skip=self._skip)
+            for offset_s, command, frame in timeline(self._commands, frames):
                 if self._closing.wait(max(0.0, began + offset_s / self._settings["rate"] - time.monotonic())):
                     return
                 if command:
@@ -127,6 +128,12 @@ class ReplayNode(Node):
         raise SpecDecodeError(
             f"no drafter with a verifier listens to {self._frames.topic_name} after {self._settings['wait_s']:g} s: "
             "start drafter_node and the verifier in the same namespace"
+        )
+
+    def _skip(self, frame: SkippedFrame) -> None:
+        self._live.skipped.append(frame)
+        self.get_logger().warning(
+            f"the frame at {frame.at_s:.2f} s is skipped: {frame.reason}", throttle_duration_sec=2.0
         )
 
     def _show(self, mark: FrameMark, jpeg: bytes) -> None:

@@ -1,25 +1,24 @@
-"""Reader for rosbag2 files: mcap or sqlite3, with or without metadata, raw or compressed images.
+"""What a bag holds of a robot's run: raw or compressed frames, what the robot was told, and what it decided.
 
-Whatever `rosbags` raises on a damaged file becomes a :class:`BagError`. A bag may not fit into memory, so it is read
-once for times, stamps and texts, and the frames are read again one at a time.
+A bag may not fit into memory, so it is read once for times, stamps and texts, and the frames are read again one at a
+time. A message that is damaged is left out, and said so.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import heapq
 import math
 import operator
 import struct
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.replay.pictures import picture_to_jpeg
+from spec_decode_ros.replay.storage import BagError, Message, open_bag
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 RAW = "sensor_msgs/msg/Image"
@@ -33,14 +32,18 @@ STEP_TOPIC = "step"
 """Where there was a planner, the drafter heard its steps and not the operator."""
 
 OVERLAY_TOPIC = "overlay/compressed"
-STORAGES = (".mcap", ".db3")
+
+MOST_MESSAGES = 1_000_000
+"""On the topics that are read: nine hours of 30 frames a second."""
+
+MOST_TEXT_BYTES = 64 * 2**10
+"""Of a message that is no frame."""
+
+SHOWN_SKIPPED = 5
+"""Skipped frames that are named one by one."""
 
 # Encapsulation, seconds and nanoseconds: the beginning of every message with a header.
 _LITTLE, _BIG = struct.Struct("<4xiI"), struct.Struct(">4xiI")
-
-
-class BagError(SpecDecodeError):
-    """A bag that cannot be read or used; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,15 @@ class FrameMark:
 
     stamp: int
     time: int
+
+
+@dataclass(frozen=True)
+class SkippedFrame:
+    """A damaged frame: its stamp in nanoseconds, its time in seconds since the bag's start, and what is wrong with it."""
+
+    stamp: int
+    at_s: float
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -111,23 +123,17 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
         BagError: it cannot be read, or has no frames.
     """
     path = Path(path)
-    with _opened(path) as storages:
-        topics = {one.topic: one.msgtype for storage in storages for one in storage.connections}
-        chosen = _Topics.find(topics, image_topic, command_topic, path)
-        collected: dict[str, list[Any]] = defaultdict(list)
-        origin: dict[str, str] = {}
-        for topic, kind, time, data in _messages(storages, chosen.kinds):
-            if topic == chosen.image:
-                collected[topic].append(FrameMark(_stamp(data) or time, time))
-            elif kind == STRING:
-                collected[topic].append(Said(time, str(_decode(data, kind).data)))
-            elif kind == TWIST_STAMPED:
-                velocities = _velocities(_decode(data, kind), time)
-                # Others never moved the robot.
-                if math.isfinite(velocities.vx) and math.isfinite(velocities.wz):
-                    collected[topic].append(velocities)
-            else:
-                _note_origin(_decode(data, kind), origin)
+    with open_bag(path) as bag:
+        chosen = _Topics.find(bag.topics, image_topic, command_topic, path)
+        contents = _Contents(chosen.image)
+        for number, message in enumerate(bag.messages(chosen.kinds)):
+            if number >= MOST_MESSAGES:
+                raise BagError(
+                    f"{path} has more than {MOST_MESSAGES:,} messages that a replay reads: cut it with "
+                    "`ros2 bag convert`, and replay the parts"
+                )
+            contents.add(message)
+    collected = contents.collected
     frames = collected[chosen.image]
     drafts = collected[chosen.draft] + collected[chosen.unverified]
     if not frames:
@@ -142,30 +148,56 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
         tuple(collected[chosen.text]),
         tuple(collected[chosen.verified]),
         tuple(sorted(drafts, key=operator.attrgetter("time"))),
-        tuple(sorted(origin.items())),
-        chosen.notes,
+        tuple(sorted(contents.origin.items())),
+        (*chosen.notes, *contents.notes()),
     )
 
 
 def read_frames(
-    recording: BagRecording, stamps: Collection[int] | None = None
+    recording: BagRecording,
+    stamps: Collection[int] | None = None,
+    on_skip: Callable[[SkippedFrame], object] = lambda frame: None,
 ) -> Iterator[tuple[FrameMark, bytes]]:
     """The frames as JPEG bytes, in the order of recording: those with one of the stamps, or all of them.
 
+    A frame that is damaged is skipped, and `on_skip` is told.
+
     Raises:
         BagError: the bag cannot be read.
-        SpecDecodeError: a frame is no picture.
+        SpecDecodeError: no frame can be read.
     """
     wanted = None if stamps is None else set(stamps)
-    with _opened(recording.path) as storages:
-        for topic, kind, time, data in _messages(storages, (recording.image_topic,)):
-            mark = FrameMark(_stamp(data) or time, time)
+    whole, problem = 0, None
+    with open_bag(recording.path) as bag:
+        for message in bag.messages((recording.image_topic,)):
+            mark = _mark(message)
+            if mark is None:
+                continue
             if wanted is not None:
                 if mark.stamp not in wanted:
                     continue
                 # In a topic that was recorded twice, every frame comes twice.
                 wanted.discard(mark.stamp)
-            yield mark, picture_to_jpeg(_decode(data, kind), kind == RAW, f"a frame of {topic}")
+            try:
+                picture = _decode(message.data, message.kind)
+                jpeg = picture_to_jpeg(picture, message.kind == RAW, f"a frame of {message.topic}")
+            except SpecDecodeError as error:
+                problem = problem or error
+                on_skip(SkippedFrame(mark.stamp, (message.time - recording.start) * 1e-9, str(error)))
+                continue
+            whole += 1
+            yield mark, jpeg
+    if problem and not whole:
+        raise problem
+
+
+def skipped_notes(skipped: Sequence[SkippedFrame]) -> list[str]:
+    """A sentence about each of the first skipped frames, and one about the others."""
+    notes = [f"the frame at {one.at_s:.2f} s is skipped: {one.reason}" for one in skipped[:SHOWN_SKIPPED]]
+    more = len(skipped) - len(notes)
+    return (
+        [*notes, f"{more} more frames are skipped, the last at {skipped[-1].at_s:.2f} s"] if more else notes
+    )
 
 
 # -- topics -------------------------------------------------------------------------------------------------
@@ -247,70 +279,49 @@ def _image_topic(topics: dict[str, str], name: str, path: Path) -> str:
 # -- messages -----------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[list[Any]]:
-    """Readers of the bag's files, in the order of their names."""
-    from rosbags.rosbag2 import Reader
+class _Contents:
+    """Collects what the messages say, by their topics."""
 
-    with contextlib.ExitStack() as stack:
-        files = _files(path)
-        with _bag_errors(path):
-            readers = [stack.enter_context(Reader(file)) for file in files]
-        yield readers
+    def __init__(self, image_topic: str) -> None:
+        self.collected: dict[str, list[Any]] = defaultdict(list)
+        self.origin: dict[str, str] = {}
+        self._image_topic = image_topic
+        self._start: int | None = None
+        self._damaged: dict[str, list[int]] = defaultdict(list)
 
+    def add(self, message: Message) -> None:
+        """Keep what counts; a damaged message is only counted."""
+        self._start = message.time if self._start is None else self._start
+        topic, kind, time, data = message
+        try:
+            if topic == self._image_topic:
+                mark = _mark(message)
+                if mark is None:
+                    raise BagError(f"a frame on {topic} is shorter than its header")
+                self.collected[topic].append(mark)
+                return
+            if len(data) > MOST_TEXT_BYTES:
+                raise BagError(f"a message on {topic} has {len(data):,} bytes")
+            found = _decode(data, kind)
+            if kind == STRING:
+                self.collected[topic].append(Said(time, str(found.data)))
+            elif kind == TWIST_STAMPED:
+                velocities = _velocities(found, time)
+                # Others never moved the robot.
+                if math.isfinite(velocities.vx) and math.isfinite(velocities.wz):
+                    self.collected[topic].append(velocities)
+            else:
+                _note_origin(found, self.origin)
+        except BagError:
+            self._damaged[topic].append(time)
 
-def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise BagError(f"there is no bag {path}")
-    if path.is_file():
-        if path.suffix in STORAGES:
-            return [path]
-        if path.name == "metadata.yaml":
-            return [path.parent]
-        hint = "convert it with rosbags-convert" if path.suffix == ".bag" else "give its folder or file"
-        raise BagError(f"{path} is no rosbag2, which is a folder, a .mcap or a .db3 file: {hint}")
-    if (path / "metadata.yaml").is_file():
-        return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix in STORAGES)
-    if not files:
-        raise BagError(f"{path} is no rosbag2: it has neither metadata.yaml nor .mcap or .db3 files")
-    if len({file.suffix for file in files}) > 1:
-        raise BagError(f"{path} has .mcap and .db3 files and no metadata.yaml: name one of the files")
-    return files
-
-
-@contextlib.contextmanager
-def _bag_errors(path: Path) -> Iterator[None]:
-    """Turn every exception of `rosbags` into a BagError."""
-    try:
-        yield
-    except SpecDecodeError:
-        raise
-    except Exception as error:
-        # A damaged byte can raise anything from struct.error to errors of sqlite.
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise BagError(
-            f"{path} cannot be read ({reason}): it is cut short or damaged; `mcap recover` or `ros2 bag reindex` "
-            "may mend it, else record it again"
-        ) from error
-
-
-def _messages(readers: Sequence[Any], topics: Collection[str]) -> Iterator[tuple[str, str, int, bytes]]:
-    """Topic, type, time of recording and bytes of every message on the topics, in the order of recording."""
-    every = heapq.merge(*(_messages_of(reader, topics) for reader in readers), key=lambda message: message[2])
-    while True:
-        with _bag_errors(Path(readers[0].path)):
-            message = next(every, None)
-        if message is None:
-            return
-        yield message
-
-
-def _messages_of(reader: Any, topics: Collection[str]) -> Iterator[tuple[str, str, int, bytes]]:
-    connections = [connection for connection in reader.connections if connection.topic in topics]
-    if connections:  # an empty list would select all topics
-        for connection, time, data in reader.messages(connections):
-            yield connection.topic, connection.msgtype, time, data
+    def notes(self) -> list[str]:
+        """A sentence about each topic with damaged messages."""
+        start = self._start or 0
+        return [
+            f"{len(times)} damaged messages on {topic} are left out, the first at {(times[0] - start) * 1e-9:.2f} s"
+            for topic, times in self._damaged.items()
+        ]
 
 
 def _decode(data: bytes, kind: str) -> Any:
@@ -330,12 +341,14 @@ def _types() -> Any:
     return get_typestore(Stores.ROS2_HUMBLE)
 
 
-def _stamp(data: bytes) -> int:
-    """The stamp in the header at the beginning of a message, in nanoseconds; 0 if it was not set."""
+def _mark(message: Message) -> FrameMark | None:
+    """By the header at the beginning of a frame's message; None where the message is shorter than that."""
+    data = message.data
     if len(data) < _LITTLE.size:
-        raise BagError("a frame in the bag is shorter than its header; the bag is damaged, record it again")
+        return None
     seconds, nanoseconds = (_LITTLE if data[1] & 1 else _BIG).unpack_from(data)
-    return int(seconds) * 10**9 + int(nanoseconds)
+    # A frame whose stamp was not set has that of its recording.
+    return FrameMark(int(seconds) * 10**9 + int(nanoseconds) or message.time, message.time)
 
 
 def _velocities(message: Any, time: int) -> Velocities:

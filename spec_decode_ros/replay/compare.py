@@ -11,10 +11,11 @@ from typing import Any
 
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.replay.bag import BagRecording
+from spec_decode_ros.replay.bag import BagRecording, SkippedFrame
 from spec_decode_ros.replay.moments import NO_FRAME, Moment
 from spec_decode_ros.replay.play import Played, action_or_none
 
+BAD_FRAME = "its frame cannot be read"
 NOT_PLAYED = "the replay decided on other frames"
 OTHER_PROMPT = "the replay's prompt was another one"
 NOTHING_RECORDED = "nothing was recorded on its frame"
@@ -71,11 +72,12 @@ class ComparedAction:
 
 @dataclass(frozen=True)
 class ReplayComparison:
-    """All actions in the order of their frames, and whether they are within the tolerance."""
+    """All actions in the order of their frames, whether they are within the tolerance, and the frames left out."""
 
     rows: tuple[ComparedAction, ...]
     tolerance: Tolerance
     stats: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    skipped: tuple[SkippedFrame, ...] = ()
 
     @cached_property
     def compared(self) -> int:
@@ -154,6 +156,7 @@ def compare(
     *,
     style: PromptStyle = "trained",
     same_prompt: bool = True,
+    skipped: Sequence[SkippedFrame] = (),
 ) -> ReplayComparison:
     """Match recorded and replayed actions by the stamps of their frames.
 
@@ -164,19 +167,23 @@ def compare(
         tolerance: of the differences; by default the texts have to be identical.
         style: of the prompts, as in the pair's configuration.
         same_prompt: do not compare actions whose prompt differs from that of the recorded action.
+        skipped: frames that could not be read.
     """
     tolerance = tolerance or Tolerance()
     arrived = {mark.stamp: mark.time for mark in recording.frames}
     moments_by_stamp = {moment.stamp: moment for moment in moments}
     played_by_stamp = {one.stamp: one for one in played}
+    bad = {frame.stamp for frame in skipped}
     rows = []
     for stamp in sorted({*moments_by_stamp, *played_by_stamp}):
         moment, one = moments_by_stamp.get(stamp), played_by_stamp.get(stamp)
         prompt = build_prompt(moment.instruction, moment.last_action, style) if moment else ""
         apart = _apart(moment, one, prompt if same_prompt else None)
+        if apart == NOT_PLAYED and stamp in bad:
+            apart = BAD_FRAME
         time = arrived.get(stamp, moment.recorded.time if moment and moment.recorded else recording.start)
         rows.append(_row(moment, one, apart, tolerance, (time - recording.start) * 1e-9, arrived.get(stamp)))
-    return ReplayComparison(tuple(rows), tolerance, tuple(one.stats for one in played))
+    return ReplayComparison(tuple(rows), tolerance, tuple(one.stats for one in played), tuple(skipped))
 
 
 def _apart(moment: Moment | None, played: Played | None, prompt: str | None) -> str:

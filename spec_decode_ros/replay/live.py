@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
 from spec_decode_ros.edge.pilot import Pilot
 from spec_decode_ros.edge.runtime import ActionResult
+from spec_decode_ros.pictures import to_jpeg
 from spec_decode_ros.replay.bag import FrameMark, Said
 from spec_decode_ros.replay.play import MAX_FRAME_WIDTH, Played
-from spec_decode_ros.robots.frames import to_jpeg
 
 _WAIT_S = 0.5
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from spec_decode_ros.actions.prompt import build_prompt
-from spec_decode_ros.replay.bag import BagRecording, FrameMark, Said, Velocities
+from spec_decode_ros.replay.bag import BagRecording, FrameMark, Said, SkippedFrame, Velocities
 from spec_decode_ros.replay.compare import ReplayComparison, Tolerance, compare
 from spec_decode_ros.replay.moments import Moment, moments_of
 from spec_decode_ros.replay.play import Played
@@ -14,18 +14,19 @@ from spec_decode_ros.replay.play import Played
 
 @dataclass
 class LiveAnswers:
-    """The messages that were sent and received; each frame with its stamp in the bag."""
+    """The messages that were sent and received, each frame with its stamp in the bag; and the frames that were not."""
 
     frames: list[tuple[FrameMark, int]] = field(default_factory=list)
     commands: list[Said] = field(default_factory=list)
     texts: list[Said] = field(default_factory=list)
     verified: list[Velocities] = field(default_factory=list)
     drafts: list[Velocities] = field(default_factory=list)
+    skipped: list[SkippedFrame] = field(default_factory=list)
 
     def compare_with(self, bag: BagRecording, moments: Sequence[Moment]) -> ReplayComparison:
         """Compare the answers with the bag's actions at these moments."""
         played = self._played(bag) if self.commands else []
-        return compare(bag, moments, played, Tolerance(), same_prompt=True)
+        return compare(bag, moments, played, Tolerance(), same_prompt=True, skipped=self.skipped)
 
     def _played(self, bag: BagRecording) -> list[Played]:
         """The live actions, by the stamps of the bag. One with an unknown prompt gets an empty one, which fits none."""

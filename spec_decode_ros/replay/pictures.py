@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.robots.frames import encode_jpeg, to_jpeg
+from spec_decode_ros.pictures import encode_jpeg, to_jpeg
 
 # Encoding: bytes per pixel, Pillow's mode, and Pillow's byte order.
 _RAW = {

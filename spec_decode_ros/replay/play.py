@@ -11,9 +11,9 @@ from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.models.interfaces import Drafter
+from spec_decode_ros.pictures import to_jpeg
 from spec_decode_ros.replay.bag import FrameMark
 from spec_decode_ros.replay.moments import Moment
-from spec_decode_ros.robots.frames import to_jpeg
 
 MAX_FRAME_WIDTH = 640
 """Pixels: wider frames are scaled down, as in the drafter node."""

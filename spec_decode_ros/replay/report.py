@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spec_decode_ros.edge.recording import METRICS
-from spec_decode_ros.replay.bag import BagRecording
+from spec_decode_ros.replay.bag import BagRecording, skipped_notes
 from spec_decode_ros.replay.compare import NOTHING_RECORDED, ComparedAction, ReplayComparison
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def as_document(
         "medians": {
             name: round(statistics.median(found), 4) if found else None for name, found in values.items()
         },
-        "notes": list(recording.notes),
+        "skipped_frames": len(comparison.skipped),
+        "notes": [*recording.notes, *skipped_notes(comparison.skipped)],
         "rows": [_plain(row) for row in comparison.rows],
     }
 
@@ -68,7 +69,7 @@ def print_report(console: Console, recording: BagRecording, comparison: ReplayCo
         console.print(_table(rows, title, comparison.recorded > 0))
     if short:
         console.print(f"{len(comparison.rows)} actions; shown are up to {SHOWN_ROWS} that differ")
-    for note in recording.notes:
+    for note in (*recording.notes, *skipped_notes(comparison.skipped)):
         console.print(f"note: {note}", markup=False)
     recorded_ms, replayed_ms = comparison.latency_ms
     if replayed_ms is not None:

@@ -15,7 +15,7 @@ from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair_config import PairConfig
-from spec_decode_ros.replay.bag import BagRecording, read_frames, read_recording
+from spec_decode_ros.replay.bag import BagRecording, SkippedFrame, read_frames, read_recording
 from spec_decode_ros.replay.compare import ReplayComparison, Tolerance, compare
 from spec_decode_ros.replay.live import PromptKeeper, play_live
 from spec_decode_ros.replay.moments import Moment, commands_of, moments_of
@@ -80,8 +80,10 @@ class BagReplay:
     ) -> ReplayComparison:
         """Decide again and compare; `show` is called with each decision. Raises ActionFailed if the cloud fails."""
         settings, style = self._settings, cast(PromptStyle, pair.prompt)
+        skipped: list[SkippedFrame] = []
         if settings.speed == "full":
-            frames = read_frames(self.recording, [moment.stamp for moment in self.moments])
+            stamps = [moment.stamp for moment in self.moments]
+            frames = read_frames(self.recording, stamps, skipped.append)
             played = play(
                 self.moments,
                 frames,
@@ -96,7 +98,7 @@ class BagReplay:
             asked = PromptKeeper(runtime)
             pilot = Pilot(asked, style, settings.sampling)
             commands = commands_of(self.recording, settings.instruction)
-            frames = read_frames(self.recording)
+            frames = read_frames(self.recording, on_skip=skipped.append)
             played = play_live(commands, frames, pilot, asked, period_s=settings.period_s, show=show)
         return compare(
             self.recording,
@@ -105,6 +107,7 @@ class BagReplay:
             self._tolerance,
             style=style,
             same_prompt=settings.speed == "real",
+            skipped=skipped,
         )
 
     def document(self, comparison: ReplayComparison, pair: str, method: str, rtt_ms: float) -> dict[str, Any]:

@@ -1,18 +1,18 @@
 """Camera frames without a robot: from a folder of pictures, a video file, or a camera device.
 
-Every source yields JPEG bytes. Pictures that are JPEG already, and not too wide, go through untouched.
+Every source yields JPEG bytes, upright and of a bounded size (`pictures.py`).
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.pictures import PictureError, encode_jpeg, to_jpeg
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
@@ -22,28 +22,13 @@ class SourceError(SpecDecodeError):
     """A frame source that cannot be opened or read."""
 
 
-def to_jpeg(picture: bytes, max_width: int = 0, quality: int = 85, name: str = "picture") -> bytes:
-    """JPEG bytes of an encoded picture, scaled down to ``max_width`` pixels (0: as wide as it is)."""
-    try:
-        with Image.open(io.BytesIO(picture)) as image:
-            if image.format == "JPEG" and not 0 < max_width < image.width:
-                image.load()  # a truncated file fails here and not in the model
-                return picture
-            return encode_jpeg(image.convert("RGB"), max_width, quality)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{name} is no readable picture ({error}); remove or replace it") from error
-
-
-def encode_jpeg(image: Image.Image, max_width: int = 0, quality: int = 85) -> bytes:
-    """JPEG bytes of a picture, scaled down to ``max_width`` pixels (0: as wide as it is)."""
-    if 0 < max_width < image.width:
-        image = image.resize((max_width, max(1, round(image.height * max_width / image.width))))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
-
-
-def open_source(source: str, loop: bool = True, max_width: int = 0, quality: int = 85) -> Iterator[bytes]:
+def open_source(
+    source: str,
+    loop: bool = True,
+    max_width: int = 0,
+    quality: int = 85,
+    on_skip: Callable[[str], object] = lambda sentence: None,
+) -> Iterator[bytes]:
     """Open a source and return its frames as JPEG bytes, one after the other.
 
     Args:
@@ -52,9 +37,10 @@ def open_source(source: str, loop: bool = True, max_width: int = 0, quality: int
         loop: begin anew at the end; a camera device never ends.
         max_width: pixels; wider frames are scaled down, 0 leaves them as they are.
         quality: of JPEG frames that have to be encoded, 1 to 95.
+        on_skip: called for each picture of a folder that cannot be read and is skipped, with the reason.
 
     Raises:
-        SourceError: at once if there is nothing to open, later if a frame cannot be read.
+        SourceError: at once if there is nothing to open, later if no frame can be read.
     """
     if not source:
         raise SourceError(
@@ -69,13 +55,13 @@ def open_source(source: str, loop: bool = True, max_width: int = 0, quality: int
             raise SourceError(
                 f"there are no pictures in {source}: it needs files that end in {', '.join(PICTURES)}"
             )
-        return _pictures(files, loop, max_width, quality)
+        return _pictures(files, loop, max_width, quality, on_skip)
     if not path.is_file():
         raise SourceError(
             f"there is no frame source {source}: give a folder of pictures, a video file or a camera"
         )
     if path.suffix.lower() in PICTURES:
-        return _pictures([path], loop, max_width, quality)
+        return _pictures([path], loop, max_width, quality, on_skip)
     if path.suffix.lower() in VIDEOS:
         return _video(source, loop, max_width, quality)
     raise SourceError(
@@ -83,14 +69,23 @@ def open_source(source: str, loop: bool = True, max_width: int = 0, quality: int
     )
 
 
-def _pictures(files: list[Path], loop: bool, max_width: int, quality: int) -> Iterator[bytes]:
+def _pictures(
+    files: list[Path], loop: bool, max_width: int, quality: int, on_skip: Callable[[str], object]
+) -> Iterator[bytes]:
     while True:
+        whole, problem = 0, ""
         for file in files:
             try:
-                content = file.read_bytes()
-            except OSError as error:
-                raise SourceError(f"{file} cannot be read ({error})") from error
-            yield to_jpeg(content, max_width, quality, str(file))
+                jpeg = to_jpeg(file.read_bytes(), max_width, quality, str(file))
+            except (OSError, PictureError) as error:
+                sentence = f"{file} cannot be read ({error})" if isinstance(error, OSError) else str(error)
+                problem = problem or sentence
+                on_skip(sentence)
+                continue
+            whole += 1
+            yield jpeg
+        if not whole:
+            raise SourceError(f"{problem}; no picture of this source can be read")
         if not loop:
             return
 

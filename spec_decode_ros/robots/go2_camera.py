@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from spec_decode_ros.robots.frames import to_jpeg
+from spec_decode_ros.pictures import to_jpeg
 from spec_decode_ros.robots.go2_channel import Go2Error, check_address, meaning, open_channel, require_sdk
 
 FROZEN_S = 1.0
@@ -56,7 +56,7 @@ class Go2Camera:
 
         Raises:
             Go2Error: the robot is not there, or its camera has hung up; worth trying again.
-            SourceError: what came is no picture.
+            PictureError: what came is no picture.
         """
         asked, code, data = self._ask()
         if code != 0:

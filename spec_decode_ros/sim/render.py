@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 from PIL import Image
 
-from spec_decode_ros.robots.frames import encode_jpeg
+from spec_decode_ros.pictures import encode_jpeg
 from spec_decode_ros.sim.scene import FOV_X, FOV_Y, HEIGHT, SKY_RGB, WIDTH
 
 JPEG_QUALITY = 85

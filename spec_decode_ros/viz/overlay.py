@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from spec_decode_ros.robots.frames import encode_jpeg
+from spec_decode_ros.pictures import encode_jpeg
 from spec_decode_ros.viz.contrast import contrast
 from spec_decode_ros.viz.decoded_action import Piece
 from spec_decode_ros.viz.style import INK, MUTED, ORANGE, OUTCOME_COLORS, RED

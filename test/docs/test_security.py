@@ -37,7 +37,7 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_the_limits_are_those_of_the_software() -> None:
-    from spec_decode_ros.models.images import MOST_PIXELS
+    from spec_decode_ros.pictures import MOST_PIXELS
     from spec_decode_ros.transport.connection_guard import ConnectionLimits
     from spec_decode_ros.transport.secured_router import _HANDSHAKE_MS, UNREAD_BYTES
 

@@ -103,7 +103,8 @@ def _sparse() -> Iterator[Try]:
 
 @contextlib.contextmanager
 def _images() -> Iterator[Try]:
-    from spec_decode_ros.models.images import MOST_PIXELS, ImageError, read_images
+    from spec_decode_ros.models.images import ImageError, read_images
+    from spec_decode_ros.pictures import MOST_PIXELS
 
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
 

@@ -14,7 +14,8 @@ import zlib
 import pytest
 from PIL import Image
 
-from spec_decode_ros.models.images import MOST_PIXEL_SCANS, MOST_PIXELS, ImageError, read_images
+from spec_decode_ros.models.images import ImageError, read_images
+from spec_decode_ros.pictures import MOST_PIXEL_SCANS, MOST_PIXELS
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 

@@ -46,6 +46,27 @@ def test_the_camera_says_when_its_source_has_ended(ros, tmp_path):
     ros.start("camera_node", source=folder, rate=20.0, loop=False).wait_until_it_says("has ended")
 
 
+def test_the_camera_skips_a_damaged_picture_and_goes_on(ros, tmp_path):
+    from rclpy.qos import qos_profile_sensor_data
+
+    folder = make_frames(tmp_path)
+    (folder / "1.jpg").write_bytes((folder / "1.jpg").read_bytes()[:-100])
+    camera = ros.start("camera_node", source=folder, rate=20.0)
+    frames = ros.listen(CompressedImage, "camera/image/compressed", qos_profile_sensor_data)
+    health = ros.listen(DiagnosticArray, "/diagnostics", 10)
+    wait_for(lambda: len(frames) >= 5, "frames beyond the damaged one")
+    assert {bytes(message.data) for _, message in frames} == {
+        (folder / name).read_bytes() for name in ("0.jpg", "2.jpg")
+    }
+    camera.wait_until_it_says("1.jpg is no readable picture")
+
+    def skipped() -> list[int]:
+        values = [value for _, array in health for status in array.status for value in status.values]
+        return [int(value.value) for value in values if value.key == "skipped"]
+
+    wait_for(lambda: any(count > 0 for count in skipped()), "the count of skipped pictures")
+
+
 @pytest.mark.parametrize("source", ["", "/nowhere/at/all"])
 def test_the_camera_refuses_what_is_no_source_in_one_sentence(ros, source):
     camera = ros.start("camera_node", ready=None, **({"source": source} if source else {}))

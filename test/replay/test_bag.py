@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import shutil
+import sqlite3
+import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("rosbags", reason="rosbags is not installed: bags need it")
 
@@ -16,7 +21,9 @@ from bags import WALK, S, compressed, jpeg, raw, string, twist, write_bag
 from PIL import Image
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.replay.bag import BagError, FrameMark, read_frames, read_recording
+from spec_decode_ros.replay import storage
+from spec_decode_ros.replay.bag import FrameMark, SkippedFrame, read_frames, read_recording, skipped_notes
+from spec_decode_ros.replay.storage import BagError
 
 FRAMES = "/camera/image/compressed"
 
@@ -217,3 +224,187 @@ def test_the_shipped_bag_is_small_and_whole():
     assert len({said.text for said in found.commands}) == 2
     assert dict(found.origin) == {"method": "auto", "pair": "tiny"}
     assert len(found.texts) > 30
+
+
+@pytest.mark.parametrize("bad", [b"", b"\xff\xd8\xff no", jpeg()[:-60], jpeg()[:4]])
+def test_one_damaged_frame_is_skipped_and_named_with_its_time(tmp_path: Path, bad: bytes):
+    pictures = [jpeg(), jpeg("blue"), bad, jpeg("green"), jpeg("gray")]
+    frames = [(FRAMES, (n + 3) * S, compressed((n + 3) * S, data)) for n, data in enumerate(pictures)]
+    found = read_recording(write_bag(tmp_path / "bag", frames))
+    skipped: list[SkippedFrame] = []
+    read = list(read_frames(found, on_skip=skipped.append))
+    assert [data for _, data in read] == [*pictures[:2], *pictures[3:]]
+    assert [(one.stamp, one.at_s) for one in skipped] == [(5 * S, 2.0)]
+    (note,) = skipped_notes(skipped)
+    assert note.startswith(f"the frame at 2.00 s is skipped: a frame of {FRAMES} is no readable picture")
+    assert "0x" not in note
+
+
+def test_many_damaged_frames_are_counted(tmp_path: Path):
+    frames = [(FRAMES, n * S, compressed(n * S, b"no" if n else None)) for n in range(9)]
+    skipped: list[SkippedFrame] = []
+    list(read_frames(read_recording(write_bag(tmp_path / "bag", frames)), on_skip=skipped.append))
+    notes = skipped_notes(skipped)
+    assert len(notes) == 6 and notes[-1] == "3 more frames are skipped, the last at 8.00 s"
+
+
+def test_damaged_messages_are_left_out_and_counted(tmp_path: Path):
+    folder = small(tmp_path / "bag", "sqlite3")
+    (file,) = folder.glob("*.db3")
+    with contextlib.closing(sqlite3.connect(file)) as base, base:
+        base.execute("update messages set data = x'00010000ffffff7f41' where timestamp = ?", (3 * S + 2,))
+        base.execute("update messages set data = x'0001' where timestamp = ?", (4 * S,))
+    found = read_recording(folder)
+    assert found.texts == () and len(found.frames) == 1 and len(found.verified) == 1
+    assert found.notes == (
+        "1 damaged messages on /action/text are left out, the first at 2.00 s",
+        f"1 damaged messages on {FRAMES} are left out, the first at 3.00 s",
+    )
+    assert len(list(read_frames(found))) == 1
+
+
+# -- bags that were made to hurt, and names that are not quite usual ----------------------------------------
+
+
+def bomb(path: Path, sizes: list[int], packing: str = "zstd", says: int | None = None) -> Path:
+    """An mcap of one message for each size, each in a chunk of its own, of zeros."""
+    from backports import zstd
+    from lz4.frame import compress
+
+    def text(value: str) -> bytes:
+        return struct.pack("<I", len(value)) + value.encode()
+
+    def record(kind: int, body: bytes) -> bytes:
+        return bytes([kind]) + struct.pack("<Q", len(body)) + body
+
+    made = b"\x89MCAP0\r\n" + record(1, text("ros2") + text("test"))
+    made += record(
+        3, struct.pack("<H", 1) + text("sensor_msgs/msg/CompressedImage") + text("ros2msg") + text("")
+    )
+    made += record(4, struct.pack("<HH", 1, 1) + text(FRAMES) + text("cdr") + struct.pack("<I", 0))
+    for number, size in enumerate(sizes):
+        plain = record(5, struct.pack("<HIQQ", 1, 0, number + S, number + S) + bytes(size))
+        packed = {"zstd": zstd.compress, "lz4": compress, "": bytes}[packing](plain)
+        head = struct.pack("<QQQI", number + S, number + S, len(plain) if says is None else says, 0)
+        made += record(6, head + text(packing) + struct.pack("<Q", len(packed)) + packed)
+    made += record(15, struct.pack("<I", 0)) + record(2, struct.pack("<QQI", 0, 0, 0)) + b"\x89MCAP0\r\n"
+    path.write_bytes(made)
+    return path
+
+
+@pytest.mark.parametrize("says", [None, 1000], ids=["honest", "lying"])
+@pytest.mark.parametrize(
+    ("packing", "sizes"), [("zstd", [70_000_000]), ("zstd", [9_000_000] * 2), ("lz4", [70_000_000])]
+)
+def test_a_small_bag_that_unpacks_to_much_is_refused_before_it_fills_memory(
+    tmp_path: Path, packing: str, says: int | None, sizes: list[int]
+):
+    file = bomb(tmp_path / "bomb.mcap", sizes, packing, says)
+    assert file.stat().st_size < 2_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(BagError, match=r"unpacks to more than|damaged") as caught:
+            read_recording(file)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_packed_message_or_file_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(storage, "MOST_CHUNK_BYTES", 300)
+    monkeypatch.setattr(storage, "MOST_FILE_BYTES", 5000)
+    for mode, words in (
+        ("MESSAGE", f"a message on {FRAMES} unpacks to more"),
+        ("FILE", "zstd unpacks to more than"),
+    ):
+        with pytest.raises(BagError, match=words):
+            read_recording(packed(small(tmp_path / mode, "sqlite3"), mode))
+
+
+def test_a_bag_of_endless_messages_is_refused(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("spec_decode_ros.replay.bag.MOST_MESSAGES", 5)
+    with pytest.raises(BagError, match="more than 5 messages that a replay reads"):
+        read_recording(small(tmp_path / "bag"))
+
+
+def test_a_text_that_is_no_sentence_is_left_out(tmp_path: Path):
+    messages = [
+        (FRAMES, S, compressed(S)),
+        ("/command", S, string("x" * 100_000)),
+        ("/command", S, string("go")),
+    ]
+    found = read_recording(write_bag(tmp_path / "bag", messages))
+    assert [said.text for said in found.commands] == ["go"]
+    assert "1 damaged messages on /command" in found.notes[0]
+
+
+def packed(folder: Path, mode: str) -> Path:
+    """The bag in one of rosbag2's ways of packing: each file, or each message of sqlite3."""
+    from backports import zstd
+
+    (file,) = (path for path in folder.iterdir() if path.name != "metadata.yaml")
+    if mode == "FILE":
+        file.with_name(file.name + ".zstd").write_bytes(zstd.compress(file.read_bytes()))
+        file.unlink()
+    else:
+        with contextlib.closing(sqlite3.connect(file)) as base, base:
+            for row, data in base.execute("select rowid, data from messages").fetchall():
+                base.execute("update messages set data = ? where rowid = ?", (zstd.compress(data), row))
+    about = yaml.safe_load((folder / "metadata.yaml").read_text())
+    inner = about["rosbag2_bagfile_information"]
+    inner |= {"compression_mode": mode, "compression_format": "zstd"}
+    if mode == "FILE":
+        inner["relative_file_paths"] = [f"{file.name}.zstd"]
+    (folder / "metadata.yaml").write_text(yaml.safe_dump(about))
+    return folder
+
+
+@pytest.mark.parametrize("mode", ["MESSAGE", "FILE"])
+def test_packed_bags_are_read(tmp_path: Path, mode: str):
+    found = read_recording(packed(small(tmp_path / "bag", "sqlite3"), mode))
+    assert [data for _, data in read_frames(found)] == [jpeg(), jpeg("blue")]
+
+
+def test_files_of_unusual_names_are_read(tmp_path: Path):
+    folder = small(tmp_path / "bag")
+    packed(folder, "FILE")
+    (whole,) = folder.glob("*.mcap.zstd")
+    (folder / "metadata.yaml").unlink()
+    capital = tmp_path / "WALK.MCAP"
+    small(tmp_path / "other")
+    shutil.copy(next((tmp_path / "other").glob("*.mcap")), capital)
+    for path in (folder, whole, capital):
+        assert len(list(read_frames(read_recording(path)))) == 2
+
+
+@pytest.mark.parametrize("identifier", ["", None, "unknown"])
+def test_a_bag_whose_metadata_do_not_say_its_storage_is_read(tmp_path: Path, identifier: str | None):
+    folder = small(tmp_path / "bag")
+    about = yaml.safe_load((folder / "metadata.yaml").read_text())
+    about["rosbag2_bagfile_information"]["storage_identifier"] = identifier
+    (folder / "metadata.yaml").write_text(yaml.safe_dump(about))
+    assert len(read_recording(folder).frames) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is damaged; remove it"),
+        ("a: [", "is damaged; remove it"),
+        ("rosbag2_bagfile_information: {relative_file_paths: []}", "names no file"),
+        ("rosbag2_bagfile_information: {relative_file_paths: [no.mcap]}", "has no file no.mcap"),
+        ("rosbag2_bagfile_information: {relative_file_paths: [../../x.mcap]}", "has no file x.mcap"),
+        (
+            "rosbag2_bagfile_information: {relative_file_paths: [metadata.yaml]}",
+            "only .mcap and .db3 are read",
+        ),
+        ("#" * 5_000_000, "remove it: the bag is read without it"),
+    ],
+)
+def test_damaged_metadata_are_one_sentence(tmp_path: Path, text: str, words: str):
+    folder = small(tmp_path / "bag")
+    (folder / "metadata.yaml").write_text(text)
+    with pytest.raises(BagError, match=words) as caught:
+        read_recording(folder)
+    assert "\n" not in str(caught.value)

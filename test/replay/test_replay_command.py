@@ -148,3 +148,35 @@ def test_a_bag_in_which_nothing_can_be_compared_does_not_pass(
     code, result = replay(bag, "--endpoint", endpoint)
     assert (code, result["compared"]) == (2, 0)
     assert "its frame is not in the bag" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("speed", ["full", "real"])
+def test_one_damaged_frame_costs_one_action_and_not_the_replay(
+    replay: Replay, endpoint: str, tmp_path: Path, capsys, speed: str
+):
+    walk = read_recording(WALK)
+    frames = [frame for _, frame in zip(range(12), read_frames(walk), strict=False)]
+    damaged = frames[4][0]
+    bag = write_bag(
+        tmp_path / "bag",
+        [
+            ("/command", frames[0][0].time - S, string("go to the red chair")),
+            *(
+                (
+                    "/camera/image/compressed",
+                    mark.time,
+                    compressed(mark.stamp, data[: 900 if mark == damaged else None]),
+                )
+                for mark, data in frames
+            ),
+        ],
+        "sqlite3",
+    )
+    code, result = replay(bag, "--endpoint", endpoint, "--speed", speed, "--period", "0.01")
+    assert (code, result["skipped_frames"]) == (0, 1)
+    assert result["replayed_actions"] == 11 if speed == "full" else result["replayed_actions"] > 1
+    at_s = (damaged.time - frames[0][0].time) * 1e-9 + 1
+    assert result["notes"][0].startswith(
+        f"the frame at {at_s:.2f} s is skipped: a frame of /camera/image/compressed"
+    )
+    assert "skipped" in capsys.readouterr().out

@@ -8,7 +8,8 @@ from itertools import islice
 import pytest
 from PIL import Image
 
-from spec_decode_ros.robots.frames import SourceError, open_source, to_jpeg
+from spec_decode_ros.pictures import PictureError, to_jpeg
+from spec_decode_ros.robots.frames import SourceError, open_source
 
 
 def picture(kind: str = "JPEG", width: int = 40, color: str = "red") -> bytes:
@@ -46,7 +47,7 @@ def test_other_formats_become_jpeg():
     ],
 )
 def test_what_is_no_whole_picture_is_refused(broken):
-    with pytest.raises(SourceError, match="no readable picture"):
+    with pytest.raises(PictureError, match="no readable picture"):
         to_jpeg(broken)
 
 
@@ -100,3 +101,25 @@ def test_what_is_no_source_is_refused_at_once(tmp_path, source):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(SourceError):
         open_source(str(tmp_path / source) if source else "")
+
+
+def test_a_damaged_picture_of_a_folder_is_skipped_and_named(tmp_path):
+    contents = [picture(color=color) for color in ("red", "green", "blue")]
+    for name, content in zip(("a.jpg", "b.jpg", "d.jpg"), contents, strict=True):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "c.jpg").write_bytes(picture()[:-100])
+    (tmp_path / "e.jpg").mkdir()
+    skipped = []
+    frames = open_source(str(tmp_path), on_skip=skipped.append)
+    assert list(islice(frames, 7)) == [*contents, *contents, contents[0]]
+    assert len(skipped) == 4
+    assert str(tmp_path / "c.jpg") in skipped[0] and str(tmp_path / "e.jpg") in skipped[1]
+
+
+def test_a_folder_of_nothing_but_damaged_pictures_is_refused(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(
+        SourceError, match=r"a\.jpg is no readable picture .* no picture of this source can be read"
+    ):
+        next(open_source(str(tmp_path)))

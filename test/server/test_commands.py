@@ -111,7 +111,7 @@ def test_generate_refuses_wrong_use_with_one_sentence(folder: Path, tmp_path: Pa
     for arguments, sentence in (
         (["--instruction", "go"], "--image FILE"),
         (["--instruction", "go", "--image", str(tmp_path / "none.jpg")], "can't be read"),
-        (["--instruction", "go", "--image", str(tmp_path / "text.jpg")], "JPEG or PNG"),
+        (["--instruction", "go", "--image", str(tmp_path / "text.jpg")], "no readable picture"),
         (["--prompt", "go", "--temperature", "-1"], "temperature"),
     ):
         code, out, err = spec_decode("generate", *pair, *arguments)
