@@ -76,6 +76,7 @@ class VerifierServer:
         timing: of target passes, which is sent to robots; zeros for unknown.
         keys: with them only robots that have keys are served; see :mod:`spec_decode_ros.transport.keys`.
         observer: is called with what the server does.
+        target_fingerprint: of the target's weights, which is sent to robots; empty for unknown.
 
     Attributes:
         socket: the ZeroMQ server.
@@ -94,6 +95,7 @@ class VerifierServer:
         timing: PassTiming = UNKNOWN,
         keys: ServerKeys | None = None,
         observer: ServerObserver | None = None,
+        target_fingerprint: str = "",
     ) -> None:
         self._config = config = config or ServiceConfig()
         self._verifier = verifier
@@ -110,6 +112,7 @@ class VerifierServer:
             self._draft_ms,
             timing.per_token_ms,
             drafter.prefill_ms if drafter else 0.0,
+            target_fingerprint,
         )
         self.socket = Server(
             welcome, self._on_message, self._on_gone, config.bind, keys, insecure=config.insecure

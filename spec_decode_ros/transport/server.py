@@ -172,7 +172,7 @@ class Server:
         if isinstance(message, Hello):
             self._on_hello(client, key, message, now)
         elif isinstance(message, Ping):
-            self.send(client, Pong(message.stamp))
+            self.send(client, Pong(message.stamp, self._welcome.target_fingerprint))
         elif client in self._peers:
             self._on_message(client, message, tuple(bytes(image) for image in images))
         else:
