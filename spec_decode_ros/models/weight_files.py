@@ -42,6 +42,14 @@ def check_weight_files(location: str) -> None:
                 )
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint folder that transformers loads. Raises WeightFilesError."""
+    single = folder / "model.safetensors"
+    if single.is_file() or not (folder / _INDEX).is_file():
+        return [single] if single.is_file() else []
+    return [folder / name for name in _files_of(folder / _INDEX)]
+
+
 def _files_of(index: Path) -> list[str]:
     try:
         files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()

@@ -127,7 +127,8 @@ class DrafterNode(Node):
         pieces = pieces_of(self._stack.decode, result.tokens, result.outcomes)
         if reads:
             state = "verified" if result.verified else "unverified"
-            decoded = DecodedAction(command, pieces, state, decision.problem)
+            target = str(result.stats["target_fingerprint"] or "")
+            decoded = DecodedAction(command, pieces, state, decision.problem, target)
             self._tokens.publish(String(data=decoded.to_json()))
         if watches:
             picture = draw_overlay(jpeg, self._overlay_of(decision, pieces))
