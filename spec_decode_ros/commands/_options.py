@@ -154,7 +154,11 @@ def stack_options(args: argparse.Namespace, **more: Any) -> DeskStackOptions:
     """What the options of `add_decoding` and `add_verifier` say. Raises SpecDecodeError."""
     from spec_decode_ros.lab.desk_stack import DeskStackOptions
 
-    given = {name: getattr(args, name) for name in ("objective", "keys", "target_fingerprint") if hasattr(args, name)}
+    given = {
+        name: getattr(args, name)
+        for name in ("objective", "keys", "target_fingerprint")
+        if hasattr(args, name)
+    }
     return DeskStackOptions(
         args.pair, args.method, endpoint=args.endpoint, rtt_ms=args.rtt_ms, **given, **more
     )

@@ -276,10 +276,11 @@ class Client:
             return
         self._target.settle(self._current.welcome.target_fingerprint)
         for connection in self._connections:
-            if connection.ready and connection.welcome and connection.endpoint not in self._unfit:
-                if sentence := self.objection(connection, connection.welcome):
-                    self._unfit.add(connection.endpoint)
-                    _log.warning("%s", sentence)
+            if not (connection.ready and connection.welcome) or connection.endpoint in self._unfit:
+                continue
+            if sentence := self.objection(connection, connection.welcome):
+                self._unfit.add(connection.endpoint)
+                _log.warning("%s", sentence)
 
     def _notify(self, message: Message | Reconnected, size: int = 0) -> None:
         if self._listener:

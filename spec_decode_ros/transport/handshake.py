@@ -71,9 +71,13 @@ class TargetPin:
         accepted = (fingerprint, fingerprint.partition("-")[0], ANY_TARGET)
         if not self._accepted or self._accepted in accepted:
             return None
-        ours = f"is to use {self._accepted}" if self._told else f"began with {self._accepted}"
-        theirs = f"has the target weights {fingerprint[:_SHOWN]}" if fingerprint else "does not say its target weights"
+        ours = f"{self._accepted} was asked for" if self._told else f"{self._accepted} is in use here"
+        theirs = (
+            f"has the target weights {fingerprint[:_SHOWN]}"
+            if fingerprint
+            else "does not say its target weights"
+        )
         return (
-            f"the verifier at {endpoint} {theirs} and the robot {ours}; serve the same checkpoint in the same precision "
-            f"there, or set target_fingerprint to what the robot shall use, or to {ANY_TARGET}"
+            f"the verifier at {endpoint} {theirs}, but {ours}; serve the same checkpoint in the same precision there, or "
+            f"set target_fingerprint to the weights that shall be used, or to {ANY_TARGET}"
         )

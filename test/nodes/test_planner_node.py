@@ -97,7 +97,9 @@ def test_a_sentence_becomes_a_step_that_the_acting_pairs_actions_end(ros, turnin
         assert desk.plan.name == "please have a look at what is left of you"
         assert desk.plan.hardware_id == "verified"
         assert desk.states == [(PLAN, "running")]
-        wait_for(lambda: [each.text for each in desk.decoded if each.state == "verified"] == [PLAN], "its tokens")
+        wait_for(
+            lambda: [each.text for each in desk.decoded if each.state == "verified"] == [PLAN], "its tokens"
+        )
         assert {each.command for each in desk.decoded} == {desk.plan.name}
 
         late = ros.listen_for_publisher_later(DiagnosticStatus, "plan", LATCHED)

@@ -69,11 +69,13 @@ def test_a_restart_with_other_weights_is_noticed_and_results_say_which(
                 first.close()
                 with serving(perturbed, endpoint), pytest.raises(ActionFailed, match=known):
                     runtime.act(PROMPT, [frame])
-    with serving(perturbed) as endpoint:
-        with Client(endpoint, "random", drafter.vocabulary, target_fingerprint="any") as client:
-            client.wait_ready(WAIT_S)
-            with EdgeRuntime(drafter, client, "cloud", deadline_s=WAIT_S) as runtime:
-                assert runtime.act(PROMPT, [frame]).stats["target_fingerprint"] not in (None, known)
+    with (
+        serving(perturbed) as endpoint,
+        Client(endpoint, "random", drafter.vocabulary, target_fingerprint="any") as client,
+        EdgeRuntime(drafter, client, "cloud", deadline_s=WAIT_S) as runtime,
+    ):
+        client.wait_ready(WAIT_S)
+        assert runtime.act(PROMPT, [frame]).stats["target_fingerprint"] not in (None, known)
 
 
 def test_the_draft_alone_has_no_target(drafter: Drafter) -> None:
