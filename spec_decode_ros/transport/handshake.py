@@ -71,13 +71,9 @@ class TargetPin:
         accepted = (fingerprint, fingerprint.partition("-")[0], ANY_TARGET)
         if not self._accepted or self._accepted in accepted:
             return None
-        ours = f"{self._accepted} was asked for" if self._told else f"{self._accepted} is in use here"
-        theirs = (
-            f"has the target weights {fingerprint[:_SHOWN]}"
-            if fingerprint
-            else "does not say its target weights"
-        )
+        ours = f"{self._accepted}, which {'was asked for' if self._told else 'is in use here'}"
         return (
-            f"the verifier at {endpoint} {theirs}, but {ours}; serve the same checkpoint in the same precision there, or "
-            f"set target_fingerprint to the weights that shall be used, or to {ANY_TARGET}"
+            f"the verifier at {endpoint} has the target weights {fingerprint[:_SHOWN] or '(unknown)'}, not {ours}; serve "
+            "the same checkpoint in the same precision there, or set target_fingerprint to the weights that shall be "
+            f"used, or to {ANY_TARGET}"
         )
