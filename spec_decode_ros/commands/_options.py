@@ -128,7 +128,7 @@ def add_method(parser: argparse.ArgumentParser, objective: bool = True) -> None:
 
 
 def add_verifier(parser: argparse.ArgumentParser, keys: bool = True) -> None:
-    """Where the verifier is: `--endpoint`, `--keys` and `--rtt-ms`."""
+    """Which verifier: `--endpoint`, `--keys`, `--target-fingerprint` and `--rtt-ms`."""
     parser.add_argument(
         "--endpoint",
         metavar="URL[,URL]",
@@ -140,6 +140,13 @@ def add_verifier(parser: argparse.ArgumentParser, keys: bool = True) -> None:
             metavar="DIR",
             help="folder of this robot's keys, if the server at --endpoint asks for keys",
         )
+    parser.add_argument(
+        "--target-fingerprint",
+        default="",
+        metavar="ID",
+        help="target weights that the verifier must have, as `spec-decode serve` prints them; by default those of the first "
+        "one used; any for no matter which",
+    )
     add_value(parser, "--rtt-ms", 0.0, "round-trip time of an emulated network; 0 for none", "R", low=0)
 
 
@@ -147,7 +154,11 @@ def stack_options(args: argparse.Namespace, **more: Any) -> DeskStackOptions:
     """What the options of `add_decoding` and `add_verifier` say. Raises SpecDecodeError."""
     from spec_decode_ros.lab.desk_stack import DeskStackOptions
 
-    given = {name: getattr(args, name) for name in ("objective", "keys") if hasattr(args, name)}
+    given = {
+        name: getattr(args, name)
+        for name in ("objective", "keys", "target_fingerprint")
+        if hasattr(args, name)
+    }
     return DeskStackOptions(
         args.pair, args.method, endpoint=args.endpoint, rtt_ms=args.rtt_ms, **given, **more
     )

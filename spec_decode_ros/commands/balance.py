@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="this balancer's keys for verifiers that ask for keys, made there by `spec-decode keygen --balancer`",
     )
+    parser.add_argument(
+        "--target-fingerprint",
+        default="",
+        metavar="ID",
+        help="target weights that the verifiers must have, as `spec-decode serve` prints them; by default those of the "
+        "first one that answers; any for no matter which",
+    )
     add_patience(parser)
     add_with_parent(parser)
 
@@ -43,7 +50,6 @@ def run(args: argparse.Namespace) -> int:
 
     config = resolved_settings(args).config
     verifiers = VerifierList(args.verifiers, args.list)
-    balance(
-        config, verifiers, RoutingPolicy(patience_s=args.patience_s), args.verifier_keys, args.with_parent
-    )
+    policy = RoutingPolicy(patience_s=args.patience_s, target_fingerprint=args.target_fingerprint)
+    balance(config, verifiers, policy, args.verifier_keys, args.with_parent)
     return 0

@@ -187,6 +187,7 @@ def _pairs() -> list[Finding]:
 
 def _pair(name: str) -> Finding:
     from spec_decode_ros.errors import SpecDecodeError
+    from spec_decode_ros.models.fingerprint import target_hash
     from spec_decode_ros.models.pair_config import load_pair_config, resolve_location
 
     shipped = name == "tiny"
@@ -194,12 +195,14 @@ def _pair(name: str) -> Finding:
     try:
         pair = load_pair_config(name)
         places = [resolve_location(side, pair.folder) for side in (pair.draft, pair.target)]
+        fingerprint = target_hash(pair) if Path(places[1]).is_dir() else ""
     except SpecDecodeError as error:
         return Finding(group, name, False, str(error), optional=not shipped)
     detail = pair.description or "configured"
-    away = [place for place in places if not Path(place).is_dir()]
-    if away:
+    if away := [place for place in places if not Path(place).is_dir()]:
         detail += f" (fetched from the hub at first use: {', '.join(away)})"
+    else:
+        detail += f" (target {fingerprint})"
     return Finding(group, name, True, detail, optional=not shipped)
 
 

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import enum
 import math
-import operator
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from spec_decode_ros.decoding.message_checks import check_id, check_position, check_settled, token_tuple
 from spec_decode_ros.errors import SpecDecodeError
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of this vocabulary; `Hello` and `Welcome` compare it."""
-
-MAX_TOKEN_ID = 2**31 - 1
 
 MAX_RETRY_MS = 600_000.0
 
@@ -153,9 +150,9 @@ class Open:
     settled: int = 0
 
     def __post_init__(self) -> None:
-        _check_id(self.action_id)
-        object.__setattr__(self, "draft", _token_tuple(self.draft))
-        _check_settled(self.settled, self.draft)
+        check_id(self.action_id)
+        object.__setattr__(self, "draft", token_tuple(self.draft))
+        check_settled(self.settled, self.draft)
         if self.images < 0:
             raise SpecDecodeError(f"images must be a count, not {self.images}.")
         if self.max_tokens < 1:
@@ -187,9 +184,9 @@ class Draft:
     settled: int = 0
 
     def __post_init__(self) -> None:
-        _check_id(self.action_id)
-        _check_position(self.position)
-        object.__setattr__(self, "tokens", _token_tuple(self.tokens))
+        check_id(self.action_id)
+        check_position(self.position)
+        object.__setattr__(self, "tokens", token_tuple(self.tokens))
         object.__setattr__(self, "probabilities", tuple(float(each) for each in self.probabilities))
         if len(self.probabilities) not in (0, len(self.tokens)):
             raise SpecDecodeError(
@@ -197,7 +194,7 @@ class Draft:
             )
         if not all(0 < each <= 1 for each in self.probabilities):  # nor NaN
             raise SpecDecodeError("The probability of a drafted token must be above 0 and at most 1.")
-        _check_settled(self.settled, self.tokens)
+        check_settled(self.settled, self.tokens)
         if self.round < 1:
             raise SpecDecodeError(f"round counts from 1, not {self.round}.")
 
@@ -217,10 +214,10 @@ class Branches:
     round: int = 1
 
     def __post_init__(self) -> None:
-        _check_id(self.action_id)
-        _check_position(self.position)
-        object.__setattr__(self, "tokens", _token_tuple(self.tokens))
-        object.__setattr__(self, "parents", _token_tuple(self.parents))
+        check_id(self.action_id)
+        check_position(self.position)
+        object.__setattr__(self, "tokens", token_tuple(self.tokens))
+        object.__setattr__(self, "parents", token_tuple(self.parents))
         if not 1 <= len(self.tokens) == len(self.parents) <= MAX_BRANCH_NODES:
             raise SpecDecodeError(f"Branches have 1 to {MAX_BRANCH_NODES} tokens, with one parent each.")
         if any(parent > node for node, parent in enumerate(self.parents)):
@@ -245,7 +242,7 @@ class Close:
     action_id: int
 
     def __post_init__(self) -> None:
-        _check_id(self.action_id)
+        check_id(self.action_id)
 
 
 @dataclass(frozen=True)
@@ -260,7 +257,8 @@ class Ping:
 
 @dataclass(frozen=True)
 class Welcome:
-    """Answer to `Hello`. `eos` are the token ids that end an answer.
+    """Answer to `Hello`. `eos` are the token ids that end an answer; `target_fingerprint` tells the target's weights from
+    others, and is empty where they are not known.
 
     `step_ms` is what a target pass takes and `per_token_ms` what each draft token adds to it; `server_draft_ms` is a token
     of the server's own draft model and `server_draft_prefill_ms` its prompt. 0 says nothing.
@@ -274,9 +272,10 @@ class Welcome:
     server_draft_ms: float = 0.0
     per_token_ms: float = 0.0
     server_draft_prefill_ms: float = 0.0
+    target_fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eos", _token_tuple(self.eos))
+        object.__setattr__(self, "eos", token_tuple(self.eos))
 
 
 @dataclass(frozen=True)
@@ -286,7 +285,7 @@ class Opened:
     action_id: int
 
     def __post_init__(self) -> None:
-        _check_id(self.action_id)
+        check_id(self.action_id)
 
 
 @dataclass(frozen=True)
@@ -313,9 +312,9 @@ class Committed:
     sparse: bytes = b""
 
     def __post_init__(self) -> None:
-        _check_id(self.action_id)
-        _check_position(self.position)
-        object.__setattr__(self, "tokens", _token_tuple(self.tokens))
+        check_id(self.action_id)
+        check_position(self.position)
+        object.__setattr__(self, "tokens", token_tuple(self.tokens))
         try:
             object.__setattr__(self, "outcomes", tuple(TokenOutcome(outcome) for outcome in self.outcomes))
         except ValueError as error:
@@ -341,9 +340,9 @@ class Early:
     confidence: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_id(self.action_id)
-        _check_position(self.position)
-        object.__setattr__(self, "tokens", _token_tuple(self.tokens))
+        check_id(self.action_id)
+        check_position(self.position)
+        object.__setattr__(self, "tokens", token_tuple(self.tokens))
         if not 0 <= self.confidence <= 1:
             raise SpecDecodeError(f"confidence must be from 0 to 1, not {self.confidence}.")
 
@@ -367,33 +366,12 @@ class Error:
 
 @dataclass(frozen=True)
 class Pong:
+    """Answer to `Ping`, also for who has not said hello; `target_fingerprint` is that of `Welcome`."""
+
     stamp: int
+    target_fingerprint: str = ""
 
 
 Up = Hello | Open | Draft | Branches | Close | Ping
 Down = Welcome | Opened | Committed | Early | Error | Pong
 Message = Up | Down
-
-
-def _token_tuple(tokens: Iterable[int]) -> tuple[int, ...]:
-    result = []
-    for token in tokens:
-        if isinstance(token, bool) or not hasattr(token, "__index__") or not 0 <= token <= MAX_TOKEN_ID:
-            raise SpecDecodeError(f"A token id must be an int from 0 to {MAX_TOKEN_ID}, not {token!r}.")
-        result.append(operator.index(token))  # numpy integers too
-    return tuple(result)
-
-
-def _check_id(action_id: int) -> None:
-    if action_id < 1:
-        raise SpecDecodeError(f"action_id counts up from 1, not {action_id}.")
-
-
-def _check_settled(settled: int, tokens: tuple[int, ...]) -> None:
-    if not 0 <= settled <= len(tokens):
-        raise SpecDecodeError(f"From 0 to all {len(tokens)} of the tokens may be settled, not {settled}.")
-
-
-def _check_position(position: int) -> None:
-    if position < 0:
-        raise SpecDecodeError(f"position counts answer tokens from 0, not {position}.")

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spec_decode_ros.decoding.distribution import Distribution, draw
-from spec_decode_ros.decoding.messages import MAX_TOKEN_ID
+from spec_decode_ros.decoding.message_checks import MAX_TOKEN_ID
 from spec_decode_ros.errors import SpecDecodeError
 
 UNITS = 2**20

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spec_decode_ros.decoding.acceptance import VerificationResult, judge
-from spec_decode_ros.decoding.messages import MAX_TOKEN_ID, TokenOutcome
+from spec_decode_ros.decoding.message_checks import MAX_TOKEN_ID
+from spec_decode_ros.decoding.messages import TokenOutcome
 from spec_decode_ros.errors import SpecDecodeError
 
 ROOT = -1

@@ -193,9 +193,17 @@ class RunningAction:
             verified=end.verified,
             complete=end.complete,
             outcomes=tuple(outcome.label for outcome in end.outcomes),
-            stats=self._recorder.stats(end, self._method.name, at),
+            stats={
+                **self._recorder.stats(end, self._method.name, at),
+                "target_fingerprint": self._target_fingerprint() if end.verified else None,
+            },
             timeline=self._recorder.spans(),
         )
+
+    def _target_fingerprint(self) -> str | None:
+        """Of the target that has verified this action; None where its weights are not known."""
+        welcome = self._client.welcome if self._client is not None else None
+        return (welcome.target_fingerprint if welcome is not None else "") or None
 
     def _why_nothing(self) -> str:
         if self._draft_error is not None:

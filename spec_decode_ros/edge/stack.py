@@ -22,6 +22,12 @@ DECODING = (
     Setting("method", "auto", "how robot and cloud share the work", choices=tuple(METHODS), fixed=True),
     Setting("objective", "latency", "what the method auto aims at", choices=OBJECTIVES, fixed=True),
     Setting("keys", "", "folder of this robot's keys, if the verifier wants them; empty: none", fixed=True),
+    Setting(
+        "target_fingerprint",
+        "",
+        "of the target weights that a verifier must have, as it prints it; empty: of the first one used; any: no matter",
+        fixed=True,
+    ),
     Setting("device", "", "device of the draft model: cpu, cuda, auto; empty: the pair's", fixed=True),
     Setting("threads", 0, "CPU threads of the draft model; 0: the pair's", 0, 256, fixed=True),
     Setting("temperature", 0.0, "0: greedy; above: seeded sampling", 0.0, 2.0, fixed=True),
@@ -55,7 +61,13 @@ class EdgeStack:
         self.decode, self.eos_ids = drafter.decode, drafter.eos_ids
         self.client: Client | None = None
         if method.uses_cloud:
-            self.client = Client(settings["endpoint"], pair.name, drafter.vocabulary, keys=keys)
+            self.client = Client(
+                settings["endpoint"],
+                pair.name,
+                drafter.vocabulary,
+                keys,
+                target_fingerprint=settings["target_fingerprint"],
+            )
         limits: dict[str, Any] = {"deadline_s": settings["deadline"], "max_tokens": pair.max_tokens}
         self.runtime = EdgeRuntime(
             drafter, self.client, method, fallback=False, objective=settings["objective"], **limits

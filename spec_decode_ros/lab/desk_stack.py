@@ -31,6 +31,7 @@ class DeskStackOptions:
         pair: by name or as a .yaml file.
         endpoint: of a verifier that runs, or several by commas; without one a verifier is started.
         keys: folder of the robot's keys, for a verifier that runs.
+        target_fingerprint: of the target weights that the verifier must have; see :class:`Client`.
         rtt_ms: round-trip time of an emulated network; 0 for none.
         max_tokens: longest answer; None for what the pair says.
         deadline_s: of an action.
@@ -41,6 +42,7 @@ class DeskStackOptions:
     objective: Objective = "latency"
     endpoint: str | None = None
     keys: str | None = None
+    target_fingerprint: str = ""
     rtt_ms: float = 0.0
     max_tokens: int | None = None
     deadline_s: float = 30.0
@@ -86,7 +88,15 @@ def desk_stack(options: DeskStackOptions) -> Iterator[DeskStack]:
         if method.uses_cloud:
             if profile.rtt_ms:
                 endpoint = stack.enter_context(link_process(endpoint or "", profile))
-            client = stack.enter_context(Client(endpoint or "", config.name, drafter.vocabulary, keys=keys))
+            client = stack.enter_context(
+                Client(
+                    endpoint or "",
+                    config.name,
+                    drafter.vocabulary,
+                    keys,
+                    target_fingerprint=options.target_fingerprint,
+                )
+            )
             client.wait_ready()
         # Without fallback: a result must not silently mix the method asked for with the draft model alone.
         runtime = EdgeRuntime(

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.weight_files import has_mark, weight_mark
+from spec_decode_ros.models.weight_mark import has_mark, weight_mark
 
 DOWN, UP = ".down", ".up"
 """What follows a layer's name, relative to the decoder, in the names of its adapter's two matrices: (rank, inputs), and

@@ -27,7 +27,7 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.hf_model import ChoiceRequest, HfModel
 from spec_decode_ros.models.interfaces import ExitFigures, OnEarly
-from spec_decode_ros.models.weight_files import has_mark, weight_mark
+from spec_decode_ros.models.weight_mark import has_mark, weight_mark
 
 FORMAT, VERSION = "spec_decode_ros exits", "1"
 

@@ -19,6 +19,28 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.images import ImageError
 
+_QWEN = ("qwen2_vl", "qwen2_5_vl")
+
+# Arguments of one call of a processor, which are given here.
+_OF_A_CALL = frozenset(
+    {
+        *("return_tensors", "return_row_col_info", "device"),
+        *("data_format", "input_data_format", "disable_grouping", "do_convert_rgb"),
+    }
+)
+# What cutting patches out of 8-bit pixels leaves out.
+_NOT_WITH_QWEN = frozenset(
+    {
+        *("do_resize", "default_to_square", "do_center_crop", "crop_size", "do_pad", "pad_size"),
+        "image_seq_length",
+    }
+)
+
+
+def not_obeyed(model_type: str) -> frozenset[str]:
+    """Settings of an image processor that have no effect here with models of this type."""
+    return _OF_A_CALL | _NOT_WITH_QWEN if model_type in _QWEN else _OF_A_CALL
+
 
 class ImageFamily(Protocol):
     """How one family of models takes images.
@@ -66,6 +88,10 @@ class QwenImages(LlavaImages):
         self._merge = int(processor.merge_size)
         self._temporal = int(processor.temporal_patch_size)
         size = processor.size
+        if not (size["shortest_edge"] and size["longest_edge"]):
+            raise SpecDecodeError(
+                "the size of a Qwen image processor has shortest_edge and longest_edge, both in pixels of the area"
+            )
         self._bounds = (int(size["shortest_edge"]), int(size["longest_edge"]))
         self._resample = Image.Resampling(int(processor.resample))
         self._levels = self._level_table()
@@ -155,7 +181,7 @@ def image_family(
 ) -> ImageFamily:
     """The family that a checkpoint's configuration names. Raises SpecDecodeError for one that is not known."""
     kind = config.model_type
-    if kind in ("qwen2_vl", "qwen2_5_vl"):
+    if kind in _QWEN:
         return QwenImages(processor, image_token)
     if kind == "llava":
         return LlavaImages(processor, image_token)

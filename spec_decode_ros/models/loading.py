@@ -26,9 +26,16 @@ from transformers.utils import logging as transformers_logging
 import spec_decode_ros.models.reduced_vocabulary  # noqa: F401 (makes the architecture known to transformers)
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.adapters import merge_adapters
+from spec_decode_ros.models.checkpoint_checks import (
+    CheckpointError,
+    check_files,
+    check_image_settings,
+    check_tokenizer,
+    missing_tokenizer,
+)
 from spec_decode_ros.models.exits import load_exits
 from spec_decode_ros.models.hf_model import HfModel
-from spec_decode_ros.models.image_inputs import image_family
+from spec_decode_ros.models.image_inputs import ImageFamily, image_family
 from spec_decode_ros.models.onednn import has_bfloat16
 from spec_decode_ros.models.pair_config import (
     OWN_CHAT,
@@ -39,19 +46,22 @@ from spec_decode_ros.models.pair_config import (
     resolve_file,
     resolve_location,
 )
-from spec_decode_ros.models.text import CheckpointText
+from spec_decode_ros.models.text import CheckpointText, check_template
 from spec_decode_ros.models.verifier import HfVerifier
 from spec_decode_ros.models.vision_encoder import quicken_vision
 from spec_decode_ros.models.weight_files import NEVER_CODE, check_weight_files
 
 
-class CheckpointError(SpecDecodeError):
-    """A checkpoint that cannot be loaded."""
-
-
 def load_tokenizer(side: ModelConfig, location: str) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer. Raises CheckpointError."""
-    return _pretrained(AutoTokenizer, side, location)
+    try:
+        tokenizer: PreTrainedTokenizerBase = _pretrained(AutoTokenizer, side, location)
+    except CheckpointError as error:
+        if "instantiate the backend tokenizer" in str(error.__cause__):
+            raise CheckpointError(missing_tokenizer(location)) from error
+        raise
+    check_tokenizer(tokenizer, location)
+    return tokenizer
 
 
 def load_model(side: ModelConfig, folder: Path, chat: Chat = OWN_CHAT) -> HfModel:
@@ -71,21 +81,41 @@ def load_model(side: ModelConfig, folder: Path, chat: Chat = OWN_CHAT) -> HfMode
     if side.threads:
         torch.set_num_threads(side.threads)
     device = _device(side.device)
+    adapters = None if side.adapters is None else resolve_file(side.adapters, folder)
+    check_files(side, location, adapters)
     config: PreTrainedConfig = _pretrained(AutoConfig, side, location)
     tokenizer = load_tokenizer(side, location)
     image_token_id = getattr(config, "image_token_id", None)
     image_token, images = None, None
     if image_token_id is not None:
         image_token = str(tokenizer.convert_ids_to_tokens(image_token_id))
-        processor = _pretrained(
-            AutoImageProcessor, side, location, **{**side.image_processor, "backend": "pil"}
-        )
-        images = image_family(config, processor, tokenizer, image_token)
-    adapters = None if side.adapters is None else resolve_file(side.adapters, folder)
-    model = _load_weights(side, location, config, device, adapters)
+        images = _images(side, location, config, tokenizer, image_token)
     template = _template(side, location, tokenizer, chat.template)
+    check_template(tokenizer, template, image_token, chat.settings)
+    model = _load_weights(side, location, config, device, adapters)
     text = CheckpointText(tokenizer, _eos_ids(model, tokenizer), template, image_token, chat.settings)
     return HfModel(model, text, images)
+
+
+def _images(
+    side: ModelConfig,
+    location: str,
+    config: PreTrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    image_token: str,
+) -> ImageFamily:
+    settings = {**side.image_processor, "backend": "pil"}
+    processor = _pretrained(AutoImageProcessor, side, location, **settings)
+    check_image_settings(side, location, processor, config.model_type)
+    try:
+        return image_family(config, processor, tokenizer, image_token)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        if isinstance(error, SpecDecodeError) and not side.image_processor:
+            raise
+        raise CheckpointError(
+            f"The image processor of {location} cannot be used ({_first_line(error)}): correct image_processor in the "
+            "pair file."
+        ) from error
 
 
 def _pretrained(kind: Any, side: ModelConfig, location: str, **settings: Any) -> Any:
@@ -98,7 +128,10 @@ def _read(function: Any, location: str, **settings: Any) -> Any:
         return function(location, **settings)
     except ImportError as error:
         raise CheckpointError(f"{location} cannot be loaded: {_first_line(error)}") from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (
+        *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
+        SafetensorError,
+    ) as error:
         if "custom code" in str(error):
             raise CheckpointError(
                 f"The checkpoint {location} brings program code of its own, which is never run here: choose one of an "

@@ -1,4 +1,4 @@
-"""Models inside an installed Python package, as one GGUF file.
+"""Models in one GGUF file, by its path or inside an installed Python package.
 
 transformers takes half a minute to read such a file, so it is read once and kept, dequantised to float32, as an ordinary
 checkpoint in the user's cache folder: `$XDG_CACHE_HOME/spec_decode_ros`, or `~/.cache/spec_decode_ros`. The package is
@@ -62,15 +62,14 @@ def cache_folder() -> Path:
     return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "spec_decode_ros"
 
 
-def converted(location: str) -> Path:
-    """The folder of the checkpoint that was, or now is, made of a packaged GGUF file.
+def converted(file: Path) -> Path:
+    """The folder of the checkpoint that was, or now is, made of a GGUF file.
 
     The first call takes half a minute and as much disk as the weights have in float32.
 
     Raises:
-        PackagedModelError: the package or gguf is missing, or the cache folder cannot be written to.
+        PackagedModelError: gguf is missing, the file is damaged, or the cache folder cannot be written to.
     """
-    file = packaged_file(location)
     folder = cache_folder() / f"{file.stem}-{_fingerprint(file)}"
     if folder.is_dir():
         return folder
@@ -96,9 +95,11 @@ def converted(location: str) -> Path:
         ValueError,
         RuntimeError,
         KeyError,
+        IndexError,
+        TypeError,
     ) as error:  # as gguf and transformers raise on a bad file
         raise PackagedModelError(
-            f"{file} cannot be converted ({' '.join(str(error).split())}): reinstall its package."
+            f"{file} cannot be converted ({' '.join(str(error).split())}): get the file again, or reinstall its package."
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import packaged
+from spec_decode_ros.models.generation_settings import NEUTRAL
 from spec_decode_ros.settings import check_settings, setting
 from spec_decode_ros.shipped import read_yaml, shipped_names, yaml_path
 
@@ -35,11 +36,14 @@ class ModelConfig:
     """One side of a pair.
 
     Attributes:
-        location: `package:<path inside this package>`, a folder (relative to the pair file), a hub id `owner/name`, or
-            `module:<Python package>/<file>.gguf`, a file inside another installed package, which is converted once.
+        location: `package:<path inside this package>`, a folder (relative to the pair file), a hub id `owner/name`, or a
+            GGUF file, which is converted once: its path, or `module:<Python package>/<file>.gguf` inside another
+            installed package.
         device: `auto` takes a GPU if there is one.
         revision: branch, tag or commit of a hub id.
         image_processor: settings of the checkpoint's image processor to change, such as its size.
+        ignored_generation_settings: names of settings of the checkpoint's generation configuration that would change its
+            words, such as `repetition_penalty`, and are to be left out; others are refused.
         adapters: low-rank adapters that are merged into the weights, a file (relative to the pair file, or
             `package:<path inside this package>`).
         exits: the target's early exits, a file likewise; by default `EXITS_FILE` beside the adapters, or else beside
@@ -60,6 +64,7 @@ class ModelConfig:
     threads: int = setting(0, "CPU threads of the process; 0 leaves torch's own choice", 0, 1024)
     revision: str | None = None
     image_processor: Mapping[str, Any] = field(default_factory=dict)
+    ignored_generation_settings: Sequence[str] = ()
     adapters: str | None = None
     exits: str | None = None
     tensor_parallel: int = setting(
@@ -77,6 +82,11 @@ class ModelConfig:
             raise PairError(f"device must be auto, cpu, mps, cuda or cuda:<number>, not {self.device!r}.")
         if not isinstance(self.image_processor, Mapping):
             raise PairError("image_processor must be a mapping of the image processor's settings.")
+        ignored = self.ignored_generation_settings
+        if not isinstance(ignored, list | tuple) or not all(name in list(NEUTRAL) for name in ignored):
+            raise PairError(
+                f"ignored_generation_settings must be a list, of {', '.join(NEUTRAL)}, not {ignored!r}."
+            )
         for name in ("adapters", "exits"):
             path = getattr(self, name)
             if path is not None and (not isinstance(path, str) or not path.strip()):
@@ -220,7 +230,7 @@ def resolve_location(model: ModelConfig, folder: Path) -> str:
             f"train --pair {file.parent.name}`."
         )
     if model.location.startswith(packaged.PREFIX):
-        return str(packaged.converted(model.location))
+        return str(packaged.converted(packaged.packaged_file(model.location)))
     local = resolve_file(model.location, folder)
     if model.location.startswith(_PACKAGE_PREFIX):
         if not (local / "config.json").is_file():
@@ -231,6 +241,10 @@ def resolve_location(model: ModelConfig, folder: Path) -> str:
         return str(local)
     if local.is_dir():
         return str(local)
+    if local.is_file():
+        if local.suffix == ".gguf":
+            return str(packaged.converted(local))
+        raise PairError(f"The checkpoint {local} is a file: give the folder that it is in, or a .gguf file.")
     if _HUB_ID.fullmatch(model.location):
         return model.location
     raise PairError(

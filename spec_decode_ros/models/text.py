@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.vocabulary import fingerprint, vocabulary_size
 
 
@@ -72,20 +73,45 @@ class CheckpointText:
         content: Any = prompt
         if self.image_token:
             content = [*({"type": "image"} for _ in range(image_count)), {"type": "text", "text": prompt}]
-        rendered = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
-            chat_template=self.template,
-            tokenize=False,
-            add_generation_prompt=True,
-            **self._template_settings,
-        )
-        assert isinstance(rendered, str)
-        return rendered
+        return _render(self.tokenizer, self.template, content, self._template_settings)
 
     def encode_prompt(self, rendered: str) -> list[int]:
         """Token ids of a rendered prompt; a leading special token that the template wrote is not added again."""
         bos = self.tokenizer.bos_token
         return self.tokenizer.encode(rendered, add_special_tokens=not (bos and rendered.startswith(bos)))
+
+
+def check_template(
+    tokenizer: PreTrainedTokenizerBase,
+    template: str | None,
+    image_token: str | None,
+    settings: Mapping[str, Any],
+) -> None:
+    """Raise SpecDecodeError for a chat template that cannot wrap a message."""
+    if template is not None:
+        _render(tokenizer, template, [{"type": "text", "text": "go"}] if image_token else "go", settings)
+
+
+def _render(
+    tokenizer: PreTrainedTokenizerBase, template: str, content: Any, settings: Mapping[str, Any]
+) -> str:
+    """One user message as the template wraps it. Raises SpecDecodeError: a template is a program of somebody else's."""
+    try:
+        rendered = tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            chat_template=template,
+            tokenize=False,
+            add_generation_prompt=True,
+            **settings,
+        )
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        raise SpecDecodeError(
+            f"The chat template cannot be used ({reason}): correct chat_template in the pair file, or get the checkpoint "
+            "again."
+        ) from error
+    assert isinstance(rendered, str)
+    return rendered
 
 
 class TextSide:

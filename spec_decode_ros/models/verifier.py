@@ -32,6 +32,11 @@ class HfVerifier(HfSide, Verifier):
         self.early_exits = exits
 
     @property
+    def dtype(self) -> str:
+        """The precision of the weights as they were loaded, such as `float32`."""
+        return str(self.model.model.dtype).removeprefix("torch.")
+
+    @property
     def exits(self) -> tuple[ExitFigures, ...]:
         return self.early_exits.figures if self.early_exits else ()
 

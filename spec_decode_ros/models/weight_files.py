@@ -1,12 +1,10 @@
-"""Checks of weight files: safetensors only, as a pickle can run any program when it is read; and which model they fit."""
+"""Checks of weight files: safetensors only, as a pickle can run any program when it is read."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from spec_decode_ros.errors import SpecDecodeError
 
@@ -42,6 +40,14 @@ def check_weight_files(location: str) -> None:
                 )
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint folder that transformers loads. Raises WeightFilesError."""
+    single = folder / "model.safetensors"
+    if single.is_file() or not (folder / _INDEX).is_file():
+        return [single] if single.is_file() else []
+    return [folder / name for name in _files_of(folder / _INDEX)]
+
+
 def _files_of(index: Path) -> list[str]:
     try:
         files = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
@@ -50,22 +56,3 @@ def _files_of(index: Path) -> list[str]:
             f"{index} is damaged ({type(error).__name__}): get the checkpoint again."
         ) from error
     return sorted({str(file) for file in files})
-
-
-def weight_mark(weight: torch.Tensor) -> torch.Tensor:
-    """Identifies a model by its embedding or its output head: the mean row, (width,) float32.
-
-    It is another one for another model of the same shape, and nearly the same for the same model in half precision.
-    """
-    weight = weight.detach()
-    if hasattr(weight, "full_tensor"):  # it is divided between processes, each of which gets here
-        weight = weight.full_tensor()
-    return weight.float().mean(0).cpu()
-
-
-def has_mark(weight: torch.Tensor, mark: torch.Tensor) -> bool:
-    """Whether `mark` is the mark of this weight, but for rounding."""
-    own = weight_mark(weight)
-    return mark.shape == own.shape and torch.allclose(
-        mark.float(), own, rtol=0.0, atol=0.05 * float(own.std())
-    )

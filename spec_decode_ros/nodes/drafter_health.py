@@ -27,6 +27,7 @@ def drafter_health(stack: EdgeStack, loop: FrameLoop, settings: Mapping[str, Any
     if client is not None:
         connected = client.ready and client.silence_s < SILENCE_S
         values |= {"endpoint": client.endpoint, "connected": connected, "failovers": client.failovers}
+        values["target_fingerprint"] = client.welcome.target_fingerprint if client.welcome else ""
         values["rtt_ms"] = "" if client.rtt_ms is None else client.rtt_ms
         if client.refusal:
             return Health(ERROR, client.refusal, values)

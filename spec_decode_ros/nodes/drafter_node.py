@@ -129,7 +129,8 @@ class DrafterNode(Node):
             pieces = (Piece(result.text, "unverified"),)
         if reads:
             state = "verified" if result.verified else "unverified"
-            decoded = DecodedAction(command, pieces, state, decision.problem)
+            target = str(result.stats["target_fingerprint"] or "")
+            decoded = DecodedAction(command, pieces, state, decision.problem, target)
             self._tokens.publish(String(data=decoded.to_json()))
         if watches:
             picture = draw_overlay(jpeg, self._overlay_of(decision, pieces))

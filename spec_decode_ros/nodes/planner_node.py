@@ -122,8 +122,9 @@ class PlannerNode(Node):
         result = planned.result
         pieces = pieces_of(self._stack.decode, result.tokens, result.outcomes)
         state = "verified" if result.verified else "unverified"
+        target = str(result.stats["target_fingerprint"] or "")
         self._tokens.publish(
-            String(data=DecodedAction(planned.sentence, pieces, state, planned.problem).to_json())
+            String(data=DecodedAction(planned.sentence, pieces, state, planned.problem, target).to_json())
         )
         took = result.stats["total_ms"]
         self.get_logger().info(f"plan: {result.text} ({state}, {took:.0f} ms)")
@@ -138,6 +139,7 @@ class PlannerNode(Node):
         if client is not None:
             connected = client.ready and client.silence_s < SILENCE_S
             values |= {"endpoint": client.endpoint, "connected": connected}
+            values["target_fingerprint"] = client.welcome.target_fingerprint if client.welcome else ""
             values["rtt_ms"] = "" if client.rtt_ms is None else client.rtt_ms
             if not connected:
                 gone = client.refusal or f"the planner's verifier at {client.endpoint} does not answer"

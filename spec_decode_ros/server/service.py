@@ -15,6 +15,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
+from spec_decode_ros.models.fingerprint import target_fingerprint
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.pair_config import load_pair_config
@@ -34,11 +35,12 @@ _log = logging.getLogger(__name__)
 
 
 class Target(NamedTuple):
-    """A target that is loaded and warm, and how its server drafts."""
+    """A target that is loaded and warm, how its server drafts, and the fingerprint of its weights."""
 
     verifier: Verifier
     drafter: ServerDrafter | None
     timing: PassTiming
+    fingerprint: str = ""
 
 
 def load_target(config: ServiceConfig) -> Target:
@@ -53,7 +55,8 @@ def load_target(config: ServiceConfig) -> Target:
     logs.adopt_libraries()
     verifier = load_verifier(pair, device, threads)
     timing = warm_up(verifier)
-    return Target(verifier, server_drafter(pair, verifier, timing, device, threads), timing)
+    drafter = server_drafter(pair, verifier, timing, device, threads)
+    return Target(verifier, drafter, timing, target_fingerprint(pair, verifier.dtype))
 
 
 def keys_of(config: ServiceConfig, new_robot: str | None = None) -> ServerKeys | None:
@@ -120,18 +123,20 @@ class VerifierService:
             timing=target.timing,
             keys=keys,
             observer=self._metrics,
-            own_process=True,
+            target_fingerprint=target.fingerprint,
         )
-        endpoint = self._server.start()
+        endpoint = self._server.start(own_process=True)
         if self._metrics:
             self._metrics.watch(self._server)
         self._phase = ServicePhase.SERVING
         _log.info(
-            "serving the pair %s at %s",
+            "serving the pair %s at %s with the target %s",
             pair,
             endpoint,
+            target.fingerprint or "of unknown weights",
             extra={
                 "pair": pair,
+                "target_fingerprint": target.fingerprint,
                 "endpoint": endpoint,
                 "keys": keys is not None,
                 "load_s": round(time.monotonic() - began, 1),

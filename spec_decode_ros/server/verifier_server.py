@@ -76,7 +76,7 @@ class VerifierServer:
         timing: of target passes, which is sent to robots; zeros for unknown.
         keys: with them only robots that have keys are served; see :mod:`spec_decode_ros.transport.keys`.
         observer: is called with what the server does.
-        own_process: whether the socket is in a process of its own, which may end without this one.
+        target_fingerprint: of the target's weights, which is sent to robots; empty for unknown.
 
     Attributes:
         socket: the ZeroMQ server.
@@ -95,7 +95,7 @@ class VerifierServer:
         timing: PassTiming = UNKNOWN,
         keys: ServerKeys | None = None,
         observer: ServerObserver | None = None,
-        own_process: bool = False,
+        target_fingerprint: str = "",
     ) -> None:
         self._config = config = config or ServiceConfig()
         self._verifier = verifier
@@ -112,15 +112,10 @@ class VerifierServer:
             self._draft_ms,
             timing.per_token_ms,
             drafter.prefill_ms if drafter else 0.0,
+            target_fingerprint,
         )
         self.socket = Server(
-            welcome,
-            self._on_message,
-            self._on_gone,
-            config.bind,
-            keys,
-            insecure=config.insecure,
-            own_process=own_process,
+            welcome, self._on_message, self._on_gone, config.bind, keys, insecure=config.insecure
         )
         self._admission = Admission(self._reserve(drafter), config.actions_per_second)
         self._observer = observer or ServerObserver()
@@ -149,9 +144,9 @@ class VerifierServer:
             ) from error
         return most
 
-    def start(self) -> str:
-        """Bind, begin to serve, and return the bound endpoint."""
-        endpoint = self.socket.start()
+    def start(self, own_process: bool = False) -> str:
+        """Bind, begin to serve, and return the bound endpoint; see :meth:`Server.start`."""
+        endpoint = self.socket.start(own_process)
         self.engine.start()
         return endpoint
 

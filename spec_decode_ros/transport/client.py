@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spec_decode_ros.decoding.messages import (
     PROTOCOL,
@@ -32,8 +32,8 @@ from spec_decode_ros.decoding.messages import (
 from spec_decode_ros.transport.codec import decode, encode
 from spec_decode_ros.transport.connection import Connection
 from spec_decode_ros.transport.endpoint import parse_endpoints
-from spec_decode_ros.transport.failover import Failover, FailoverPolicy
-from spec_decode_ros.transport.handshake import HandshakeError
+from spec_decode_ros.transport.failover import ConnectionStatus, Failover, FailoverPolicy
+from spec_decode_ros.transport.handshake import HandshakeError, TargetPin
 from spec_decode_ros.transport.keys import RobotKeys
 
 _log = logging.getLogger(__name__)
@@ -67,9 +67,12 @@ class Client:
         vocabulary: fingerprint of its vocabulary, compared with the servers'.
         keys: the robot's keys, for servers that want them.
         policy: when another server is used.
+        target_fingerprint: of the target weights that a server must have, see :class:`TargetPin`; by default those of
+            the first server that is used.
 
     Raises:
         EndpointError: an endpoint is not valid.
+        HandshakeError: the fingerprint is not valid.
     """
 
     def __init__(
@@ -80,15 +83,18 @@ class Client:
         keys: RobotKeys | None = None,
         *,
         policy: FailoverPolicy | None = None,
+        target_fingerprint: str = "",
     ) -> None:
         endpoints = parse_endpoints(endpoint)
         self.endpoints = tuple(map(str, endpoints))
+        self._target = TargetPin(target_fingerprint)
         self._listener: Callable[[Arrival], None] | None = None
         self._action_id = 0  # of the present action, 0 between actions
         self._ids = itertools.count(1)
         self._changed = threading.Condition(threading.RLock())
         self._failover = Failover(len(self.endpoints), time.perf_counter(), policy)
         self._connections: list[Connection] = []
+        self._unfit: set[str] = set()  # endpoints whose other weights were logged
         hello = Hello(PROTOCOL, pair, vocabulary)
         identity = b"r" + secrets.token_bytes(16)
         try:
@@ -205,10 +211,16 @@ class Client:
 
     # ---- in the threads of the sockets ---------------------------------------------------------------------
 
+    def objection(self, connection: Connection, welcome: Welcome) -> str | None:
+        with self._changed:
+            return self._target.objection(welcome.target_fingerprint, connection.endpoint)
+
     def on_welcome(self, connection: Connection, known: bool) -> None:
         with self._changed:
             self._failover.on_welcome(self._connections.index(connection))
-            if not self._review() and connection is self._current and self._action_id:
+            changed = self._review()
+            self._settle_target()
+            if not changed and connection is self._current and self._action_id:
                 self._notify(Reconnected(known))
             self._changed.notify_all()
 
@@ -242,15 +254,35 @@ class Client:
     def _review(self) -> bool:
         """Change the server if that is due, and return whether; the listener opens the present action there again."""
         before = self._current
-        statuses = [connection.status for connection in self._connections]
+        statuses = [self._status_of(connection) for connection in self._connections]
         if not self._failover.review(statuses, time.perf_counter(), bool(self._action_id)):
             return False
         _log.warning("changing from the verifier at %s to %s", before.endpoint, self.endpoint)
+        self._settle_target()
         if self._action_id:
             before.send(encode(Close(self._action_id)))
             self._notify(Reconnected(known=False))
         self._changed.notify_all()
         return True
+
+    def _status_of(self, connection: Connection) -> ConnectionStatus:
+        """Its status; a server that was welcome before the robot settled on other weights has failed."""
+        status = connection.status
+        if connection.welcome and self.objection(connection, connection.welcome):
+            return replace(status, welcomed=False, failed=True)
+        return status
+
+    def _settle_target(self) -> None:
+        """From the first server that is used on, its weights are the robot's."""
+        if not (self.ready and self._current.welcome):
+            return
+        self._target.settle(self._current.welcome.target_fingerprint)
+        for connection in self._connections:
+            if not (connection.ready and connection.welcome) or connection.endpoint in self._unfit:
+                continue
+            if sentence := self.objection(connection, connection.welcome):
+                self._unfit.add(connection.endpoint)
+                _log.warning("%s", sentence)
 
     def _notify(self, message: Message | Reconnected, size: int = 0) -> None:
         if self._listener:

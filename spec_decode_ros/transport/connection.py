@@ -50,6 +50,9 @@ class ConnectionPhase(enum.Enum):
 class ConnectionListener(Protocol):
     """Receives the events of connections, in the threads of their sockets."""
 
+    def objection(self, connection: Connection, welcome: Welcome) -> str | None:
+        """Why a server that fits must not be used all the same; None if it may be."""
+
     def on_welcome(self, connection: Connection, known: bool) -> None:
         """The server has greeted. `known`: it did so before, and has not forgotten this robot as far as is known."""
 
@@ -243,7 +246,7 @@ class Connection:
         return bool(error.action_id) or self._phase is ConnectionPhase.READY
 
     def _on_welcome(self, welcome: Welcome, now: float) -> None:
-        differs = difference(self._hello, welcome)
+        differs = difference(self._hello, welcome) or self._listener.objection(self, welcome)
         if differs:
             self._refuse(f"Refused: {differs}.")
             return

@@ -59,7 +59,6 @@ class Server:
         keys: with them only robots that have keys are let in; see :class:`SecuredRouter`.
         insecure: listen beyond this machine although there are no keys.
         peers: how many clients are remembered, and for how long.
-        own_process: whether the socket is in a process of its own, see :class:`RouterProcess`.
     """
 
     def __init__(
@@ -72,7 +71,6 @@ class Server:
         *,
         insecure: bool = False,
         peers: PeerLimits | None = None,
-        own_process: bool = False,
     ) -> None:
         self._welcome = welcome
         self._on_message = on_message
@@ -80,7 +78,6 @@ class Server:
         self._bind = bind
         self._keys = keys
         self._insecure = insecure
-        self._own_process = own_process
         self._peers = Peers(peers or PeerLimits())
         self._log_limiter, self._expiry_limiter = RateLimiter(), RateLimiter(_EXPIRY_CHECK_S)
         self._bad_messages = 0
@@ -90,14 +87,17 @@ class Server:
         self._loop: SocketLoop | None = None
         self.endpoint = ""
 
-    def start(self) -> str:
+    def start(self, own_process: bool = False) -> str:
         """Bind and serve; returns the bound endpoint.
+
+        Args:
+            own_process: whether the socket is in a process of its own, see :class:`RouterProcess`.
 
         Raises SpecDecodeError if it can't be bound, or others could reach it and there are no keys.
         """
         self._context = zmq.Context() if self._keys else zmq.Context.instance()
         try:
-            self._router = router = self._open(self._context)
+            self._router = router = self._open(self._context, own_process)
         except SpecDecodeError:
             self._end_context()
             raise
@@ -152,8 +152,8 @@ class Server:
         """How many robots with names are known; from any thread."""
         return self._peers.robots
 
-    def _open(self, context: zmq.Context) -> SecuredRouter | RouterProcess:
-        if self._own_process:
+    def _open(self, context: zmq.Context, own_process: bool) -> SecuredRouter | RouterProcess:
+        if own_process:
             return RouterProcess(context, self._bind, self._keys, self._insecure, self._on_unsent)
         return SecuredRouter(context, self._bind, self._keys, self._insecure)
 
@@ -189,7 +189,7 @@ class Server:
         if isinstance(message, Hello):
             self._on_hello(client, key, message, now)
         elif isinstance(message, Ping):
-            self.send(client, Pong(message.stamp))
+            self.send(client, Pong(message.stamp, self._welcome.target_fingerprint))
         elif client in self._peers:
             self._on_message(client, message, tuple(bytes(image) for image in images))
         else:

@@ -37,12 +37,17 @@ class Piece:
 
 @dataclass(frozen=True)
 class DecodedAction:
-    """The text of one action. ``problem`` says why it is not carried out; empty where it is."""
+    """The text of one action.
+
+    ``problem`` says why it is not carried out; empty where it is. ``target_fingerprint`` is of the weights that have
+    verified it; empty where none have, or they are not known.
+    """
 
     command: str
     pieces: tuple[Piece, ...]
     state: DecodingState
     problem: str = ""
+    target_fingerprint: str = ""
 
     @classmethod
     def in_progress(cls, command: str, committed: str, text: str) -> DecodedAction:
@@ -69,6 +74,7 @@ class DecodedAction:
                 "state": self.state,
                 "pieces": [[piece.text, piece.outcome] for piece in self.pieces],
                 "problem": self.problem,
+                "target_fingerprint": self.target_fingerprint,
             },
             ensure_ascii=False,
         )
@@ -94,6 +100,7 @@ class DecodedAction:
             tuple(_pieces(document.get("pieces"))),
             cast(DecodingState, state),
             _text(document, "problem"),
+            _text(document, "target_fingerprint"),
         )
 
 

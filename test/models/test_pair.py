@@ -10,7 +10,7 @@ import yaml
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import interfaces
-from spec_decode_ros.models.loading import CheckpointError
+from spec_decode_ros.models.checkpoint_checks import CheckpointError
 from spec_decode_ros.models.onednn import has_bfloat16
 from spec_decode_ros.models.pair import check_pair, load_drafter, load_pair, load_verifier
 from spec_decode_ros.models.pair_config import (

@@ -16,8 +16,8 @@ import yaml
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.tree import Tree
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.models.checkpoint_checks import CheckpointError
 from spec_decode_ros.models.interfaces import GREEDY, ForwardInput, Verifier
-from spec_decode_ros.models.loading import CheckpointError
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.pair_config import PairError, load_pair_config
 from spec_decode_ros.models.parallel import ParallelVerifier

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.models.loading import CheckpointError, load_model
+from spec_decode_ros.models.checkpoint_checks import CheckpointError
+from spec_decode_ros.models.loading import load_model
 from spec_decode_ros.models.pair_config import ModelConfig
 from spec_decode_ros.models.weight_files import WeightFilesError
 

@@ -43,12 +43,11 @@ class Guarded:
 
     own_process = False
 
-    def __init__(self, folder: Path, **options: object) -> None:
+    def __init__(self, folder: Path, own_process: bool | None = None, **options: object) -> None:
         self.seen: queue.Queue[tuple[bytes, Message]] = queue.Queue()
         self.gone: queue.Queue[bytes] = queue.Queue()
-        options = {"own_process": self.own_process, **options}
         self.server = Server(WELCOME, self._answer, self.gone.put, keys=server_keys(folder), **options)
-        self.endpoint = self.server.start()
+        self.endpoint = self.server.start(self.own_process if own_process is None else own_process)
 
     def _answer(self, client: bytes, message: Message, images: tuple[bytes, ...]) -> None:
         self.seen.put((client, message))

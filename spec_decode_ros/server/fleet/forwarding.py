@@ -23,7 +23,7 @@ from spec_decode_ros.server.fleet.routing import Routing, RoutingPolicy
 from spec_decode_ros.server.fleet.socket_poller import SocketPoller
 from spec_decode_ros.transport.codec import encode
 from spec_decode_ros.transport.forwarded_identity import identity_prefix, routing_id
-from spec_decode_ros.transport.handshake import HELLO_FIRST
+from spec_decode_ros.transport.handshake import HELLO_FIRST, TargetPin
 from spec_decode_ros.transport.keys import RobotKeys
 from spec_decode_ros.transport.loop import Frame, receive_now, set_common_options
 from spec_decode_ros.transport.peers import PeerLimits, Peers
@@ -75,6 +75,7 @@ class Forwarder:
         self._send = send
         self.poller = SocketPoller()
         self.routing = Routing(policy)
+        self._target_fingerprint = policy.target_fingerprint if policy else ""
         self.peers = Peers(limits)
         self._replica_keys = replica_keys
         self._identity_prefix = identity_prefix(router.endpoint, replica_keys.public if replica_keys else b"")
@@ -227,10 +228,21 @@ class Forwarder:
             self.dropped += 1
 
     def _update(self, replica: str, heartbeat: Heartbeat) -> None:
-        if heartbeat.alive:
+        objection = self._objection(replica, heartbeat) if heartbeat.alive else None
+        if objection is not None:
+            heartbeat.keep_apart(objection)
+        if heartbeat.alive and objection is None:
             self.routing.mark_up(replica)
         else:
             self._move(self.routing.mark_down(replica))
+
+    def _objection(self, replica: str, heartbeat: Heartbeat) -> str | None:
+        """Why a replica that answers gets no robots: their answers must not depend on which replica they have."""
+        pin = TargetPin(self._target_fingerprint)
+        for name, state in self.routing.replicas.items():
+            if state.up and name != replica:
+                pin.settle(self._heartbeats[name].target_fingerprint)
+        return pin.objection(heartbeat.target_fingerprint, replica)
 
     def _move(self, robots: Iterable[bytes]) -> None:
         for robot in robots:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import zmq
 
-from spec_decode_ros.decoding.messages import Ping
-from spec_decode_ros.transport.codec import encode
+from spec_decode_ros.decoding.messages import Ping, Pong
+from spec_decode_ros.transport.codec import WireError, decode, encode
 from spec_decode_ros.transport.connection_monitor import ConnectionEvent, open_monitor, read_connection_events
 from spec_decode_ros.transport.endpoint import parse_endpoint
 from spec_decode_ros.transport.loop import receive_now
@@ -34,6 +34,7 @@ class Heartbeat:
 
     Attributes:
         sock: to be polled; `read` reads it.
+        target_fingerprint: of the replica's target weights, as it said last; empty where it says none.
         monitor: likewise.
 
     Raises:
@@ -59,6 +60,7 @@ class Heartbeat:
         self._reconnect_at = time.monotonic() + _RECONNECT_S
         self._last_answer: float | None = None
         self._last_log = ""
+        self.target_fingerprint = ""
         try:
             self.sock.connect(endpoint)
         except zmq.ZMQError:
@@ -72,7 +74,11 @@ class Heartbeat:
 
     def read(self, now: float) -> None:
         """Take in answers and events of the connection."""
-        while receive_now(self.sock) is not None:
+        while (frames := receive_now(self.sock)) is not None:
+            with contextlib.suppress(WireError):  # of another version
+                answer, _ = decode([frame.bytes for frame in frames], (Pong,))
+                assert isinstance(answer, Pong)
+                self.target_fingerprint = answer.target_fingerprint
             if not self.alive:
                 self._log_once(logging.INFO, f"the verifier at {self._endpoint} answers")
             self._last_answer = now
@@ -101,6 +107,10 @@ class Heartbeat:
             self._disconnect()
             self._reconnect_at = now + _RECONNECT_S
             self.sock.connect(self._endpoint)
+
+    def keep_apart(self, reason: str) -> None:
+        """Log, once, why the replica gets no robots although it answers."""
+        self._log_once(logging.WARNING, f"no robots are sent to a verifier: {reason}")
 
     def close(self) -> None:
         self.sock.disable_monitor()

@@ -12,20 +12,24 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.transport.handshake import TargetPin
 
 
 @dataclass(frozen=True)
 class RoutingPolicy:
-    """When robots are moved.
+    """When robots are moved, and among which replicas.
 
     Attributes:
         quiet_s: a pause between messages in which a robot can be moved at little cost. Robots ping once a second, so a
             pause of a second or more never occurs.
         patience_s: after this time a robot is moved during an action, which the other replica then prefills again.
+        target_fingerprint: of the target weights that a replica must have; empty for those of the replicas that are up,
+            `any` for no matter which.
     """
 
     quiet_s: float = 0.8
     patience_s: float = 30.0
+    target_fingerprint: str = ""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.quiet_s < 1.0:
@@ -34,6 +38,7 @@ class RoutingPolicy:
             )
         if not 0.0 <= self.patience_s < 1e6:
             raise SpecDecodeError(f"patience_s is {self.patience_s:g}, but must be a number of seconds")
+        TargetPin(self.target_fingerprint)  # checks it
 
 
 @dataclass
