@@ -127,25 +127,25 @@ def test_stale_actions_do_not_move_the_robot(ros):
 
 
 def test_the_emergency_stop_outlives_a_crash_until_released(ros, tmp_path):
-    motion = Motion(ros, state_dir=str(tmp_path))
+    motion = Motion(ros, state_dir=str(tmp_path / "latch"))
     motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion")
     assert ros.call("motion_node/emergency_stop").success
-    wait_for(lambda: list(tmp_path.glob("*.emergency_stop")), "the latch on disk")
+    wait_for(lambda: list((tmp_path / "latch").glob("*.emergency_stop")), "the latch on disk")
     motion.process.kill()
-    again = Motion(ros, state_dir=str(tmp_path))
+    again = Motion(ros, state_dir=str(tmp_path / "latch"))
     again.process.wait_until_it_says("still latched")
     assert again.still_zero_after(0.7, lambda: again.act(0.4, 0.0))
     assert ros.call("motion_node/release").success
     again.keep_acting(0.4, 0.0, lambda: again.now[0] > 0.0, "motion after the release")
-    assert not list(tmp_path.iterdir())
+    assert not list((tmp_path / "latch").iterdir())
 
 
 def test_a_deliberate_shutdown_clears_the_emergency_stop_and_says_so(ros, tmp_path):
-    motion = Motion(ros, state_dir=str(tmp_path))
+    motion = Motion(ros, state_dir=str(tmp_path / "latch"))
     assert ros.call("motion_node/emergency_stop").success
     assert motion.process.interrupt() == 0
     assert "shut down on purpose" in motion.process.output
-    assert not list(tmp_path.iterdir())
+    assert not list((tmp_path / "latch").iterdir())
 
 
 @pytest.mark.parametrize(("name", "meant"), [("max_vxx", "max_vx"), ("speed", "")])
