@@ -16,6 +16,9 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from spec_decode_ros.nodes.launch_arguments import check_arguments, check_params_file
+
+NODES = ("motion_node", "drafter_node", "camera_node", "planner_node")
 CONFIG = Path(__file__).resolve().parent.parent / "config" / "robot.yaml"
 
 
@@ -102,6 +105,8 @@ ARGUMENTS = {
 
 def launch_nodes(context):
     """The nodes, with what was given on the command line over what is in the parameter file."""
+    check_arguments(context.launch_configurations, ARGUMENTS)
+    check_params_file(LaunchConfiguration("params_file").perform(context), NODES, CONFIG)
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     given["source"] = given["source"] or ("go2" if given["robot"] == "go2" else "none")
     parameters = {}

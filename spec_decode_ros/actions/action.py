@@ -114,8 +114,8 @@ def parse_velocity_prefix(text: str) -> tuple[float, float] | None:
     """``(vx, wz)`` as soon as an unfinished text has both complete, else None.
 
     The bar must have begun: before it, ``wz 0.`` could still become ``wz 0.8``. Motion waits for the first letters of the
-    note too, until they cannot become one of :data:`STANDING` any more. Behind an object's name only :func:`parse_action`
-    knows.
+    note too, until they cannot become one of :data:`STANDING` any more. Behind an object's name only
+    :func:`parse_action` knows.
     """
     if not isinstance(text, str) or " |" not in text[:MAX_TEXT]:
         return None

@@ -5,6 +5,7 @@ Only interfaces that are in Humble's rclpy are used, so that a robot with Ubuntu
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import sys
@@ -39,6 +40,9 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Whoever comes late gets the newest one: the plan."""
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+_OF_ROS = ("use_sim_time", "qos_overrides.", "start_type_description_service")
+"""How parameters begin that ROS declares by itself."""
 
 # -- parameters ---------------------------------------------------------------------------------------------
 
@@ -81,9 +85,20 @@ class Settings(Mapping[str, Any]):
             except ParameterException as error:
                 raise SpecDecodeError(f"parameter {parameter.name} ({parameter.meaning}): {error}") from error
             self._values[parameter.name] = declared.value
-        if reason := self._refusal(self._values):
+        if reason := self._unknown(node) or self._refusal(self._values):
             raise SpecDecodeError(reason)
         node.add_on_set_parameters_callback(self._on_set)
+
+    def _unknown(self, node: Node) -> str:
+        """Which given parameter the node does not have: rclpy would drop a misspelt limit without a word."""
+        for name in node._parameter_overrides:
+            if not (node.has_parameter(name) or name.startswith(_OF_ROS)):
+                near = difflib.get_close_matches(name, self._parameters, 1)
+                meant = (
+                    f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(self._parameters))}"
+                )
+                return f"{node.get_name()} has no parameter {name}: {meant}"
+        return ""
 
     def _refusal(self, values: Mapping[str, Any]) -> str | None:
         try:

@@ -6,6 +6,7 @@ topic ``cmd_vel``, and with the parameter ``robot: go2`` to Unitree's sport serv
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -44,6 +45,7 @@ from spec_decode_ros.robots.guard_types import (
     MotionOutput,
     MotionState,
 )
+from spec_decode_ros.robots.latch import Latch, state_folder
 from spec_decode_ros.robots.reflex import is_stop
 from spec_decode_ros.settings import Setting, settings_of
 
@@ -66,6 +68,12 @@ PARAMETERS = (
         "planner_node plans: after a stop, a sentence and then a step of its plan let the robot move again",
         fixed=True,
     ),
+    Setting(
+        "state_dir",
+        "",
+        "folder in which an emergency stop outlives a crash; empty: ~/.local/state/spec_decode_ros",
+        fixed=True,
+    ),
     *_LIMITS.values(),
     *ROBOT_PARAMETERS,
 )
@@ -86,6 +94,12 @@ class MotionNode(Node):
         self._settings = Settings(self, PARAMETERS, check=limits_from)
         waits = "waiting for the first command" if self._settings["wait_for_command"] else ""
         self._guard = MotionGuard(limits_from(self._settings), held=waits)
+        # Robots on one machine differ in their namespace, or in their domain.
+        name = f"{os.environ.get('ROS_DOMAIN_ID', '0')} {self.get_fully_qualified_name()}"
+        self._latch = Latch(state_folder(self._settings["state_dir"]), name)
+        if latched := self._latch.reason:
+            self._guard.emergency_stop(f"{latched}, before this node was started again")
+            self.get_logger().error("emergency stop: still latched, until ~/release is called")
         self._commanded = False
         self._refused = 0
         self._last_refusal = ""
@@ -201,8 +215,20 @@ class MotionNode(Node):
         if self._go2:
             self._go2.robot.stop()
         self.get_logger().error("emergency stop: latched until ~/release is called")
+        try:
+            self._latch.set("asked for by service")
+        except OSError as error:
+            self.get_logger().error(
+                f"a crash would lose the emergency stop: {error}; set state_dir to another folder"
+            )
 
     def _on_release(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            self._latch.clear()
+        except OSError as error:
+            response.success, response.message = False, f"not released: {error}; remove {self._latch.path}"
+            self.get_logger().error(response.message)
+            return response
         response.success = self._guard.release(clock=clock_seconds(self))
         if response.success:
             rest = ", ".join(self._guard.holds)
@@ -263,6 +289,8 @@ class MotionNode(Node):
 
     def close(self) -> None:
         """Send stops, more than one because nobody can repeat them later."""
+        if EMERGENCY in self._guard.holds:
+            self._forget_emergency_stop()
         self._guard.emergency_stop("motion_node is shutting down")
         try:
             for _ in range(3):
@@ -271,6 +299,15 @@ class MotionNode(Node):
         finally:
             if self._go2:
                 self._go2.robot.close()
+
+    def _forget_emergency_stop(self) -> None:
+        """Whoever ends the node on purpose begins anew; a node that crashes does not come here."""
+        try:
+            self._latch.clear()
+        except OSError as error:
+            self.get_logger().error(f"the emergency stop stays latched: {error}")
+        else:
+            self.get_logger().warning("shut down on purpose: the emergency stop is cleared")
 
 
 main = partial(run, MotionNode)

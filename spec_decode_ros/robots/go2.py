@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from spec_decode_ros.robots.go2_brake import MOVES, STANDS, Brake
+from spec_decode_ros.robots.go2_brake import API, MOVES, REMOTE, STANDS, Brake
 from spec_decode_ros.robots.go2_channel import (
     THREAD_FAILED,
     Go2Error,
@@ -356,10 +356,6 @@ class Go2:
             if posture is not None:
                 self._take_posture(sport, posture, order, stops)
                 self._posing = False
-        if self._avoid_is:
-            # Else the sticks of the remote control stay dead.
-            avoid.SetTimeout(_STOP_CALL_S)
-            avoid.UseRemoteCommandFromApi(False)
 
     def _switch_avoidance(self, avoid: Any) -> None:
         wanted = self._avoid_wanted
@@ -369,8 +365,10 @@ class Go2:
             return
         code = avoid.SwitchSet(wanted)
         if code == 0:
+            self._brake.tell(API)  # before: the driver may die in between
             code = avoid.UseRemoteCommandFromApi(wanted)
         if code == 0:
+            self._brake.tell(API if wanted else REMOTE)
             code, now = avoid.SwitchGet()
             if code == 0 and bool(now) == wanted:
                 self._avoid_is = wanted

@@ -3,6 +3,8 @@
 The driver writes one byte to this process's standard input for every velocity that it sends, and another one when
 the robot has confirmed a stop. Where the bytes stop coming while the robot walks, or the pipe closes because the
 driver was killed, StopMove is sent until the robot confirms it. A Go2 left alone walks on for about a second.
+Obstacle avoidance takes the sticks from the remote control. Two more bytes say who has them, and when the driver is gone,
+by whatever end, this process gives them back.
 It answers what it reads, so that the driver notices if this process hangs, and replaces it.
 """
 
@@ -21,6 +23,8 @@ from typing import Any
 from spec_decode_ros.robots.go2_channel import Go2Error, open_channel, robot_clients
 
 MOVES, STANDS = b"m", b"s"
+API, REMOTE = b"a", b"r"
+"""Whom the robot obeys: this program, or the remote control's sticks."""
 SILENCE_S = 0.3
 """Seconds without a byte, while the robot walks, after which this process brakes."""
 
@@ -46,6 +50,7 @@ class Brake:
         self._started = -60.0
         self._ready = False
         self._unanswered: float | None = None  # since when
+        self._sticks = REMOTE
 
     def start(self) -> None:
         """Start the process, and again if it has ended or hangs, at most once in two seconds."""
@@ -69,6 +74,7 @@ class Brake:
             assert self._process.stdin is not None and self._process.stdout is not None
             for pipe in (self._process.stdin, self._process.stdout):
                 os.set_blocking(pipe.fileno(), False)
+            os.write(self._process.stdin.fileno(), self._sticks)
 
     @property
     def holds(self) -> bool:
@@ -88,7 +94,12 @@ class Brake:
         return since is not None and time.monotonic() - since > _ANSWERS_WITHIN_S
 
     def tell(self, byte: bytes) -> None:
-        """Tell the process that the robot moves or stands. A full pipe needs no more bytes: it has the same ones."""
+        """Tell the process that the robot moves or stands, or whom it obeys.
+
+        A full pipe needs no more bytes: it has the same ones.
+        """
+        if byte in (API, REMOTE):
+            self._sticks = byte
         if self._process is not None and self._process.stdin is not None:
             if self._unanswered is None:
                 self._unanswered = time.monotonic()
@@ -96,7 +107,7 @@ class Brake:
                 os.write(self._process.stdin.fileno(), byte)
 
     def close(self) -> None:
-        """Close the pipe; if the robot was last told to move, the process brakes before it ends."""
+        """Close the pipe; the process brakes if it has to, and gives the remote control its sticks, before it ends."""
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
@@ -116,12 +127,13 @@ def hold(domain: int, interface: str) -> None:
     os.set_blocking(answers, False)
     os.write(answers, _READY + b"\n")
     pipe = sys.stdin.fileno()
-    moves = False
+    moves, taken = False, False
     while True:
         ready, _, _ = select.select([pipe], [], [], SILENCE_S if moves else None)
         told = os.read(pipe, 4096) if ready else b""
         if told:
-            moves = told.endswith(MOVES)
+            moves = _last(told, MOVES, STANDS, moves)
+            taken = _last(told, API, REMOTE, taken)
             with contextlib.suppress(OSError):  # nobody reads, or the driver is gone
                 os.write(answers, _READ)
             continue
@@ -130,7 +142,21 @@ def hold(domain: int, interface: str) -> None:
             _stop(sport, avoid)
             moves = False
         if ready:  # the pipe is closed
+            if taken:
+                _give_back(avoid)
             return
+
+
+def _last(told: bytes, yes: bytes, no: bytes, before: bool) -> bool:
+    """Which of two bytes came last."""
+    return told.rfind(yes) > told.rfind(no) or (before and no not in told)
+
+
+def _give_back(avoid: Any) -> None:
+    print("go2_brake: giving the remote control its sticks back", file=sys.stderr, flush=True)
+    end = time.monotonic() + _GIVE_UP_S
+    while time.monotonic() < end and avoid.UseRemoteCommandFromApi(False) != 0:
+        pass
 
 
 def _stop(sport: Any, avoid: Any) -> None:

@@ -126,6 +126,37 @@ def test_stale_actions_do_not_move_the_robot(ros):
     motion.process.wait_until_it_says("old")
 
 
+def test_the_emergency_stop_outlives_a_crash_until_released(ros, tmp_path):
+    motion = Motion(ros, state_dir=str(tmp_path / "latch"))
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion")
+    assert ros.call("motion_node/emergency_stop").success
+    wait_for(lambda: list((tmp_path / "latch").glob("*.emergency_stop")), "the latch on disk")
+    motion.process.kill()
+    again = Motion(ros, state_dir=str(tmp_path / "latch"))
+    again.process.wait_until_it_says("still latched")
+    assert again.still_zero_after(0.7, lambda: again.act(0.4, 0.0))
+    assert ros.call("motion_node/release").success
+    again.keep_acting(0.4, 0.0, lambda: again.now[0] > 0.0, "motion after the release")
+    assert not list((tmp_path / "latch").iterdir())
+
+
+def test_a_deliberate_shutdown_clears_the_emergency_stop_and_says_so(ros, tmp_path):
+    motion = Motion(ros, state_dir=str(tmp_path / "latch"))
+    assert ros.call("motion_node/emergency_stop").success
+    assert motion.process.interrupt() == 0
+    assert "shut down on purpose" in motion.process.output
+    assert not list((tmp_path / "latch").iterdir())
+
+
+@pytest.mark.parametrize(("name", "meant"), [("max_vxx", "max_vx"), ("speed", "")])
+def test_an_unknown_parameter_is_refused(ros, name, meant):
+    process = ros.start("motion_node", ready=None, **{name: 0.3})
+    assert process.wait() == 1
+    assert f"has no parameter {name}" in process.output
+    assert (f"did you mean {meant}?" in process.output) == bool(meant)
+    assert "Traceback" not in process.output
+
+
 def test_the_emergency_stop_latches_until_released(ros):
     motion = Motion(ros)
     motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion")

@@ -206,8 +206,13 @@ def test_obstacle_avoidance_is_confirmed_before_it_moves(robot: Robot, domain: i
         go2.avoid_obstacles(False)
         wait_for(lambda: not go2.status().obstacle_avoidance, "the end of the avoidance")
         assert [e["on"] for e in robot.entries if e["event"] == "obstacle avoidance"][-1] is False
+        go2.avoid_obstacles(True)
+        wait_for(lambda: go2.status().obstacle_avoidance, "the avoidance")
     finally:
+        closed = time.monotonic()
         go2.close()
+    wait_for(lambda: robot.when("moves from the api", closed), "the sticks to be given back")
+    assert [e["on"] for e in robot.entries if e["event"] == "moves from the api"][-2:] == [True, False]
 
 
 def test_a_robot_that_hangs_blocks_nobody_and_gets_the_stop_later(go2: Go2, robot: Robot) -> None:
@@ -236,7 +241,7 @@ def test_a_robot_that_hangs_blocks_nobody_and_gets_the_stop_later(go2: Go2, robo
 DRIVER = """
 import sys, time
 from spec_decode_ros.robots.go2 import Go2, Go2Options
-go2 = Go2(Go2Options("lo", int(sys.argv[1])))
+go2 = Go2(Go2Options("lo", int(sys.argv[1]), obstacle_avoidance=len(sys.argv) > 2))
 while not (go2.status().connected and go2.status().brake):
     time.sleep(0.02)
 print("drives", flush=True)
@@ -262,6 +267,27 @@ def test_the_brake_stops_it_when_the_driver_dies_or_hangs(robot: Robot, fault: s
         stop = wait_for(lambda: robot.when("stop", failed), "the stop")
         assert stop - failed < STOPS_WITHIN_S
         assert "expired" not in robot.orders(failed)
+    finally:
+        driver.kill()
+        driver.wait(30)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_the_remote_gets_its_sticks_back_when_the_driver_is_killed(robot: Robot, end: signal.Signals) -> None:
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(robot.domain), "avoid"],
+        stdout=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    )
+    try:
+        assert driver.stdout is not None and driver.stdout.readline() == "drives\n"
+        wait_for(lambda: robot.speed > 0.2, "the robot to walk")
+        killed = time.monotonic()
+        driver.send_signal(end)
+        wait_for(lambda: robot.when("moves from the api", killed), "the sticks to be given back")
+        assert robot.when("stop", killed) < robot.when("moves from the api", killed)
+        assert [e["on"] for e in robot.entries if e["event"] == "moves from the api"][-2:] == [True, False]
     finally:
         driver.kill()
         driver.wait(30)
