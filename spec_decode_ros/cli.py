@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from spec_decode_ros import __version__, commands
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.extras import missing_module_sentence
+from spec_decode_ros.printable import printable
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -96,7 +97,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def _complain(sentence: str) -> int:
-    sentence = " ".join(sentence.split())
+    sentence = " ".join(printable(sentence).split())
     print(f"spec-decode: {sentence}", file=sys.stderr)
     return EXIT_USAGE
 

@@ -204,9 +204,9 @@ def add_with_parent(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 def console_of(args: argparse.Namespace) -> Console:
     """Where a command talks to people: standard error where the JSON goes to standard output."""
-    from rich.console import Console
+    from spec_decode_ros.console import PlainConsole
 
-    return Console(highlight=False, stderr=args.json == "-")
+    return PlainConsole(stderr=args.json == "-")
 
 
 def finish(args: argparse.Namespace, document: Any, success: bool = True) -> int:

@@ -227,11 +227,12 @@ def _launch() -> Finding:
 
 
 def _print(findings: list[Finding], ready: dict[str, bool]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from spec_decode_ros.console import PlainConsole
+
+    console = PlainConsole()
     console.print(f"spec-decode {__version__}", style="bold")
     for group in dict.fromkeys(finding.group for finding in findings):
         table = Table(box=None, show_header=False, padding=(0, 1), title=group, title_justify="left")

@@ -23,11 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 or 1 whatever happens: a container runtime knows no other."""
+    from spec_decode_ros.printable import printable
     from spec_decode_ros.server.health_check import ask_health
 
     answer = ask_health(args.url, args.config, args.ready, args.timeout_s)
     if answer.reached:
-        print(answer.line)
+        print(printable(answer.line))
     else:
-        print(f"spec-decode: no answer: {answer.line}", file=sys.stderr)
+        print(f"spec-decode: no answer: {printable(answer.line)}", file=sys.stderr)
     return 0 if answer.ok else 1

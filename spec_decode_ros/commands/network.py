@@ -22,11 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when every network is known."""
-    from rich.console import Console
-
+    from spec_decode_ros.console import PlainConsole
     from spec_decode_ros.lab.network.networks_report import describe_networks, print_networks
 
     rows = describe_networks(args.names or NETWORKS, args.count if args.probe else 0)
     if args.json != "-":
-        print_networks(Console(highlight=False), rows)
+        print_networks(PlainConsole(), rows)
     return finish(args, rows)

@@ -63,8 +63,7 @@ def _add_measurement(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when the profile is written."""
-    from rich.console import Console
-
+    from spec_decode_ros.console import PlainConsole
     from spec_decode_ros.lab.bench.profile.measured_profile import Assumed
     from spec_decode_ros.lab.bench.profile.run import TimingOptions, time_pair
 
@@ -80,5 +79,5 @@ def run(args: argparse.Namespace) -> int:
         args.repeats,
     )
     assumed = Assumed(tuple(args.rtt_ms), args.mbit, tuple(args.acceptance), args.tokens, args.draft_ms)
-    console = Console(stderr=args.json == "-", highlight=False, soft_wrap=True)
+    console = PlainConsole(stderr=args.json == "-", soft_wrap=True)
     return finish(args, time_pair(options, assumed, args.out, console))

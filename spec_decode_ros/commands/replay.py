@@ -84,8 +84,7 @@ def _add_tolerance(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 if everything is within the tolerance, else 1."""
-    from rich.console import Console
-
+    from spec_decode_ros.console import PlainConsole
     from spec_decode_ros.decoding.messages import Sampling
     from spec_decode_ros.lab.desk_stack import desk_stack
     from spec_decode_ros.lab.progress import progress_bar
@@ -110,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             stack.runtime, stack.drafter, stack.config, lambda played: advance(played.text)
         )
     if args.json != "-":
-        replay.print(Console(highlight=False), comparison, pair, args.method)
+        replay.print(PlainConsole(), comparison, pair, args.method)
     if args.plot:
         subtitle = f"method {args.method}, pair {pair}, RTT {args.rtt_ms:g} ms"
         path = replay.draw(comparison, args.plot, subtitle)

@@ -71,8 +71,7 @@ def _add_fleet(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when there is a result."""
-    from rich.console import Console
-
+    from spec_decode_ros.console import PlainConsole
     from spec_decode_ros.lab.bench.grid_report import print_run, simulate_grid, simulate_profile
 
     if args.fleet:
@@ -89,13 +88,12 @@ def run(args: argparse.Namespace) -> int:
 
         draw_grid(found.rows, Path(args.plot))
     if args.json != "-":
-        print_run(Console(highlight=False), found)
+        print_run(PlainConsole(), found)
     return finish(args, found.as_dict())
 
 
 def _run_fleet(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
+    from spec_decode_ros.console import PlainConsole
     from spec_decode_ros.lab.planning.report import FleetOptions, plan, print_plan
 
     if args.grid:
@@ -107,5 +105,5 @@ def _run_fleet(args: argparse.Namespace) -> int:
     if args.plot:
         found.draw(Path(args.plot))
     if args.json != "-":
-        print_plan(Console(highlight=False), found)
+        print_plan(PlainConsole(), found)
     return finish(args, found.as_dict())

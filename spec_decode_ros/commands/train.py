@@ -31,14 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when the pair is made."""
-    from rich.console import Console
-
+    from spec_decode_ros.console import PlainConsole
     from spec_decode_ros.lab.training.pair_run import train_pair, training_device
     from spec_decode_ros.lab.training.recipe import TrainingRun
 
     if args.pair not in ("tiny", "planner"):
         raise SpecDecodeError(f"there is no recipe to train the pair {args.pair!r}: choose tiny or planner")
-    console = Console(file=sys.stderr)
+    console = PlainConsole(file=sys.stderr)
     out = args.out or Path("out/train") / args.pair
     work = args.work or out.with_name(f"{out.name}-data")
     if args.pair == "planner":

@@ -32,13 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when the draft is made and measured."""
-    from rich.console import Console
-
+    from spec_decode_ros.console import PlainConsole
     from spec_decode_ros.lab.training.text_draft import TextDraftRun, with_draft
     from spec_decode_ros.lab.training.text_draft_run import make_draft, measure_draft
     from spec_decode_ros.models.pair_config import load_pair_config
 
-    console = Console(stderr=True, highlight=False)
+    console = PlainConsole(stderr=True)
     if args.measure_only:
         return finish(args, measure_draft(load_pair_config(args.pair), console))
     recipe = TextDraftRun(

@@ -46,8 +46,7 @@ def _layers(text: str | None) -> tuple[int, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 when the exits are made."""
-    from rich.console import Console
-
+    from spec_decode_ros.console import PlainConsole
     from spec_decode_ros.lab.training.exits import ExitTraining
     from spec_decode_ros.lab.training.exits_run import add_exits, target_of
 
@@ -63,5 +62,5 @@ def run(args: argparse.Namespace) -> int:
         style="instructed" if args.checkpoint else pair.prompt,  # type: ignore[arg-type]
         max_tokens=pair.max_tokens,
     )
-    document = add_exits(pair, plan, args.frames, args.out, Console(file=sys.stderr))
+    document = add_exits(pair, plan, args.frames, args.out, PlainConsole(file=sys.stderr))
     return finish(args, document)

@@ -15,6 +15,7 @@ from spec_decode_ros.edge.outcome import ActionResult, answer_without_model
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.desk_stack import DeskStackOptions, desk_stack
 from spec_decode_ros.pictures import to_jpeg
+from spec_decode_ros.printable import printable
 from spec_decode_ros.robots.reflex import answer_by_reflex
 
 _SHOWN = ("ttfa_ms", "ttft_ms", "ttva_ms", "acceptance_rate", "round_trips", "cloud_passes", "cloud_busy_ms")
@@ -103,7 +104,7 @@ def _action(text: str) -> dict[str, Any]:
 
 def print_answer(document: dict[str, Any]) -> None:
     """The text, whether it is verified, and the numbers."""
-    print(document["text"])
+    print(printable(document["text"], "\n\t"))
     if "action_error" in document:
         print(f"no action: {document['action_error']}", file=sys.stderr)
     if not document["tokens"]:

@@ -51,7 +51,7 @@ def document_of(planned: Planned) -> dict[str, Any]:
 def print_plan(document: Mapping[str, Any], console: Console) -> None:
     """The steps, the tokens coloured by their outcome, and the numbers."""
     if document["problem"]:
-        console.print(f"no plan: {document['problem']}", style="red", highlight=False)
+        console.print(f"no plan: {document['problem']}", style="red")
     for number, step in enumerate(document["steps"], 1):
         console.print(f"{number}. {step}")
     if document["outcome"] and not document["steps"]:

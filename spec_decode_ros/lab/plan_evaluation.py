@@ -42,8 +42,8 @@ def print_evaluation(document: Mapping[str, Any], console: Console) -> None:
     """The wrong plans, the shares, and the numbers of the decoding."""
     for row in document["rows"]:
         if not row["right"]:
-            console.print(f"wrong: {row['sentence']}", style="red", markup=False)
-            console.print(f"  expected {row['expected']!r}, not {row['text']!r}", markup=False)
+            console.print(f"wrong: {row['sentence']}", style="red")
+            console.print(f"  expected {row['expected']!r}, not {row['text']!r}")
     kinds = {**document["by_kind"], "all": document}
     rows = [
         [kind, str(found["sentences"]), str(found["right"]), f"{found['right_share']:.0%}"]

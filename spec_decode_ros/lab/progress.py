@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+
+from spec_decode_ros.console import PlainConsole
 
 Item = TypeVar("Item")
 
@@ -16,11 +17,14 @@ Item = TypeVar("Item")
 @contextlib.contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
     """A bar that vanishes at its end; yields what moves it on by one and describes where it is."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    name, place = TextColumn(what, markup=False), TextColumn("{task.description}", markup=False)
     with Progress(
-        *columns,
+        name,
+        BarColumn(),
+        MofNCompleteColumn(),
+        place,
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=PlainConsole(stderr=True),
         transient=True,
         disable=not sys.stderr.isatty(),
     ) as bar:
@@ -30,4 +34,6 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[str], None]]:
 
 def tracked(items: Sequence[Item], what: str) -> Iterable[Item]:
     """The items, with a bar that tells how many are done."""
-    return track(items, what, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    return track(
+        items, what, console=PlainConsole(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class TextTable:
     """Rows of text under column names; the first `left` columns are aligned to the left, the others to the right."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Text]]
     title: str = ""
     left: int = 1
 
@@ -34,5 +35,7 @@ class TextTable:
     def markdown(self) -> list[str]:
         """Its lines in Markdown."""
         rule = "|---" * len(self.columns) + "|"
-        head, *body = (f"| {' | '.join(row)} |".replace("|  |", "| |") for row in (self.columns, *self.rows))
+        head, *body = (
+            f"| {' | '.join(map(str, row))} |".replace("|  |", "| |") for row in (self.columns, *self.rows)
+        )
         return [head, rule, *body]

@@ -30,6 +30,7 @@ from spec_decode_ros.nodes.common import (
     run,
     steady_clock,
 )
+from spec_decode_ros.printable import printable
 from spec_decode_ros.settings import Setting
 from spec_decode_ros.viz.decoded_action import DecodedAction, DecodedActionError, pieces_of
 
@@ -95,7 +96,7 @@ class PlannerNode(Node):
 
     def send_step(self, text: str) -> None:
         """Tell the drafter."""
-        self.get_logger().info(f"step: {text}")
+        self.get_logger().info(f"step: {printable(text)}")
         self._step.publish(String(data=text))
 
     def send_status(self, status: PlanStatus) -> None:
@@ -127,7 +128,7 @@ class PlannerNode(Node):
             String(data=DecodedAction(planned.sentence, pieces, state, planned.problem, target).to_json())
         )
         took = result.stats["total_ms"]
-        self.get_logger().info(f"plan: {result.text} ({state}, {took:.0f} ms)")
+        self.get_logger().info(f"plan: {printable(result.text)} ({state}, {took:.0f} ms)")
 
     def _health(self) -> Health:
         client, status = self._stack.client, self._loop.status

@@ -14,10 +14,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rich.console import Console
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
+from spec_decode_ros.console import PlainConsole
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.json_output import write_json
 from spec_decode_ros.nodes.common import EVENTS, LATEST_FRAME, Settings, run, steady_clock
@@ -162,9 +162,7 @@ class ReplayNode(Node):
     def _report(self, comparison: ReplayComparison) -> None:
         settings = self._settings
         document = as_document(self._bag, comparison, {"speed": "live", "rate": settings["rate"]})
-        print_report(
-            Console(highlight=False), self._bag, comparison, f"{settings['bag']}, through the live nodes"
-        )
+        print_report(PlainConsole(), self._bag, comparison, f"{settings['bag']}, through the live nodes")
         if settings["json"]:
             write_json(settings["json"], document)
         if settings["plot"]:

@@ -16,6 +16,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from spec_decode_ros.nodes.common import EVENTS, Settings, steady_clock
+from spec_decode_ros.printable import printable
 from spec_decode_ros.robots.reflex import is_emergency, is_stop
 from spec_decode_ros.settings import Setting
 
@@ -156,7 +157,7 @@ class TeleopNode(Node):
             if heard:
                 self._publisher.publish(String(data=line))
         if heard:
-            self.get_logger().info(f"said: {line}")
+            self.get_logger().info(f"said: {printable(line)}")
         else:
             self._log(f"nobody listens to {self._publisher.topic_name}: is robot.launch.py running?", True)
 
@@ -175,9 +176,9 @@ class TeleopNode(Node):
     def _log_to_ros(self, text: str, urgent: bool) -> None:
         # Two calls, because rclpy wants one severity for each place in the source.
         if urgent:
-            self.get_logger().error(text)
+            self.get_logger().error(printable(text))
         else:
-            self.get_logger().info(text)
+            self.get_logger().info(printable(text))
 
     def _read(self) -> None:
         """Read lines until the end of the input; select() keeps the thread ready to leave."""

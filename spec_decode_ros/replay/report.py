@@ -70,7 +70,7 @@ def print_report(console: Console, recording: BagRecording, comparison: ReplayCo
     if short:
         console.print(f"{len(comparison.rows)} actions; shown are up to {SHOWN_ROWS} that differ")
     for note in (*recording.notes, *skipped_notes(comparison.skipped)):
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")
     recorded_ms, replayed_ms = comparison.latency_ms
     if replayed_ms is not None:
         before = f", recorded {recorded_ms:.0f}" if recorded_ms is not None else ""
@@ -117,10 +117,13 @@ def _said(text: str | None, velocities: tuple[float, float] | None) -> str:
     return f"vx {velocities[0]:g} wz {velocities[1]:g}" if velocities else ""
 
 
-def _result(comparison: ReplayComparison) -> str:
+def _result(comparison: ReplayComparison) -> Any:
+    from rich.text import Text
+
     if not comparison.recorded:
         return f"{comparison.replayed} actions; the bag has none to compare them with"
     if not comparison.passed:
-        return f"[red]DIFFERS[/red]: {'; '.join(comparison.failures)}"
+        return Text("DIFFERS", "red") + Text(f": {'; '.join(comparison.failures)}")
     what = "the same text" if comparison.tolerance.velocity is None else "velocities within the tolerance"
-    return f"[green]SAME[/green]: {comparison.compared - comparison.differences} of {comparison.compared} actions: {what}"
+    same = comparison.compared - comparison.differences
+    return Text("SAME", "green") + Text(f": {same} of {comparison.compared} actions: {what}")

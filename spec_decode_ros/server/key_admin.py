@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from spec_decode_ros.console import PlainConsole
 from spec_decode_ros.transport.keys import make_keys, revoke, robots_of
 
 Say = Callable[[str], None]
@@ -47,6 +47,6 @@ def print_robots(folder: Path) -> None:
         kind = "balancer" if robot.balancer else "robot"
         table.add_row(robot.name, kind, robot.key, "still here" if robot.to_copy else "copied")
     if robots:
-        Console(highlight=False, markup=False).print(table)
+        PlainConsole().print(table)
     else:
         print(f"nobody is let in; make keys for one with: spec-decode keygen {folder} --robot NAME")

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from typing import IO
 
+from spec_decode_ros.printable import printable
+
 _OURS = "spec_decode_ros"
 _HANDLER = "spec_decode_ros service"
 
@@ -115,11 +117,11 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line, and the traceback where there is one."""
-        message = record.getMessage()
+        message = printable(record.getMessage())
         fields = [
-            f" {name}={value}"
+            f" {name}={printable(str(value))}"
             for name, value in _fields(record).items()
-            if not isinstance(value, str) or value not in message
+            if not isinstance(value, str) or printable(value) not in message
         ]
         line = f"{_time(record)} {record.levelname}: {message}{''.join(fields)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

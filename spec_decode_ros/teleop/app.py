@@ -23,6 +23,7 @@ from textual.message import Message
 from textual.theme import Theme
 from textual.widgets import Static
 
+from spec_decode_ros.printable import all_printable
 from spec_decode_ros.robots.reflex import is_emergency, is_stop
 from spec_decode_ros.teleop import view
 from spec_decode_ros.teleop.command_line import CommandLine
@@ -135,7 +136,7 @@ class TeleopApp(App[int]):
     def tell(self, event: Event) -> None:
         """Show an event of the robot. Callable from any thread; returns at once and never raises."""
         with contextlib.suppress(Exception):  # the application has ended or has not begun
-            self.post_message(RobotEvent(event))
+            self.post_message(RobotEvent(all_printable(event)))
 
     # -- parts ----------------------------------------------------------------------------------------------
 

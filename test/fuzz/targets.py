@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 from PIL import Image
 
@@ -117,6 +120,74 @@ def _images() -> Iterator[Try]:
     yield attempt
 
 
+@contextlib.contextmanager
+def _any_picture() -> Iterator[Try]:
+    from spec_decode_ros.models.images import read_images
+    from spec_decode_ros.pictures import PictureError, to_jpeg
+
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+    def attempt(data: bytes) -> int:
+        try:
+            jpeg = to_jpeg(data, name="a frame")
+        except PictureError as error:
+            assert str(error).startswith("a frame is no readable picture (") and " at 0x" not in str(error)
+        else:
+            read_images([jpeg])  # whatever comes in, the verifier takes it
+        return 1
+
+    yield attempt
+
+
+@contextlib.contextmanager
+def _bag() -> Iterator[Try]:
+    from spec_decode_ros.replay.bag import read_frames, read_recording
+
+    with tempfile.TemporaryDirectory() as folder:
+
+        def attempt(data: bytes) -> int:
+            file = Path(folder) / ("bag.db3" if data.startswith(b"SQLite") else "bag.mcap")
+            file.write_bytes(data)
+            with contextlib.suppress(SpecDecodeError):
+                list(read_frames(read_recording(file)))
+            return 1
+
+        yield attempt
+
+
+def _bag_seeds() -> list[bytes]:
+    sys.path.append(str(Path(__file__).parents[1] / "replay"))
+    from bags import S, compressed, string, twist, write_bag
+
+    messages = [
+        ("/command", S, string("go to the red chair")),
+        ("/camera/image/compressed", 2 * S, compressed(2 * S)),
+        ("/action/verified", 3 * S, twist(2 * S, 0.4, -0.2)),
+        ("/action/text", 3 * S + 1, string("vx 0.4 wz -0.2 | red chair right 1.5")),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        bags = [write_bag(Path(folder) / storage, messages, storage) for storage in ("mcap", "sqlite3")]
+        return [file.read_bytes() for bag in bags for file in bag.iterdir() if file.suffix != ".yaml"]
+
+
+def _any_picture_seeds() -> list[bytes]:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    made = []
+    for kind, mode in (
+        *(("TIFF", mode) for mode in ("RGB", "I;16", "F", "CMYK")),
+        *(("WEBP", "RGBA"), ("GIF", "P"), ("BMP", "RGB"), ("PPM", "I"), ("TGA", "RGBA"), ("JPEG2000", "RGB")),
+    ):
+        with BytesIO() as out:
+            Image.new(mode, (17, 11)).save(out, kind)
+            made.append(out.getvalue())
+    for kind in ("JPEG", "PNG", "WEBP", "MPO"):
+        with BytesIO() as out:
+            Image.new("RGB", (17, 11)).save(out, kind, exif=turned)
+            made.append(out.getvalue() + b"SEFT" * 5)
+    return _picture_seeds() + made
+
+
 def _picture_seeds() -> list[bytes]:
     exif = Image.Exif()
     exif[0x010E] = "a camera"
@@ -160,5 +231,7 @@ TARGETS = {
         _endpoints, _endpoint_seeds, (f"{_OURS}transport.endpoint",), structured=False, longest=300
     ),
     "images": Target(_images, _picture_seeds, (f"{_OURS}models.images", "PIL"), structured=False),
+    "any picture": Target(_any_picture, _any_picture_seeds, (f"{_OURS}pictures", "PIL"), structured=False),
+    "bag": Target(_bag, _bag_seeds, (f"{_OURS}replay",), structured=False, longest=65_536),
     "sparse": Target(_sparse, _packed_seeds, (f"{_OURS}decoding.sparse",), structured=False, longest=600),
 }

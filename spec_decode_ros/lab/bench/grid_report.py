@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from spec_decode_ros.lab.bench.grid import Cell, MethodFigures, World, cells, simulate_cell
 from spec_decode_ros.lab.bench.profile.profile import load_profile
@@ -57,13 +58,14 @@ def _rows(wanted: list[Cell], world: World, actions: int) -> list[Row]:
 
 def print_run(console: Console, run: VirtualRun) -> None:
     """Print times to the verified action, the conclusion, and published figures."""
-    console.print(f"[bold]{run.title}[/]\nmean milliseconds to the verified action")
+    console.print(run.title, style="bold")
+    console.print("mean milliseconds to the verified action")
     console.print("acc.: share of drafted tokens accepted; ratio: draft over target time, a token")
     rows = []
     for cell, row in run.rows:
         best = min(figures.ttva_ms for figures in row.values())
         times = (
-            f"[bold green]{f.ttva_ms:.0f}[/]" if f.ttva_ms == best else f"{f.ttva_ms:.0f}"
+            Text(f"{f.ttva_ms:.0f}", "bold green") if f.ttva_ms == best else f"{f.ttva_ms:.0f}"
             for f in row.values()
         )
         rows.append([f"{cell.rtt_ms:g}", f"{cell.acceptance:g}", f"{cell.ratio:.2g}", *times])

@@ -66,7 +66,10 @@ def _times(document: Mapping[str, Any]) -> TextTable:
 def _together(tables: Sequence[TextTable]) -> TextTable:
     """Tables of several runs in one: the cells of a place with a slash between them."""
     columns = list(dict.fromkeys(name for table in tables for name in table.columns))
-    cells = [{row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows} for table in tables]
+    cells = [
+        {str(row[0]): dict(zip(table.columns, map(str, row), strict=True)) for row in table.rows}
+        for table in tables
+    ]
     names = list(dict.fromkeys(name for found in cells for name in found))
     rows = [
         [

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread
 from spec_decode_ros.lab.bench.document import link_document
@@ -14,6 +15,8 @@ from spec_decode_ros.lab.text_table import TextTable
 
 SHOWN = ("ttva_ms", "ttfa_ms", "cloud_passes", "cloud_busy_ms", "acceptance_rate", "round_trips")
 """Metrics on the terminal; the page has all."""
+
+_TWO_LINES = "{}\n{}–{}"
 
 
 def spread_text(metric: str, spread: Mapping[str, float] | None, between: str = "{} ({}–{})") -> str:
@@ -34,17 +37,26 @@ def print_comparison(
 ) -> None:
     """Print a comparison through one link; `separate` is for rejection sampling, where tokens may differ."""
     found = link_document(link, comparison)
-    rows = [
-        [name, *(spread_text(m, figures[m], "{}\n[dim]{}–{}[/]") for m in shown)]
+    rows: list[list[str | Text]] = [
+        [name, *(_dimmed(spread_text(m, figures[m], _TWO_LINES)) for m in shown)]
         for name, figures in found["methods"].items()
     ]
     title = f"{link.name}: medians (quartiles) of {found['samples']} samples"
     TextTable(["", *(metric.replace("_", "\n", 1) for metric in shown)], rows, title).print(console)
-    if groups := group_table(found, "{}\n[dim]{}–{}[/]"):
-        groups.print(console)
+    if groups := group_table(found, _TWO_LINES):
+        cells: list[list[str | Text]] = [
+            [str(name), *(_dimmed(str(cell)) for cell in row)] for name, *row in groups.rows
+        ]
+        TextTable(groups.columns, cells, groups.title).print(console)
     about_tokens, *others = remarks(found)
     for line in (_rejections(comparison) if separate else about_tokens, *others):
-        console.print(line, markup=False)
+        console.print(line)
+
+
+def _dimmed(cell: str) -> Text:
+    """The second line is of less weight."""
+    first, *others = cell.split("\n")
+    return Text("\n").join((Text(first), *(Text(line, "dim") for line in others)))
 
 
 def group_table(link: Mapping[str, Any], between: str = "{} ({}–{})") -> TextTable | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from spec_decode_ros.decoding.methods import method_named
 from spec_decode_ros.errors import SpecDecodeError
@@ -33,9 +34,12 @@ def rate_episodes(stack: Go2Stack, seed: int, count: int, console: Console) -> d
     def show(episode: Go2Episode) -> None:
         colour = "green" if episode.success else "red"
         console.print(
-            f"room {episode.seed}: “{episode.instruction}” … [{colour}]{episode.reason}[/], {episode.time:.1f} s, "
-            f"{episode.distance:.2f} m away; {episode.actions} actions, {episode.orders.get('move', 0)} moves and "
-            f"{episode.orders.get('stop', 0)} stops at the robot",
+            Text(f"room {episode.seed}: “{episode.instruction}” … ")
+            + Text(episode.reason, colour)
+            + Text(
+                f", {episode.time:.1f} s, {episode.distance:.2f} m away; {episode.actions} actions, "
+                f"{episode.orders.get('move', 0)} moves and {episode.orders.get('stop', 0)} stops at the robot"
+            ),
             soft_wrap=True,
         )
 
@@ -69,13 +73,16 @@ def rate_missions(stack: Go2Stack, seed: int, count: int, console: Console) -> d
     def show(mission: Go2Mission) -> None:
         colour = "green" if mission.success else "red"
         console.print(
-            f"room {mission.seed}: “{mission.sentence}” … [{colour}]{mission.reason}[/], {mission.time:.1f} s",
+            Text(f"room {mission.seed}: “{mission.sentence}” … ")
+            + Text(mission.reason, colour)
+            + Text(f", {mission.time:.1f} s"),
             soft_wrap=True,
         )
         for step in mission.steps:
             console.print(
-                f"  {step.step}: [{'green' if step.success else 'red'}]{step.reason}[/], "
-                f"{step.ended - step.began:.1f} s",
+                Text(f"  {step.step}: ")
+                + Text(step.reason, "green" if step.success else "red")
+                + Text(f", {step.ended - step.began:.1f} s"),
                 soft_wrap=True,
             )
 
@@ -97,7 +104,7 @@ def missions_document(
     slow = sum(mission.real_time_factor < _REAL_TIME for mission in missions)
     if slow:
         console.print(
-            f"[yellow]In {slow} of them the machine was too slow to simulate the robot in real time.[/]"
+            f"In {slow} of them the machine was too slow to simulate the robot in real time.", style="yellow"
         )
     return {
         "pair": stack.pair,

@@ -168,11 +168,12 @@ def _spread(values: Sequence[float]) -> list[float] | None:
 
 def print_episodes(document: dict[str, Any]) -> None:
     """A table of the episodes, and the numbers of all of them."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from spec_decode_ros.console import PlainConsole
+
+    console = PlainConsole()
     table = Table(box=None, padding=(0, 1))
     for name, justify in (("seed", "right"), ("instruction", "left"), ("target", "left"), ("result", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ def run_chaos(pair: str, plan: ChaosPlan, frames: int, console: Console) -> dict
         nonlocal printed
         if done >= printed + max(1, plan.faults // 10):
             printed = done
-            console.print(f"[dim]{done} faults[/]")
+            console.print(f"{done} faults", style="dim")
 
     with chaos_rig(services_of(pair, plan), recording, plan) as chaos:
         found = chaos.run(report).as_dict()
@@ -39,7 +39,7 @@ def print_chaos(console: Console, found: dict[str, Any]) -> None:
         for kind, counts in found["outcomes_by_fault"].items()
     ]
     counts = found["actions_by_outcome"]
-    rows.append(["[bold]all[/]", str(found["faults"]), *(str(counts[name]) for name in outcomes)])
+    rows.append(["all", str(found["faults"]), *(str(counts[name]) for name in outcomes)])
     columns = ["", *(name.replace(" ", "\n") for name in ("times", *outcomes))]
     title = "Faults, and what became of the actions that they may have met"
     TextTable(columns, rows, title).print(console)
@@ -49,14 +49,15 @@ def print_chaos(console: Console, found: dict[str, Any]) -> None:
     )
     if found["standstills"]:
         console.print(
-            f"[dim]the machine itself stood still {found['standstills']} times, for "
-            f"{found['longest_standstill_s']:.1f} s at most[/]"
+            f"the machine itself stood still {found['standstills']} times, for "
+            f"{found['longest_standstill_s']:.1f} s at most",
+            style="dim",
         )
     for sentence, count in found["why_refused"].items():
-        console.print(f"[dim]refused {count} times: {sentence}[/]")
+        console.print(f"refused {count} times: {sentence}", style="dim")
     for line in found["complaints"]:
-        console.print(f"[dim]a server said: {line}[/]")
+        console.print(f"a server said: {line}", style="dim")
     for wrong in found["wrongs"]:
-        console.print(f"[red]wrong: {wrong}[/]")
+        console.print(f"wrong: {wrong}", style="red")
     if found["passed"]:
         console.print("every action ended as it may")

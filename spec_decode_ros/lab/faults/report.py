@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.go2 import Go2Stack
@@ -38,7 +39,7 @@ def run_faults(options: Go2Stack, cases: Sequence[Case], repeats: int, console: 
 
     def show(outcome: FaultResult) -> None:
         colour = "green" if outcome.passed else "red"
-        console.print(f"{outcome.hazard} … [{colour}]{_seconds(outcome.stop_s)}[/]")
+        console.print(Text(f"{outcome.hazard} … ") + Text(_seconds(outcome.stop_s), colour))
 
     with running_rig(options) as rig:
         tries = try_cases(rig, cases, repeats, show)
@@ -63,7 +64,7 @@ def print_faults(console: Console, outcomes: Sequence[FaultResult], tries: int, 
         stop = _seconds(outcome.stop_s)
         cells = (
             outcome.hazard,
-            stop if outcome.passed else f"[red]{stop}[/]",
+            stop if outcome.passed else Text(stop, "red"),
             "" if outcome.way_m is None else f"{outcome.way_m:.2f} m",
             "" if outcome.stand_s is None else _seconds(outcome.stand_s),
             _seconds(outcome.recovered_s) + ("" if outcome.resumes else " *"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from spec_decode_ros.lab.bench.grid import Cell
 from spec_decode_ros.lab.bench.profile.profile import Profile, load_profile
@@ -102,7 +103,7 @@ def _cell(profile: Profile, acceptance: float | None, actions: int) -> Cell:
 def print_plan(console: Console, found: PlanningResult) -> None:
     """Print what all regions need, what each needs for the largest fleet, and the gains over `colocated`."""
     fleet, goal, needs = found.fleet, found.goal, found.needs
-    console.print(f"[bold]{found.profile.name}[/]: {found.profile.source}", markup=True)
+    console.print(Text(found.profile.name, "bold") + Text(f": {found.profile.source}"))
     console.print(
         f"regions {fleet.name}; {goal.rate:g} actions a second and robot, acceptance {found.cell.acceptance:g}; "
         f"goal: 95 of 100 actions verified within {goal.p95_ms:g} ms"
@@ -116,7 +117,8 @@ def print_plan(console: Console, found: PlanningResult) -> None:
     console.print("–: no number of GPUs keeps the goal; the times are those of robots with a GPU each")
     _gain_table(found.gains).print(console)
     console.print(
-        "[dim]* 1 + gamma t_draft / t_verify (arXiv 2606.25091), for a server that serves one robot at a time[/]"
+        "* 1 + gamma t_draft / t_verify (arXiv 2606.25091), for a server that serves one robot at a time",
+        style="dim",
     )
 
 

@@ -24,7 +24,12 @@ Tell = Callable[[str, dict[str, float]], None]
 def training_display(console: Console, disable: bool = False) -> Iterator[tuple[Advance, Tell]]:
     """Bars for the parts of a run, and a line for each report; yields what hears of both."""
     start = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=disable) as progress:
         bars: dict[str, Any] = {}
 

@@ -71,7 +71,7 @@ def add_exits(
     start = time.monotonic()
 
     def report(phase: str, fraction: float, figures: dict[str, float]) -> None:
-        console.print(progress_line(start, f"{phase} {fraction:4.0%}", figures), highlight=False)
+        console.print(progress_line(start, f"{phase} {fraction:4.0%}", figures))
 
     adapters, exits = make_exits(model, plan, report)
     try:

@@ -28,7 +28,7 @@ def run_soak(pair: str, plan: SoakPlan, frames: int, rtt_ms: float, console: Con
         verified = sum(act.outcome == "verified" for act in acts)
         failed = sum(act.outcome not in ("verified", None) for act in acts)
         size = "" if memory is None else f", server {memory / 1e6:.0f} MB"
-        console.print(f"[dim]{elapsed_s:.0f} s: {verified} actions verified, {failed} failed{size}[/]")
+        console.print(f"{elapsed_s:.0f} s: {verified} actions verified, {failed} failed{size}", style="dim")
 
     with fleet_rig(pair, recording, profile) as rig:
         found = soak(rig, plan, report).as_dict()
@@ -56,6 +56,6 @@ def print_soak(console: Console, found: dict[str, Any]) -> None:
             rows.append((f"memory of the {whose}", text))
     TextTable(["", ""], rows, left=2).print(console)
     for trouble in found["troubles"]:
-        console.print(f"[red]wrong: {trouble}[/]")
+        console.print(f"wrong: {trouble}", style="red")
     if found["passed"]:
         console.print("nothing was wrong")

@@ -64,7 +64,7 @@ LEGEND = (
 def print_load(console: Console, way: str, load: Mapping[str, Any]) -> None:
     """One line as soon as a load is measured."""
     cells = ", ".join(f"{name} {_COLUMNS[name](load)}" for name in _WHILE_RUNNING)
-    console.print(f"[dim]{way}, {load['robots']} robots: {cells}[/]")
+    console.print(f"{way}, {load['robots']} robots: {cells}", style="dim")
 
 
 def print_fleet(console: Console, fleet: Mapping[str, Any]) -> None:
@@ -72,10 +72,10 @@ def print_fleet(console: Console, fleet: Mapping[str, Any]) -> None:
     shown = [name for name in _COLUMNS if name not in _ON_PAGE_ONLY]
     for way, found in fleet["ways"].items():
         table = _load_table(found["loads"], shown)
-        TextTable([name.replace(" ", "\n") for name in shown], table.rows, f"[bold]{way}").print(console)
+        TextTable([name.replace(" ", "\n") for name in shown], table.rows, way).print(console)
     table = capacity_table(fleet)
-    TextTable(table.columns, table.rows, "[bold]robots by p95").print(console)
-    console.print(f"[dim]{LEGEND}[/]")
+    TextTable(table.columns, table.rows, "robots by p95").print(console)
+    console.print(LEGEND, style="dim")
     for line in _sentences(fleet):
         console.print(line)
 

@@ -76,18 +76,18 @@ def time_pair(options: TimingOptions, assumed: Assumed, out: str, console: Conso
         require_memory(shape, plan.device, plan.dtype, plan.layers)
     with _threads(options.threads):
         on = _machine_in_words(plan)
-        console.print(f"on {on}; random weights; medians (quartiles) in ms", markup=False)
+        console.print(f"on {on}; random weights; medians (quartiles) in ms")
         sides = []
         for shape, exits in zip(shapes, (False, True), strict=True):
             with console.status(f"timing {shape.name}"):
                 sides.append(measure(shape, plan, exits))
             for line in described(sides[-1]):
-                console.print(line, markup=False)
+                console.print(line)
     draft, target = sides
     document = profile_document(draft, target, assumed, on, plan.image)
     write_text(Path(out), profile_text(document, sides, assumed))
     load_profile(out)
-    console.print(f"wrote {out}: spec-decode simulate --profile {out}", markup=False)
+    console.print(f"wrote {out}: spec-decode simulate --profile {out}")
     return {"machine": on, "draft": as_json(draft), "target": as_json(target), "profile": document}
 
 
