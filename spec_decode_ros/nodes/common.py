@@ -24,6 +24,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.extras import missing_module_sentence
 from spec_decode_ros.settings import Setting
 
 LATEST_FRAME = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -209,6 +210,12 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> NoReturn
         pass
     except SpecDecodeError as error:
         print(f"{sys.argv[0].rpartition('/')[2]}: {error}", file=sys.stderr)
+        code = 1
+    except ModuleNotFoundError as error:
+        sentence = missing_module_sentence(error.name or "")
+        if sentence is None:
+            raise
+        print(f"{sys.argv[0].rpartition('/')[2]}: {sentence}", file=sys.stderr)
         code = 1
     finally:
         phase = "stopping"
