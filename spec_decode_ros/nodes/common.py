@@ -208,11 +208,10 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> NoReturn
             executor.spin_once(timeout_sec=0.1)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except SpecDecodeError as error:
-        print(f"{sys.argv[0].rpartition('/')[2]}: {error}", file=sys.stderr)
-        code = 1
-    except ModuleNotFoundError as error:
-        sentence = missing_module_sentence(error.name or "")
+    except (SpecDecodeError, ModuleNotFoundError) as error:
+        sentence: str | None = str(error)
+        if isinstance(error, ModuleNotFoundError):
+            sentence = missing_module_sentence(error.name or "")
         if sentence is None:
             raise
         print(f"{sys.argv[0].rpartition('/')[2]}: {sentence}", file=sys.stderr)
