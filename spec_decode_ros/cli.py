@@ -13,6 +13,7 @@ import importlib.util
 import os
 import pkgutil
 import sys
+import traceback
 from collections.abc import Sequence
 
 from spec_decode_ros import __version__, commands
@@ -77,18 +78,21 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     chosen = _chosen(argv, names)
     parser = argparse.ArgumentParser(
         prog="spec-decode",
-        usage="spec-decode [-h] [--version] COMMAND ...",
+        usage="spec-decode [-h] [--version] [--debug] COMMAND ...",
         description="Speculative edge-cloud decoding for robots driven by vision-language models.\n"
         + ("" if chosen else _overview(names)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"spec-decode {__version__}")
+    debug = "show where in the program an error comes from"
+    parser.add_argument("--debug", action="store_true", help=debug)
     subparsers = parser.add_subparsers(
         prog=parser.prog, dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS
     )
     for name in names:
         # Without a help of its own a command is not listed a second time.
         subparser = subparsers.add_parser(name, description=_summary(name) + ".")
+        subparser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=debug)
         if name == chosen:
             module = importlib.import_module(_module(name))
             module.add_arguments(subparser)
@@ -96,7 +100,10 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     return parser
 
 
-def _complain(sentence: str) -> int:
+def _complain(sentence: str, debug: bool) -> int:
+    """Say it on standard error, with `debug` behind the traceback of the present exception."""
+    if debug:
+        traceback.print_exc()
     sentence = " ".join(printable(sentence).split())
     print(f"spec-decode: {sentence}", file=sys.stderr)
     return EXIT_USAGE
@@ -105,24 +112,31 @@ def _complain(sentence: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
     try:
         args = build_parser(argv).parse_args(argv)
         code = args.run(args)
         sys.stdout.flush()
         return code
     except SpecDecodeError as error:
-        return _complain(str(error))
+        return _complain(str(error), debug)
     except ModuleNotFoundError as error:
         sentence = missing_module_sentence(error.name or "")
         if sentence is None:
             raise
-        return _complain(sentence)
+        return _complain(sentence, debug)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): keep the flush at exit from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        what = f"{error.filename} cannot be used" if error.filename else "the system refuses"
+        return _complain(
+            f"{what} ({error.strerror or error}): look at its path, its permissions and the free space.",
+            debug,
+        )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.extras import missing_module_sentence
 from spec_decode_ros.settings import Setting
 
 LATEST_FRAME = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -222,8 +223,13 @@ def run(make: Callable[[], Node], args: Sequence[str] | None = None) -> NoReturn
             executor.spin_once(timeout_sec=0.1)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except SpecDecodeError as error:
-        print(f"{sys.argv[0].rpartition('/')[2]}: {error}", file=sys.stderr)
+    except (SpecDecodeError, ModuleNotFoundError) as error:
+        sentence: str | None = str(error)
+        if isinstance(error, ModuleNotFoundError):
+            sentence = missing_module_sentence(error.name or "")
+        if sentence is None:
+            raise
+        print(f"{sys.argv[0].rpartition('/')[2]}: {sentence}", file=sys.stderr)
         code = 1
     finally:
         phase = "stopping"

@@ -142,6 +142,26 @@ def test_a_user_error_is_one_sentence_on_standard_error(make_command, capsys: py
     assert captured.err == "spec-decode: no such pair: try tiny\n"
 
 
+def test_what_the_system_refuses_is_one_sentence(make_command, capsys: pytest.CaptureFixture[str]):
+    make_command("probe_full", "open('/nowhere/at/all')")
+    assert cli.main(["probe-full"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "/nowhere/at/all cannot be used (No such file or directory)" in said
+    make_command("probe_disk", "raise OSError(28, 'No space left on device')")
+    assert cli.main(["probe-disk"]) == 2
+    assert "(No space left on device): look at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_debug_shows_where_an_error_comes_from(
+    make_command, capsys: pytest.CaptureFixture[str], before: bool
+):
+    make_command("probe_debug", "open('/nowhere/at/all')")
+    assert cli.main(["--debug", "probe-debug"] if before else ["probe-debug", "--debug"]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" in said and said.splitlines()[-1].startswith("spec-decode: /nowhere/at/all")
+
+
 def test_a_programming_error_is_not_hidden(make_command):
     make_command("probe_bug", "return {}['x']")
     with pytest.raises(KeyError):
