@@ -101,11 +101,11 @@ def test_the_settings_are_accepted_and_safe(name: str, port: int) -> None:
 UNITS = ("spec-decode", "spec-decode-balancer")
 
 
-def unit(name: str) -> configparser.SectionProxy:
+def unit(name: str, section: str = "Service") -> configparser.SectionProxy:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(DEPLOY / f"{name}.service")
-    return parser["Service"]
+    return parser[section]
 
 
 def test_the_unit_gives_the_service_time_to_drain() -> None:
@@ -122,6 +122,13 @@ def test_the_balancers_unit_reads_its_list_again_on_reload() -> None:
     assert resolve({}, {}, DEPLOY / "balancer.yaml").config.keys.startswith(state)
     words = shlex.split(service["ExecStart"])
     assert words[words.index("--verifier-keys") + 1].startswith(state)
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_service_that_ends_again_and_again_is_never_given_up(name: str) -> None:
+    limits = {key: value for key, value in unit(name, "Unit").items() if key.startswith("StartLimit")}
+    assert limits == {"StartLimitIntervalSec": "0"}
+    assert float(unit(name)["RestartSec"]) >= 1.0
 
 
 @pytest.mark.parametrize("name", UNITS)
