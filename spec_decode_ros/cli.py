@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 import importlib
 import importlib.util
 import os
@@ -21,6 +22,11 @@ from spec_decode_ros.extras import missing_module_sentence
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+_OF_FILES = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR, errno.ENOTDIR)
+)
+"""Errors that a disk or its owner causes."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Try it": ("doctor", "demo", "generate", "plan", "eval", "go2-sim", "world"),
@@ -119,9 +125,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): keep the flush at exit from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has gone (`| head`)
         return 1
+    except OSError as error:
+        if error.errno not in _OF_FILES:
+            raise
+        _drop_output()
+        return _complain(f"{error.filename or 'the output'}: {error.strerror}")
+
+
+def _drop_output() -> None:
+    """Keep the flush at exit from complaining about what cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
