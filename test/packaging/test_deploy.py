@@ -68,7 +68,7 @@ def test_all_that_the_build_needs_is_copied_and_let_through() -> None:
     missing = [source for source in copied() if not (ROOT / source).exists()]
     assert not missing
     needed = {"setup.py", "setup.cfg", "pyproject.toml", "package.xml", "README.md", "constraints.txt"}
-    needed |= {"resource", "launch", "config", "worlds", "spec_decode_ros"}
+    needed |= {"locks", "resource", "launch", "config", "worlds", "spec_decode_ros"}
     assert needed <= set(copied())
     passed = {
         line[1:]
@@ -76,6 +76,13 @@ def test_all_that_the_build_needs_is_copied_and_let_through() -> None:
         if line.startswith("!")
     }
     assert passed == set(copied())
+
+
+def test_the_container_installs_what_is_locked_for_its_python() -> None:
+    (run,) = (rest for rest in values("RUN") if "pip install" in rest)
+    assert "--require-hashes" in run and "locks/container-$(python -c" in run
+    version = values("FROM")[0].partition(":")[2].partition("-")[0].replace(".", "")
+    assert (ROOT / "locks" / f"container-linux-x86_64-cpython-{version}.txt").exists()
 
 
 def test_the_container_installs_extras_that_exist() -> None:
