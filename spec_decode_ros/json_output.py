@@ -1,9 +1,11 @@
-"""Writes results to files: JSON for programs, and texts."""
+"""Writes results to files: JSON for programs, and texts; pictures are written under `writing`."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,19 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         SpecDecodeError: it cannot be written.
     """
+    with writing(path):
+        path.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make the folder of a file that is written within the context.
+
+    Raises:
+        SpecDecodeError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        yield
     except OSError as error:
         raise SpecDecodeError(f"cannot write {path}: {error.strerror or error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,10 +210,20 @@ def console_of(args: argparse.Namespace) -> Console:
     return PlainConsole(stderr=args.json == "-")
 
 
-def finish(args: argparse.Namespace, document: Any, success: bool = True) -> int:
-    """Write the JSON where it was asked for, and return the exit code."""
+def finish(
+    args: argparse.Namespace,
+    document: Any,
+    success: bool = True,
+    draw: Callable[[], object] | None = None,
+) -> int:
+    """Write the JSON where it was asked for, then draw, and return the exit code.
+
+    A picture that cannot be drawn costs no figures that way.
+    """
     if args.json:
         from spec_decode_ros.json_output import write_json
 
         write_json(args.json, document)
+    if draw:
+        draw()
     return 0 if success else 1

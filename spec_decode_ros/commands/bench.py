@@ -141,13 +141,17 @@ def run(args: argparse.Namespace) -> int:
         args.min_tokens,
     )
     found = run_suite(plan, console_of(args))
-    found.draw(args.plot, args.timeline, pair)
-    return finish(args, found.document, sampling.separate or found.same_tokens)
+    return finish(
+        args,
+        found.document,
+        sampling.separate or found.same_tokens,
+        lambda: found.draw(args.plot, args.timeline, pair),
+    )
 
 
 def _run_fleet(args: argparse.Namespace, pair: str) -> int:
     from spec_decode_ros.lab.bench.fleet.rig import LoadSchedule
-    from spec_decode_ros.lab.bench.fleet.run import fleet_document, measure_fleet
+    from spec_decode_ros.lab.bench.fleet.run import draw_document, fleet_document, measure_fleet
     from spec_decode_ros.lab.bench.fleet.suite import FleetPlan
     from spec_decode_ros.lab.bench.run import command_typed
     from spec_decode_ros.lab.bench.suite import links
@@ -167,8 +171,8 @@ def _run_fleet(args: argparse.Namespace, pair: str) -> int:
     over = links(_rtts_ms(args), args.mbit, args.network)
     frames = args.frames or SUITES["fleet"]
     fleet = measure_fleet(pair, plan, over, frames, console_of(args))
-    document = fleet_document(pair, command_typed(sys.argv[1:]), fleet, args.plot)
-    return finish(args, document, fleet["same_tokens"])
+    document = fleet_document(pair, command_typed(sys.argv[1:]), fleet)
+    return finish(args, document, fleet["same_tokens"], lambda: draw_document(document, args.plot))
 
 
 def _rtts_ms(args: argparse.Namespace) -> list[float]:

@@ -110,11 +110,14 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.json != "-":
         replay.print(PlainConsole(), comparison, pair, args.method)
-    if args.plot:
-        subtitle = f"method {args.method}, pair {pair}, RTT {args.rtt_ms:g} ms"
-        path = replay.draw(comparison, args.plot, subtitle)
-        if args.json != "-":
-            print(f"plot {path}")
-    code = finish(args, replay.document(comparison, pair, args.method, args.rtt_ms), comparison.passed)
+
+    def draw() -> None:
+        if args.plot:
+            subtitle = f"method {args.method}, pair {pair}, RTT {args.rtt_ms:g} ms"
+            path = replay.draw(comparison, args.plot, subtitle)
+            if args.json != "-":
+                print(f"plot {path}")
+
+    code = finish(args, replay.document(comparison, pair, args.method, args.rtt_ms), comparison.passed, draw)
     replay.require_compared(comparison)
     return code

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from spec_decode_ros.commands._options import add_json, add_number, add_value, finish
@@ -83,13 +85,9 @@ def run(args: argparse.Namespace) -> int:
     if args.plot and not args.grid:
         raise SpecDecodeError("--plot draws a grid or a fleet: add --grid or --fleet")
     found = simulate_grid(args.actions) if args.grid else simulate_profile(args.profile, args.actions)
-    if args.plot:
-        from spec_decode_ros.lab.bench.grid_plot import draw_grid
-
-        draw_grid(found.rows, Path(args.plot))
     if args.json != "-":
         print_run(PlainConsole(), found)
-    return finish(args, found.as_dict())
+    return finish(args, found.as_dict(), draw=_drawing(args.plot, found.draw))
 
 
 def _run_fleet(args: argparse.Namespace) -> int:
@@ -102,8 +100,10 @@ def _run_fleet(args: argparse.Namespace) -> int:
     given["sticky"] = args.sticky and Sticky(args.sticky)
     options = {name: value for name, value in given.items() if value is not None}
     found = plan(FleetOptions(**options, actions=args.actions))
-    if args.plot:
-        found.draw(Path(args.plot))
     if args.json != "-":
         print_plan(PlainConsole(), found)
-    return finish(args, found.as_dict())
+    return finish(args, found.as_dict(), draw=_drawing(args.plot, found.draw))
+
+
+def _drawing(plot: str | None, draw: Callable[[Path], None]) -> Callable[[], None] | None:
+    return partial(draw, Path(plot)) if plot else None

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 whenever there is a picture."""
-    from spec_decode_ros.lab.demo.smoothness import tell_smoothness
+    from spec_decode_ros.lab.demo.smoothness import recorded_walk
 
-    return finish(args, tell_smoothness(args.bag, args.plot, console_of(args)))
+    walk = recorded_walk(args.bag, args.plot)
+    return finish(args, walk.document, draw=lambda: walk.draw(console_of(args)))

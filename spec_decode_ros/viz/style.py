@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spec_decode_ros.json_output import writing
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -82,8 +84,8 @@ def legend_below(
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write the figure in the format of the file's suffix, and make its folder."""
+    """Write the figure in the format of the file's suffix, and make its folder. Raises SpecDecodeError."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI)
+    with writing(path):
+        figure.savefig(path, dpi=DPI)
     return path

@@ -68,7 +68,7 @@ def test_all_that_the_build_needs_is_copied_and_let_through() -> None:
     missing = [source for source in copied() if not (ROOT / source).exists()]
     assert not missing
     needed = {"setup.py", "setup.cfg", "pyproject.toml", "package.xml", "README.md", "constraints.txt"}
-    needed |= {"resource", "launch", "config", "worlds", "spec_decode_ros"}
+    needed |= {"locks", "resource", "launch", "config", "worlds", "spec_decode_ros"}
     assert needed <= set(copied())
     passed = {
         line[1:]
@@ -76,6 +76,13 @@ def test_all_that_the_build_needs_is_copied_and_let_through() -> None:
         if line.startswith("!")
     }
     assert passed == set(copied())
+
+
+def test_the_container_installs_what_is_locked_for_its_python() -> None:
+    (run,) = (rest for rest in values("RUN") if "pip install" in rest)
+    assert "--require-hashes" in run and "locks/container-$(python -c" in run
+    version = values("FROM")[0].partition(":")[2].partition("-")[0].replace(".", "")
+    assert (ROOT / "locks" / f"container-linux-x86_64-cpython-{version}.txt").exists()
 
 
 def test_the_container_installs_extras_that_exist() -> None:
@@ -101,11 +108,11 @@ def test_the_settings_are_accepted_and_safe(name: str, port: int) -> None:
 UNITS = ("spec-decode", "spec-decode-balancer")
 
 
-def unit(name: str) -> configparser.SectionProxy:
+def unit(name: str, section: str = "Service") -> configparser.SectionProxy:
     parser = configparser.ConfigParser(strict=False, interpolation=None)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(DEPLOY / f"{name}.service")
-    return parser["Service"]
+    return parser[section]
 
 
 def test_the_unit_gives_the_service_time_to_drain() -> None:
@@ -122,6 +129,13 @@ def test_the_balancers_unit_reads_its_list_again_on_reload() -> None:
     assert resolve({}, {}, DEPLOY / "balancer.yaml").config.keys.startswith(state)
     words = shlex.split(service["ExecStart"])
     assert words[words.index("--verifier-keys") + 1].startswith(state)
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_service_that_ends_again_and_again_is_never_given_up(name: str) -> None:
+    limits = {key: value for key, value in unit(name, "Unit").items() if key.startswith("StartLimit")}
+    assert limits == {"StartLimitIntervalSec": "0"}
+    assert float(unit(name)["RestartSec"]) >= 1.0
 
 
 @pytest.mark.parametrize("name", UNITS)

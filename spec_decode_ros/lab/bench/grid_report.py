@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +26,12 @@ class VirtualRun:
     world: World
     rows: Sequence[Row]
     published: Mapping[str, float] = field(default_factory=dict)
+
+    def draw(self, out: Path) -> None:
+        """Write the picture of a grid. Raises SpecDecodeError."""
+        from spec_decode_ros.lab.bench.grid_plot import draw_grid
+
+        draw_grid(self.rows, out)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

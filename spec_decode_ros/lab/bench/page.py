@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.json_output import write_text
 from spec_decode_ros.lab.bench.fleet.tables import capacity_table, fleet_lines
 from spec_decode_ros.lab.bench.tables import group_table, remarks, spread_text
 from spec_decode_ros.lab.text_table import TextTable
@@ -124,17 +125,14 @@ def _link(link: Mapping[str, Any]) -> list[str]:
 
 
 def write_page(files: Sequence[Path], out: Path) -> None:
-    """Write the page of some documents into an existing folder. Raises SpecDecodeError."""
+    """Write the page of some documents. Raises SpecDecodeError."""
     try:
         text = page([_read(path) for path in files])
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise SpecDecodeError(
             f"these files are no bench documents (no {error}): write them with `bench --json`"
         ) from error
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SpecDecodeError(f"cannot write {out}: {error.strerror or error}") from error
+    write_text(out, text)
 
 
 def _read(path: Path) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from spec_decode_ros.json_output import writing
 from spec_decode_ros.lab.bench.comparison import MethodComparison
 from spec_decode_ros.lab.demo.mission import Goal, Story
 from spec_decode_ros.lab.demo.report import overlay_of, shown_instruction
@@ -50,7 +51,8 @@ def draw_animation(
     palette = shared_palette(pages)
     frames = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     times = [_STEP_MS] * (len(frames) - 1) + [_LAST_MS]
-    frames[0].save(out, save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=True)
+    with writing(Path(out)):
+        frames[0].save(out, save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=True)
     return out
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from spec_decode_ros import __version__
 from spec_decode_ros.actions.action import ActionError, parse_action
+from spec_decode_ros.json_output import writing
 from spec_decode_ros.lab.bench.comparison import MethodComparison, Spread, speedup
 from spec_decode_ros.lab.bench.tables import spread_text
 from spec_decode_ros.lab.one_plan import print_tokens
@@ -182,8 +183,7 @@ def draw_frame(
     said = shown_instruction(goal, sample.instruction)
     overlay = overlay_of(said, comparison.results[method][place], decode, caption)
     jpeg = draw_overlay(sample.jpeg, overlay, width=960, quality=95)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(io.BytesIO(jpeg)) as picture:
+    with writing(out), Image.open(io.BytesIO(jpeg)) as picture:
         with_legend(picture.convert("RGB")).save(out)
     return out
 

@@ -49,9 +49,10 @@ class Heartbeat:
         prepare: Callable[[zmq.Socket], None],
     ) -> None:
         self._endpoint = endpoint
+        ipv6 = parse_endpoint(endpoint).ipv6
         self.sock: zmq.Socket = context.socket(zmq.DEALER)
         prepare(self.sock)
-        self.sock.setsockopt(zmq.IPV6, parse_endpoint(endpoint).ipv6)
+        self.sock.setsockopt(zmq.IPV6, ipv6)
         self.sock.setsockopt(zmq.IMMEDIATE, 1)  # pings do not queue for a replica that is not there
         self.sock.setsockopt(zmq.RECONNECT_IVL, 100)
         self.sock.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)

@@ -36,11 +36,14 @@ def measure_fleet(
     return found
 
 
-def fleet_document(pair: str, command: str, fleet: dict[str, Any], plot: str | None) -> dict[str, Any]:
-    """The document for JSON; draws it if `plot` is given."""
-    found = {**heading("fleet", pair, command), "links": [], "fleet": fleet}
+def fleet_document(pair: str, command: str, fleet: dict[str, Any]) -> dict[str, Any]:
+    """The document for JSON."""
+    return {**heading("fleet", pair, command), "links": [], "fleet": fleet}
+
+
+def draw_document(document: dict[str, Any], plot: str | None) -> None:
+    """Draw it if `plot` is given. Raises SpecDecodeError."""
     if plot:
         from spec_decode_ros.lab.bench.fleet.plot import draw_fleet
 
-        draw_fleet(found, plot)
-    return found
+        draw_fleet(document, plot)
