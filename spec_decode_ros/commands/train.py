@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_number(tiny, "--threads", int, "CPU threads; 0 leaves the choice to torch", default=0, low=0)
     add_value(tiny, "--device", "auto", "auto, cpu or cuda")
     planner = parser.add_argument_group("for planner")
-    add_value(planner, "--sentences", 8_000, "number of sentences that its target learns from", "N", low=16)
+    add_value(planner, "--sentences", 18_000, "number of sentences that its target learns from", "N", low=16)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from spec_decode_ros.lab.training.phrasings import MORE_WORDS, OTHER_COLORS, OTH
 from spec_decode_ros.lab.training.plan_sentences import PlannedSentence, examples, gerund
 from spec_decode_ros.lab.training.plan_steps import draw_goal, draw_turn, draw_walk, number_words
 from spec_decode_ros.lab.training.refusals import HARM, IMPOSSIBLE, NO_TASK, TOO_FAR, WHERE, WHICH_WAY
+from spec_decode_ros.lab.training.whole_sentences import NO_MOTION, SEVERAL, draw_whole
 from spec_decode_ros.sim.scene import COLORS, KINDS
 from spec_decode_ros.sim.task import make_task, read_templates
 
@@ -151,9 +152,9 @@ def test_a_way_to_say_a_step_means_one_thing() -> None:
 def test_all_kinds_of_plans_occur(plans: list[Plan]) -> None:
     kinds = Counter(plan.text if plan.text == "stop" else len(plan.steps) or plan.outcome for plan in plans)
     shares = {kind: count / COUNT for kind, count in kinds.items()}
-    bounds = {1: (0.33, 0.46), 2: (0.18, 0.3), 3: (0.06, 0.13), 4: (0.01, 0.04), 5: (0.005, 0.03)}
-    bounds |= {"stop": (0.08, 0.14), "refused": (0.06, 0.1), "not understood": (0.04, 0.08)}
-    assert shares.keys() == bounds.keys()
+    bounds = {1: (0.28, 0.4), 2: (0.2, 0.32), 3: (0.1, 0.18), 4: (0.02, 0.05), 5: (0.005, 0.03)}
+    bounds |= {"stop": (0.08, 0.14), "refused": (0.05, 0.1), "not understood": (0.04, 0.08)}
+    assert bounds.keys() <= shares.keys() <= bounds.keys() | {6, 7, 8}
     for kind, (low, high) in bounds.items():
         assert low < shares[kind] < high, (kind, shares[kind])
     reasons = Counter(plan.reason for plan in plans if not plan.steps)
@@ -165,7 +166,7 @@ def test_all_kinds_of_steps_occur(plans: list[Plan]) -> None:
     steps = [step for plan in plans if plan.text != "stop" for step in plan.steps]
     kinds = Counter(step.kind for step in steps)
     assert kinds.keys() == {"go", "turn", "walk", "stand up", "sit down"}
-    assert 0.55 < kinds["go"] / len(steps) < 0.7
+    assert 0.48 < kinds["go"] / len(steps) < 0.65
     assert min(kinds.values()) > 0.04 * len(steps)
     goals = [step for step in steps if step.kind == "go"]
     assert 0.55 < sum(step.names_its_object for step in goals) / len(goals) < 0.72
@@ -247,6 +248,22 @@ def test_turns_and_walks_are_said_by_their_side_and_amount() -> None:
         assert step.amount < 0 or not re.search(r"(?<!\w)(backwards?|rear|minus|-\d)(?!\w)", said), said
 
 
+@pytest.mark.parametrize("lines", [SEVERAL, NO_MOTION], ids=["several steps", "no motion"])
+def test_sentences_that_were_written_whole_fill_their_plans(lines: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(2)
+    assert len(set(lines)) == len(lines) > 300
+    for line in lines:
+        sentence, _, template = line.partition(" => ")
+        slots = set(re.findall(r"\{(\w+)\}", sentence.replace("{o", "{x")))
+        assert set(re.findall(r"\{(\w+)\}", template)) <= slots, line
+        assert sentence == sentence.lower() and "  " not in sentence, line
+        said, plan = draw_whole((line,), rng)
+        assert not set("{}|") & set(said), line
+        stands = template.startswith(("refused", "not understood"))
+        assert len(plan.steps) == (0 if stands else template.count("; ") + 1), line
+        assert plan.moves == (lines is SEVERAL), line
+
+
 def test_gerunds() -> None:
     assert gerund("walk to the box") == "walking to the box"
     assert gerund("sit") == "sitting"
@@ -315,6 +332,9 @@ def wordings() -> tuple[str, ...]:
 
 def training_templates() -> list[list[str]]:
     texts = [template for family in TEMPLATES.values() for template in family]
+    for line in (*SEVERAL, *NO_MOTION):
+        sentence = line.partition(" => ")[0]
+        texts.append(re.sub(r"\{o\d\}", SLOT, re.sub(r"\{x\d\}", f"the {SLOT}", sentence)))
     for name, table in tables().items():
         for article in ("the", "a", "that", "this"):
             field = OBJECT_FIELDS.get(name)

@@ -1,12 +1,14 @@
 """Sentences of operators with their plans, drawn at random: what the pair `planner` is trained on.
 
 A sentence asks for one to five steps in one of many forms, corrects itself, forbids something, asks for what a robot
-dog must not or cannot do, or for nothing at all. Typing errors, fillers and missing punctuation come last.
+dog must not or cannot do, or for nothing at all. Some are joined from single steps, some were written whole. Typing errors,
+fillers and missing punctuation come last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +32,7 @@ from spec_decode_ros.lab.training.plan_frames import (
 from spec_decode_ros.lab.training.plan_steps import draw_goal, draw_turn, draw_walk, pick
 from spec_decode_ros.lab.training.refusals import draw_refused, draw_unrelated
 from spec_decode_ros.lab.training.typing_errors import as_typed
+from spec_decode_ros.lab.training.whole_sentences import NO_MOTION, SEVERAL, draw_whole
 
 _IRREGULAR = split_templates(
     "lie lying; sit sitting; get getting; stop stopping; run running; trot trotting; spin spinning; step stepping; "
@@ -73,13 +76,15 @@ def examples(seed: int) -> Iterator[PlannedSentence]:
 def draw(rng: np.random.Generator) -> PlannedSentence:
     """One sentence with its plan."""
     kinds: tuple[tuple[Callable[[np.random.Generator], tuple[str, Plan]], float], ...] = (
-        (_one, 0.3),
-        (_several, 0.35),
+        (_one, 0.17),
+        (_several, 0.17),
+        (partial(draw_whole, SEVERAL), 0.32),
+        (partial(draw_whole, NO_MOTION), 0.08),
         (_corrected, 0.06),
         (_instead, 0.05),
-        (_stop, 0.1),
-        (_refused, 0.08),
-        (_not_understood, 0.06),
+        (_stop, 0.07),
+        (_refused, 0.05),
+        (_not_understood, 0.03),
     )
     makers, weights = zip(*kinds, strict=True)
     sentence, plan = makers[int(rng.choice(len(makers), p=np.array(weights) / sum(weights)))](rng)

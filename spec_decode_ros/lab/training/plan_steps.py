@@ -105,7 +105,7 @@ def draw_turn(rng: np.random.Generator) -> tuple[Step, str]:
     """A turn and a way to say it that begins with its verb, or nearly so."""
     side = pick(["left", "right"], rng)
     degrees = int(rng.choice([90, 90, 90, 180, 45, 30, 60, 360, 15, 120, *range(5, 180, 5), 1, 37, 72, 12]))
-    number = _number(degrees, rng)
+    number = draw_number(degrees, rng)
     family = words.TURN
     if degrees == 90 and rng.random() < 0.7:
         family = words.QUARTER
@@ -131,7 +131,7 @@ def draw_walk(rng: np.random.Generator) -> tuple[Step, str]:
     if rng.random() < 0.05:
         back = int(rng.integers(1, 6))
         return Step("walk", amount=-back), f"walk {pick(('-', 'minus '), rng)}{back} metres"
-    metres, spoken = _distance(rng)
+    metres, spoken = draw_distance(rng)
     number, unit = spoken.rsplit(" ", 1) if " " in spoken else (spoken, "")
     if ahead and rng.random() < 0.15:
         return Step("walk", amount=metres), pick(words.NO_DIRECTION, rng).format(n=number, u=unit)
@@ -140,13 +140,13 @@ def draw_walk(rng: np.random.Generator) -> tuple[Step, str]:
     return Step("walk", amount=sign * metres), " ".join(text.split())
 
 
-def _distance(rng: np.random.Generator) -> tuple[float, str]:
+def draw_distance(rng: np.random.Generator) -> tuple[float, str]:
     """Metres, and how they may be said, with the unit at the end."""
     chance = rng.random()
     if chance < 0.12:
         centimetres = int(rng.choice([*range(10, 110, 10), 25, 75, 120, 150, 200]))
         unit = pick(["cm", "centimetres", "centimeters"], rng)
-        return centimetres / 100, f"{_number(centimetres, rng)} {unit}"
+        return centimetres / 100, f"{draw_number(centimetres, rng)} {unit}"
     if chance < 0.24:
         number, _, said = pick(words.SAID_DISTANCES, rng).partition(" = ")
         return float(number), said
@@ -160,5 +160,6 @@ def _distance(rng: np.random.Generator) -> tuple[float, str]:
     return metres, f"{digits.replace('.', ',') if rng.random() < 0.25 else digits} {unit}"
 
 
-def _number(value: float, rng: np.random.Generator) -> str:
+def draw_number(value: float, rng: np.random.Generator) -> str:
+    """A way to say a number from 0 to 999: in words or in digits."""
     return number_words(value) if rng.random() < 0.4 else number_text(value)

@@ -67,7 +67,7 @@ class PlannerRun:
 
     out: Path
     work: Path
-    sentences: int = 8_000
+    sentences: int = 18_000
     plans: int = 3_000
     labels: int = 40_000
     epochs: int = 4

@@ -18,7 +18,7 @@ from spec_decode_ros.lab.training.plan_sentences import PlannedSentence, example
 from spec_decode_ros.lab.training.resume import restore, store
 from spec_decode_ros.models.hf_model import HfModel
 
-ROWS = 16
+ROWS = 8
 """Sentences in a batch."""
 
 GROUPED = 8
