@@ -126,12 +126,12 @@ class TeleopNode(Node):
         line = line.strip()
         if not line or is_emergency(line):
             self.emergency_stop()
+        elif line.lower() == "quit":  # before the stops, of which it is one elsewhere
+            self.finished = True
         elif is_stop(line):
             self.stop()
         elif line.lower() == "release":
             self.release()
-        elif line.lower() == "quit":
-            self.finished = True
         else:
             self.say(line)
 

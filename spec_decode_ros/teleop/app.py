@@ -216,14 +216,14 @@ class TeleopApp(App[int]):
         self._line.clear()
         if is_emergency(line):
             self.action_emergency_stop()
+        elif line.lower() in ("quit", "exit"):  # before the stops, of which `quit` is one elsewhere
+            self.action_leave()
         elif is_stop(line):
             if line:
                 self._history.add(line)
             self.action_stop()
         elif line.lower() == "release":
             self._release()
-        elif line.lower() in ("quit", "exit"):
-            self.action_leave()
         else:
             self._say(line)
         self._refresh()

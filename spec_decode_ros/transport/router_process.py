@@ -104,7 +104,10 @@ class RouterProcess:
         if kind == Kind.MESSAGE:
             return Received(rest, "", body)
         if kind == Kind.SIGNED:
-            return Received(rest[KEY_BYTES:], rest[:KEY_BYTES].decode("ascii"), body)
+            key, client = rest[:KEY_BYTES].decode("ascii"), rest[KEY_BYTES:]
+            # Revoked keys may be known here first.
+            known = self._keyring is not None and self._keyring.robot(key) is not None
+            return Received(client, key if known else None, body)
         if kind == Kind.REVOKED:
             return Received(rest, None, body)
         if kind == Kind.UNSENT:

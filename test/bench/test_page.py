@@ -70,7 +70,7 @@ def test_the_page_says_who_won_and_who_lost(tmp_path: Path) -> None:
     file.write_text(json.dumps(made))
     assert cli.main(["report", str(file), "--out", str(out)]) == 0
     assert out.read_text() == text
-    assert cli.main(["report", str(file), "--out", str(tmp_path / "nowhere" / "PAGE.md")]) == 2
+    assert cli.main(["report", str(file), "--out", str(file / "PAGE.md")]) == 2
     from spec_decode_ros.lab.bench.comparison_plot import draw_methods
 
     with Image.open(draw_methods(made, tmp_path / "made" / "methods.png")) as image:

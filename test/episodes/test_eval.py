@@ -152,7 +152,9 @@ class _Answers:
         self.asked.append((prompt, tuple(last_tokens)))
         number = len(self.asked)
         stats = {"total_ms": 100.0 * number}
-        return SimpleNamespace(tokens=(number,), text=f"answer {number}", verified=number > 1, stats=stats)
+        return SimpleNamespace(
+            tokens=(number,), text=f"answer {number}", verified=number > 1, without_model=False, stats=stats
+        )
 
 
 def test_policy_drafts_with_its_last_answer_within_an_episode_only() -> None:
@@ -160,12 +162,13 @@ def test_policy_drafts_with_its_last_answer_within_an_episode_only() -> None:
     policy = episodes.DecodingPolicy(runtime, "trained")  # type: ignore[arg-type]
     assert policy(b"jpeg", "Go there", None) == "answer 1"
     assert policy(b"jpeg", "Go there", "answer 1") == "answer 2"
-    assert policy(b"jpeg", "stop", None) == "answer 3"
+    assert policy(b"jpeg", "stop", None) == "vx 0.0 wz 0.0 | stopped"  # by the robot itself
+    assert policy(b"jpeg", "and back", None) == "answer 3"
     assert runtime.asked == [
         ("go there | last none", ()),
         ("go there | last answer 1", (1,)),
-        ("stop | last none", ()),
+        ("and back | last none", ()),
     ]
     assert policy.last_s == pytest.approx(0.3)
     assert policy.unverified == 1
-    assert len(policy.stats) == 3
+    assert len(policy.stats) == 4

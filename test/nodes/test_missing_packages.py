@@ -49,7 +49,7 @@ def started_without(missing: str, folder: Path, *command: str) -> subprocess.Com
         ("planner_node", "torch", ["-p", "pair:=tiny"]),
         ("cloud_bridge_node", "torch", []),
         ("replay_node", "rosbags", ["-p", "bag:=BAG"]),
-        ("recorder_node", "rosbags", ["-p", "bag:=BAG"]),
+        ("recorder_node", "rosbags", ["-p", "out:=BAG"]),
         ("camera_node", "cv2", ["-p", "source:='0'"]),
         ("motion_node", "rclpy", []),
         ("teleop_node", "rclpy", []),

@@ -22,6 +22,11 @@ MANIFEST = ET.parse(ROOT / "package.xml").getroot()
 
 _INSTALLED_WITH = {"safetensors": "transformers", "tokenizers": "transformers", "builtin_interfaces": "rclpy"}
 _INSTALLED_WITH |= {"ament_index_python": "rclpy", "rcl_interfaces": "rclpy", "tqdm": "transformers"}
+_INSTALLED_WITH |= {
+    "lz4": "rosbags",
+    "backports": "rosbags",
+    "compression": "rosbags",
+}  # the last is in Python 3.14
 # Alternatives that are looked for and never required.
 _LOOKED_FOR = {
     "launch",
