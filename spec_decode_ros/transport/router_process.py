@@ -24,7 +24,7 @@ from spec_decode_ros.transport.keys import KnownRobot, ServerKeys
 from spec_decode_ros.transport.loop import Frame
 from spec_decode_ros.transport.process import child_environment
 from spec_decode_ros.transport.rate_limiter import RateLimiter
-from spec_decode_ros.transport.router_worker import KEY_BYTES, QUEUE, Kind
+from spec_decode_ros.transport.router_worker import DOWN_QUEUE, KEY_BYTES, UP_QUEUE, Kind
 from spec_decode_ros.transport.secured_router import KEYS_CHECK_S, Received, robot_name
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 _START_S = 30.0
 _CLOSE_S = 5.0
 _HEALTHY_S = 30.0
+_LONGEST_TICK_S = 0.5
+SILENT_S = 15.0
+"""A process that has said nothing for so long is ended, and started again."""
 
 
 class RouterProcess:
@@ -48,7 +51,7 @@ class RouterProcess:
         sock: to the other process; what arrives is for `receive`.
         extra_sockets: none.
         endpoint: the bound endpoint, which stays the same.
-        refused: connections whose handshake failed.
+        silent_s: how long the process has said nothing, not counting while this process itself stood still.
 
     Raises:
         SpecDecodeError: the endpoint can't be bound, or others could reach it and there are no keys.
@@ -64,23 +67,32 @@ class RouterProcess:
     ) -> None:
         self.extra_sockets: dict[zmq.Socket, Callable[[], None]] = {}
         self.endpoint = ""
+        self.silent_s = 0.0
         self._on_unsent = on_unsent
         self._keyring = Keyring(keys.robots) if keys else None
         if self._keyring is not None:
             self._keyring.refresh()
-        self._keys_limiter = RateLimiter(KEYS_CHECK_S)
+        self._keys_limiter, self._new_keys_limiter = RateLimiter(KEYS_CHECK_S), RateLimiter(KEYS_CHECK_S / 10)
+        self._revoked: dict[str, KnownRobot] = {}
+        self._last_tick = time.monotonic()
         self._refused, self._refused_before = 0, 0
         self._failures, self._next_start = 0, 0.0
         self._folder = tempfile.TemporaryDirectory(prefix="spec_decode_ros-")  # nobody else may read it
         link = f"ipc://{self._folder.name}/link"
         self.sock: zmq.Socket = context.socket(zmq.DEALER)
-        for option in (zmq.SNDHWM, zmq.RCVHWM):
-            self.sock.setsockopt(option, QUEUE)
+        self.sock.setsockopt(zmq.SNDHWM, DOWN_QUEUE)
+        self.sock.setsockopt(zmq.RCVHWM, UP_QUEUE)
         self.sock.setsockopt(zmq.LINGER, 0)
         self.sock.bind(link)
         secrets = (keys.public.decode(), keys.secret.decode(), str(keys.robots)) if keys else None
         self._settings = {"link": link, "bind": bind, "keys": secrets, "insecure": insecure}
-        self._child = self._start_child()
+        try:
+            self._child = self._start_child()
+        except OSError as error:
+            self.sock.close(0)
+            raise SpecDecodeError(
+                f"The process for the socket at {bind} can't be started: {error.strerror}."
+            ) from error
         try:
             self._wait_bound()
         except BaseException:
@@ -100,14 +112,15 @@ class RouterProcess:
     def receive(self, frames: list[zmq.Frame]) -> Received | None:
         """Take in what has arrived; None if it was no robot's message."""
         header, body = frames[0].bytes, frames[1:]
+        if header[0] not in (Kind.FAILED, Kind.LOG):
+            self.silent_s = 0.0
         kind, rest = header[0], header[1:]
         if kind == Kind.MESSAGE:
             return Received(rest, "", body)
         if kind == Kind.SIGNED:
             key, client = rest[:KEY_BYTES].decode("ascii"), rest[KEY_BYTES:]
             # Revoked keys may be known here first.
-            known = self._keyring is not None and self._keyring.robot(key) is not None
-            return Received(client, key if known else None, body)
+            return Received(client, key if self._is_known(key) else None, body)
         if kind == Kind.REVOKED:
             return Received(rest, None, body)
         if kind == Kind.UNSENT:
@@ -123,12 +136,13 @@ class RouterProcess:
     def tick(self) -> Mapping[str, KnownRobot]:
         """Start the process again if it has ended, and read the keys again; returns the keys that were revoked."""
         self._restart()
-        if self._keyring is None or not self._keys_limiter.allow():
+        if self._keyring is None or not (self._revoked or self._keys_limiter.allow()):
             return {}
-        return self._keyring.refresh()
+        revoked, self._revoked = {**self._revoked, **self._keyring.refresh()}, {}
+        return revoked
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, which sends what it was given; when nobody polls `sock` any more. Safe to call twice."""
         assert self._child.stdin is not None
         self._child.stdin.close()
         try:
@@ -139,13 +153,24 @@ class RouterProcess:
         self.sock.close(0)
         self._folder.cleanup()
 
+    def _is_known(self, key: str) -> bool:
+        """Whether a key is let in; a new one may be known to the other process first."""
+        if self._keyring is None:
+            return False
+        if self._keyring.robot(key) is None and self._new_keys_limiter.allow():
+            self._revoked |= self._keyring.refresh()
+        return self._keyring.robot(key) is not None
+
     def _start_child(self) -> subprocess.Popen[str]:
         self._started = time.monotonic()
         child = subprocess.Popen(
             [sys.executable, "-m", "spec_decode_ros.transport.router_worker"],
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             text=True,
-            env=child_environment(),
+            # Nothing is imported from the working directory, and signals of the terminal do not arrive.
+            env={**child_environment(), "PYTHONSAFEPATH": "1"},
+            start_new_session=True,
         )
         assert child.stdin is not None
         child.stdin.write(json.dumps(self._settings) + "\n")
@@ -164,6 +189,10 @@ class RouterProcess:
 
     def _restart(self) -> None:
         code, now = self._child.poll(), time.monotonic()
+        self.silent_s += min(now - self._last_tick, _LONGEST_TICK_S)
+        self._last_tick = now
+        if code is None and self.silent_s > SILENT_S and now - self._started > _START_S:
+            self._child.kill()
         if code is None or now < self._next_start:
             return
         if now - self._started > _HEALTHY_S:
@@ -172,7 +201,10 @@ class RouterProcess:
         self._next_start = now + (backoff_s(self._failures) if self._failures > 1 else 0.0)
         self._refused_before, self._refused = self.refused, 0
         _log.error("the process of the socket has ended (%s): starting it again; sessions go on", code)
-        self._child = self._start_child()
+        try:
+            self._child = self._start_child()
+        except OSError as error:
+            _log.error("the process of the socket can't be started: %s", error.strerror)
 
     def _on_news(self, kind: Kind, text: str) -> None:
         if kind == Kind.BOUND:
@@ -184,5 +216,7 @@ class RouterProcess:
         elif kind == Kind.REFUSED:
             self._refused = int(text)
         elif kind == Kind.LOG:
-            level, message, extra = json.loads(text)
-            _log.log(level, "%s", message, extra=extra)
+            name, level, file, line, message, extra = json.loads(text)
+            log = logging.getLogger(name)
+            if log.isEnabledFor(level):
+                log.handle(log.makeRecord(name, level, file, line, "%s", (message,), None, extra=extra))

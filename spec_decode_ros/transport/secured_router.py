@@ -162,9 +162,11 @@ class SecuredRouter:
             return {}
         return self._keyring.refresh()
 
-    def close(self) -> None:
+    def close(self, linger_ms: int = 0) -> None:
+        """Close all sockets; what was handed over before has so much time to leave."""
         self.sock.disable_monitor()
-        for sock in (self.sock, *self.extra_sockets):
+        self.sock.close(linger_ms)
+        for sock in self.extra_sockets:
             sock.close(0)
 
     def _check_reach(self, endpoint: Endpoint) -> None:

@@ -18,7 +18,7 @@ from spec_decode_ros.transport.keys import ServerKeys
 from spec_decode_ros.transport.loop import Frame, SocketLoop
 from spec_decode_ros.transport.peers import PeerLimits, Peers
 from spec_decode_ros.transport.rate_limiter import RateLimiter
-from spec_decode_ros.transport.router_process import RouterProcess
+from spec_decode_ros.transport.router_process import SILENT_S, RouterProcess
 from spec_decode_ros.transport.secured_router import SecuredRouter
 
 _log = logging.getLogger(__name__)
@@ -117,6 +117,8 @@ class Server:
     def stop(self) -> None:
         if self._loop:
             self._loop.stop()
+        if isinstance(self._router, RouterProcess):
+            self._router.close()
         self._end_context()
 
     def send(self, client: bytes, message: Message) -> None:
@@ -132,8 +134,9 @@ class Server:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread of the socket runs."""
-        return self._loop is not None and self._loop.alive
+        """Whether the thread of the socket runs, and its process if it has one."""
+        silent = isinstance(self._router, RouterProcess) and self._router.silent_s > 2.0 * SILENT_S
+        return self._loop is not None and self._loop.alive and not silent
 
     @property
     def traffic(self) -> Traffic:

@@ -30,7 +30,9 @@ class KnowingModels:
         text = self._plans[prompt.strip()]
         self._words.append(text)
         tokens, outcomes = (len(self._words) - 1, 0), ("bonus", "bonus")
-        return ActionResult(tokens, text, True, True, outcomes, {"total_ms": 1.0, "target_fingerprint": None}, ())
+        return ActionResult(
+            tokens, text, True, True, outcomes, {"total_ms": 1.0, "target_fingerprint": None}, ()
+        )
 
     def decode(self, tokens: tuple[int, ...]) -> str:
         return "".join(self._words[token] for token in tokens)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,9 @@ import zmq
 
 from spec_decode_ros.decoding.messages import Open, Opened, Ping, Pong
 from spec_decode_ros.errors import SpecDecodeError
+from spec_decode_ros.transport import router_process
 from spec_decode_ros.transport.keys import make_keys, robot_keys
+from spec_decode_ros.transport.process import child_environment
 from spec_decode_ros.transport.router_process import RouterProcess
 
 from .test_secured_router import HELLO, WAIT_S, WELCOME, Guarded, Robot, eventually
@@ -103,6 +107,68 @@ def test_a_pause_ends_nothing(tmp_path: Path) -> None:
         assert all(hears_again(robot, 99) for robot in robots)
         time.sleep(2.0)  # heartbeats that follow
         assert worker(served) == before
+
+
+def ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_it_ends_with_the_server_and_leaves_its_address(tmp_path: Path) -> None:
+    make_keys(tmp_path)
+    with serving(tmp_path) as served:
+        first, endpoint, folder = worker(served), served.endpoint, Path(served.server._router._folder.name)  # type: ignore[union-attr]
+        assert folder.is_dir()
+    assert ended(first) and not folder.exists()
+    again = Guarded(tmp_path, own_process=True, bind=endpoint)
+    assert again.endpoint == endpoint
+    again.server.stop()
+
+
+def test_it_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    program = (
+        "import sys, zmq; from spec_decode_ros.transport.router_process import RouterProcess; "
+        "router = RouterProcess(zmq.Context(), 'tcp://127.0.0.1:*', None); "
+        "print(router.pid, router._folder.name, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=child_environment(),
+    ) as parent:
+        assert parent.stdout is not None
+        pid, folder = parent.stdout.readline().split()
+        assert not ended(int(pid))
+        parent.kill()
+    assert eventually(lambda: ended(int(pid)))
+    assert not Path(folder).exists()
+
+
+def test_the_last_answers_leave_before_it_ends(tmp_path: Path) -> None:
+    (own,) = make_keys(tmp_path)
+    with serving(tmp_path) as served, Robot(served.endpoint, robot_keys(own), b"robot") as robot:
+        assert robot.ask(HELLO) == WELCOME
+        client = b"robot"
+        for number in range(1, 301):
+            served.server.send(client, Opened(number))
+        served.server.stop()
+        assert [robot.hear() for _ in range(300)] == [Opened(number) for number in range(1, 301)]
+
+
+def test_one_that_hangs_is_ended_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own,) = make_keys(tmp_path)
+    with serving(tmp_path) as served, Robot(served.endpoint, robot_keys(own), b"always the same") as robot:
+        assert robot.ask(HELLO) == WELCOME
+        monkeypatch.setattr(router_process, "SILENT_S", 2.0)
+        monkeypatch.setattr(router_process, "_START_S", 3.0)
+        before = worker(served)
+        os.kill(before, signal.SIGSTOP)
+        assert eventually(lambda: worker(served) != before)
+        assert hears_again(robot, 1)
 
 
 def test_what_can_not_be_bound_is_said_in_a_sentence(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from spec_decode_ros.transport.keys import RobotKeys, ServerKeys
 from spec_decode_ros.transport.loop import Frame, SocketLoop
 from spec_decode_ros.transport.peers import PeerLimits
 from spec_decode_ros.transport.rate_limiter import RateLimiter
-from spec_decode_ros.transport.router_process import RouterProcess
+from spec_decode_ros.transport.router_process import SILENT_S, RouterProcess
 from spec_decode_ros.transport.secured_router import SecuredRouter
 from spec_decode_ros.transport.server import LOOPBACK
 
@@ -101,6 +101,7 @@ class Balancer:
         self._tick_limiter = RateLimiter(_TICK_S)
         self._last_status = BalancerStatus()
         self._loop: SocketLoop | None = None
+        self._router: SecuredRouter | RouterProcess | None = None
         self.endpoint = ""
 
     def start(self) -> str:
@@ -144,6 +145,8 @@ class Balancer:
             if self._loop.alive:
                 return  # it hangs, and still uses the sockets
             self._forwarder.close()
+        if isinstance(self._router, RouterProcess):
+            self._router.close()
         self._context.destroy(linger=0)
 
     def __enter__(self) -> Balancer:
@@ -184,6 +187,8 @@ class Balancer:
     @property
     def stalled_s(self) -> float | None:
         """See :meth:`Watchdog.stalled_s`."""
+        if isinstance(self._router, RouterProcess) and self._router.silent_s > SILENT_S:
+            return self._router.silent_s
         return self._loop.stalled_s if self._loop else None
 
     def _call(self, function: Callable[[], _T]) -> _T:
@@ -235,6 +240,7 @@ class Balancer:
 
     def _read_status(self) -> BalancerStatus:
         forwarder = self._forwarder
+        assert self._router is not None
         return BalancerStatus(
             forwarder.routing.replicas,
             len(forwarder.peers),
