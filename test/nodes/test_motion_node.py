@@ -132,8 +132,11 @@ def test_the_emergency_stop_outlives_a_crash_until_released(ros, tmp_path):
     assert ros.call("motion_node/emergency_stop").success
     wait_for(lambda: list((tmp_path / "latch").glob("*.emergency_stop")), "the latch on disk")
     motion.process.kill()
+    time.sleep(0.2)  # what it has sent is there
+    before = len(motion.log)
     again = Motion(ros, state_dir=str(tmp_path / "latch"))
     again.process.wait_until_it_says("still latched")
+    wait_for(lambda: len(again.log) > before, "a velocity of the new node")
     assert again.still_zero_after(0.7, lambda: again.act(0.4, 0.0))
     assert ros.call("motion_node/release").success
     again.keep_acting(0.4, 0.0, lambda: again.now[0] > 0.0, "motion after the release")
