@@ -251,10 +251,11 @@ while True:
 """
 
 
-@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
-def test_the_brake_stops_it_when_the_driver_dies_or_hangs(robot: Robot, fault: signal.Signals) -> None:
+@contextlib.contextmanager
+def driving(robot: Robot, *wishes: str) -> Iterator[subprocess.Popen[str]]:
+    """A driver in a process of its own, under which the robot walks."""
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(robot.domain)],
+        [sys.executable, "-c", DRIVER, str(robot.domain), *wishes],
         stdout=subprocess.PIPE,
         env=environment(),
         text=True,
@@ -262,35 +263,30 @@ def test_the_brake_stops_it_when_the_driver_dies_or_hangs(robot: Robot, fault: s
     try:
         assert driver.stdout is not None and driver.stdout.readline() == "drives\n"
         wait_for(lambda: robot.speed > 0.2, "the robot to walk")
+        yield driver
+    finally:
+        driver.kill()
+        driver.wait(30)
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_brake_stops_it_when_the_driver_dies_or_hangs(robot: Robot, fault: signal.Signals) -> None:
+    with driving(robot) as driver:
         failed = time.monotonic()
         driver.send_signal(fault)
         stop = wait_for(lambda: robot.when("stop", failed), "the stop")
         assert stop - failed < STOPS_WITHIN_S
         assert "expired" not in robot.orders(failed)
-    finally:
-        driver.kill()
-        driver.wait(30)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_the_remote_gets_its_sticks_back_when_the_driver_is_killed(robot: Robot, end: signal.Signals) -> None:
-    driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(robot.domain), "avoid"],
-        stdout=subprocess.PIPE,
-        env=environment(),
-        text=True,
-    )
-    try:
-        assert driver.stdout is not None and driver.stdout.readline() == "drives\n"
-        wait_for(lambda: robot.speed > 0.2, "the robot to walk")
+    with driving(robot, "avoid") as driver:
         killed = time.monotonic()
         driver.send_signal(end)
         wait_for(lambda: robot.when("moves from the api", killed), "the sticks to be given back")
         assert robot.when("stop", killed) < robot.when("moves from the api", killed)
         assert [e["on"] for e in robot.entries if e["event"] == "moves from the api"][-2:] == [True, False]
-    finally:
-        driver.kill()
-        driver.wait(30)
 
 
 def brake_of_this_process() -> int:
