@@ -21,6 +21,7 @@ from spec_decode_ros.edge.action_statistics import ActionStatistics
 from spec_decode_ros.edge.camera_watch import CameraWatch
 from spec_decode_ros.edge.draft_motion import DraftMotion
 from spec_decode_ros.edge.link_watch import LinkWatch
+from spec_decode_ros.edge.odometry import Odometry
 from spec_decode_ros.edge.pilot import Decision, Pilot
 from spec_decode_ros.edge.runtime import ActionFailed
 from spec_decode_ros.edge.stack import EdgeStack
@@ -30,6 +31,12 @@ from spec_decode_ros.pictures import to_jpeg
 ActionKind = Literal["draft", "verified", "unverified"]
 
 _IDLE_S = 0.5
+
+_DELAY_WEIGHT = 0.2
+"""Of the newest action in the moving average of their delays."""
+
+_COASTS_S = 0.1
+"""s for which a walking robot moves on at full rate, about, after it was told to stand: the guard's ramp and its gait."""
 
 
 class ActionOutput(Protocol):
@@ -97,6 +104,8 @@ class FrameLoop:
         self._new_commands: list[str] = []
         self._posture_sent: tuple[int, str] | None = None
         self._camera = CameraWatch(settings["camera_timeout"], settings["max_frame_age"])
+        self._odometry = Odometry()
+        self._delay_s = 0.0  # from a frame's stamp to the first velocities decided on it
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._decide_forever, name="deciding", daemon=True)
@@ -123,6 +132,11 @@ class FrameLoop:
             self._camera.frame(frame.picture, frame.stamp, clock=clock, now=time.monotonic())
             self.frame = frame
             self._changed.notify()
+
+    def take_odometry(self, stamp: float, x: float, y: float, yaw: float) -> None:
+        """A pose of the robot in metres and radians, with its stamp in seconds on the clock of the frames."""
+        with self._changed:
+            self._odometry.add(stamp, x, y, yaw)
 
     def take_command(self, command: str) -> None:
         """The operator wants something new."""
@@ -207,9 +221,15 @@ class FrameLoop:
         motion = DraftMotion()
         verified_sent: list[tuple[float, float]] = []
         awaits = self._stack.client is not None and not (self.link.lost and self._stack.drives_alone)
+        with self._changed:
+            travel = self._odometry.at(frame.stamp, self._delay_s + _COASTS_S)
+        delays: list[float] = []
 
         def on_velocities(vx: float, wz: float, verified: bool) -> None:
             at = time.monotonic()
+            if not delays:
+                delays.append(self._clock() - frame.stamp)
+                self._delay_s += _DELAY_WEIGHT * (delays[0] - self._delay_s)
             if verified:
                 if not verified_sent and awaits:
                     self.statistics.corrections.append(motion.correction(vx, wz, at))
@@ -224,7 +244,7 @@ class FrameLoop:
         captured = time.perf_counter() - max(0.0, self._clock() - frame.stamp)
         try:
             jpeg = to_jpeg(frame.picture, self._settings["max_frame_width"], name="the camera's frame")
-            decision = self.pilot.decide(jpeg, on_velocities, captured, self._output.send_progress)
+            decision = self.pilot.decide(jpeg, on_velocities, captured, self._output.send_progress, travel)
             if self._is_current(command):
                 posture = self._carry_out(decision, frame, verified_sent, command)
                 self._output.send_decision(decision, posture, jpeg)

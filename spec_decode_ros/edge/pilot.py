@@ -22,6 +22,8 @@ from spec_decode_ros.actions.action import (
 from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.actions.quantities import KNOWN_QUANTITIES
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.edge.action_counter import ActionCounter
+from spec_decode_ros.edge.odometry import Travel
 from spec_decode_ros.edge.outcome import answer_without_model
 from spec_decode_ros.edge.runtime import ActionResult, Progress
 from spec_decode_ros.robots.reflex import answer_by_reflex
@@ -52,12 +54,14 @@ class Runtime(Protocol):
 class Decision:
     """What came of one frame. ``action`` is None where the text is not one.
 
-    ``problem`` says why, or why the robot does not do what the text or the operator asked for.
+    ``problem`` says why, or why the robot does not do what the text or the operator asked for. ``last_action`` is the
+    last action as the prompt had it, None where it had none.
     """
 
     result: ActionResult
     action: Action | None
     problem: str = ""
+    last_action: str | None = None
 
 
 @dataclass
@@ -78,11 +82,13 @@ class Pilot:
     _last_text: str | None = field(default=None, init=False)
     _last_tokens: tuple[int, ...] = field(default=(), init=False)
     _still: int = field(default=0, init=False)
+    _counter: ActionCounter = field(default_factory=ActionCounter, init=False)
 
     def set_command(self, command: str) -> None:
         """Take a new command; what was said for the old one is forgotten. The same one again wakes a resting pilot."""
         if command != self.command:
             self._last_text, self._last_tokens = None, ()
+            self._counter = ActionCounter()
         self.command = command
         self._still = 0
 
@@ -97,8 +103,12 @@ class Pilot:
         on_velocities: OnVelocities | None = None,
         captured: float | None = None,
         on_text: OnText | None = None,
+        travel: Travel | None = None,
     ) -> Decision:
-        """Decide on one frame (JPEG bytes). Raises ActionFailed where neither cloud nor draft model answers."""
+        """Decide on one frame (JPEG bytes). Raises ActionFailed where neither cloud nor draft model answers.
+
+        ``travel`` is the robot's odometry at the moment from which this action is carried out, None if there is none.
+        """
         if (reflex := answer_by_reflex(self.command, self.style)) is not None:
             self._still = self.rest_after
             unknown = f"{self.command[:80]!r} is not understood: the pair knows {KNOWN_QUANTITIES}"
@@ -118,8 +128,9 @@ class Pilot:
                         on_velocities(*news)
                     return
 
+        last = self._counter.measured(self._last_text, travel) if self._last_text else None
         result = self.runtime.act(
-            build_prompt(self.command, self._last_text, self.style),
+            build_prompt(self.command, last, self.style),
             (frame,),
             self._last_tokens,
             sampling=self.sampling,
@@ -131,8 +142,9 @@ class Pilot:
         except ActionError as error:
             self._still = 0
             cut = f"the deadline passed when the answer had come to {result.text[:60]!r}; the robot stops"
-            return Decision(result, None, str(error) if result.complete else cut)
+            return Decision(result, None, str(error) if result.complete else cut, last)
         still = result.verified and not action.moves and result.text == self._last_text
         self._still = self._still + 1 if still else int(result.verified and not action.moves)
         self._last_text, self._last_tokens = result.text, result.tokens
-        return Decision(result, action, action.contradiction)
+        self._counter.decided(result.text, travel)
+        return Decision(result, action, action.contradiction, last)

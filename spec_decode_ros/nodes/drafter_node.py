@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from geometry_msgs.msg import TwistStamped
+from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
@@ -31,7 +32,7 @@ from spec_decode_ros.nodes.common import (
     steady_clock,
 )
 from spec_decode_ros.nodes.drafter_health import drafter_health
-from spec_decode_ros.nodes.messages import compressed, nanoseconds, stamp_from, twist_stamped
+from spec_decode_ros.nodes.messages import compressed, nanoseconds, planar_pose, stamp_from, twist_stamped
 from spec_decode_ros.settings import Setting
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece, pieces_of
 from spec_decode_ros.viz.overlay import Overlay, draw_overlay
@@ -73,7 +74,7 @@ _CHECK_CAMERA_S = 0.04
 
 
 class DrafterNode(Node):
-    """Subscribes camera/image/compressed and command; publishes action/* and overlay/compressed."""
+    """Subscribes camera/image/compressed, command and odom; publishes action/* and overlay/compressed."""
 
     def __init__(self) -> None:
         super().__init__("drafter_node")
@@ -90,6 +91,7 @@ class DrafterNode(Node):
         self._loop = loop = FrameLoop(stack, settings, self, self.get_logger(), lambda: clock_seconds(self))
         self.create_subscription(CompressedImage, "camera/image/compressed", self._on_frame, LATEST_FRAME)
         self.create_subscription(String, "command", lambda message: loop.take_command(message.data), EVENTS)
+        self.create_subscription(Odometry, "odom", self._on_odometry, LATEST_FRAME)
         self.create_timer(_CHECK_CAMERA_S, loop.check_camera, clock=steady_clock())
         self._diagnostics = Diagnostics(self, "drafter", lambda: drafter_health(stack, loop, settings))
         loop.start()
@@ -100,6 +102,9 @@ class DrafterNode(Node):
 
     def _on_frame(self, message: CompressedImage) -> None:
         self._loop.take_frame(CameraFrame(bytes(message.data), nanoseconds(message.header.stamp)))
+
+    def _on_odometry(self, message: Odometry) -> None:
+        self._loop.take_odometry(nanoseconds(message.header.stamp) * 1e-9, *planar_pose(message))
 
     # -- what the deciding thread sends ---------------------------------------------------------------------
 
@@ -130,7 +135,8 @@ class DrafterNode(Node):
         if reads:
             state = "verified" if result.verified else "unverified"
             target = str(result.stats["target_fingerprint"] or "")
-            decoded = DecodedAction(command, pieces, state, decision.problem, target)
+            last = decision.last_action or ""
+            decoded = DecodedAction(command, pieces, state, decision.problem, target, last)
             self._tokens.publish(String(data=decoded.to_json()))
         if watches:
             picture = draw_overlay(jpeg, self._overlay_of(decision, pieces))

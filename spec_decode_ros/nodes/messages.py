@@ -59,6 +59,13 @@ def odometry(
     return message
 
 
+def planar_pose(message: Odometry) -> tuple[float, float, float]:
+    """Position x, y in metres and yaw in radians of an odometry message."""
+    position, turn = message.pose.pose.position, message.pose.pose.orientation
+    yaw = math.atan2(2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y * turn.y + turn.z * turn.z))
+    return position.x, position.y, yaw
+
+
 def status_values(status: DiagnosticStatus) -> dict[str, str]:
     """The values of a diagnostic status, by key."""
     return {value.key: value.value for value in status.values}

@@ -19,6 +19,7 @@ from typing import Any
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.replay.pictures import picture_to_jpeg
 from spec_decode_ros.replay.storage import BagError, Message, open_bag
+from spec_decode_ros.viz.decoded_action import DecodedAction, DecodedActionError
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 RAW = "sensor_msgs/msg/Image"
@@ -72,6 +73,15 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """A verified action's text, the last action as its prompt had it, and the time of recording in nanoseconds."""
+
+    time: int
+    text: str
+    last_action: str
+
+
+@dataclass(frozen=True)
 class Velocities:
     """Velocities of an action (m/s, rad/s), the stamp of its frame and the time of recording in nanoseconds."""
 
@@ -90,6 +100,7 @@ class BagRecording:
         image_topic: topic of its frames.
         frames, commands, texts, verified, drafts: in the order of recording; `drafts` are velocities that the target
             had not verified when they were published.
+        decided: the verified actions as ``action/tokens`` has them.
         origin: pair and method as the recorded drafter reported them; empty if it did not.
         notes: what was left out, one sentence each.
     """
@@ -101,6 +112,7 @@ class BagRecording:
     texts: tuple[Said, ...] = ()
     verified: tuple[Velocities, ...] = ()
     drafts: tuple[Velocities, ...] = ()
+    decided: tuple[Decided, ...] = ()
     origin: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -148,6 +160,7 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
         tuple(collected[chosen.text]),
         tuple(collected[chosen.verified]),
         tuple(sorted(drafts, key=operator.attrgetter("time"))),
+        tuple(filter(None, map(_decided, collected[chosen.tokens]))),
         tuple(sorted(contents.origin.items())),
         (*chosen.notes, *contents.notes()),
     )
@@ -210,6 +223,7 @@ class _Topics:
     image: str
     command: str
     text: str
+    tokens: str
     verified: str
     draft: str
     unverified: str
@@ -219,8 +233,9 @@ class _Topics:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The topics that exist."""
-        every = (self.image, self.command, self.text, self.verified, self.draft, self.unverified)
-        return tuple(topic for topic in (*every, self.diagnostics) if topic)
+        said = (self.image, self.command, self.text, self.tokens)
+        velocities = (self.verified, self.draft, self.unverified)
+        return tuple(topic for topic in (*said, *velocities, self.diagnostics) if topic)
 
     @classmethod
     def find(cls, topics: dict[str, str], image: str, command: str, path: Path) -> _Topics:
@@ -241,6 +256,7 @@ class _Topics:
             image,
             command or beside(STEP_TOPIC, STRING) or beside(COMMAND_TOPIC, STRING),
             beside("action/text", STRING),
+            beside("action/tokens", STRING),
             beside("action/verified", TWIST_STAMPED),
             beside("action/draft", TWIST_STAMPED),
             beside("action/unverified", TWIST_STAMPED),
@@ -322,6 +338,15 @@ class _Contents:
             f"{len(times)} damaged messages on {topic} are left out, the first at {(times[0] - start) * 1e-9:.2f} s"
             for topic, times in self._damaged.items()
         ]
+
+
+def _decided(said: Said) -> Decided | None:
+    """A verified action of ``action/tokens``; None for what is no such action."""
+    try:
+        decoded = DecodedAction.from_json(said.text)
+    except DecodedActionError:
+        return None
+    return Decided(said.time, decoded.text, decoded.last_action) if decoded.state == "verified" else None
 
 
 def _decode(data: bytes, kind: str) -> Any:

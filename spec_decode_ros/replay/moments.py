@@ -1,7 +1,8 @@
 """Moments: the decisions that a replay makes, one for each recorded action, with its frame and prompt.
 
-The prompt has the last action's text in it. It is unknown for the first action of a bag that begins after the command,
-and after an action that was never verified, whose text is not in the bag. Such actions are decided again too, but a
+The prompt has the last action's text in it, with its counter as odometry had it, so it is taken from ``action/tokens``
+where the bag has that. Else it is unknown for the first action of a bag that begins after the command, and after an
+action that was never verified, whose text is not in the bag. Such actions are decided again too, but a
 difference has no meaning; they are counted separately.
 """
 
@@ -124,7 +125,9 @@ def _recorded(
             uncertain = AFTER_UNVERIFIED
         elif before is not None and before.text is None:
             uncertain = AFTER_NO_TEXT
-        last = before.text if before else None
+        if action.last_action is not None and uncertain != NO_FRAME:
+            uncertain = ""
+        last = action.last_action or (before.text if before else None)
         moments.append(Moment(action.stamp, span.text, last, action, uncertain))
         before = action
     return tuple(moments)

@@ -6,11 +6,12 @@ order of their actions. Two topics may be recorded slightly out of order, but by
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spec_decode_ros.actions.action import ActionError, parse_action
-from spec_decode_ros.replay.bag import BagRecording, Said, Velocities
+from spec_decode_ros.replay.bag import BagRecording, Decided, Said, Velocities
 
 _BEFORE_NS = 5 * 10**9
 """Longest time from velocities to their text: more than any deadline for an action."""
@@ -33,6 +34,7 @@ class RecordedAction:
         time: when its last part was recorded, nanoseconds.
         vx, wz: m/s, rad/s.
         text: of the action; None if the bag has only the velocities.
+        last_action: the last action as its prompt had it; None if the bag does not say.
     """
 
     stamp: int
@@ -40,6 +42,7 @@ class RecordedAction:
     vx: float
     wz: float
     text: str | None = None
+    last_action: str | None = None
 
 
 def recorded_actions(recording: BagRecording) -> tuple[RecordedAction, ...]:
@@ -53,9 +56,21 @@ def recorded_actions(recording: BagRecording) -> tuple[RecordedAction, ...]:
             said.vx,
             said.wz,
             text.text if text else None,
+            _last_action(text, recording.decided) if text else None,
         )
         for said, text in zip(last, texts, strict=True)
     )
+
+
+def _last_action(text: Said, decided: Sequence[Decided]) -> str | None:
+    """What the prompt of a text had as its last action, from the message that follows the text."""
+    first = bisect.bisect_left(decided, text.time - _DELAYED_NS, key=lambda each: each.time)
+    for each in decided[first:]:
+        if each.time > text.time + _DELAYED_NS:
+            return None
+        if each.text.strip() == text.text.strip():
+            return each.last_action or None
+    return None
 
 
 def unverified_times(recording: BagRecording) -> list[int]:

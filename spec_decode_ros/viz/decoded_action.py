@@ -40,7 +40,7 @@ class DecodedAction:
     """The text of one action.
 
     ``problem`` says why it is not carried out; empty where it is. ``target_fingerprint`` is of the weights that have
-    verified it; empty where none have, or they are not known.
+    verified it; empty where none have, or they are not known. ``last_action`` is the last action as the prompt had it.
     """
 
     command: str
@@ -48,6 +48,7 @@ class DecodedAction:
     state: DecodingState
     problem: str = ""
     target_fingerprint: str = ""
+    last_action: str = ""
 
     @classmethod
     def in_progress(cls, command: str, committed: str, text: str) -> DecodedAction:
@@ -75,6 +76,7 @@ class DecodedAction:
                 "pieces": [[piece.text, piece.outcome] for piece in self.pieces],
                 "problem": self.problem,
                 "target_fingerprint": self.target_fingerprint,
+                "last_action": self.last_action,
             },
             ensure_ascii=False,
         )
@@ -101,6 +103,7 @@ class DecodedAction:
             cast(DecodingState, state),
             _text(document, "problem"),
             _text(document, "target_fingerprint"),
+            _text(document, "last_action"),
         )
 
 

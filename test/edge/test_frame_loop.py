@@ -168,3 +168,24 @@ def test_a_moving_robot_that_sees_nothing_new_is_stopped_once(make):
     rig.wait(stopped)
     rig.loop.check_camera()
     assert len(rig.sent) == 2
+
+
+def test_a_prompt_has_what_odometry_measured(make):
+    rig = make("vx 0.0 wz 0.8 | turning 90")
+    rig.loop.take_command("turn left 90 degrees")
+    begun = time.time()
+    rig.loop.take_odometry(begun - 1.0, 0.0, 0.0, 0.0)
+    rig.loop.take_odometry(begun, 0.0, 0.0, 0.0)
+    rig.show()
+    rig.wait(lambda: len(rig.decided) == 1)
+    now = time.time()
+    rig.loop.take_odometry(now, 0.0, 0.0, 2.0)  # a jump is no motion
+    rig.loop.take_odometry(now + 0.25, 0.0, 0.0, 2.0)
+    rig.loop.take_frame(CameraFrame(rig._jpeg, time.time_ns()))
+    rig.wait(lambda: len(rig.decided) == 2)
+    rig.loop.take_odometry(now + 0.5, 0.0, 0.0, 2.0 + 1.05)
+    rig.loop.take_frame(CameraFrame(rig._jpeg, round((now + 0.5) * 1e9)))
+    rig.wait(lambda: len(rig.decided) == 3)
+    lasts = [prompt.partition(" | last ")[2] for prompt in rig.prompts]
+    assert lasts[:2] == ["none", "vx 0.0 wz 0.8 | turning 90"]
+    assert int(lasts[2].rpartition(" ")[2]) <= 45

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from spec_decode_ros.actions.action import STOP
+from spec_decode_ros.edge.odometry import Travel
 from spec_decode_ros.edge.pilot import Pilot
 from spec_decode_ros.edge.runtime import ActionFailed, ActionResult, Progress
 
@@ -146,3 +147,14 @@ def test_an_answer_that_says_stopped_and_turns_stands_and_says_why():
     decision = Pilot(Script("vx 0.0 wz -0.8 | stopped"), command="go").decide(b"")
     assert not decision.action.moves
     assert "asks to move; the robot stands" in decision.problem
+
+
+def test_a_note_that_counts_is_told_as_odometry_has_it():
+    turning = "vx 0.0 wz 0.8 | turning {}"
+    runtime = Script(turning.format(90), turning.format(75), turning.format(60))
+    pilot = Pilot(runtime, command="turn left 90 degrees")
+    told = [pilot.decide(b"", travel=Travel(turned, 0.0)).last_action for turned in (0.0, 0.05, 0.8)]
+    assert told == [None, turning.format(90), turning.format(60)]
+    assert runtime.prompts[2].endswith(f"| last {turning.format(60)}")
+    pilot.set_command("turn left")
+    assert pilot.decide(b"", travel=Travel(0.9, 0.0)).last_action is None

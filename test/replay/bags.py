@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from spec_decode_ros.replay.bag import BagRecording, FrameMark, Said, Velocities
+from spec_decode_ros.replay.bag import BagRecording, Decided, FrameMark, Said, Velocities
 
 WALK = Path(__file__).parents[1] / "data" / "walk"
 """The bag that ships with the tests; see test/data/make_walk.py."""
@@ -105,8 +105,10 @@ def recording(
     texts: Iterable[tuple[float, str]] = (),
     verified: Iterable[tuple[float, float, float, float]] = (),
     drafts: Iterable[tuple[float, float, float, float]] = (),
+    decided: Iterable[tuple[float, str, str]] = (),
 ) -> BagRecording:
-    """A recording in seconds: frames by stamp, which arrive 10 ms later; velocities as (time, stamp, vx, wz)."""
+    """A recording in seconds: frames by stamp, which arrive 10 ms later; velocities as (time, stamp, vx, wz); actions
+    with the last action that their prompts had as (time, text, last action)."""
 
     def ns(seconds: float) -> int:
         return round(seconds * S)
@@ -119,4 +121,5 @@ def recording(
         tuple(Said(ns(time), text) for time, text in texts),
         tuple(Velocities(ns(time), ns(stamp), vx, wz) for time, stamp, vx, wz in verified),
         tuple(Velocities(ns(time), ns(stamp), vx, wz) for time, stamp, vx, wz in drafts),
+        tuple(Decided(ns(time), text, last) for time, text, last in decided),
     )

@@ -118,6 +118,26 @@ def test_a_bag_without_commands_needs_an_instruction():
     assert (second.last_action, second.uncertain) == (A, "")
 
 
+def test_the_prompt_has_the_counter_that_odometry_gave_it():
+    turns = [f"vx 0.0 wz 0.8 | turning {left}" for left in (90, 75, 60)]
+    measured = "vx 0.0 wz 0.8 | turning 90"
+    assert decided(
+        frames=[1.0, 1.3, 1.6],
+        commands=[(0.9, GO)],
+        verified=[(1.1, 1.0, 0.0, 0.8), (1.4, 1.3, 0.0, 0.8), (1.7, 1.6, 0.0, 0.8)],
+        texts=list(zip((1.11, 1.41, 1.71), turns, strict=True)),
+        decided=[(1.111, turns[0], ""), (1.412, turns[1], turns[0]), (1.713, turns[2], measured)],
+    ) == [(GO, None, ""), (GO, turns[0], ""), (GO, measured, "")]
+
+
+def test_a_prompt_is_known_from_its_action_where_what_came_before_is_not():
+    (moment,) = m.moments_of(
+        recording(frames=[1.0], verified=[(1.1, 1.0, 0.2, 0.4)], texts=[(1.11, B)], decided=[(1.112, B, A)]),
+        GO,
+    )
+    assert (moment.last_action, moment.uncertain) == (A, "")
+
+
 def test_a_bag_without_actions_is_decided_on_once_a_period():
     bag = recording(frames=[index / 10 for index in range(20)], commands=[(0.45, GO)])
     stamps = [moment.stamp / S for moment in m.moments_of(bag, period_s=0.5)]

@@ -16,10 +16,8 @@ from spec_decode_ros.lab.demo.verifiers import linked_verifiers
 
 @dataclass(frozen=True)
 class Go2Mission:
-    """One row. `time` in seconds; `orders` counts those that arrived at the robot, by kind.
-
-    `real_time_factor` is that of the simulation. The acting pair counts its actions to know how far it has turned, so where
-    the machine is too slow for the robot it turns too little.
+    """One row. `time` in seconds; `orders` counts those that arrived at the robot, by kind; `real_time_factor` is that
+    of the simulation.
     """
 
     seed: int

@@ -25,6 +25,7 @@ from spec_decode_ros.lab.demo.body import BodyState
 from spec_decode_ros.lab.demo.goal import MissionGoal, MissionResult
 from spec_decode_ros.lab.demo.plan_goal import PlanGoal, PlanProgress, PlanWatch
 from spec_decode_ros.nodes.common import EVENTS, OK, clock_seconds, seconds
+from spec_decode_ros.nodes.messages import planar_pose
 from spec_decode_ros.nodes.recorder import BagRecorder
 from spec_decode_ros.viz.decoded_action import DecodedAction, DecodedActionError
 
@@ -136,16 +137,16 @@ class Mission(Node):
         self.story.frames.append((seconds(message.header.stamp), bytes(message.data)))
 
     def _on_odometry(self, message: Odometry) -> None:
-        position, turn = message.pose.pose.position, message.pose.pose.orientation
-        yaw = math.atan2(2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y * turn.y + turn.z * turn.z))
-        pose = (position.x, position.y, yaw)
+        pose = planar_pose(message)
         self.story.path.append((seconds(message.header.stamp), *pose))
         if self._commanded_at is None or self.over:
             return
         now = time.monotonic()
         twist = message.twist.twist
         speed = math.hypot(twist.linear.x, twist.linear.y)
-        outcome = self._watch.moved(BodyState(now, *pose, position.z, speed, twist.angular.z))
+        outcome = self._watch.moved(
+            BodyState(now, *pose, message.pose.pose.position.z, speed, twist.angular.z)
+        )
         if outcome is not None:
             self.story.outcome = outcome
             self.story.took_s = now - self._commanded_at
