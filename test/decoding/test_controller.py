@@ -16,6 +16,7 @@ from spec_decode_ros.decoding.controller import (
     chunk,
     edge_draft_ms_per_token,
     expected_length,
+    few_passes_window,
     pass_ms,
     plan,
     server_draft_length,
@@ -125,15 +126,31 @@ def test_objectives() -> None:
     assert fast.server is server_mode(HERE)
     assert not fast.yields
     assert plan(auto, "balanced", HERE) == replace(fast, redrafts=True, yields=True)
-    cheap = plan(auto, "cost", HERE)
+    near = replace(HERE, rtt_ms=5.0)
+    cheap = plan(auto, "cost", near)
     assert cheap.server is ServerMode.VERIFY_ONLY
-    assert cheap.chunk == cheap.window == WHOLE_ACTION
+    assert cheap.chunk == cheap.window == few_passes_window(near)
     assert cheap.patience_ms > 0
-    assert plan(auto, "cost", None) == cheap
+    assert plan(auto, "cost", None).server is ServerMode.VERIFY_ONLY
     assert plan(auto, "balanced", None) == replace(auto, yields=True)
     assert plan(auto, "latency", None) == auto
     with pytest.raises(SpecDecodeError, match="latency, balanced, cost"):
         plan(auto, "speed", HERE)  # type: ignore[arg-type]
+
+
+def test_few_passes_are_not_bought_with_more_time_than_the_target_takes_alone() -> None:
+    far = replace(HERE, rtt_ms=250.0, acceptance=0.5)
+    assert few_passes_window(far) == 0
+    assert plan(METHODS["auto"], "cost", far) == plan(METHODS["auto"], "balanced", far)
+
+
+@pytest.mark.parametrize("draft_ms", [1.0, 20.0, 80.0])
+def test_a_draft_ends_where_the_next_token_is_hardly_ever_used(draft_ms: float) -> None:
+    now = Measurements(rtt_ms=20.0, draft_ms=draft_ms, step_ms=620.0, acceptance=0.5, tokens=33.0)
+    assert 3 <= few_passes_window(now) <= 11
+    surer = few_passes_window(replace(now, acceptance=0.9))
+    assert surer > few_passes_window(now)
+    assert few_passes_window(replace(now, acceptance=1.0)) >= surer
 
 
 def test_branches_are_prepared_where_the_edge_is_idle_and_the_server_has_no_draft_model() -> None:
