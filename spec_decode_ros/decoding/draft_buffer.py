@@ -45,6 +45,7 @@ class DraftBuffer:
         self._overruled = False  # a draft token was rejected
         self._predicted: list[int] = []  # the early-exit prediction of what follows the output tokens
         self._covered = 0  # draft tokens that a prediction put there or did not object to
+        self._bonus_open = False  # the pass adds a token that was not predicted
         self._preemptive = 0  # drafted since that prediction
 
     @property
@@ -114,7 +115,8 @@ class DraftBuffer:
         if alone:
             self._budget = room
         else:  # the target adds the last token anyway
-            self._budget = max(0, min(self._method.window - self._beyond_prediction, room - 1))
+            window = self._method.window + self._bonus_open
+            self._budget = max(0, min(window - self._beyond_prediction, room - 1))
         if not self._budget:
             return None
         return self.next_run(self.answer, self._budget)
@@ -138,9 +140,12 @@ class DraftBuffer:
         self._budget = 0
 
     def take_unsent(self) -> int:
-        """How many tokens the cloud is to be told now, from the first on; 0 if it waits for a whole chunk."""
+        """How many tokens the cloud is to be told now, from the first on; 0 if more are to go with them.
+
+        Where the edge stops and waits, a window goes as one: the server would spend a pass on a piece of it.
+        """
         new = len(self.tokens) - self.sent
-        if not new or (new < self._method.chunk and self._budget):
+        if not new or (self._budget and (new < self._method.chunk or not self._method.ahead)):
             return 0
         self.sent = len(self.tokens)
         return self.sent
@@ -151,6 +156,7 @@ class DraftBuffer:
         """`fresh` has been appended to the output tokens."""
         self.exhausted = False
         self._count_prediction(fresh)
+        self._bonus_open = False
         if self.tokens[: len(fresh)] == fresh:
             del self.tokens[: len(fresh)]
             self.sent = max(0, self.sent - len(fresh))
@@ -163,6 +169,7 @@ class DraftBuffer:
     def predict(self, tokens: Sequence[int]) -> None:
         """An early exit foretells that `tokens` come first."""
         agreed = accepted_length(self.tokens, tokens)
+        self._bonus_open = agreed == len(tokens) <= self.sent
         if agreed < len(tokens):
             self.tokens[agreed:] = tokens[agreed:]
             self.sent = min(self.sent, agreed)

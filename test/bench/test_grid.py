@@ -10,7 +10,7 @@ from spec_decode_ros.decoding.controller import plan, server_draft_length
 from spec_decode_ros.decoding.messages import Branches, Close, Draft, Open, ServerMode
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.testing import SteadyLink
-from spec_decode_ros.lab.bench.grid import Cell, measurements, simulate_cell, simulate_method
+from spec_decode_ros.lab.bench.grid import Cell, World, measurements, simulate_cell, simulate_method
 from spec_decode_ros.lab.bench.profile.profile import load_profile
 
 OTHERS = ("cloud", "colocated", "sync", "early_exit", "pipelined")
@@ -26,6 +26,21 @@ def test_auto_is_never_far_from_the_best_and_cost_never_takes_longer_or_more_pas
     assert row["auto"].ttva_ms <= 1.05 * min(row[name].ttva_ms for name in OTHERS)
     assert row["auto cost"].ttva_ms <= row["cloud"].ttva_ms
     assert row["auto cost"].passes < row["cloud"].passes
+
+
+@pytest.mark.parametrize("acceptance", [0.5, 0.7, 0.9, 0.97])
+@pytest.mark.parametrize("rtt_ms", [5.0, 60.0, 250.0])
+@pytest.mark.parametrize("step_ms", [3.0, 40.0])
+def test_early_exits_are_never_slower_than_to_stop_and_wait(
+    acceptance: float, rtt_ms: float, step_ms: float
+) -> None:
+    world = World(tokens=14, prefill_ms=11.0, step_ms=step_ms)
+    for ratio in (0.05, 0.25, 0.67):
+        cell = Cell(rtt_ms, acceptance, ratio)
+        early, sync = (
+            simulate_method(METHODS[name], cell, world, 30).ttva_ms for name in ("early_exit", "sync")
+        )
+        assert early <= sync
 
 
 @pytest.mark.parametrize("name", ["go2", "picospec-llama-gsm8k", "picospec-qwen-humaneval"])

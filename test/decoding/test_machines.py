@@ -97,6 +97,20 @@ def test_foreseen_tokens_replace_the_draft_and_drafting_goes_on_after_them() -> 
     assert machine.answer == (5, 9, 1, 2, 3, 4)
 
 
+def test_after_a_prediction_that_lacks_the_bonus_token_a_whole_window_goes_as_one() -> None:
+    """Else each round would be over one token less than without exits, or over a piece of its draft."""
+    machine = edge_started("early_exit")
+    drafted(machine, 1, 5, 6, 7, 8)
+    assert of_type(machine.receive(early(0, 5, 6)), DraftFrom) == [DraftFrom(2, (5, 6, 7, 8), 5)]
+    assert sent(drafted(machine, 2, 9, 1)) == []
+    assert sent(machine.receive(committed(0, 5, 6, 7, 8, 9))) == []
+    assert [message.tokens for message in sent(drafted(machine, 2, 2, 3, 4))] == [(1, 2, 3, 4)]
+    machine.receive(early(5, 1, 2, 3, 4, 7))
+    assert [message.tokens for message in sent(drafted(machine, 3, 1, 2, 3, 4))] == [
+        (1, 2, 3, 4, 7, 1, 2, 3, 4)
+    ]
+
+
 def test_foresight_that_the_verdict_has_refuted_is_not_listened_to() -> None:
     machine = edge_started("early_exit")
     drafted(machine, 1, 5, 6, 7, 8)
