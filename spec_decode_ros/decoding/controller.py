@@ -304,7 +304,7 @@ def plan(base: Method, objective: Objective, now: Measurements | None) -> Method
             window=drafted,
             chunk=drafted,
             patience_ms=CONSTANTS.cost_patience_ms,
-            branches=0,  # one that is verified costs a pass sooner or later: they save time, not passes
+            branches=0,
         )
     yields = objective != "latency"
     if now is None:
@@ -317,6 +317,8 @@ def plan(base: Method, objective: Objective, now: Measurements | None) -> Method
         and now.step_ms >= CONSTANTS.min_drafts_per_pass * now.draft_ms
     )
     server = server_mode(now)
+    # A branch that is verified costs a pass sooner or later: they save time, not passes.
+    branches = objective != "cost" and branches_pay(now, server)
     return replace(
         base,
         server=server,
@@ -324,6 +326,6 @@ def plan(base: Method, objective: Objective, now: Measurements | None) -> Method
         window=min(base.window, window(now)),
         chunk=chunk(now, base.chunk),
         early=early,
-        branches=base.branches if branches_pay(now, server) else 0,
+        branches=base.branches if branches else 0,
         yields=yields,
     )
