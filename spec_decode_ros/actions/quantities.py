@@ -84,6 +84,20 @@ def as_trained(instruction: str) -> str | None:
     return " ".join(result) if changed else instruction
 
 
+def numbers_in(sentence: str) -> list[float]:
+    """The numbers that a sentence may say in figures or words, without units."""
+    words, found, index = _split(sentence), [], 0
+    while index < len(words):
+        value, after = _number(words, index)
+        if value is not None:
+            found.append(value)
+            first = _figures(words[index])
+            if first not in (None, value):  # `25, 0.5 m` may be two numbers
+                found += [first, value - first]
+        index = max(after, index + 1)
+    return found
+
+
 def _known(value: float, kind: str) -> float | None:
     """The value as the pair was trained on it, see `other_command` of its training."""
     if kind == "deg":

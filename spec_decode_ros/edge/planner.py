@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from spec_decode_ros.actions.plan import Plan, PlanError, parse_plan
 from spec_decode_ros.actions.prompt import PromptStyle, build_plan_prompt
+from spec_decode_ros.actions.said_amounts import unsaid_amount
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.outcome import ActionCancelled, ActionFailed, ActionResult, Progress
 from spec_decode_ros.edge.pilot import OnText, Runtime
@@ -60,9 +61,13 @@ class Planner:
         if not result.tokens or result.tokens[-1] not in self.eos_ids:
             return Planned(sentence, result, None, cut)
         try:
-            return Planned(sentence, result, parse_plan(result.text))
+            plan = parse_plan(result.text)
         except PlanError as error:
             return Planned(sentence, result, None, str(error))
+        if unsaid := unsaid_amount(plan, sentence):
+            problem = f"the plan has {unsaid!r}, which nobody said: say it again with figures; the robot does not move"
+            return Planned(sentence, result, None, problem)
+        return Planned(sentence, result, plan)
 
     def _decode(self, runtime: Runtime, sentence: str, on_text: OnText | None) -> ActionResult:
         def show(progress: Progress) -> None:

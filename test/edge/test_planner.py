@@ -83,3 +83,9 @@ def test_a_cancelled_plan_is_not_planned_again():
 )
 def test_what_the_acting_pair_cannot_follow_is_known_before(plan, goals, follows):
     assert (problem_of(parse_plan(plan), goals) == "") == follows
+
+
+def test_an_amount_that_nobody_said_moves_nothing():
+    planned = Planner(Runtime("walk forward 12 metres"), {EOS}).plan("walk 2 metres")
+    assert planned.plan is None
+    assert "nobody said" in planned.problem
