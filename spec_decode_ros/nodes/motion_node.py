@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
+from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -21,6 +22,7 @@ from spec_decode_ros.nodes.common import (
     ERROR,
     EVENTS,
     LATEST,
+    LATEST_FRAME,
     OK,
     WARN,
     Diagnostics,
@@ -45,6 +47,7 @@ from spec_decode_ros.robots.guard_types import (
     MotionOutput,
     MotionState,
 )
+from spec_decode_ros.robots.idle import SILENT, ZEROS, IdleOutput
 from spec_decode_ros.robots.latch import Latch, state_folder
 from spec_decode_ros.robots.reflex import is_stop
 from spec_decode_ros.settings import Setting, settings_of
@@ -53,6 +56,13 @@ _LIMITS = settings_of(MotionLimits)
 
 PARAMETERS = (
     Setting("rate", 20.0, "Hz, velocities sent a second", 10.0, 100.0, fixed=True),
+    Setting(
+        "idle",
+        SILENT,
+        "of a robot that was told to stand and stands: silent (others may drive it), zeros (for ever)",
+        choices=(SILENT, ZEROS),
+        fixed=True,
+    ),
     Setting("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
     Setting("frame_id", "base_link", "frame of the stamped velocities", fixed=True),
     Setting("action_s", 0.42, "s that an action lasts; the watchdog ends it earlier", 0.05, 0.5),
@@ -87,7 +97,7 @@ def limits_from(values: Mapping[str, Any]) -> MotionLimits:
 
 
 class MotionNode(Node):
-    """Subscribes action/verified, /draft, /unverified and /posture, command and step; publishes cmd_vel and posture."""
+    """Subscribes action/verified, /draft, /unverified, /posture, command, step and odom; publishes cmd_vel and posture."""
 
     def __init__(self) -> None:
         super().__init__("motion_node")
@@ -105,6 +115,7 @@ class MotionNode(Node):
         self._last_refusal = ""
         self._shown: tuple[MotionState, str] | None = None
         self._output = MotionOutput(0.0, 0.0, MotionState.IDLE, "no action yet")
+        self._idle = IdleOutput(self._settings["idle"])
         stamped = self._settings["stamped"]
         self._cmd_vel = self.create_publisher(TwistStamped if stamped else Twist, "cmd_vel", LATEST)
         self._posture = self.create_publisher(String, "posture", EVENTS)
@@ -122,6 +133,7 @@ class MotionNode(Node):
         self.create_subscription(String, "command", self._on_command, EVENTS)
         if self._settings["planner"]:
             self.create_subscription(String, "step", self._on_step, EVENTS)
+        self.create_subscription(Odometry, "odom", self._on_odometry, LATEST_FRAME)
         self.create_service(Trigger, "~/emergency_stop", self._on_emergency_stop)
         self.create_service(Trigger, "~/release", self._on_release)
         # Steady, so that velocities go on and actions expire where the ROS clock stands still.
@@ -160,7 +172,7 @@ class MotionNode(Node):
             self._last_refusal = decision.reason
             self.get_logger().warning(f"refused: {decision.reason}", throttle_duration_sec=2.0)
         if decision.stopped:
-            self._tick()
+            self._stop()
         else:
             self._set_expiry()
 
@@ -177,7 +189,7 @@ class MotionNode(Node):
             self._guard.hold(SITTING, "the robot sits; tell it to stand up")
         else:
             self._guard.lift(SITTING, clock=clock_seconds(self))
-        self._tick()
+        self._stop()
         self._posture.publish(message)
         if self._go2:
             self._go2.posture(posture)
@@ -186,7 +198,7 @@ class MotionNode(Node):
         self._commanded = not is_stop(message.data)
         if not self._commanded:
             self._guard.hold(OPERATOR, "told to stop, waiting for the next command")
-            self._tick()
+            self._stop()
             if self._go2:
                 self._go2.robot.stop()
         elif not self._settings["planner"]:
@@ -203,6 +215,10 @@ class MotionNode(Node):
         self._guard.lift(START, clock=0.0)  # no stop was lifted: frames from before the command will do
         self._guard.new_command()
 
+    def _on_odometry(self, message: Odometry) -> None:
+        twist = message.twist.twist
+        self._idle.odometry(twist.linear.x, twist.linear.y, twist.angular.z)
+
     def _on_emergency_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._stop_in_emergency()
         response.success = True
@@ -211,7 +227,7 @@ class MotionNode(Node):
 
     def _stop_in_emergency(self) -> None:
         self._guard.emergency_stop("asked for by service")
-        self._tick()
+        self._stop()
         if self._go2:
             self._go2.robot.stop()
         self.get_logger().error("emergency stop: latched until ~/release is called")
@@ -242,14 +258,21 @@ class MotionNode(Node):
 
     # -- out ------------------------------------------------------------------------------------------------
 
+    def _stop(self) -> None:
+        """Say the stop that the guard has noted, also to a robot that stands: somebody else may drive it."""
+        self._idle.stop(time.monotonic())
+        self._tick()
+
     def _tick(self) -> None:
         limits = limits_from(self._settings)
         if limits != self._guard.limits:
             self._guard.set_limits(limits)
         if self._go2 and not self._go2.robot.may_move:
             self._guard.start_from_rest()
-        self._output = self._guard.step(now=time.monotonic(), clock=clock_seconds(self))
-        self._send(self._output.vx, self._output.wz)
+        now = time.monotonic()
+        self._output = self._guard.step(now=now, clock=clock_seconds(self))
+        if self._idle.says(self._output, now, self._cmd_vel.get_subscription_count() > 0):
+            self._send(self._output.vx, self._output.wz)
         self._set_expiry()
         shown = (self._output.state, self._output.reason)
         if shown != self._shown:
@@ -280,6 +303,7 @@ class MotionNode(Node):
                 "state": out.state.value,
                 "vx": out.vx,
                 "wz": out.wz,
+                "silent": self._idle.silent,
                 "emergency_stop": EMERGENCY in self._guard.holds,
                 "holds": ", ".join(self._guard.holds),
                 "refused_actions": self._refused,

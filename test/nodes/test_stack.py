@@ -26,9 +26,10 @@ from std_msgs.msg import String
 VERIFIED_TEXT = "vx 0.4 wz 0.2 | walking 1"
 DRAFT_TEXT = "vx 0.6 wz 0.2 | walking 1"
 
-MOTION = {"max_age_s": 10.0, "max_ax": 20.0, "max_aw": 40.0}
+MOTION = {"max_age_s": 10.0, "max_ax": 20.0, "max_aw": 40.0, "idle": "zeros"}
 DECIDING = {"action_period": 0.2, "threads": 1, "deadline": 10.0, "max_frame_age": 10.0}
-"""Patience with a busy machine: late is late here and no failure, and one step reaches the speed of an action."""
+"""Patience with a busy machine: late is late here and no failure, and one step reaches the speed of an action. A stop is
+seen best where zeros come out."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
