@@ -35,6 +35,7 @@ from spec_decode_ros.nodes.common import (
 )
 from spec_decode_ros.nodes.go2_link import GO2, Go2Link
 from spec_decode_ros.nodes.go2_link import PARAMETERS as ROBOT_PARAMETERS
+from spec_decode_ros.nodes.joystick import NO_BUTTON, EmergencyButton
 from spec_decode_ros.nodes.messages import twist_stamped
 from spec_decode_ros.robots.guard import MotionGuard
 from spec_decode_ros.robots.guard_types import (
@@ -76,6 +77,14 @@ PARAMETERS = (
         "planner",
         False,
         "planner_node plans: after a stop, a sentence and then a step of its plan let the robot move again",
+        fixed=True,
+    ),
+    Setting(
+        "emergency_button",
+        NO_BUTTON,
+        "of a joystick (sensor_msgs/Joy on joy), from 0: pressed it is the emergency stop; -1: none",
+        NO_BUTTON,
+        255,
         fixed=True,
     ),
     Setting(
@@ -134,6 +143,8 @@ class MotionNode(Node):
         if self._settings["planner"]:
             self.create_subscription(String, "step", self._on_step, EVENTS)
         self.create_subscription(Odometry, "odom", self._on_odometry, LATEST_FRAME)
+        button = self._settings["emergency_button"]
+        self._button = None if button == NO_BUTTON else EmergencyButton(self, button, self._on_button)
         self.create_service(Trigger, "~/emergency_stop", self._on_emergency_stop)
         self.create_service(Trigger, "~/release", self._on_release)
         # Steady, so that velocities go on and actions expire where the ROS clock stands still.
@@ -225,14 +236,18 @@ class MotionNode(Node):
         response.message = "stopped and latched; call ~/release to let the robot move again"
         return response
 
-    def _stop_in_emergency(self) -> None:
-        self._guard.emergency_stop("asked for by service")
+    def _on_button(self) -> None:
+        if EMERGENCY not in self._guard.holds:
+            self._stop_in_emergency(f"button {self._settings['emergency_button']} of the joystick")
+
+    def _stop_in_emergency(self, reason: str = "asked for by service") -> None:
+        self._guard.emergency_stop(reason)
         self._stop()
         if self._go2:
             self._go2.robot.stop()
         self.get_logger().error("emergency stop: latched until ~/release is called")
         try:
-            self._latch.set("asked for by service")
+            self._latch.set(reason)
         except OSError as error:
             self.get_logger().error(
                 f"a crash would lose the emergency stop: {error}; set state_dir to another folder"
@@ -296,9 +311,12 @@ class MotionNode(Node):
 
     def _health(self) -> Health:
         out = self._output
+        level, reason = _LEVELS.get(out.state, OK), out.reason
+        if self._button and self._button.problem:
+            level, reason = max(level, WARN), f"{reason}; {self._button.problem}"
         return Health(
-            _LEVELS.get(out.state, OK),
-            out.reason,
+            level,
+            reason,
             {
                 "state": out.state.value,
                 "vx": out.vx,

@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from ros_session import Ros, wait_for
+from sensor_msgs.msg import Joy
 from std_msgs.msg import String
 
 
@@ -219,6 +220,40 @@ def test_an_emergency_stop_is_said_until_it_is_released(ros):
     assert ros.call("motion_node/release").success
     wait_for(lambda: goes_silent(motion), "silence after the release")
     assert all(motion._zero(message) for _, message in motion.log)
+
+
+def press(ros: Ros, *buttons: int) -> None:
+    """What a joystick says now; 1 is a pressed button."""
+    ros.publisher(Joy, "joy", 10).publish(Joy(buttons=list(buttons)))
+
+
+def test_a_button_of_a_joystick_is_the_emergency_stop(ros):
+    motion = Motion(ros, emergency_button=2)
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+
+    def told() -> str:
+        return next(
+            (s.message for _, m in reversed(diagnostics) for s in m.status if s.name.endswith("motion")), ""
+        )
+
+    wait_for(lambda: "no joystick has been heard" in told(), "a warning that the button does nothing yet")
+    press(ros, 1, 1, 0, 1)
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion, whatever else is pressed")
+    press(ros, 0, 0, 1, 0)
+    wait_for(lambda: motion.now == (0.0, 0.0), "the stop")
+    wait_for(lambda: last_values(diagnostics).get("emergency_stop") == "True", "the latch")
+    assert "button 2" in told()
+    press(ros, 0, 0, 0, 0)
+    assert motion.still_zero_after(0.7, lambda: motion.act(0.4, 0.0)), "letting go is no release"
+    assert ros.call("motion_node/release").success
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion after the release")
+    press(ros, 0)
+    wait_for(lambda: "has no button 2" in told(), "a joystick without that button")
+
+
+def test_without_the_parameter_no_button_stops_anything(ros):
+    Motion(ros)
+    assert "motion_node" not in {info.node_name for info in ros.node.get_subscriptions_info_by_topic("joy")}
 
 
 def test_the_emergency_stop_latches_until_released(ros):
