@@ -120,7 +120,7 @@ def launch_nodes(context):
     if given["planner"] != "none":
         nodes.append("planner_node")
         parameters.setdefault("motion_node", {})["planner"] = True
-        remappings["drafter_node"] = [("command", "step")]
+        remappings["drafter_node"] = [("command/received", "step")]
     return [
         Node(
             package="spec_decode_ros",

@@ -22,8 +22,10 @@ from spec_decode_ros.edge.stack import DECODING, EdgeStack
 from spec_decode_ros.models.pair_config import DEFAULT_PAIR
 from spec_decode_ros.nodes.common import (
     EVENTS,
+    HANDED_ON,
     LATEST,
     LATEST_FRAME,
+    RECEIVED,
     Diagnostics,
     Settings,
     clock_seconds,
@@ -73,7 +75,7 @@ _CHECK_CAMERA_S = 0.04
 
 
 class DrafterNode(Node):
-    """Subscribes camera/image/compressed and command; publishes action/* and overlay/compressed."""
+    """Subscribes camera/image/compressed and command/received; publishes action/* and overlay/compressed."""
 
     def __init__(self) -> None:
         super().__init__("drafter_node")
@@ -89,7 +91,7 @@ class DrafterNode(Node):
         self._overlay = self.create_publisher(CompressedImage, "overlay/compressed", LATEST)
         self._loop = loop = FrameLoop(stack, settings, self, self.get_logger(), lambda: clock_seconds(self))
         self.create_subscription(CompressedImage, "camera/image/compressed", self._on_frame, LATEST_FRAME)
-        self.create_subscription(String, "command", lambda message: loop.take_command(message.data), EVENTS)
+        self.create_subscription(String, RECEIVED, lambda message: loop.take_command(message.data), HANDED_ON)
         self.create_timer(_CHECK_CAMERA_S, loop.check_camera, clock=steady_clock())
         self._diagnostics = Diagnostics(self, "drafter", lambda: drafter_health(stack, loop, settings))
         loop.start()

@@ -21,9 +21,11 @@ from std_srvs.srv import Trigger
 from spec_decode_ros.nodes.common import (
     ERROR,
     EVENTS,
+    HANDED_ON,
     LATEST,
     LATEST_FRAME,
     OK,
+    RECEIVED,
     WARN,
     Diagnostics,
     Health,
@@ -106,7 +108,10 @@ def limits_from(values: Mapping[str, Any]) -> MotionLimits:
 
 
 class MotionNode(Node):
-    """Subscribes action/verified, /draft, /unverified, /posture, command, step and odom; publishes cmd_vel and posture."""
+    """Subscribes action/verified, /draft, /unverified, /posture, command, step and odom.
+
+    Publishes cmd_vel and posture, and hands commands on.
+    """
 
     def __init__(self) -> None:
         super().__init__("motion_node")
@@ -139,6 +144,7 @@ class MotionNode(Node):
             on_action = partial(self._on_action, verified=verified, awaited=awaited)
             self.create_subscription(TwistStamped, topic, on_action, LATEST)
         self.create_subscription(String, "action/posture", self._on_posture, EVENTS)
+        self._received = self.create_publisher(String, RECEIVED, HANDED_ON)
         self.create_subscription(String, "command", self._on_command, EVENTS)
         if self._settings["planner"]:
             self.create_subscription(String, "step", self._on_step, EVENTS)
@@ -214,6 +220,7 @@ class MotionNode(Node):
                 self._go2.robot.stop()
         elif not self._settings["planner"]:
             self._begin()
+        self._received.publish(message)
 
     def _on_step(self, message: String) -> None:
         # A sentence alone moves nothing: a drafter whose planner is gone still has the step before the stop. Nor does
@@ -312,6 +319,9 @@ class MotionNode(Node):
     def _health(self) -> Health:
         out = self._output
         level, reason = _LEVELS.get(out.state, OK), out.reason
+        if self._commanded and not self._received.get_subscription_count():
+            level = max(level, WARN)
+            reason = f"{reason}; nobody listens to {self._received.topic_name}: is the drafter running?"
         if self._button and self._button.problem:
             level, reason = max(level, WARN), f"{reason}; {self._button.problem}"
         return Health(

@@ -23,6 +23,8 @@ from sensor_msgs.msg import CompressedImage
 from serving import serving
 from std_msgs.msg import String
 
+from spec_decode_ros.nodes.common import HANDED_ON, RECEIVED
+
 VERIFIED_TEXT = "vx 0.4 wz 0.2 | walking 1"
 DRAFT_TEXT = "vx 0.6 wz 0.2 | walking 1"
 
@@ -238,7 +240,7 @@ def test_frames_that_are_broken_or_old_do_not_end_the_drafter(ros, pair):
         drafts = ros.listen(TwistStamped, "action/draft", 10)
         diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
         camera = ros.publisher(CompressedImage, "camera/image/compressed", 1)
-        ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
+        ros.publisher(String, RECEIVED, HANDED_ON).publish(String(data="walk to the red chair"))
 
         def keep_showing(data: bytes, until, what: str, age_s: float = 0.0) -> None:
             def again():
