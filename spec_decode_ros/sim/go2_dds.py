@@ -89,7 +89,7 @@ class StateTopics:
         message.body_height = robot.height
         message.velocity = [odometry.vx, odometry.vy, 0.0]
         message.yaw_speed = odometry.wz
-        message.imu_state.rpy = [0.0, 0.0, odometry.pose.yaw]
+        message.imu_state.rpy = [*robot.tilt, odometry.pose.yaw]
         self._mode_topic.Write(message)
 
     def publish_low(self, sim: Simulation) -> None:

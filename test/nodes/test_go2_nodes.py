@@ -118,7 +118,7 @@ def test_the_camera_node_shows_each_picture_once(ros: Ros, robot: Robot) -> None
     arrived, frame = frames[-1]
     age = time.time() - seconds(frame.header.stamp) - (time.monotonic() - arrived)
     assert 0.0 < age < 2.0
-    assert frame.header.frame_id == "head_camera"
+    assert frame.header.frame_id == "head_camera_optical"
     with Image.open(io.BytesIO(bytes(frame.data))) as image:
         assert image.size == (384, 192)
 
