@@ -29,7 +29,7 @@ from spec_decode_ros.nodes.messages import CAMERA_FRAME, camera_info, compressed
 from spec_decode_ros.pictures import picture_size
 from spec_decode_ros.robots.frames import open_source
 from spec_decode_ros.robots.go2_camera import Go2Camera
-from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
+from spec_decode_ros.robots.go2_channel import MAX_DOMAIN, check_middleware
 from spec_decode_ros.settings import Setting
 
 GO2 = "go2"
@@ -129,6 +129,7 @@ class CameraNode(Node):
     # -- the Go2 --------------------------------------------------------------------------------------------
 
     def _start_go2(self) -> None:
+        check_middleware()
         settings = self._settings
         camera = Go2Camera(
             settings["dds_domain"], settings["network_interface"], settings["max_width"], settings["quality"]

@@ -14,7 +14,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.nodes.common import ERROR, LATEST, OK, WARN, Diagnostics, Health, steady_clock
 from spec_decode_ros.nodes.messages import GO2_ODOMETRY, odometry, quaternion
 from spec_decode_ros.robots.go2 import Go2, Go2Options
-from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
+from spec_decode_ros.robots.go2_channel import MAX_DOMAIN, check_middleware
 from spec_decode_ros.settings import Setting
 
 NONE, GO2 = "none", "go2"
@@ -48,6 +48,7 @@ class Go2Link:
 
     def __init__(self, node: Node, settings: Mapping[str, Any], emergency_stop: Callable[[], None]) -> None:
         self._node, self._settings, self._emergency_stop = node, settings, emergency_stop
+        check_middleware()
         # Longer than some steps of the guard, and never longer than its longest watchdog.
         silence_s = min(0.45, max(0.25, 2.5 / settings["rate"]))
         self.robot = Go2(
