@@ -6,6 +6,7 @@ topic ``cmd_vel``, and with the parameter ``robot: go2`` to Unitree's sport serv
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ from spec_decode_ros.nodes.go2_link import GO2, Go2Link
 from spec_decode_ros.nodes.go2_link import PARAMETERS as ROBOT_PARAMETERS
 from spec_decode_ros.nodes.joystick import NO_BUTTON, EmergencyButton
 from spec_decode_ros.nodes.messages import twist_stamped
+from spec_decode_ros.robots.follow_watch import FollowWatch
 from spec_decode_ros.robots.guard import MotionGuard
 from spec_decode_ros.robots.guard_types import (
     EMERGENCY,
@@ -130,6 +132,7 @@ class MotionNode(Node):
         self._shown: tuple[MotionState, str] | None = None
         self._output = MotionOutput(0.0, 0.0, MotionState.IDLE, "no action yet")
         self._idle = IdleOutput(self._settings["idle"])
+        self._follows = FollowWatch()
         stamped = self._settings["stamped"]
         self._cmd_vel = self.create_publisher(TwistStamped if stamped else Twist, "cmd_vel", LATEST)
         self._posture = self.create_publisher(String, "posture", EVENTS)
@@ -235,7 +238,9 @@ class MotionNode(Node):
 
     def _on_odometry(self, message: Odometry) -> None:
         twist = message.twist.twist
-        self._idle.odometry(twist.linear.x, twist.linear.y, twist.angular.z)
+        vx, vy, wz = twist.linear.x, twist.linear.y, twist.angular.z
+        self._idle.odometry(vx, vy, wz)
+        self._follows.odometry(math.hypot(vx, vy), wz, time.monotonic())
 
     def _on_emergency_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._stop_in_emergency()
@@ -293,6 +298,7 @@ class MotionNode(Node):
             self._guard.start_from_rest()
         now = time.monotonic()
         self._output = self._guard.step(now=now, clock=clock_seconds(self))
+        self._follows.told(self._output.vx, self._output.wz, now)
         if self._idle.says(self._output, now, self._cmd_vel.get_subscription_count() > 0):
             self._send(self._output.vx, self._output.wz)
         self._set_expiry()
@@ -316,14 +322,26 @@ class MotionNode(Node):
         message = twist_stamped(vx, wz, self.get_clock().now().to_msg(), self._settings["frame_id"])
         self._cmd_vel.publish(message if self._settings["stamped"] else message.twist)
 
+    def _problems(self) -> list[str]:
+        """What an operator should know beside what the guard does."""
+        problems = []
+        if stands_s := self._follows.stands_s(time.monotonic()):
+            problems.append(
+                f"the robot does not move yet, though told to for {stands_s:.1f} s: has it just stood up, is it blocked, "
+                f"does its driver hear {self._cmd_vel.topic_name} in this type?"
+            )
+            self.get_logger().warning(problems[0], throttle_duration_sec=5.0)
+        if self._commanded and not self._received.get_subscription_count():
+            problems.append(f"nobody listens to {self._received.topic_name}: is the drafter running?")
+        if self._button and self._button.problem:
+            problems.append(self._button.problem)
+        return problems
+
     def _health(self) -> Health:
         out = self._output
         level, reason = _LEVELS.get(out.state, OK), out.reason
-        if self._commanded and not self._received.get_subscription_count():
-            level = max(level, WARN)
-            reason = f"{reason}; nobody listens to {self._received.topic_name}: is the drafter running?"
-        if self._button and self._button.problem:
-            level, reason = max(level, WARN), f"{reason}; {self._button.problem}"
+        if problems := self._problems():
+            level, reason = max(level, WARN), "; ".join((reason, *problems))
         return Health(
             level,
             reason,

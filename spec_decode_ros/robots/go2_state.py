@@ -40,7 +40,8 @@ class Go2State:
     Attributes:
         heard: when the last message came, time.monotonic(); None: never.
         mode: number of the sport mode, see :data:`MODES`.
-        error_code: as the robot sends it; recent firmware puts the number of its inner state there.
+        error_code: as the robot sends it; recent firmware puts the number of its inner state there, so that a healthy
+            one says 1001 before it has stood up and 1002 afterwards.
         x, y, roll, pitch, yaw, height: metres and radians, by the robot's own odometry, which drifts.
         vx, vy, wz: m/s forward and leftward, rad/s.
         battery: per cent; None: not told yet. volts: of the battery.

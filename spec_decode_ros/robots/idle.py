@@ -20,6 +20,11 @@ MOVES_MPS, MOVES_RADPS = 0.05, 0.1
 """Odometry above one of these is a robot that moves; below, it is the noise and the sway of one that stands."""
 
 
+def moves(speed: float, wz: float) -> bool:
+    """Whether odometry of m/s and rad/s is that of a robot that moves; what is no number moves."""
+    return not (speed <= MOVES_MPS and abs(wz) <= MOVES_RADPS)
+
+
 class IdleOutput:
     """Says which velocities are sent and which are not worth saying.
 
@@ -37,7 +42,7 @@ class IdleOutput:
 
     def odometry(self, vx: float, vy: float, wz: float) -> None:
         """What the robot does, m/s and rad/s. The last word counts: odometry that ends while it moves is no standing."""
-        self._moves = not (math.hypot(vx, vy) <= MOVES_MPS and abs(wz) <= MOVES_RADPS)  # NaN moves
+        self._moves = moves(math.hypot(vx, vy), wz)
 
     def stop(self, now: float) -> None:
         """A stop has come: it is said, whoever drives the robot."""

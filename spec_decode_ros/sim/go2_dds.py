@@ -84,6 +84,7 @@ class StateTopics:
         stamp = time.time_ns()
         message.stamp.sec, message.stamp.nanosec = stamp // 10**9, stamp % 10**9
         message.mode = mode
+        message.error_code = 1001 if robot.sitting else 1002  # as a healthy robot's firmware has it
         message.gait_type = int(robot.walking)
         message.position = [odometry.pose.x, odometry.pose.y, robot.height]
         message.body_height = robot.height

@@ -222,6 +222,27 @@ def test_an_emergency_stop_is_said_until_it_is_released(ros):
     assert all(motion._zero(message) for _, message in motion.log)
 
 
+def test_a_robot_that_stands_though_it_is_told_to_move_is_told_of(ros):
+    motion = Motion(ros)
+    odometry = ros.publisher(Odometry, "odom")
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+    speed = [0.0]
+
+    def doing() -> str:
+        message = Odometry()
+        message.twist.twist.linear.x = speed[0]
+        odometry.publish(message)
+        said = [s.message for _, m in list(diagnostics) for s in m.status if s.name.endswith("motion")]
+        return said[-1] if said else ""
+
+    motion.keep_acting(
+        0.4, 0.0, lambda: "the robot does not move yet" in doing(), "the word of a robot that stands"
+    )
+    speed[0] = 0.4
+    motion.keep_acting(0.4, 0.0, lambda: "does not move" not in doing(), "the end of it")
+    assert motion.now[0] > 0.0, "it is a warning and no stop"
+
+
 def press(ros: Ros, *buttons: int) -> None:
     """What a joystick says now; 1 is a pressed button."""
     ros.publisher(Joy, "joy", 10).publish(Joy(buttons=list(buttons)))
