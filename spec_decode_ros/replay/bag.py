@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.replay.pictures import picture_to_jpeg
+from spec_decode_ros.image_messages import picture_to_jpeg
 from spec_decode_ros.replay.storage import BagError, Message, open_bag
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"

@@ -20,6 +20,7 @@ from PIL import Image
 from ros_session import wait_for
 from scripted_pair import make_scripted_pair
 from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image as RawImage
 from serving import serving
 from std_msgs.msg import String
 
@@ -268,6 +269,31 @@ def test_frames_that_are_broken_or_old_do_not_end_the_drafter(ros, pair):
             lambda: verified and verified[-1][1].twist.linear.x == 0.4,
             "an action on a good frame",
         )
+
+
+def test_raw_frames_will_do_where_a_camera_has_no_others(ros, pair):
+    with serving(pair) as endpoint:
+        ros.start("drafter_node", pair=pair, endpoint=endpoint, image_transport="raw", **DECIDING)
+        verified = ros.listen(TwistStamped, "action/verified", 10)
+        diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+        camera = ros.publisher(RawImage, "camera/image", 1)
+        ros.publisher(String, RECEIVED, HANDED_ON).publish(String(data="walk to the red chair"))
+
+        def show(encoding: str) -> None:
+            message = RawImage(width=168, height=84, step=504, encoding=encoding, data=bytes(84 * 504))
+            message.header.stamp = ros.node.get_clock().now().to_msg()
+            camera.publish(message)
+            time.sleep(0.1)
+
+        def told() -> str:
+            found = [s for _, m in list(diagnostics) for s in m.status if s.name.endswith("drafter")]
+            return found[-1].message if found else ""
+
+        wait_for(
+            lambda: show("bayer_rggb8") or "is encoded as 'bayer_rggb8'" in told(), "what it cannot read"
+        )
+        assert not verified
+        wait_for(lambda: show("bgr8") or (verified and verified[-1][1].twist.linear.x == 0.4), "an action")
 
 
 def test_a_missing_pair_is_one_sentence(ros):
