@@ -67,12 +67,19 @@ def launch_nodes(context):
     # A replay waits for the answers of a slow machine too.
     drafting = {"pair": given["pair"], "method": given["method"], "endpoint": endpoint, "deadline": 10.0}
     nodes.append(node("drafter_node", drafting))
+    to_drafter = [("command", "command/received")]
     if given["motion"].lower() in ("true", "1", "yes"):
         nodes.append(node("motion_node"))
+        to_drafter = []  # motion_node hands the commands on
     names = ("bag", "instruction", "image_topic", "command_topic", "json", "plot")
     replaying = {name: given[name] for name in names}
     nodes.append(
-        node("replay_node", {**replaying, "rate": float(given["rate"])}, on_exit=Shutdown(reason="replayed"))
+        node(
+            "replay_node",
+            {**replaying, "rate": float(given["rate"])},
+            remappings=to_drafter,
+            on_exit=Shutdown(reason="replayed"),
+        )
     )
     return nodes
 

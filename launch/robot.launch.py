@@ -100,6 +100,7 @@ ARGUMENTS = {
     ),
     "cmd_vel": ("cmd_vel", "topic of the velocities that go out", ()),
     "image": ("camera/image/compressed", "topic of the camera's CompressedImage", ()),
+    "raw_image": ("", "topic of the camera's raw Image, in place of the compressed one", ()),
 }
 
 
@@ -116,11 +117,14 @@ def launch_nodes(context):
                 parameters.setdefault(node, {})[parameter] = kind(given[name])
     nodes = ["motion_node", "drafter_node"] + ([] if given["source"] == "none" else ["camera_node"])
     topics = [("cmd_vel", given["cmd_vel"]), ("camera/image/compressed", given["image"])]
+    if given["raw_image"]:
+        topics.append(("camera/image", given["raw_image"]))
+        parameters.setdefault("drafter_node", {})["image_transport"] = "raw"
     remappings = {}
     if given["planner"] != "none":
         nodes.append("planner_node")
         parameters.setdefault("motion_node", {})["planner"] = True
-        remappings["drafter_node"] = [("command", "step")]
+        remappings["drafter_node"] = [("command/received", "step")]
     return [
         Node(
             package="spec_decode_ros",

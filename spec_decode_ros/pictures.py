@@ -79,6 +79,12 @@ def encode_jpeg(image: Image.Image, max_width: int = 0, quality: int = 85) -> by
     return buffer.getvalue()
 
 
+def picture_size(picture: bytes) -> tuple[int, int]:
+    """Width and height of an encoded picture; only its header is read."""
+    with Image.open(io.BytesIO(picture)) as image:
+        return image.size
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """The picture in RGB; gray of 16 bits keeps its shades. Raises PictureError where white is not known."""
     wide = image.mode.startswith("I")

@@ -81,7 +81,7 @@ def examine() -> list[Finding]:
     """Everything that the package can need, looked at without changing anything."""
     findings = [_python()]
     findings += [_module(name) for name in MODULES]
-    findings += [_gpu(), _opengl(), _rclpy(), _launch(), *_pairs()]
+    findings += [_gpu(), _opengl(), _rclpy(), _launch(), _beside_the_sdk(), *_pairs()]
     return findings
 
 
@@ -217,6 +217,16 @@ def _rclpy() -> Finding:
         return Finding("ROS 2", "middleware", False, detail, remedy)
     distribution = os.environ.get("ROS_DISTRO", "Kilted wheels")
     return Finding("ROS 2", "middleware", True, f"{detail}, {distribution}")
+
+
+def _beside_the_sdk() -> Finding:
+    from spec_decode_ros.robots.go2_channel import UNSET, middleware_problem
+
+    problem = middleware_problem()
+    detail = problem or os.environ.get("RMW_IMPLEMENTATION") or "not set"
+    return Finding(
+        "Unitree Go2", "RMW_IMPLEMENTATION", not problem, detail, UNSET if problem else "", optional=True
+    )
 
 
 def _launch() -> Finding:

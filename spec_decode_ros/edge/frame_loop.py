@@ -30,6 +30,8 @@ from spec_decode_ros.pictures import to_jpeg
 
 ActionKind = Literal["draft", "verified", "unverified"]
 
+FRAME_NAME = "the camera's frame"
+
 _IDLE_S = 0.5
 
 _DELAY_WEIGHT = 0.2
@@ -64,10 +66,17 @@ class Logger(Protocol):
 
 @dataclass(frozen=True)
 class CameraFrame:
-    """An encoded picture and its stamp in nanoseconds."""
+    """A picture and its stamp in nanoseconds; encoded, unless `encode` makes a JPEG of so many pixels' width of it."""
 
     picture: bytes
     stamp_ns: int
+    encode: Callable[[int], bytes] | None = None
+
+    def jpeg(self, max_width: int) -> bytes:
+        """JPEG bytes, at most so many pixels wide; raises SpecDecodeError."""
+        if self.encode is not None:
+            return self.encode(max_width)
+        return to_jpeg(self.picture, max_width, name=FRAME_NAME)
 
     @property
     def stamp(self) -> float:
@@ -243,7 +252,7 @@ class FrameLoop:
 
         captured = time.perf_counter() - max(0.0, self._clock() - frame.stamp)
         try:
-            jpeg = to_jpeg(frame.picture, self._settings["max_frame_width"], name="the camera's frame")
+            jpeg = frame.jpeg(self._settings["max_frame_width"])
             decision = self.pilot.decide(jpeg, on_velocities, captured, self._output.send_progress, travel)
             if self._is_current(command):
                 posture = self._carry_out(decision, frame, verified_sent, command)

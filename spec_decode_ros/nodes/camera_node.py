@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from functools import partial
@@ -9,11 +10,12 @@ from functools import partial
 from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.nodes.common import (
     ERROR,
+    LATEST,
     LATEST_FRAME,
     OK,
     WARN,
@@ -23,10 +25,11 @@ from spec_decode_ros.nodes.common import (
     run,
     steady_clock,
 )
-from spec_decode_ros.nodes.messages import compressed
+from spec_decode_ros.nodes.messages import CAMERA_FRAME, camera_info, compressed
+from spec_decode_ros.pictures import picture_size
 from spec_decode_ros.robots.frames import open_source
 from spec_decode_ros.robots.go2_camera import Go2Camera
-from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
+from spec_decode_ros.robots.go2_channel import MAX_DOMAIN, check_middleware
 from spec_decode_ros.settings import Setting
 
 GO2 = "go2"
@@ -45,12 +48,25 @@ PARAMETERS = (
     Setting("loop", True, "begin anew at the end of the pictures or of the video", fixed=True),
     Setting("max_width", 0, "pixels, wider frames are scaled down; 0: leave them", 0, 4096, fixed=True),
     Setting("quality", 85, "JPEG quality of frames that have to be encoded", 1, 95, fixed=True),
-    Setting("frame_id", "head_camera", "frame of the pictures", fixed=True),
+    Setting(
+        "frame_id",
+        CAMERA_FRAME,
+        "frame of the pictures, x to the right, y down, z ahead (REP 103)",
+        fixed=True,
+    ),
+    Setting(
+        "horizontal_fov",
+        0.0,
+        "degrees, of undistorted pictures; with it camera/camera_info is published; 0: it is not",
+        0.0,
+        170.0,
+        fixed=True,
+    ),
 )
 
 
 class CameraNode(Node):
-    """Publishes camera/image/compressed."""
+    """Publishes camera/image/compressed, and camera/camera_info where the field of view is known."""
 
     def __init__(self) -> None:
         super().__init__("camera_node")
@@ -59,6 +75,8 @@ class CameraNode(Node):
         self._count = self._skipped = 0
         self._health_now = Health(OK, "no frame yet", {"source": self._source})
         self._publisher = self.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME)
+        self._fov = math.radians(settings["horizontal_fov"])
+        self._camera = self.create_publisher(CameraInfo, "camera/camera_info", LATEST) if self._fov else None
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         if self._source == GO2:
@@ -69,7 +87,10 @@ class CameraNode(Node):
         self.get_logger().info(f"ready: frames from {self._source} at {settings['rate']:g} Hz")
 
     def _publish(self, jpeg: bytes, stamp: Time) -> None:
-        self._publisher.publish(compressed(jpeg, stamp, self._frame_id))
+        frame = compressed(jpeg, stamp, self._frame_id)
+        self._publisher.publish(frame)
+        if self._camera:
+            self._camera.publish(camera_info(frame.header, *picture_size(jpeg), self._fov))
         self._count += 1
         self._health_now = self._health(OK, "publishing", bytes=len(jpeg))
 
@@ -108,6 +129,7 @@ class CameraNode(Node):
     # -- the Go2 --------------------------------------------------------------------------------------------
 
     def _start_go2(self) -> None:
+        check_middleware()
         settings = self._settings
         camera = Go2Camera(
             settings["dds_domain"], settings["network_interface"], settings["max_width"], settings["quality"]

@@ -18,6 +18,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -39,6 +40,15 @@ EVENTS = QoSProfile(depth=10)
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Whoever comes late gets the newest one: the plan."""
+
+HANDED_ON = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL, lifespan=Duration(seconds=3.0))
+"""As EVENTS, also for whoever is found a moment later; nobody gets an old one: received commands and steps."""
+
+RECEIVED = "command/received"
+"""Where the motion node hands the operator's commands on.
+
+It alone takes them: `ros2 topic pub --once` sends as soon as it has found one subscriber; of two often only one hears it.
+"""
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 

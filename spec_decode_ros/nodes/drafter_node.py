@@ -12,19 +12,22 @@ from functools import partial
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S
-from spec_decode_ros.edge.frame_loop import ActionKind, CameraFrame, FrameLoop
+from spec_decode_ros.edge.frame_loop import FRAME_NAME, ActionKind, CameraFrame, FrameLoop
 from spec_decode_ros.edge.link_watch import ON_LINK_LOSS
 from spec_decode_ros.edge.pilot import Decision
 from spec_decode_ros.edge.stack import DECODING, EdgeStack
+from spec_decode_ros.image_messages import picture_to_jpeg
 from spec_decode_ros.models.pair_config import DEFAULT_PAIR
 from spec_decode_ros.nodes.common import (
     EVENTS,
+    HANDED_ON,
     LATEST,
     LATEST_FRAME,
+    RECEIVED,
     Diagnostics,
     Settings,
     clock_seconds,
@@ -37,6 +40,8 @@ from spec_decode_ros.settings import Setting
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece, pieces_of
 from spec_decode_ros.viz.overlay import Overlay, draw_overlay
 
+COMPRESSED, RAW = "compressed", "raw"
+
 PARAMETERS = (
     Setting("pair", DEFAULT_PAIR, "model pair: a shipped name or the path of a pair file", fixed=True),
     *DECODING,
@@ -44,6 +49,13 @@ PARAMETERS = (
         "endpoint",
         "tcp://127.0.0.1:5555",
         "where the verifier listens, tcp://HOST:PORT; several by commas, the preferred one first",
+        fixed=True,
+    ),
+    Setting(
+        "image_transport",
+        COMPRESSED,
+        "of the frames: compressed (CompressedImage on camera/image/compressed), raw (Image on camera/image)",
+        choices=(COMPRESSED, RAW),
         fixed=True,
     ),
     Setting("action_period", ACTION_PERIOD_S, "s from one decision to the next, at least", 0.02, 5.0),
@@ -74,7 +86,7 @@ _CHECK_CAMERA_S = 0.04
 
 
 class DrafterNode(Node):
-    """Subscribes camera/image/compressed, command and odom; publishes action/* and overlay/compressed."""
+    """Subscribes camera/image/compressed (or camera/image), command/received and odom; publishes action/*, overlay/compressed."""
 
     def __init__(self) -> None:
         super().__init__("drafter_node")
@@ -89,8 +101,11 @@ class DrafterNode(Node):
         self._posture = self.create_publisher(String, "action/posture", EVENTS)
         self._overlay = self.create_publisher(CompressedImage, "overlay/compressed", LATEST)
         self._loop = loop = FrameLoop(stack, settings, self, self.get_logger(), lambda: clock_seconds(self))
-        self.create_subscription(CompressedImage, "camera/image/compressed", self._on_frame, LATEST_FRAME)
-        self.create_subscription(String, "command", lambda message: loop.take_command(message.data), EVENTS)
+        if settings["image_transport"] == RAW:
+            self.create_subscription(Image, "camera/image", self._on_raw_frame, LATEST_FRAME)
+        else:
+            self.create_subscription(CompressedImage, "camera/image/compressed", self._on_frame, LATEST_FRAME)
+        self.create_subscription(String, RECEIVED, lambda message: loop.take_command(message.data), HANDED_ON)
         self.create_subscription(Odometry, "odom", self._on_odometry, LATEST_FRAME)
         self.create_timer(_CHECK_CAMERA_S, loop.check_camera, clock=steady_clock())
         self._diagnostics = Diagnostics(self, "drafter", lambda: drafter_health(stack, loop, settings))
@@ -105,6 +120,11 @@ class DrafterNode(Node):
 
     def _on_odometry(self, message: Odometry) -> None:
         self._loop.take_odometry(nanoseconds(message.header.stamp) * 1e-9, *planar_pose(message))
+
+    def _on_raw_frame(self, message: Image) -> None:
+        # Encoded by the deciding thread, for the frames that it decides on.
+        encode = partial(picture_to_jpeg, message, True, FRAME_NAME)
+        self._loop.take_frame(CameraFrame(bytes(message.data), nanoseconds(message.header.stamp), encode))
 
     # -- what the deciding thread sends ---------------------------------------------------------------------
 

@@ -12,9 +12,9 @@ from std_srvs.srv import Trigger
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.nodes.common import ERROR, LATEST, OK, WARN, Diagnostics, Health, steady_clock
-from spec_decode_ros.nodes.messages import odometry
+from spec_decode_ros.nodes.messages import GO2_ODOMETRY, odometry, quaternion
 from spec_decode_ros.robots.go2 import Go2, Go2Options
-from spec_decode_ros.robots.go2_channel import MAX_DOMAIN
+from spec_decode_ros.robots.go2_channel import MAX_DOMAIN, check_middleware
 from spec_decode_ros.settings import Setting
 
 NONE, GO2 = "none", "go2"
@@ -48,6 +48,7 @@ class Go2Link:
 
     def __init__(self, node: Node, settings: Mapping[str, Any], emergency_stop: Callable[[], None]) -> None:
         self._node, self._settings, self._emergency_stop = node, settings, emergency_stop
+        check_middleware()
         # Longer than some steps of the guard, and never longer than its longest watchdog.
         silence_s = min(0.45, max(0.25, 2.5 / settings["rate"]))
         self.robot = Go2(
@@ -98,8 +99,9 @@ class Go2Link:
             return
         self._heard = state.heard
         position, velocity = (state.x, state.y, state.height), (state.vx, state.vy, state.wz)
+        orientation = quaternion(state.roll, state.pitch, state.yaw)
         stamp = self._node.get_clock().now().to_msg()
-        self._odom.publish(odometry(stamp, position, state.yaw, velocity))
+        self._odom.publish(odometry(stamp, position, orientation, velocity, GO2_ODOMETRY))
 
     def _health(self) -> Health:
         status = self.robot.status()

@@ -6,6 +6,7 @@ topic ``cmd_vel``, and with the parameter ``robot: go2`` to Unitree's sport serv
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
+from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -20,8 +22,11 @@ from std_srvs.srv import Trigger
 from spec_decode_ros.nodes.common import (
     ERROR,
     EVENTS,
+    HANDED_ON,
     LATEST,
+    LATEST_FRAME,
     OK,
+    RECEIVED,
     WARN,
     Diagnostics,
     Health,
@@ -33,7 +38,9 @@ from spec_decode_ros.nodes.common import (
 )
 from spec_decode_ros.nodes.go2_link import GO2, Go2Link
 from spec_decode_ros.nodes.go2_link import PARAMETERS as ROBOT_PARAMETERS
+from spec_decode_ros.nodes.joystick import NO_BUTTON, EmergencyButton
 from spec_decode_ros.nodes.messages import twist_stamped
+from spec_decode_ros.robots.follow_watch import FollowWatch
 from spec_decode_ros.robots.guard import MotionGuard
 from spec_decode_ros.robots.guard_types import (
     EMERGENCY,
@@ -45,6 +52,7 @@ from spec_decode_ros.robots.guard_types import (
     MotionOutput,
     MotionState,
 )
+from spec_decode_ros.robots.idle import SILENT, ZEROS, IdleOutput
 from spec_decode_ros.robots.latch import Latch, state_folder
 from spec_decode_ros.robots.reflex import is_stop
 from spec_decode_ros.settings import Setting, settings_of
@@ -53,6 +61,13 @@ _LIMITS = settings_of(MotionLimits)
 
 PARAMETERS = (
     Setting("rate", 20.0, "Hz, velocities sent a second", 10.0, 100.0, fixed=True),
+    Setting(
+        "idle",
+        SILENT,
+        "of a robot that was told to stand and stands: silent (others may drive it), zeros (for ever)",
+        choices=(SILENT, ZEROS),
+        fixed=True,
+    ),
     Setting("stamped", True, "cmd_vel is a TwistStamped; false: a Twist", fixed=True),
     Setting("frame_id", "base_link", "frame of the stamped velocities", fixed=True),
     Setting("action_s", 0.42, "s that an action lasts; the watchdog ends it earlier", 0.05, 0.5),
@@ -66,6 +81,14 @@ PARAMETERS = (
         "planner",
         False,
         "planner_node plans: after a stop, a sentence and then a step of its plan let the robot move again",
+        fixed=True,
+    ),
+    Setting(
+        "emergency_button",
+        NO_BUTTON,
+        "of a joystick (sensor_msgs/Joy on joy), from 0: pressed it is the emergency stop; -1: none",
+        NO_BUTTON,
+        255,
         fixed=True,
     ),
     Setting(
@@ -87,7 +110,10 @@ def limits_from(values: Mapping[str, Any]) -> MotionLimits:
 
 
 class MotionNode(Node):
-    """Subscribes action/verified, /draft, /unverified and /posture, command and step; publishes cmd_vel and posture."""
+    """Subscribes action/verified, /draft, /unverified, /posture, command, step and odom.
+
+    Publishes cmd_vel and posture, and hands commands on.
+    """
 
     def __init__(self) -> None:
         super().__init__("motion_node")
@@ -105,6 +131,8 @@ class MotionNode(Node):
         self._last_refusal = ""
         self._shown: tuple[MotionState, str] | None = None
         self._output = MotionOutput(0.0, 0.0, MotionState.IDLE, "no action yet")
+        self._idle = IdleOutput(self._settings["idle"])
+        self._follows = FollowWatch()
         stamped = self._settings["stamped"]
         self._cmd_vel = self.create_publisher(TwistStamped if stamped else Twist, "cmd_vel", LATEST)
         self._posture = self.create_publisher(String, "posture", EVENTS)
@@ -119,9 +147,13 @@ class MotionNode(Node):
             on_action = partial(self._on_action, verified=verified, awaited=awaited)
             self.create_subscription(TwistStamped, topic, on_action, LATEST)
         self.create_subscription(String, "action/posture", self._on_posture, EVENTS)
+        self._received = self.create_publisher(String, RECEIVED, HANDED_ON)
         self.create_subscription(String, "command", self._on_command, EVENTS)
         if self._settings["planner"]:
             self.create_subscription(String, "step", self._on_step, EVENTS)
+        self.create_subscription(Odometry, "odom", self._on_odometry, LATEST_FRAME)
+        button = self._settings["emergency_button"]
+        self._button = None if button == NO_BUTTON else EmergencyButton(self, button, self._on_button)
         self.create_service(Trigger, "~/emergency_stop", self._on_emergency_stop)
         self.create_service(Trigger, "~/release", self._on_release)
         # Steady, so that velocities go on and actions expire where the ROS clock stands still.
@@ -160,7 +192,7 @@ class MotionNode(Node):
             self._last_refusal = decision.reason
             self.get_logger().warning(f"refused: {decision.reason}", throttle_duration_sec=2.0)
         if decision.stopped:
-            self._tick()
+            self._stop()
         else:
             self._set_expiry()
 
@@ -177,7 +209,7 @@ class MotionNode(Node):
             self._guard.hold(SITTING, "the robot sits; tell it to stand up")
         else:
             self._guard.lift(SITTING, clock=clock_seconds(self))
-        self._tick()
+        self._stop()
         self._posture.publish(message)
         if self._go2:
             self._go2.posture(posture)
@@ -186,11 +218,12 @@ class MotionNode(Node):
         self._commanded = not is_stop(message.data)
         if not self._commanded:
             self._guard.hold(OPERATOR, "told to stop, waiting for the next command")
-            self._tick()
+            self._stop()
             if self._go2:
                 self._go2.robot.stop()
         elif not self._settings["planner"]:
             self._begin()
+        self._received.publish(message)
 
     def _on_step(self, message: String) -> None:
         # A sentence alone moves nothing: a drafter whose planner is gone still has the step before the stop. Nor does
@@ -203,20 +236,30 @@ class MotionNode(Node):
         self._guard.lift(START, clock=0.0)  # no stop was lifted: frames from before the command will do
         self._guard.new_command()
 
+    def _on_odometry(self, message: Odometry) -> None:
+        twist = message.twist.twist
+        vx, vy, wz = twist.linear.x, twist.linear.y, twist.angular.z
+        self._idle.odometry(vx, vy, wz)
+        self._follows.odometry(math.hypot(vx, vy), wz, time.monotonic())
+
     def _on_emergency_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._stop_in_emergency()
         response.success = True
         response.message = "stopped and latched; call ~/release to let the robot move again"
         return response
 
-    def _stop_in_emergency(self) -> None:
-        self._guard.emergency_stop("asked for by service")
-        self._tick()
+    def _on_button(self) -> None:
+        if EMERGENCY not in self._guard.holds:
+            self._stop_in_emergency(f"button {self._settings['emergency_button']} of the joystick")
+
+    def _stop_in_emergency(self, reason: str = "asked for by service") -> None:
+        self._guard.emergency_stop(reason)
+        self._stop()
         if self._go2:
             self._go2.robot.stop()
         self.get_logger().error("emergency stop: latched until ~/release is called")
         try:
-            self._latch.set("asked for by service")
+            self._latch.set(reason)
         except OSError as error:
             self.get_logger().error(
                 f"a crash would lose the emergency stop: {error}; set state_dir to another folder"
@@ -242,14 +285,22 @@ class MotionNode(Node):
 
     # -- out ------------------------------------------------------------------------------------------------
 
+    def _stop(self) -> None:
+        """Say the stop that the guard has noted, also to a robot that stands: somebody else may drive it."""
+        self._idle.stop(time.monotonic())
+        self._tick()
+
     def _tick(self) -> None:
         limits = limits_from(self._settings)
         if limits != self._guard.limits:
             self._guard.set_limits(limits)
         if self._go2 and not self._go2.robot.may_move:
             self._guard.start_from_rest()
-        self._output = self._guard.step(now=time.monotonic(), clock=clock_seconds(self))
-        self._send(self._output.vx, self._output.wz)
+        now = time.monotonic()
+        self._output = self._guard.step(now=now, clock=clock_seconds(self))
+        self._follows.told(self._output.vx, self._output.wz, now)
+        if self._idle.says(self._output, now, self._cmd_vel.get_subscription_count() > 0):
+            self._send(self._output.vx, self._output.wz)
         self._set_expiry()
         shown = (self._output.state, self._output.reason)
         if shown != self._shown:
@@ -271,15 +322,34 @@ class MotionNode(Node):
         message = twist_stamped(vx, wz, self.get_clock().now().to_msg(), self._settings["frame_id"])
         self._cmd_vel.publish(message if self._settings["stamped"] else message.twist)
 
+    def _problems(self) -> list[str]:
+        """What an operator should know beside what the guard does."""
+        problems = []
+        if stands_s := self._follows.stands_s(time.monotonic()):
+            problems.append(
+                f"the robot does not move yet, though told to for {stands_s:.1f} s: has it just stood up, is it blocked, "
+                f"does its driver hear {self._cmd_vel.topic_name} in this type?"
+            )
+            self.get_logger().warning(problems[0], throttle_duration_sec=5.0)
+        if self._commanded and not self._received.get_subscription_count():
+            problems.append(f"nobody listens to {self._received.topic_name}: is the drafter running?")
+        if self._button and self._button.problem:
+            problems.append(self._button.problem)
+        return problems
+
     def _health(self) -> Health:
         out = self._output
+        level, reason = _LEVELS.get(out.state, OK), out.reason
+        if problems := self._problems():
+            level, reason = max(level, WARN), "; ".join((reason, *problems))
         return Health(
-            _LEVELS.get(out.state, OK),
-            out.reason,
+            level,
+            reason,
             {
                 "state": out.state.value,
                 "vx": out.vx,
                 "wz": out.wz,
+                "silent": self._idle.silent,
                 "emergency_stop": EMERGENCY in self._guard.holds,
                 "holds": ", ".join(self._guard.holds),
                 "refused_actions": self._refused,

@@ -21,8 +21,10 @@ from spec_decode_ros.edge.stack import DECODING, EdgeStack
 from spec_decode_ros.models.pair_config import DEFAULT_PAIR, load_pair_config
 from spec_decode_ros.nodes.common import (
     EVENTS,
+    HANDED_ON,
     LATCHED,
     OK,
+    RECEIVED,
     WARN,
     Diagnostics,
     Health,
@@ -62,7 +64,7 @@ _TICK_S = 0.1
 
 
 class PlannerNode(Node):
-    """Subscribes command and action/tokens; publishes step, plan and plan/tokens."""
+    """Subscribes command/received and action/tokens; publishes step, plan and plan/tokens."""
 
     def __init__(self) -> None:
         super().__init__("planner_node")
@@ -71,11 +73,11 @@ class PlannerNode(Node):
         self._stack = stack = EdgeStack(settings)
         alone = stack.alone if stack.client is not None else None
         planner = Planner(stack.runtime, stack.eos_ids, alone, stack.style, stack.sampling)
-        self._step = self.create_publisher(String, "step", EVENTS)
+        self._step = self.create_publisher(String, "step", HANDED_ON)
         self._plan = self.create_publisher(DiagnosticStatus, "plan", LATCHED)
         self._tokens = self.create_publisher(String, "plan/tokens", EVENTS)
         self._loop = loop = PlanLoop(planner, stack.cancel, goals, settings["on_link_loss"] == "draft", self)
-        self.create_subscription(String, "command", lambda message: loop.take_command(message.data), EVENTS)
+        self.create_subscription(String, RECEIVED, lambda message: loop.take_command(message.data), HANDED_ON)
         self.create_subscription(String, "action/tokens", self._on_action, EVENTS)
         self.create_timer(_TICK_S, loop.tick, clock=steady_clock())
         self._diagnostics = Diagnostics(self, "planner", self._health)

@@ -9,11 +9,21 @@ from pathlib import Path
 from rclpy.node import Node
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.nodes.common import Settings, run, steady_clock
+from spec_decode_ros.nodes.common import RECEIVED, Settings, run, steady_clock
 from spec_decode_ros.nodes.recorder import BagRecorder
 from spec_decode_ros.settings import Setting
 
-TOPICS = ("camera/image/compressed", "command", "step", "plan", "plan/tokens", "posture", "cmd_vel", "odom")
+TOPICS = (
+    "camera/image/compressed",
+    "command",
+    RECEIVED,
+    "step",
+    "plan",
+    "plan/tokens",
+    "posture",
+    "cmd_vel",
+    "odom",
+)
 """Relative names, so that a namespace and remappings apply."""
 
 ACTIONS = "action/"

@@ -20,7 +20,7 @@ from std_msgs.msg import String
 from spec_decode_ros.console import PlainConsole
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.json_output import write_json
-from spec_decode_ros.nodes.common import EVENTS, LATEST_FRAME, Settings, run, steady_clock
+from spec_decode_ros.nodes.common import EVENTS, HANDED_ON, LATEST_FRAME, Settings, run, steady_clock
 from spec_decode_ros.nodes.messages import compressed, nanoseconds, stamp_from, status_values, velocities
 from spec_decode_ros.replay.bag import FrameMark, Said, SkippedFrame, Velocities, read_frames, read_recording
 from spec_decode_ros.replay.compare import ReplayComparison
@@ -71,7 +71,7 @@ class ReplayNode(Node):
         self._problem = ""
         self._live = live = LiveAnswers()
         self._frames = self.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME)
-        self._command = self.create_publisher(String, "command", EVENTS)
+        self._command = self.create_publisher(String, "command", HANDED_ON)
         self.create_subscription(String, "action/text", self._on_text, _ALL)
         for kind, kept in (("verified", live.verified), ("draft", live.drafts), ("unverified", live.drafts)):
             self.create_subscription(TwistStamped, f"action/{kind}", partial(_keep, kept), _ALL)

@@ -9,7 +9,7 @@ from functools import partial
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -27,10 +27,11 @@ from spec_decode_ros.nodes.common import (
     run,
     steady_clock,
 )
-from spec_decode_ros.nodes.messages import compressed, odometry, velocities
+from spec_decode_ros.nodes.messages import EXACT, camera_info, compressed, odometry, quaternion, velocities
 from spec_decode_ros.settings import Setting
 from spec_decode_ros.sim.go2 import CONTROL_PERIOD_S
 from spec_decode_ros.sim.render import BACKENDS
+from spec_decode_ros.sim.scene import FOV_X, HEIGHT, WIDTH
 from spec_decode_ros.sim.simulation import Simulation
 from spec_decode_ros.sim.task import make_task
 
@@ -50,7 +51,7 @@ PARAMETERS = (
 
 
 class SimNode(Node):
-    """Publishes camera/image/compressed and odom; subscribes cmd_vel and posture."""
+    """Publishes camera/image/compressed, camera/camera_info and odom; subscribes cmd_vel and posture."""
 
     def __init__(self) -> None:
         super().__init__("sim_node")
@@ -64,6 +65,7 @@ class SimNode(Node):
         self._began = time.monotonic()
         self._commanded_at = self._began
         self._frames = self.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME)
+        self._camera = self.create_publisher(CameraInfo, "camera/camera_info", LATEST)
         self._odom = self.create_publisher(Odometry, "odom", LATEST)
         kind = TwistStamped if settings["stamped"] else Twist
         self.create_subscription(kind, "cmd_vel", self._on_velocity, LATEST)
@@ -107,13 +109,16 @@ class SimNode(Node):
             self._began = now - self._sim.time
 
     def _publish_frame(self) -> None:
-        self._frames.publish(compressed(self._sim.jpeg(), self.get_clock().now().to_msg()))
+        frame = compressed(self._sim.jpeg(), self.get_clock().now().to_msg())
+        self._frames.publish(frame)
+        self._camera.publish(camera_info(frame.header, WIDTH, HEIGHT, FOV_X))
 
     def _publish_odometry(self) -> None:
         now, pose = self._sim.odometry, self._sim.odometry.pose
         position = (pose.x, pose.y, self._sim.robot.height)
+        orientation = quaternion(*self._sim.robot.tilt, pose.yaw)
         stamp = self.get_clock().now().to_msg()
-        self._odom.publish(odometry(stamp, position, pose.yaw, (now.vx, now.vy, now.wz)))
+        self._odom.publish(odometry(stamp, position, orientation, (now.vx, now.vy, now.wz), EXACT))
 
     def _health(self) -> Health:
         sim = self._sim

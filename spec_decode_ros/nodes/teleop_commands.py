@@ -32,10 +32,10 @@ STOP = "stop"
 
 _TICK_S = 0.05
 _SETTLE_S = 1.0
-"""Seconds without a new subscriber after which all count as found, if motion node and drafter are among them."""
+"""Seconds without a new subscriber after which all count as found, if the motion node's service is there."""
 
 _PATIENCE_S = 3.5
-"""The same if they are not: on a busy machine discovery takes up to three seconds, a round of announcements."""
+"""The same if it is not: on a busy machine discovery takes up to three seconds, a round of announcements."""
 
 _SERVICE_S = 1.0
 """Seconds for the motion node's answer, after which it may be asked again."""
@@ -150,7 +150,7 @@ class TeleopNode(Node):
                 return
             line, deadline = self._waiting[0]
             heard = self._listeners > 0
-            # Drafter and motion node are found one after the other; what is sent between reaches only one of them.
+            # A recorder may be found before the motion node; what is sent between would not reach the robot.
             if not (self._settled(now) if heard else now >= deadline):
                 return
             self._waiting.clear()
@@ -162,7 +162,7 @@ class TeleopNode(Node):
             self._log(f"nobody listens to {self._publisher.topic_name}: is robot.launch.py running?", True)
 
     def _settled(self, now: float) -> bool:
-        complete = self._listeners > 1 and self._stop.service_is_ready()
+        complete = self._listeners > 0 and self._stop.service_is_ready()
         return now - self._changed_at > (_SETTLE_S if complete else _PATIENCE_S)
 
     def _latched(self, future: Future) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
-from spec_decode_ros.replay.pictures import picture_to_jpeg
+from spec_decode_ros.image_messages import picture_to_jpeg
 from spec_decode_ros.replay.storage import BagError, Message, open_bag
 from spec_decode_ros.viz.decoded_action import DecodedAction, DecodedActionError
 
@@ -29,6 +29,9 @@ DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 
 IMAGE_TOPIC = "camera/image/compressed"
 COMMAND_TOPIC = "command"
+RECEIVED_TOPIC = "command/received"
+"""The same as a node took it: a command that is sent once may have missed the recorder."""
+
 STEP_TOPIC = "step"
 """Where there was a planner, the drafter heard its steps and not the operator."""
 
@@ -129,7 +132,7 @@ def read_recording(path: str | Path, *, image_topic: str = "", command_topic: st
         path: a bag's folder, or one of its files.
         image_topic: of the frames; by default found by its name or, if there is only one, by its type.
         command_topic: of what the drafter was told; by default ``step`` in the namespace of the frames where there is
-            that topic, else ``command``.
+            that topic, else ``command/received``, else ``command``.
 
     Raises:
         BagError: it cannot be read, or has no frames.
@@ -254,7 +257,10 @@ class _Topics:
             command = _named(topics, command, (STRING,), "--command-topic", path)
         return cls(
             image,
-            command or beside(STEP_TOPIC, STRING) or beside(COMMAND_TOPIC, STRING),
+            command
+            or beside(STEP_TOPIC, STRING)
+            or beside(RECEIVED_TOPIC, STRING)
+            or beside(COMMAND_TOPIC, STRING),
             beside("action/text", STRING),
             beside("action/tokens", STRING),
             beside("action/verified", TWIST_STAMPED),

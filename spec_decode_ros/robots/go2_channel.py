@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from spec_decode_ros.errors import SpecDecodeError
@@ -24,6 +26,9 @@ _CONFIG = """<?xml version="1.0" encoding="UTF-8" ?>
             </General>
         </Domain>
     </CycloneDDS>"""
+UNSET = "unset RMW_IMPLEMENTATION CYCLONEDDS_URI"
+"""Shells that were set up for Unitree's own ROS packages export both."""
+
 _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}")
 MAX_DOMAIN = 232
 
@@ -59,6 +64,22 @@ def require_sdk() -> None:
         raise Go2Error(
             f"the Go2 needs Unitree's SDK, which is missing or not whole ({error}): run: pip install {packages}"
         ) from error
+
+
+def middleware_problem(environment: Mapping[str, str] = os.environ) -> str:
+    """Why ROS and the SDK cannot be in one process; empty if they can."""
+    if environment.get("RMW_IMPLEMENTATION") != "rmw_cyclonedds_cpp":
+        return ""
+    return (
+        "RMW_IMPLEMENTATION is rmw_cyclonedds_cpp, and with Unitree's SDK that is two Cyclone DDS in one process: run "
+        f"`{UNSET}` in this shell and keep ROS on its default middleware"
+    )
+
+
+def check_middleware() -> None:
+    """Raise Go2Error where ROS and the SDK cannot be in this process; for nodes."""
+    if problem := middleware_problem():
+        raise Go2Error(problem)
 
 
 def check_address(domain: int, interface: str) -> None:

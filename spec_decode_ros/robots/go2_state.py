@@ -40,8 +40,9 @@ class Go2State:
     Attributes:
         heard: when the last message came, time.monotonic(); None: never.
         mode: number of the sport mode, see :data:`MODES`.
-        error_code: as the robot sends it; recent firmware puts the number of its inner state there.
-        x, y, yaw, height: metres and radians, by the robot's own odometry, which drifts.
+        error_code: as the robot sends it; recent firmware puts the number of its inner state there, so that a healthy
+            one says 1001 before it has stood up and 1002 afterwards.
+        x, y, roll, pitch, yaw, height: metres and radians, by the robot's own odometry, which drifts.
         vx, vy, wz: m/s forward and leftward, rad/s.
         battery: per cent; None: not told yet. volts: of the battery.
     """
@@ -51,6 +52,8 @@ class Go2State:
     error_code: int = 0
     x: float = 0.0
     y: float = 0.0
+    roll: float = 0.0
+    pitch: float = 0.0
     yaw: float = 0.0
     height: float = 0.0
     vx: float = 0.0
@@ -92,6 +95,8 @@ class Go2Listener:
                 error_code=int(mode.error_code),
                 x=float(mode.position[0]),
                 y=float(mode.position[1]),
+                roll=float(mode.imu_state.rpy[0]),
+                pitch=float(mode.imu_state.rpy[1]),
                 yaw=float(mode.imu_state.rpy[2]),
                 height=float(mode.body_height),
                 vx=float(mode.velocity[0]),

@@ -238,6 +238,12 @@ class MujocoGo2:
         return Pose(float(x), float(y), math.atan2(rotation[1, 0], rotation[0, 0]))
 
     @property
+    def tilt(self) -> tuple[float, float]:
+        """Roll and pitch of the base in radians: leaning to the right and looking down are positive."""
+        x, y, z = (float(part) for part in self._rotation[2])
+        return math.atan2(y, z), math.atan2(-x, math.hypot(y, z))
+
+    @property
     def height(self) -> float:
         """Metres from the ground to the centre of the base."""
         return float(self.data.xpos[self._base][2])

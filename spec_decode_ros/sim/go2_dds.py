@@ -84,12 +84,13 @@ class StateTopics:
         stamp = time.time_ns()
         message.stamp.sec, message.stamp.nanosec = stamp // 10**9, stamp % 10**9
         message.mode = mode
+        message.error_code = 1001 if robot.sitting else 1002  # as a healthy robot's firmware has it
         message.gait_type = int(robot.walking)
         message.position = [odometry.pose.x, odometry.pose.y, robot.height]
         message.body_height = robot.height
         message.velocity = [odometry.vx, odometry.vy, 0.0]
         message.yaw_speed = odometry.wz
-        message.imu_state.rpy = [0.0, 0.0, odometry.pose.yaw]
+        message.imu_state.rpy = [*robot.tilt, odometry.pose.yaw]
         self._mode_topic.Write(message)
 
     def publish_low(self, sim: Simulation) -> None:

@@ -73,6 +73,19 @@ def test_missing_modules_are_named_with_a_remedy(quick, monkeypatch, capsys: pyt
     assert "source an installed ROS 2" in found["rclpy"]["remedy"]
 
 
+def test_a_shell_that_was_set_up_for_another_dds_is_named(
+    quick, monkeypatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
+    _, document = report(capsys)
+    (found,) = (f for f in document["findings"] if f["name"] == "RMW_IMPLEMENTATION")
+    assert not found["ok"]
+    assert found["remedy"] == "unset RMW_IMPLEMENTATION CYCLONEDDS_URI"
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    _, document = report(capsys)
+    assert [f["ok"] for f in document["findings"] if f["name"] == "RMW_IMPLEMENTATION"] == [True]
+
+
 def test_the_report_for_people_says_everything(quick, monkeypatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setitem(sys.modules, "rosbags", None)
     monkeypatch.setenv("COLUMNS", "200")

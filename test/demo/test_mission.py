@@ -28,7 +28,7 @@ from spec_decode_ros.lab.demo.mission import run_mission
 from spec_decode_ros.lab.demo.run import samples_of
 from spec_decode_ros.lab.demo.stack import free_domain, running_stack
 from spec_decode_ros.lab.episodes.expert import decide
-from spec_decode_ros.nodes.common import LATEST_FRAME
+from spec_decode_ros.nodes.common import HANDED_ON, LATEST_FRAME, RECEIVED
 from spec_decode_ros.sim.scene import bearing_and_distance
 from spec_decode_ros.sim.task import make_task
 
@@ -52,7 +52,7 @@ class Teacher(Node):
         self._verified = self.create_publisher(TwistStamped, "action/verified", 1)
         self._text = self.create_publisher(String, "action/text", 10)
         self.create_subscription(Odometry, "odom", self._on_odometry, 1)
-        self.create_subscription(String, "command", self._on_command, 10)
+        self.create_subscription(String, RECEIVED, self._on_command, HANDED_ON)
         self.create_subscription(CompressedImage, "camera/image/compressed", self._on_frame, LATEST_FRAME)
 
     def _on_command(self, message: String) -> None:

@@ -10,8 +10,9 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -138,10 +139,17 @@ class Ros:
             self._executor.spin_once(timeout_sec=0.05)
 
     def start(
-        self, module: str, *, ready: str | None = "ready", stdin: int = subprocess.DEVNULL, **parameters
+        self,
+        module: str,
+        *,
+        ready: str | None = "ready",
+        stdin: int = subprocess.DEVNULL,
+        topics: Mapping[str, str] = MappingProxyType({}),
+        **parameters,
     ) -> Process:
-        """Start a node with parameters and wait until it says that it is ready."""
+        """Start a node with parameters, and other names for topics, and wait until it says that it is ready."""
         arguments = [part for name, value in parameters.items() for part in ("-p", f"{name}:={_yaml(value)}")]
+        arguments += [part for name, other in topics.items() for part in ("-r", f"{name}:={other}")]
         output = self._folder / f"{len(self._processes)}_{module}.log"
         process = Process(module, arguments, output, stdin)
         self._processes.append(process)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from PIL import Image
-from ros_session import Ros, wait_for
+from ros_session import WAIT_S, Ros, environment, wait_for
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
@@ -110,6 +111,24 @@ def test_the_motion_node_drives_stops_and_finds_a_go2_again(ros: Ros, robot: Rob
     assert started.interrupt() == 0
 
 
+@pytest.mark.parametrize(
+    ("node", "parameter"), [("motion_node", "robot:=go2"), ("camera_node", "source:=go2")]
+)
+def test_a_second_cyclone_in_the_process_is_refused_with_the_line_that_helps(domain, node, parameter) -> None:
+    # Set behind the import, since this machine has no such middleware to begin with.
+    code = (
+        "import os, sys, rclpy\n"
+        "os.environ['RMW_IMPLEMENTATION'] = 'rmw_cyclonedds_cpp'\n"
+        f"from spec_decode_ros.nodes.{node} import main\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", code, "--ros-args", "-p", parameter]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=WAIT_S)
+    assert done.returncode == 1, done.stderr
+    assert "unset RMW_IMPLEMENTATION CYCLONEDDS_URI" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_camera_node_shows_each_picture_once(ros: Ros, robot: Robot) -> None:
     ros.start("camera_node", source="go2", network_interface="lo", dds_domain=robot.domain)
     health = Health(ros)
@@ -118,7 +137,7 @@ def test_the_camera_node_shows_each_picture_once(ros: Ros, robot: Robot) -> None
     arrived, frame = frames[-1]
     age = time.time() - seconds(frame.header.stamp) - (time.monotonic() - arrived)
     assert 0.0 < age < 2.0
-    assert frame.header.frame_id == "head_camera"
+    assert frame.header.frame_id == "head_camera_optical"
     with Image.open(io.BytesIO(bytes(frame.data))) as image:
         assert image.size == (384, 192)
 

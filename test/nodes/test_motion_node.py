@@ -12,7 +12,9 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: the nodes need ROS 
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
+from nav_msgs.msg import Odometry
 from ros_session import Ros, wait_for
+from sensor_msgs.msg import Joy
 from std_msgs.msg import String
 
 
@@ -22,6 +24,8 @@ class Motion:
     def __init__(self, ros: Ros, **parameters) -> None:
         self.ros = ros
         parameters.setdefault("wait_for_command", False)
+        # That nothing but zeros comes out is seen best where zeros come out.
+        parameters.setdefault("idle", "zeros")
         self.process = ros.start("motion_node", **parameters)
         kind = Twist if parameters.get("stamped") is False else TwistStamped
         self.log = ros.listen(kind, "cmd_vel", 50)
@@ -158,6 +162,119 @@ def test_an_unknown_parameter_is_refused(ros, name, meant):
     assert f"has no parameter {name}" in process.output
     assert (f"did you mean {meant}?" in process.output) == bool(meant)
     assert "Traceback" not in process.output
+
+
+def goes_silent(motion: Motion) -> bool:
+    """Nothing has come for a second, which is twenty velocities."""
+    return time.monotonic() - motion.log[-1][0] > 1.0
+
+
+def test_a_stop_is_said_long_enough_and_then_not_any_more(ros):
+    motion = Motion(ros, idle="silent")
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+    wait_for(lambda: goes_silent(motion), "a stop, and then silence before the first action")
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion, which ends the silence")
+    wait_for(lambda: motion.now == (0.0, 0.0), "the stop")
+    wait_for(lambda: goes_silent(motion), "silence after the stop")
+    zeros = list(itertools.takewhile(lambda entry: motion._zero(entry[1]), reversed(motion.log)))
+    assert len(zeros) >= 10, "a lost message must not be the only one"
+    wait_for(lambda: last_values(diagnostics).get("silent") == "True", "the silence in the diagnostics")
+    count = len(motion.log)
+    motion.act(0.0, 0.0)
+    wait_for(lambda: len(motion.log) > count, "the zero of an action, which is always forwarded")
+
+
+def last_values(diagnostics) -> dict[str, str]:
+    """What the motion node said of itself last."""
+    said = [s for _, m in list(diagnostics) for s in m.status if s.name.endswith("motion")]
+    return {value.key: value.value for value in said[-1].values} if said else {}
+
+
+def test_a_robot_whose_odometry_says_that_it_moves_is_told_to_stop_until_it_stands(ros):
+    motion = Motion(ros, idle="silent")
+    odometry = ros.publisher(Odometry, "odom")
+    moving = Odometry()
+    moving.twist.twist.linear.x = 0.5
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion")
+    odometry.publish(moving)
+    motion.act(0.0, 0.0)
+    wait_for(lambda: motion.settled_at_zero(), "the stop")
+    count = len(motion.log)
+    wait_for(lambda: len(motion.log) > count + 60, "three seconds of zeros")
+    odometry.publish(Odometry())
+    wait_for(lambda: goes_silent(motion), "silence")
+    count = len(motion.log)
+    # Now somebody else drives it.
+    odometry.publish(moving)
+    time.sleep(0.5)
+    assert len(motion.log) == count
+    ros.publisher(String, "command", 10).publish(String(data="stop"))
+    wait_for(lambda: len(motion.log) > count + 60, "a stop that is said until the robot stands")
+
+
+def test_an_emergency_stop_is_said_until_it_is_released(ros):
+    motion = Motion(ros, idle="silent")
+    count = len(motion.log)
+    assert ros.call("motion_node/emergency_stop").success
+    wait_for(lambda: len(motion.log) > count + 60, "three seconds of zeros")
+    assert ros.call("motion_node/release").success
+    wait_for(lambda: goes_silent(motion), "silence after the release")
+    assert all(motion._zero(message) for _, message in motion.log)
+
+
+def test_a_robot_that_stands_though_it_is_told_to_move_is_told_of(ros):
+    motion = Motion(ros)
+    odometry = ros.publisher(Odometry, "odom")
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+    speed = [0.0]
+
+    def doing() -> str:
+        message = Odometry()
+        message.twist.twist.linear.x = speed[0]
+        odometry.publish(message)
+        said = [s.message for _, m in list(diagnostics) for s in m.status if s.name.endswith("motion")]
+        return said[-1] if said else ""
+
+    motion.keep_acting(
+        0.4, 0.0, lambda: "the robot does not move yet" in doing(), "the word of a robot that stands"
+    )
+    speed[0] = 0.4
+    motion.keep_acting(0.4, 0.0, lambda: "does not move" not in doing(), "the end of it")
+    assert motion.now[0] > 0.0, "it is a warning and no stop"
+
+
+def press(ros: Ros, *buttons: int) -> None:
+    """What a joystick says now; 1 is a pressed button."""
+    ros.publisher(Joy, "joy", 10).publish(Joy(buttons=list(buttons)))
+
+
+def test_a_button_of_a_joystick_is_the_emergency_stop(ros):
+    motion = Motion(ros, emergency_button=2)
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+
+    def told() -> str:
+        return next(
+            (s.message for _, m in reversed(diagnostics) for s in m.status if s.name.endswith("motion")), ""
+        )
+
+    wait_for(lambda: "no joystick has been heard" in told(), "a warning that the button does nothing yet")
+    press(ros, 1, 1, 0, 1)
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion, whatever else is pressed")
+    press(ros, 0, 0, 1, 0)
+    wait_for(lambda: motion.now == (0.0, 0.0), "the stop")
+    wait_for(lambda: last_values(diagnostics).get("emergency_stop") == "True", "the latch")
+    assert "button 2" in told()
+    press(ros, 0, 0, 0, 0)
+    assert motion.still_zero_after(0.7, lambda: motion.act(0.4, 0.0)), "letting go is no release"
+    assert ros.call("motion_node/release").success
+    motion.keep_acting(0.4, 0.0, lambda: motion.now[0] > 0.0, "motion after the release")
+    press(ros, 0)
+    wait_for(lambda: "has no button 2" in told(), "a joystick without that button")
+
+
+def test_without_the_parameter_no_button_stops_anything(ros):
+    Motion(ros)
+    assert "motion_node" not in {info.node_name for info in ros.node.get_subscriptions_info_by_topic("joy")}
 
 
 def test_the_emergency_stop_latches_until_released(ros):

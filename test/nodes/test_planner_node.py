@@ -17,6 +17,7 @@ from scripted_pair import make_scripted_pair
 from serving import serving
 from std_msgs.msg import String
 
+from spec_decode_ros.nodes.common import HANDED_ON, RECEIVED
 from spec_decode_ros.viz.decoded_action import DecodedAction, Piece
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
@@ -76,7 +77,7 @@ class Desk:
         return [DecodedAction.from_json(message.data) for _, message in list(self.tokens)]
 
     def say(self, sentence: str) -> None:
-        self.ros.publisher(String, "command", 10).publish(String(data=sentence))
+        self.ros.publisher(String, RECEIVED, HANDED_ON).publish(String(data=sentence))
 
     def act(self, command: str, text: str) -> None:
         """Say what a drafter has decided."""

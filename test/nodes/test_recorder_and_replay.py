@@ -19,6 +19,7 @@ from ros_session import wait_for
 from std_msgs.msg import String
 
 from spec_decode_ros import cli
+from spec_decode_ros.nodes.common import RECEIVED
 from spec_decode_ros.replay.bag import read_recording
 from spec_decode_ros.replay.moments import moments_of
 
@@ -49,7 +50,8 @@ def test_a_replayed_bag_is_recorded_and_replayed_again(ros, endpoint: str, tmp_p
     recorder = ros.start("recorder_node", out=again)
     ros.start("drafter_node", endpoint=endpoint, **PATIENT)
     # The recorder has to be found as well, and that takes seconds on a busy machine.
-    player = ros.start("replay_node", bag=bag, json=result, discovery_s=5.0, settle_s=1.0, wait_s=90.0)
+    patience = {"discovery_s": 5.0, "settle_s": 1.0, "wait_s": 90.0}
+    player = ros.start("replay_node", topics={"command": RECEIVED}, bag=bag, json=result, **patience)
     code = player.wait()
     found = json.loads(result.read_text())
     assert (found["differences"], found["passed"]) == (0, True)

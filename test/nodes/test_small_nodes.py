@@ -13,8 +13,10 @@ from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 from PIL import Image
 from ros_session import wait_for
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import String
+
+from spec_decode_ros.nodes.messages import nanoseconds
 
 
 def make_frames(folder, count: int = 3):
@@ -29,9 +31,11 @@ def test_the_camera_publishes_a_folder_over_and_over(ros, tmp_path):
     folder = tmp_path / "frames"
     folder.mkdir()
     make_frames(folder)
-    camera = ros.start("camera_node", source=folder, rate=20.0)
+    camera = ros.start("camera_node", source=folder, rate=20.0, horizontal_fov=90.0)
     frames = ros.listen(CompressedImage, "camera/image/compressed", qos_profile_sensor_data)
+    cameras = ros.listen(CameraInfo, "camera/camera_info")
     wait_for(lambda: len(frames) >= 7, "frames")
+    wait_for(lambda: {message.width for _, message in list(cameras)} == {40, 41, 42}, "the size of each")
     expected = {(folder / f"{index}.jpg").read_bytes() for index in range(3)}
     assert {bytes(message.data) for _, message in frames} == expected
     stamps = [m.header.stamp.sec * 10**9 + m.header.stamp.nanosec for _, m in frames]
@@ -129,6 +133,13 @@ def test_the_simulated_robot_walks_and_is_seen(ros):
         lambda: len(frames) > 2 and len(odometry) > 2 and distance(diagnostics) > 0.0, "frames and odometry"
     )
     assert bytes(frames[0][1].data[:2]) == b"\xff\xd8"
+    cameras = ros.listen(CameraInfo, "camera/camera_info")
+    shown = lambda: {nanoseconds(m.header.stamp) for _, m in list(frames)}  # noqa: E731
+    wait_for(
+        lambda: shown() & {nanoseconds(m.header.stamp) for _, m in list(cameras)}, "the camera of a frame"
+    )
+    assert (cameras[0][1].width, cameras[0][1].height) == (384, 192)
+    assert cameras[0][1].header.frame_id == frames[0][1].header.frame_id == "head_camera_optical"
 
     def heading() -> float:
         orientation = odometry[-1][1].pose.pose.orientation

@@ -20,15 +20,19 @@ from PIL import Image
 from ros_session import wait_for
 from scripted_pair import make_scripted_pair
 from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image as RawImage
 from serving import serving
 from std_msgs.msg import String
+
+from spec_decode_ros.nodes.common import HANDED_ON, RECEIVED
 
 VERIFIED_TEXT = "vx 0.4 wz 0.2 | walking 1"
 DRAFT_TEXT = "vx 0.6 wz 0.2 | walking 1"
 
-MOTION = {"max_age_s": 10.0, "max_ax": 20.0, "max_aw": 40.0}
+MOTION = {"max_age_s": 10.0, "max_ax": 20.0, "max_aw": 40.0, "idle": "zeros"}
 DECIDING = {"action_period": 0.2, "threads": 1, "deadline": 10.0, "max_frame_age": 10.0}
-"""Patience with a busy machine: late is late here and no failure, and one step reaches the speed of an action."""
+"""Patience with a busy machine: late is late here and no failure, and one step reaches the speed of an action. A stop is
+seen best where zeros come out."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -237,7 +241,7 @@ def test_frames_that_are_broken_or_old_do_not_end_the_drafter(ros, pair):
         drafts = ros.listen(TwistStamped, "action/draft", 10)
         diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
         camera = ros.publisher(CompressedImage, "camera/image/compressed", 1)
-        ros.publisher(String, "command", 10).publish(String(data="walk to the red chair"))
+        ros.publisher(String, RECEIVED, HANDED_ON).publish(String(data="walk to the red chair"))
 
         def keep_showing(data: bytes, until, what: str, age_s: float = 0.0) -> None:
             def again():
@@ -265,6 +269,31 @@ def test_frames_that_are_broken_or_old_do_not_end_the_drafter(ros, pair):
             lambda: verified and verified[-1][1].twist.linear.x == 0.4,
             "an action on a good frame",
         )
+
+
+def test_raw_frames_will_do_where_a_camera_has_no_others(ros, pair):
+    with serving(pair) as endpoint:
+        ros.start("drafter_node", pair=pair, endpoint=endpoint, image_transport="raw", **DECIDING)
+        verified = ros.listen(TwistStamped, "action/verified", 10)
+        diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+        camera = ros.publisher(RawImage, "camera/image", 1)
+        ros.publisher(String, RECEIVED, HANDED_ON).publish(String(data="walk to the red chair"))
+
+        def show(encoding: str) -> None:
+            message = RawImage(width=168, height=84, step=504, encoding=encoding, data=bytes(84 * 504))
+            message.header.stamp = ros.node.get_clock().now().to_msg()
+            camera.publish(message)
+            time.sleep(0.1)
+
+        def told() -> str:
+            found = [s for _, m in list(diagnostics) for s in m.status if s.name.endswith("drafter")]
+            return found[-1].message if found else ""
+
+        wait_for(
+            lambda: show("bayer_rggb8") or "is encoded as 'bayer_rggb8'" in told(), "what it cannot read"
+        )
+        assert not verified
+        wait_for(lambda: show("bgr8") or (verified and verified[-1][1].twist.linear.x == 0.4), "an action")
 
 
 def test_a_missing_pair_is_one_sentence(ros):

@@ -9,7 +9,7 @@ import pytest
 from go2_robot import environment
 
 from spec_decode_ros.robots.go2 import Go2Options
-from spec_decode_ros.robots.go2_channel import Go2Error, check_address, meaning
+from spec_decode_ros.robots.go2_channel import Go2Error, check_address, meaning, middleware_problem
 from spec_decode_ros.robots.go2_state import Go2State
 
 
@@ -71,3 +71,18 @@ def test_a_missing_sdk_is_one_sentence_with_the_remedy(make: str, missing: str) 
     assert "the Go2 needs Unitree's SDK" in done.stdout
     assert "pip install unitree-sdk2py-dimos" in done.stdout
     assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("shell", "refused"),
+    [
+        ({}, False),
+        ({"RMW_IMPLEMENTATION": "rmw_fastrtps_cpp"}, False),
+        ({"CYCLONEDDS_URI": "file:///etc/cyclonedds.xml"}, False),
+        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, True),
+    ],
+)
+def test_two_cyclones_in_one_process_are_refused_with_the_line_that_helps(shell, refused):
+    problem = middleware_problem(shell)
+    assert bool(problem) == refused
+    assert ("unset RMW_IMPLEMENTATION CYCLONEDDS_URI" in problem) == refused

@@ -215,6 +215,21 @@ def test_head_camera_looks_ahead_from_the_head(model: mujoco.MjModel) -> None:
     assert rotation[:, 1] == pytest.approx((0.0, 0.0, 1.0), abs=0.02)
 
 
+def test_the_tilt_of_the_base_is_that_of_its_axes(robot: MujocoGo2) -> None:
+    assert robot.tilt == pytest.approx((0.0, 0.0), abs=1e-6)
+    root = robot.model.jnt_qposadr[0]
+    for roll, pitch in ((0.2, 0.0), (0.0, 0.3)):
+        half = (roll + pitch) / 2
+        robot.data.qpos[root + 3 : root + 7] = (
+            math.cos(half),
+            math.sin(half) * (roll > 0),
+            math.sin(half) * (pitch > 0),
+            0.0,
+        )
+        mujoco.mj_forward(robot.model, robot.data)
+        assert robot.tilt == pytest.approx((roll, pitch), abs=1e-6)
+
+
 def test_visual_meshes_are_an_option_and_weigh_nothing(model: mujoco.MjModel) -> None:
     detailed = attach_go2(WORLD, visual=True)
     assert detailed.nmesh > 0

@@ -24,7 +24,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.body import BodyState
 from spec_decode_ros.lab.demo.goal import MissionGoal, MissionResult
 from spec_decode_ros.lab.demo.plan_goal import PlanGoal, PlanProgress, PlanWatch
-from spec_decode_ros.nodes.common import EVENTS, OK, clock_seconds, seconds
+from spec_decode_ros.nodes.common import EVENTS, OK, RECEIVED, clock_seconds, seconds
 from spec_decode_ros.nodes.messages import planar_pose
 from spec_decode_ros.nodes.recorder import BagRecorder
 from spec_decode_ros.viz.decoded_action import DecodedAction, DecodedActionError
@@ -102,20 +102,20 @@ class Mission(Node):
 
     def missing(self) -> list[str]:
         """What is still missing before a command can be given."""
-        listening = subscribers(self, "command")
         planned = isinstance(self._goal, PlanGoal)
+        told = subscribers(self, RECEIVED)
         parts = {
             "frames from sim_node": bool(self.story.frames),
             "odometry from sim_node": bool(self.story.path),
-            "drafter_node": "drafter_node" in (subscribers(self, "step") if planned else listening),
-            "motion_node": "motion_node" in listening,
-            "planner_node": not planned or self._planner_is_there(listening),
+            "drafter_node": "drafter_node" in (subscribers(self, "step") if planned else told),
+            "motion_node": "motion_node" in subscribers(self, "command"),
+            "planner_node": not planned or self._planner_is_there(told),
         }
         return [name for name, there in parts.items() if not there]
 
-    def _planner_is_there(self, listening: set[str]) -> bool:
+    def _planner_is_there(self, told: set[str]) -> bool:
         """Whether it hears the operator and the drafter, is heard here, and has its verifier."""
-        hears = "planner_node" in listening and "planner_node" in subscribers(self, "action/tokens")
+        hears = "planner_node" in told and "planner_node" in subscribers(self, "action/tokens")
         return hears and self.count_publishers("plan") > 0 and self._planner_connected
 
     def begin(self) -> None:

@@ -18,7 +18,7 @@ _STOP_S = 5.0
 
 Value = bool | int | float | str
 
-COMMANDS, STEPS = "command", "step"
+COMMANDS, STEPS = "command/received", "step"
 """Topics that a drafter can hear: what the operator says, or the steps that a planner makes of it."""
 
 

@@ -19,7 +19,7 @@ from std_srvs.srv import Trigger
 
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.demo.mission import ros_context, subscribers
-from spec_decode_ros.nodes.common import EVENTS, LATEST, LATEST_FRAME, steady_clock
+from spec_decode_ros.nodes.common import EVENTS, LATEST, LATEST_FRAME, RECEIVED, steady_clock
 
 _WAIT_S = 30.0
 _CLOCK_PERIOD_S = 0.02
@@ -71,8 +71,8 @@ class FaultOperator:
 
     def missing(self) -> list[str]:
         """Nodes that have not come up yet, and frames."""
-        listening = subscribers(self._node, self._command.topic_name)
-        missing = [name for name in ("drafter_node", "motion_node") if name not in listening]
+        topics = {"drafter_node": RECEIVED, "motion_node": "command"}
+        missing = [name for name, topic in topics.items() if name not in subscribers(self._node, topic)]
         return missing if self._frame else [*missing, "frames"]
 
     def say(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Image messages of a bag as JPEG bytes, which the models read."""
+"""Image messages of a camera or a bag as JPEG bytes, which the models read."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ _RAW = {
 }
 
 
-def picture_to_jpeg(message: Any, raw: bool, name: str) -> bytes:
-    """JPEG bytes of a sensor_msgs Image (`raw`) or CompressedImage; JPEG data stays as it is.
+def picture_to_jpeg(message: Any, raw: bool, name: str, max_width: int = 0) -> bytes:
+    """JPEG bytes of a sensor_msgs Image (`raw`) or CompressedImage, scaled down to `max_width` pixels as `to_jpeg` does.
+
+    JPEG data stays as it is where it is small enough.
 
     Raises:
         SpecDecodeError: it is no picture, or its encoding is not supported.
     """
     if not raw:
-        return to_jpeg(bytes(message.data), name=name)
+        return to_jpeg(bytes(message.data), max_width, name=name)
     from PIL import Image
 
     if message.encoding not in _RAW:
@@ -43,4 +45,4 @@ def picture_to_jpeg(message: Any, raw: bool, name: str) -> bytes:
             f"{name} says {width} x {height} pixels in rows of {step} bytes and holds {len(data)} bytes"
         )
     image = Image.frombytes(mode, (width, height), data.ljust(step * height, b"\0"), "raw", order, step)
-    return encode_jpeg(image.convert("RGB"))
+    return encode_jpeg(image.convert("RGB"), max_width)
