@@ -1,4 +1,4 @@
-"""Records what a replay needs into an mcap bag: camera, commands, plans, actions, velocities, odometry and diagnostics."""
+"""Records what a replay and a viewer need into an mcap bag: frames, commands, plans, actions, velocities, diagnostics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from spec_decode_ros.nodes.common import Settings, run, steady_clock
 from spec_decode_ros.nodes.recorder import BagRecorder
 from spec_decode_ros.settings import Setting
 
-TOPICS = ("camera/image/compressed", "command", "step", "plan", "plan/tokens", "posture", "cmd_vel", "odom")
+TOPICS = (
+    "camera/image/compressed",
+    "overlay/compressed",
+    "command",
+    "step",
+    "plan",
+    "plan/tokens",
+    "posture",
+    "cmd_vel",
+    "odom",
+)
 """Relative names, so that a namespace and remappings apply."""
 
 ACTIONS = "action/"
