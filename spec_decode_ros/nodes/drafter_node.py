@@ -86,7 +86,10 @@ _CHECK_CAMERA_S = 0.04
 
 
 class DrafterNode(Node):
-    """Subscribes camera/image/compressed (or camera/image), command/received and odom; publishes action/*, overlay/compressed."""
+    """Subscribes camera/image/compressed (or camera/image), command/received and odom.
+
+    Publishes action/* and overlay/compressed.
+    """
 
     def __init__(self) -> None:
         super().__init__("drafter_node")

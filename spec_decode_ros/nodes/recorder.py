@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
@@ -16,6 +17,29 @@ from spec_decode_ros.nodes.common import steady_clock
 
 _LOOK_PERIOD_S = 0.2
 _DEPTH = 100
+
+
+def offered_profiles(node: Node, topic: str) -> list[Any]:
+    """The quality of service that each publisher of a topic offers, as `rosbags` writes it."""
+    from rosbags import interfaces as bags
+
+    def span(duration: Duration) -> bags.QosTime:
+        return bags.QosTime(*divmod(duration.nanoseconds, 10**9))
+
+    return [
+        bags.Qos(
+            bags.QosHistory(int(offered.history)),
+            offered.depth,
+            bags.QosReliability(int(offered.reliability)),
+            bags.QosDurability(int(offered.durability)),
+            span(offered.deadline),
+            span(offered.lifespan),
+            bags.QosLiveliness(int(offered.liveliness)),
+            span(offered.liveliness_lease_duration),
+            offered.avoid_ros_namespace_conventions,
+        )
+        for offered in (info.qos_profile for info in node.get_publishers_info_by_topic(topic))
+    ]
 
 
 class BagRecorder:
@@ -73,7 +97,12 @@ class BagRecorder:
         package, _, name = kind.partition("/msg/")
         try:
             message_type = getattr(importlib.import_module(f"{package}.msg"), name)
-            connection = self._writer.add_connection(topic, kind, typestore=self._types)
+            connection = self._writer.add_connection(
+                topic,
+                kind,
+                typestore=self._types,
+                offered_qos_profiles=offered_profiles(self._node, topic),
+            )
         except (ImportError, AttributeError, KeyError) as error:
             self._node.get_logger().warning(f"{topic} is not recorded: {kind} is unknown here ({error})")
             self._subscriptions[topic] = None

@@ -1,4 +1,4 @@
-"""Records what a replay needs into an mcap bag: camera, commands, plans, actions, velocities, odometry and diagnostics."""
+"""Records what a replay and a viewer need into an mcap bag: frames, commands, plans, actions, velocities, diagnostics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spec_decode_ros.settings import Setting
 
 TOPICS = (
     "camera/image/compressed",
-    "command",
+    "overlay/compressed",
     RECEIVED,
     "step",
     "plan",

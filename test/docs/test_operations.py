@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "server"))
 
 from spec_decode_ros.cli import build_parser, command_names
 from spec_decode_ros.server.config import SETTINGS
@@ -32,21 +34,9 @@ def test_settings_are_those_that_there_are_with_their_defaults() -> None:
 
 def test_metrics_are_those_that_there_are() -> None:
     pytest.importorskip("prometheus_client", reason="prometheus_client is not installed: metrics need it")
-    from prometheus_client import CollectorRegistry, generate_latest
+    from exposed import exposed_metrics, exposed_page
 
-    from spec_decode_ros.server.fleet.balancer import BalancerStatus
-    from spec_decode_ros.server.fleet.balancer_metrics import BalancerMetrics
-    from spec_decode_ros.server.fleet.supervisor import SupervisorStatus
-    from spec_decode_ros.server.metrics import ServiceMetrics
-    from spec_decode_ros.server.verifier_server import ServerCounts
-    from spec_decode_ros.transport.server import Traffic
-
-    metrics = ServiceMetrics("tiny", lambda: True)
-    metrics.watch(SimpleNamespace(counts=ServerCounts(), socket=SimpleNamespace(traffic=Traffic())))  # type: ignore[arg-type]
-    whole = CollectorRegistry()
-    whole.register(BalancerMetrics(BalancerStatus, lambda: True, SupervisorStatus))  # type: ignore[arg-type]
-    text = generate_latest(metrics.registry).decode() + generate_latest(whole).decode()
-    exposed = dict(re.findall(r"^# TYPE (spec_decode_\w+) (\w+)$", text, re.M))
+    exposed = exposed_metrics(exposed_page())
     rows = {name: kind for name, (kind, _) in table("Watch").items()}
     assert rows == exposed
     for name, kind in exposed.items():

@@ -15,11 +15,14 @@ pytest.importorskip("rosbags", reason="rosbags is not installed: bags need it")
 sys.path.append(str(Path(__file__).parents[1] / "replay"))
 
 from bags import WALK, S, cut
+from diagnostic_msgs.msg import DiagnosticStatus
 from ros_session import wait_for
+from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
 from spec_decode_ros import cli
-from spec_decode_ros.nodes.common import RECEIVED
+from spec_decode_ros.nodes.common import EVENTS, LATCHED, LATEST_FRAME, RECEIVED
+from spec_decode_ros.nodes.recorder import offered_profiles
 from spec_decode_ros.replay.bag import read_recording
 from spec_decode_ros.replay.moments import moments_of
 
@@ -93,6 +96,47 @@ def test_a_recorder_ends_at_its_limit_and_overwrites_nothing(ros, tmp_path: Path
     assert second.wait() == 1
     assert "is not overwritten" in second.output
     assert "Traceback" not in second.output
+
+
+def test_a_bag_says_what_quality_of_service_was_offered(ros, tmp_path: Path):
+    """As rosbag2 writes it, so that `ros2 bag play` offers the same."""
+    from rosbags.interfaces import QosDurability, QosReliability
+    from rosbags.rosbag2 import Reader
+
+    out = tmp_path / "bag"
+    kept = [
+        ros.node.create_publisher(String, "command", EVENTS),
+        ros.node.create_publisher(DiagnosticStatus, "plan", LATCHED),
+        ros.node.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME),
+    ]
+    recorder = ros.start("recorder_node", out=out)
+    wait_for(lambda: all(each.get_subscription_count() for each in kept), "the recorder's subscriptions")
+    kept[0].publish(String(data="go to the red chair"))
+    assert recorder.interrupt() == 0, recorder.output
+    found = {}
+    for place in (out, out / "bag.mcap"):  # metadata.yaml, and the file alone
+        with Reader(place) as reader:
+            found[place] = {one.topic: one.ext.offered_qos_profiles for one in reader.connections}
+    assert found[out] == found[out / "bag.mcap"]
+    offered = found[out]
+    assert {topic: len(profiles) for topic, profiles in offered.items()} == {
+        "/command": 1,
+        "/plan": 1,
+        "/camera/image/compressed": 1,
+    }
+    assert offered["/plan"][0].durability is QosDurability.TRANSIENT_LOCAL
+    assert offered["/camera/image/compressed"][0].reliability is QosReliability.BEST_EFFORT
+    profile = offered["/command"][0]
+    assert profile.reliability is QosReliability.RELIABLE
+    assert profile.durability is QosDurability.VOLATILE
+    assert tuple(profile.deadline) == tuple(profile.lifespan) == (9223372036, 854775807)  # never
+
+
+def test_each_publisher_offers_a_profile_of_its_own(ros):
+    kept = [ros.node.create_publisher(String, "command", quality) for quality in (EVENTS, LATCHED)]
+    wait_for(lambda: ros.node.count_publishers("/command") == len(kept), "both publishers")
+    durable = [profile.durability.name for profile in offered_profiles(ros.node, "/command")]
+    assert sorted(durable) == ["TRANSIENT_LOCAL", "VOLATILE"]
 
 
 @pytest.mark.parametrize(
