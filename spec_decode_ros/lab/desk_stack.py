@@ -95,6 +95,7 @@ def desk_stack(options: DeskStackOptions) -> Iterator[DeskStack]:
                     drafter.vocabulary,
                     keys,
                     target_fingerprint=options.target_fingerprint,
+                    grammar=drafter.grammar,
                 )
             )
             client.wait_ready()

@@ -68,6 +68,11 @@ class TextCodec(Protocol):
         """Fingerprint of the tokenizer's vocabulary; equal fingerprints mean exchangeable token ids."""
         ...
 
+    @property
+    def grammar(self) -> str:
+        """Fingerprint of the grammar that all answers follow; empty where they are free."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """Answer text to token ids, without special tokens."""
         ...

@@ -113,6 +113,7 @@ class VerifierServer:
             timing.per_token_ms,
             drafter.prefill_ms if drafter else 0.0,
             target_fingerprint,
+            verifier.grammar,
         )
         self.socket = Server(
             welcome, self._on_message, self._on_gone, config.bind, keys, insecure=config.insecure

@@ -62,6 +62,7 @@ def target_answer(
 class ToyText:
     eos_ids = frozenset({EOS})
     vocabulary = "toy-50"
+    grammar = ""
 
     def encode(self, text: str) -> list[int]:
         return [int(word[1:]) for word in text.split()]

@@ -1,0 +1,297 @@
+"""Answers that follow a grammar: the constrained target's own tokens, however they are drafted and verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_checkpoints
+import torch
+
+from spec_decode_ros.actions.action import ActionError, format_action, parse_action
+from spec_decode_ros.actions.grammar import ACTION_GRAMMAR
+from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.tree import merge, path
+from spec_decode_ros.models.drafter import HfDrafter
+from spec_decode_ros.models.exits import ExitAdapter, Exits
+from spec_decode_ros.models.grammar import Grammar, GrammarError, grammar_of
+from spec_decode_ros.models.interfaces import ExitFigures
+from spec_decode_ros.models.lookup import LookupDrafter
+from spec_decode_ros.models.pair import load_drafter, load_pair, load_verifier
+from spec_decode_ros.models.pair_config import PairConfig, load_pair_config
+from spec_decode_ros.models.structured_outputs import CompiledGrammar, apply_bitmask
+from spec_decode_ros.models.verifier import HfVerifier
+
+pytest.importorskip("xgrammar", reason="xgrammar is not installed: constrained answers need it")
+
+ACTION = Grammar("action", ACTION_GRAMMAR)
+PROMPT = "go to the red chair | last none"
+IMAGES = [tiny_checkpoints.jpeg(1)]
+SAMPLINGS = (Sampling(), Sampling(1.5, seed=7), Sampling(1.5, 20, 0.95, seed=8))
+WARM = Sampling(temperature=1.3, top_k=12, top_p=0.9, seed=4, sampler="rejection")
+
+
+@pytest.fixture(scope="module")
+def pair_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pair")
+    tiny_checkpoints.make_qwen2_vl_pair(root)
+    return tiny_checkpoints.write_pair(root, prompt="instructed", max_tokens=96)
+
+
+@pytest.fixture(scope="module")
+def models(pair_file: Path) -> tuple[HfDrafter, HfVerifier]:
+    drafter, verifier = load_pair(pair_file)
+    assert isinstance(drafter, HfDrafter)
+    return drafter, verifier
+
+
+def alone(verifier: HfVerifier, sampling: Sampling) -> list[int]:
+    session = verifier.prepare(PROMPT, IMAGES)
+    tokens: list[int] = []
+    while not (tokens and tokens[-1] in verifier.eos_ids):
+        tokens += session.verify(tokens, (), sampling)
+    return tokens
+
+
+def is_action(text: str) -> bool:
+    try:
+        action = parse_action(text)
+    except ActionError:
+        return False
+    return not action.contradiction and format_action(action) == text
+
+
+def test_every_answer_of_a_random_instructed_target_is_an_action(
+    models: tuple[HfDrafter, HfVerifier],
+) -> None:
+    _, verifier = models
+    texts = {verifier.decode(alone(verifier, Sampling(1.5, seed=seed))) for seed in range(60)}
+    assert len(texts) > 20 and all(map(is_action, texts))
+
+
+def test_without_the_grammar_they_are_not(pair_file: Path) -> None:
+    free = load_verifier(tiny_checkpoints.write_pair(pair_file.parent / "target", draft=".", target="."))
+    session = free.prepare(PROMPT, IMAGES)
+    assert not free.grammar
+    assert not is_action(free.decode(session.verify((), alone(free, Sampling())[:5], Sampling())))
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_drafts_of_any_width_give_the_constrained_targets_own_tokens(
+    models: tuple[HfDrafter, HfVerifier], sampling: Sampling
+) -> None:
+    _, verifier = models
+    truth = alone(verifier, sampling)
+    rng = np.random.default_rng(3)
+    for _ in range(12):
+        session = verifier.prepare(PROMPT, IMAGES)
+        said: list[int] = []
+        while len(said) < len(truth):
+            draft = truth[len(said) : len(said) + int(rng.integers(6))]
+            if draft and rng.random() < 0.6:
+                draft[int(rng.integers(len(draft)))] = int(rng.integers(80))
+            choices = session.verify(said, draft, sampling)
+            right = next((i for i, token in enumerate(draft) if choices[i] != token), len(draft))
+            said += choices[: right + 1]
+        assert said[: len(truth)] == truth
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_each_node_of_a_tree_gets_what_its_branch_gets_alone(
+    models: tuple[HfDrafter, HfVerifier], sampling: Sampling
+) -> None:
+    _, verifier = models
+    truth = alone(verifier, sampling)
+    other = alone(verifier, Sampling(1.5, seed=99))
+    tree = merge([other[:4], [*truth[:2], 20, 30], truth[:5]], 16)
+    assert not tree.is_line
+    choices = verifier.prepare(PROMPT, IMAGES).verify_tree((), tree, sampling)
+    for node in range(len(tree)):
+        branch = [tree.tokens[above] for above in path(tree, node)]
+        assert verifier.prepare(PROMPT, IMAGES).verify((), branch, sampling)[-1] == choices[1 + node]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_a_draft_and_its_alternatives_follow_the_grammar(
+    models: tuple[HfDrafter, HfVerifier], sampling: Sampling
+) -> None:
+    drafter, _ = models
+    grammar = drafter.model.grammar
+    assert grammar is not None
+    session, matcher = drafter.open(PROMPT, IMAGES), grammar.matcher()
+    tokens: list[int] = []
+    alternatives = 0
+    for token in session.draft((), sampling):
+        if session.runner_up is not None:
+            alternatives += 1
+            assert matcher.accepts([*tokens, session.runner_up[0]])
+        tokens.append(token)
+    assert alternatives and is_action(drafter.decode(tokens))
+    requests = [(drafter.open(PROMPT, IMAGES), tokens[:start], sampling) for start in (0, 3)]
+    whole, rest = drafter.draft_many(requests, 99)
+    assert whole == tokens and rest == tokens[3:]
+
+
+def test_early_exits_foretell_and_draft_within_the_grammar(pair_file: Path) -> None:
+    verifier = load_verifier(pair_file)
+    adapter = ExitAdapter(64, 16)
+    verifier.early_exits = Exits(verifier.model, [adapter], [ExitFigures(0, 0.5, 0.5, 0.5, 0.5)])
+    assert verifier.model.grammar is not None
+    matcher = verifier.model.grammar.matcher()
+    heard: list[tuple[tuple[int, ...], tuple[float, ...]]] = []
+    for sampling in SAMPLINGS:
+        truth = alone(verifier, sampling)
+        session = verifier.prepare(PROMPT, IMAGES)
+        session.verify((), truth[:-1], sampling, lambda *early: heard.append(early))
+        choices, confidences = heard.pop()
+        for place, (choice, confidence) in enumerate(zip(choices, confidences, strict=True)):
+            assert matcher.accepts([*truth[:place], choice])
+            assert 0 < confidence <= 1
+        drafted = session.self_draft(truth[:2], 40, sampling)
+        assert is_action(verifier.decode([*truth[:2], *drafted]))
+
+
+def test_rejection_sampling_has_the_constrained_distributions_on_both_sides(
+    models: tuple[HfDrafter, HfVerifier],
+) -> None:
+    drafter, verifier = models
+    grammar = verifier.model.grammar
+    assert grammar is not None
+    drafted = list(drafter.open(PROMPT, IMAGES).draft_sampled((), WARM))
+    tokens = [each.token for each in drafted]
+    assert is_action(drafter.decode(tokens))
+    found = verifier.prepare(PROMPT, IMAGES).distributions((), tokens[:-1], WARM)
+    session = verifier.prepare(PROMPT, IMAGES)
+    for place, (q, p) in enumerate(zip(drafted, found, strict=True)):
+        logits = session.sequence.model.run([session.sequence.plan(tokens[:place], 1)])
+        session.sequence.passed()
+        allowed = set(torch.nonzero(logits[0].isfinite()).flatten().tolist())
+        assert 0 < len(allowed) < verifier.model.text.size
+        assert set(p.tokens.tolist()) <= allowed and set(q.distribution.tokens.tolist()) <= allowed
+        assert p.probabilities.sum() == pytest.approx(1.0)
+        assert all(grammar.matcher().accepts([*tokens[:place], token]) for token in p.tokens.tolist())
+
+
+def test_a_lookup_copies_only_what_the_grammar_allows(models: tuple[HfDrafter, HfVerifier]) -> None:
+    drafter, _ = models
+    lookup = LookupDrafter(drafter.model.text, None, 1, drafter.model.grammar)
+    answer = drafter.encode("vx 0.4")
+    copied = list(lookup.open("vx 0.4 wz 0.2 red | red chair").draft(answer, Sampling()))
+    assert drafter.decode(copied) == "wz 0.2"
+    assert lookup.grammar == drafter.grammar
+
+
+def test_sides_with_one_vocabulary_share_what_was_compiled(models: tuple[HfDrafter, HfVerifier]) -> None:
+    drafter, verifier = models
+    assert drafter.model.grammar and verifier.model.grammar
+    assert drafter.model.grammar._compiled is verifier.model.grammar._compiled
+    assert drafter.grammar == verifier.grammar == ACTION.fingerprint
+
+
+def test_a_matcher_follows_its_answer_forward_and_back(models: tuple[HfDrafter, HfVerifier]) -> None:
+    drafter, verifier = models
+    compiled = CompiledGrammar(ACTION, verifier.model.text)
+    encode, (end,) = drafter.encode, drafter.eos_ids
+    one, other = encode("vx 0.4 wz 0.2 | walking 1.5"), encode("vx 0.0 wz 0.0 | sit down")
+    matcher = compiled.matcher()
+    for answer in (
+        one,
+        other,
+        one[:2],
+        [*one, end],
+        [*one, end, 5],
+        [*one, 10**6],
+        [*one, -1],
+        [end],
+        [],
+        other,
+    ):
+        fresh = compiled.matcher()
+        assert matcher.accepts(answer) == fresh.accepts(answer)
+        assert np.array_equal(matcher.bitmask([answer]), fresh.bitmask([answer]))
+    rows = matcher.bitmask([one, [*one, end], [5, 5], other])
+    ended, free = rows[1], rows[2]
+    assert (ended == -1).all() and (free == -1).all()
+    logits = torch.zeros(4, verifier.model.text.size)
+    apply_bitmask(logits, rows)
+    assert torch.nonzero(logits[0].isfinite()).flatten().tolist() == [end]
+    assert bool(logits[1:3].isfinite().all())
+
+
+def test_a_vocabulary_without_a_word_of_the_grammar_says_so(models: tuple[HfDrafter, HfVerifier]) -> None:
+    _, verifier = models
+    matcher = CompiledGrammar(Grammar("mine", 'root ::= "go unheard"'), verifier.model.text).matcher()
+    with pytest.raises(GrammarError, match="cannot go on behind 'go', because the vocabulary has no token"):
+        matcher.bitmask([verifier.encode("go")])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        (
+            "mine.ebnf",
+            "root ::= other",
+            r'mine\.ebnf cannot be used \(EBNF parser error .* "other" is not defined\)',
+        ),
+        ("mine.json", "{no", r"mine\.json cannot be used \(.*\): correct it"),
+        ("mine.ebnf", None, r"mine\.ebnf of the pair random cannot be read \(No such file or directory\)"),
+    ],
+)
+def test_a_grammar_that_cannot_be_used_is_named(
+    pair_file: Path, name: str, text: str | None, sentence: str
+) -> None:
+    file = pair_file.with_name(name)
+    file.unlink(missing_ok=True)
+    if text is not None:
+        file.write_text(text)
+    pair = load_pair_config(pair_file)
+    with pytest.raises(GrammarError, match=sentence) as caught:
+        load_drafter(with_grammar(pair, name))
+    assert "\n" not in str(caught.value)
+
+
+def with_grammar(pair: PairConfig, grammar: str, **changes: object) -> PairConfig:
+    from dataclasses import replace
+
+    return replace(pair, grammar=grammar, **changes)  # type: ignore[arg-type]
+
+
+def test_files_of_a_pair_hold_ebnf_or_a_json_schema(pair_file: Path) -> None:
+    pair = load_pair_config(pair_file)
+    pair_file.with_name("words.ebnf").write_text('root ::= "go to the " ("red" | "blue") " box"')
+    pair_file.with_name("words.json").write_text('{"enum": ["red", "blue"]}')
+    verifier = load_verifier(with_grammar(pair, "words.ebnf"))
+    texts = {verifier.decode(alone(verifier, Sampling(2.0, seed=seed))) for seed in range(12)}
+    assert texts == {"go to the red box", "go to the blue box"}
+    schema = grammar_of(with_grammar(pair, "words.json"), True)
+    assert schema is not None and schema.is_json_schema
+    assert schema.fingerprint != grammar_of(with_grammar(pair, "words.ebnf"), True).fingerprint  # type: ignore[union-attr]
+
+
+def test_by_default_instructed_pairs_that_take_images_write_actions(pair_file: Path) -> None:
+    pair = load_pair_config(pair_file)
+    assert grammar_of(pair, True) == ACTION
+    assert grammar_of(pair, False) is None
+    assert grammar_of(with_grammar(pair, "none"), True) is None
+    assert grammar_of(with_grammar(pair, "action"), False) == ACTION
+    trained = with_grammar(pair, "auto", prompt="trained")
+    assert grammar_of(trained, True) is None
+    with pytest.raises(GrammarError, match="may take 70 tokens, but max_tokens of the pair random is 69"):
+        grammar_of(with_grammar(pair, "auto", max_tokens=69), True)
+
+
+def test_without_xgrammar_a_pair_says_what_to_install(
+    pair_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "xgrammar" else find(name, *more)
+    )
+    with pytest.raises(
+        GrammarError, match="needs xgrammar: run `pip install xgrammar`, or set grammar to none"
+    ):
+        load_drafter(pair_file)
+    assert load_drafter(with_grammar(load_pair_config(pair_file), "none")).grammar == ""
