@@ -219,6 +219,14 @@ def test_a_matcher_follows_its_answer_forward_and_back(models: tuple[HfDrafter, 
     assert bool(logits[1:3].isfinite().all())
 
 
+def test_a_draft_with_a_reduced_vocabulary_proposes_what_is_allowed_where_it_has_nothing_to_say() -> None:
+    bitmask = np.array([[0b0110], [0b0110]], dtype=np.int32)
+    nothing = float("-inf")
+    logits = torch.tensor([[5.0, nothing, nothing, 1.0], [5.0, nothing, 2.0, 1.0]])
+    apply_bitmask(logits, bitmask)
+    assert logits.tolist() == [[nothing, 0.0, 0.0, nothing], [nothing, nothing, 2.0, nothing]]
+
+
 def test_a_vocabulary_without_a_word_of_the_grammar_says_so(models: tuple[HfDrafter, HfVerifier]) -> None:
     _, verifier = models
     matcher = CompiledGrammar(Grammar("mine", 'root ::= "go unheard"'), verifier.model.text).matcher()
