@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from spec_decode_ros.actions.grammar import ACTION_GRAMMAR, MAX_ACTION_LENGTH
 from spec_decode_ros.errors import SpecDecodeError
@@ -30,6 +31,15 @@ class Grammar:
         """A hash of the text: equal for equal grammars."""
         kind = "json schema" if self.is_json_schema else "ebnf"
         return hashlib.sha256(f"{kind}\0{self.text}".encode()).hexdigest()[:16]
+
+
+def with_grammar(pair: PairConfig, grammar: str) -> PairConfig:
+    """The pair with another grammar, a file relative to the working folder; as it is if `grammar` is empty."""
+    if not grammar:
+        return pair
+    return replace(
+        pair, grammar=grammar if grammar in (ACTION, NONE, AUTO) else str(Path(grammar).absolute())
+    )
 
 
 def grammar_of(pair: PairConfig, takes_images: bool) -> Grammar | None:
