@@ -13,7 +13,7 @@ from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.decoder import NO_HOOKS, LayerHooks
 from spec_decode_ros.models.hf_model import NO_TREE, HfModel, Prompt, SequenceInput
 from spec_decode_ros.models.interfaces import try_each
-from spec_decode_ros.models.structured_outputs import Bitmask
+from spec_decode_ros.models.structured_outputs import Bitmask, only_token
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +51,10 @@ class CachedSequence:
             raise
         self.passed()
         return logits
+
+    def forced_token(self, answer: Sequence[int]) -> int | None:
+        """The one token that the grammar lets follow `answer`; None if there are several, or no grammar."""
+        return only_token(self._matcher.bitmask([answer])[0]) if self._matcher else None
 
     def plan(self, answer: Sequence[int], keep: int, tree: Tree = NO_TREE) -> SequenceInput:
         """The input of a pass for logits after the last `keep` tokens of prompt, `answer` and `tree`.
@@ -101,10 +105,12 @@ class CachedSequence:
         try:
             with torch.inference_mode():
                 while len(tokens) - start < count and begin + len(tokens) <= self.model.context:
-                    planned = self._input(tokens, NO_TREE, past, 1)
-                    hidden = decoder.run(*self.model.embed([planned]), [planned.segment], depth=depth)
-                    past = begin + len(tokens)
-                    token = choose(hidden[0, -1:], len(tokens), planned.bitmask)
+                    token = self.forced_token(tokens)
+                    if token is None:
+                        planned = self._input(tokens, NO_TREE, past, 1)
+                        hidden = decoder.run(*self.model.embed([planned]), [planned.segment], depth=depth)
+                        past = begin + len(tokens)
+                        token = choose(hidden[0, -1:], len(tokens), planned.bitmask)
                     if token is None:
                         break
                     tokens.append(token)

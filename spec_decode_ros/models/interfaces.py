@@ -199,6 +199,10 @@ class VerifySession(Protocol):
         """
         ...
 
+    def jump_forward(self, committed: Sequence[int]) -> tuple[int, ...]:
+        """The tokens that the grammar lets follow `committed` and nothing else; mostly none."""
+        ...
+
     def close(self) -> None:
         """Free the caches. Closing twice does nothing."""
         ...

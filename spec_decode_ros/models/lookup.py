@@ -12,11 +12,8 @@ from functools import partial
 from operator import attrgetter
 from typing import TypeVar
 
-import numpy as np
-
-from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import Sampling
-from spec_decode_ros.decoding.rejection import DraftedToken
+from spec_decode_ros.decoding.rejection import DraftedToken, certain
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter, DraftSession
 from spec_decode_ros.models.structured_outputs import CompiledGrammar, GrammarMatcher
@@ -118,7 +115,7 @@ class LookupSession:
     def draft_sampled(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[DraftedToken]:
         self._run += 1
         model = partial(self._model.draft_sampled, sampling=sampling) if self._model else None
-        return self._draft(list(prefix), model, _certain, attrgetter("token"), self._run)
+        return self._draft(list(prefix), model, certain, attrgetter("token"), self._run)
 
     def _draft(
         self,
@@ -155,8 +152,3 @@ class LookupSession:
         self._run += 1
         if self._model:
             self._model.close()
-
-
-def _certain(token: int) -> DraftedToken:
-    """A looked-up token comes from a distribution that is all on it."""
-    return DraftedToken(token, 1.0, Distribution(np.array([token]), np.ones(1)))

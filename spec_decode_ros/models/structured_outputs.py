@@ -111,6 +111,15 @@ class GrammarMatcher:
         return bitmask
 
 
+def only_token(row: Bitmask) -> int | None:
+    """The token that a row of a bitmask leaves alone, if it is one."""
+    words = np.flatnonzero(row)
+    if len(words) != 1:
+        return None
+    word = int(row[words[0]]) & 0xFFFFFFFF
+    return int(words[0]) * _WORD_BITS + word.bit_length() - 1 if word & (word - 1) == 0 else None
+
+
 def apply_bitmask(logits: torch.Tensor, bitmask: Bitmask) -> None:
     """Make the logits (K, vocabulary) of the tokens that may not be chosen minus infinity, in place.
 

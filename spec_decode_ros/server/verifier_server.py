@@ -222,6 +222,7 @@ class VerifierServer:
             server_draft_tokens=self.engine.drafts.length(),
             stale_tokens=stale,
             measured=self._measured(),
+            jump_forward=lambda committed: session.jump_forward(committed),
         )
         session = Session(client, message.action_id, machine, time.monotonic())
         self._sessions[key] = session

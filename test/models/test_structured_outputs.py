@@ -173,6 +173,58 @@ def test_rejection_sampling_has_the_constrained_distributions_on_both_sides(
         assert all(grammar.matcher().accepts([*tokens[:place], token]) for token in p.tokens.tolist())
 
 
+def free_places(drafter: HfDrafter, tokens: list[int]) -> list[int]:
+    """Where the grammar leaves a choice."""
+    assert drafter.model.grammar is not None
+    rows = drafter.model.grammar.matcher().bitmask(tokens[:place] for place in range(len(tokens)))
+    allowed = np.unpackbits(rows.view(np.uint8), axis=1).sum(axis=1)
+    return np.flatnonzero(allowed > 1).tolist()
+
+
+@pytest.mark.parametrize("sampling", [*SAMPLINGS, WARM])
+def test_a_forced_token_costs_the_draft_model_no_pass(
+    models: tuple[HfDrafter, HfVerifier], sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drafter, _ = models
+    decoder = drafter.model.decoder
+    passes, run = [], type(decoder).run
+    monkeypatch.setattr(type(decoder), "run", lambda *args, **more: (passes.append(1), run(*args, **more))[1])
+    session = drafter.open(PROMPT, IMAGES)
+    if sampling.separate:
+        drafted = list(session.draft_sampled((), sampling))
+        tokens = [each.token for each in drafted]
+        free = free_places(drafter, tokens)
+        assert all(drafted[place].probability == 1 for place in range(len(tokens)) if place not in free)
+    else:
+        tokens = list(session.draft((), sampling))
+        free = free_places(drafter, tokens)
+    assert 0 not in free and len(free) < len(tokens) - 1
+    assert len(passes) == 1 + len(free)  # the first is over the prompt
+    if not sampling.separate:
+        passes.clear()
+        assert drafter.draft_many([(drafter.open(PROMPT, IMAGES), (), sampling)], 99) == [tokens]
+        assert len(passes) == 1 + len(free)
+
+
+def test_the_target_jumps_over_what_is_forced(models: tuple[HfDrafter, HfVerifier], pair_file: Path) -> None:
+    drafter, verifier = models
+    session = verifier.prepare(PROMPT, IMAGES)
+    encode, (end,) = drafter.encode, verifier.eos_ids
+    for committed, forced in (
+        ("", "vx"),
+        ("vx 0.4", "wz"),
+        ("vx 0.4 wz 0.2", "|"),
+        ("vx 0.4 wz", ""),
+        ("vx 0.4 wz 0.2 | red chair left", ""),
+    ):
+        assert session.jump_forward(encode(committed)) == tuple(encode(forced))
+    assert session.jump_forward(encode("vx 0.0 wz 0.0 | sit")) in ((), (*encode("down"), end))
+    assert session.jump_forward(encode("vx 0.4 wz 0.2 | walking 1.5")) == (end,)
+    assert session.jump_forward([*encode("vx 0.4 wz 0.2 | walking 1.5"), end]) == ()
+    free = load_verifier(with_grammar(load_pair_config(pair_file), "none"))
+    assert free.prepare(PROMPT, IMAGES).jump_forward(encode("vx 0.4")) == ()
+
+
 def test_a_lookup_copies_only_what_the_grammar_allows(models: tuple[HfDrafter, HfVerifier]) -> None:
     drafter, _ = models
     lookup = LookupDrafter(drafter.model.text, None, 1, drafter.model.grammar)

@@ -31,6 +31,7 @@ def test_every_method_gives_the_constrained_targets_own_action(family: str, tmp_
     expected = [alone(verifier, prompt, frames, sampling, LONGEST) for prompt, sampling in cases]
     assert len(set(expected)) > 3
     foreseen = accepted = 0
+    session = verifier.prepare(PROMPTS[0], frames)
     with connected(verifier, drafter) as client:
         for method in VERIFIED:
             with EdgeRuntime(drafter, client, method, max_tokens=LONGEST, deadline_s=WAIT_S) as runtime:
@@ -40,6 +41,11 @@ def test_every_method_gives_the_constrained_targets_own_action(family: str, tmp_
                     assert result.verified
                     assert result.tokens == tokens, (method, prompt, sampling)
                     parse_action(result.text)
+                    if method == "cloud":
+                        forced = sum(
+                            bool(session.jump_forward(tokens[:place])) for place in range(1, len(tokens))
+                        )
+                        assert forced and result.stats["cloud_passes"] == len(tokens) - forced
                     accepted += result.outcomes.count("accepted")
                     foreseen += int(result.stats["predictions"] or 0)
                     last = result.tokens

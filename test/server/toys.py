@@ -147,6 +147,9 @@ class ToyVerifySession:
         self.context = context_of(prompt, images)
         self.closed = False
 
+    def jump_forward(self, committed: Sequence[int]) -> tuple[int, ...]:
+        return ()
+
     def verify(
         self,
         committed: Sequence[int],
