@@ -12,6 +12,7 @@ import torch
 from spec_decode_ros.actions.action import ActionError, format_action, parse_action
 from spec_decode_ros.actions.grammar import ACTION_GRAMMAR
 from spec_decode_ros.decoding.messages import Sampling
+from spec_decode_ros.decoding.rejection import SampledDraft, draft_token, judge_sampled, resample
 from spec_decode_ros.decoding.tree import merge, path
 from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.exits import ExitAdapter, Exits
@@ -29,6 +30,7 @@ ACTION = Grammar("action", ACTION_GRAMMAR)
 PROMPT = "go to the red chair | last none"
 IMAGES = [tiny_checkpoints.jpeg(1)]
 SAMPLINGS = (Sampling(), Sampling(1.5, seed=7), Sampling(1.5, 20, 0.95, seed=8))
+DRAWS = 4000
 WARM = Sampling(temperature=1.3, top_k=12, top_p=0.9, seed=4, sampler="rejection")
 
 
@@ -171,6 +173,32 @@ def test_rejection_sampling_has_the_constrained_distributions_on_both_sides(
         assert set(p.tokens.tolist()) <= allowed and set(q.distribution.tokens.tolist()) <= allowed
         assert p.probabilities.sum() == pytest.approx(1.0)
         assert all(grammar.matcher().accepts([*tokens[:place], token]) for token in p.tokens.tolist())
+
+
+def test_rejection_sampling_gives_the_constrained_targets_distribution(
+    models: tuple[HfDrafter, HfVerifier],
+) -> None:
+    drafter, verifier = models
+    before = drafter.encode("vx 0.4 wz")
+    row = drafter.open(PROMPT, IMAGES).sequence.logits(before, 1)[0].numpy()
+    session = verifier.prepare(PROMPT, IMAGES)
+    (p,) = session.distributions(before, (), Sampling(1.5, sampler="rejection"))
+    counts, rejected = dict.fromkeys(p.tokens.tolist(), 0), 0
+    for seed in range(DRAWS):
+        sampling = Sampling(1.5, seed=seed, sampler="rejection")
+        drafted = draft_token(row, len(before), sampling)
+        draft = SampledDraft((drafted.token,), (drafted.probability,), bonus=False)
+        result = judge_sampled(draft, [p, p], len(before), sampling, verifier.eos_ids, 9, k=2)
+        rejected += not result.tokens
+        counts[
+            result.tokens[0]
+            if result.sparse is None
+            else resample(result.sparse, drafted.distribution, len(before), sampling)
+        ] += 1
+    assert rejected > DRAWS / 50
+    expected = p.probabilities * DRAWS
+    chi2 = float((np.square(np.array([*counts.values()]) - expected) / expected).sum())
+    assert chi2 < len(expected) + 5 * (2 * len(expected)) ** 0.5
 
 
 def free_places(drafter: HfDrafter, tokens: list[int]) -> list[int]:
