@@ -76,8 +76,9 @@ def warp(row: NDArray, sampling: Sampling) -> tuple[NDArray[np.intp], NDArray[np
     with the k-th largest stay, as in transformers; top-p keeps the smallest set whose probability reaches it.
     """
     scores = (row.astype(np.float64) - float(row.max())) / sampling.temperature
-    tokens = np.flatnonzero(scores > -np.inf)
-    if len(tokens) < scores.size:  # a grammar forbids the others
+    tokens = np.arange(scores.size)
+    if scores.min() == -np.inf:  # a grammar forbids these
+        tokens = np.flatnonzero(scores > -np.inf)
         scores = scores[tokens]
     if 0 < sampling.top_k < scores.size:
         kept = scores >= np.partition(scores, -sampling.top_k)[-sampling.top_k]

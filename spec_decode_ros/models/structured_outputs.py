@@ -29,7 +29,7 @@ _PLACE = re.compile(r"^\[[^]]*\] \S+: ")
 """Where in xgrammar's own source an error was found."""
 
 _compiling = threading.Lock()
-_compiled: dict[tuple[Grammar, str, frozenset[int]], Any] = {}
+_compiled: dict[tuple[Grammar, str, frozenset[int], str], Any] = {}
 """What was compiled in this process: a second's work, and the models of a pair share a vocabulary."""
 
 
@@ -47,7 +47,13 @@ class CompiledGrammar:
     def __init__(self, grammar: Grammar, text: CheckpointText) -> None:
         self.fingerprint = grammar.fingerprint
         self._text = text
-        key = grammar, text.vocabulary, text.eos_ids
+        backend = getattr(text.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise GrammarError(
+                "Without a fast tokenizer a checkpoint cannot follow a grammar: get its tokenizer.json, or set grammar to "
+                "none."
+            )
+        key = grammar, text.vocabulary, text.eos_ids, str(backend.decoder)
         with _compiling:
             if key not in _compiled:
                 _compiled[key] = _compile(grammar, text)
@@ -160,7 +166,12 @@ def _compile(grammar: Grammar, text: CheckpointText) -> Any:
                 text.tokenizer, vocab_size=text.size, stop_token_ids=ends
             )
             words = read.decoded_vocab
-            if read.add_prefix_space:  # decoding takes a first space away
+            spaced = next(
+                (i for i, word in enumerate(words) if word[:1] == b" " and word[1:].isalnum()), None
+            )
+            if spaced is not None and not text.decode([spaced]).startswith(
+                " "
+            ):  # it takes a first space away
                 parsed = xgrammar.Grammar.concat(xgrammar.Grammar.from_ebnf('root ::= " "?'), parsed)
         for index in text.tokenizer.all_special_ids:  # decoding leaves them out
             if index < len(words):

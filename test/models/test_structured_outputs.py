@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,11 @@ from spec_decode_ros.decoding.rejection import SampledDraft, draft_token, judge_
 from spec_decode_ros.decoding.tree import merge, path
 from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.exits import ExitAdapter, Exits
-from spec_decode_ros.models.grammar import Grammar, GrammarError, grammar_of
+from spec_decode_ros.models.grammar import Grammar
 from spec_decode_ros.models.interfaces import ExitFigures
 from spec_decode_ros.models.lookup import LookupDrafter
-from spec_decode_ros.models.pair import load_drafter, load_pair, load_verifier
-from spec_decode_ros.models.pair_config import PairConfig, load_pair_config
+from spec_decode_ros.models.pair import load_pair, load_verifier
+from spec_decode_ros.models.pair_config import load_pair_config
 from spec_decode_ros.models.structured_outputs import CompiledGrammar, apply_bitmask
 from spec_decode_ros.models.verifier import HfVerifier
 
@@ -249,7 +250,7 @@ def test_the_target_jumps_over_what_is_forced(models: tuple[HfDrafter, HfVerifie
     assert session.jump_forward(encode("vx 0.0 wz 0.0 | sit")) in ((), (*encode("down"), end))
     assert session.jump_forward(encode("vx 0.4 wz 0.2 | walking 1.5")) == (end,)
     assert session.jump_forward([*encode("vx 0.4 wz 0.2 | walking 1.5"), end]) == ()
-    free = load_verifier(with_grammar(load_pair_config(pair_file), "none"))
+    free = load_verifier(replace(load_pair_config(pair_file), grammar="none"))
     assert free.prepare(PROMPT, IMAGES).jump_forward(encode("vx 0.4")) == ()
 
 
@@ -305,81 +306,3 @@ def test_a_draft_with_a_reduced_vocabulary_proposes_what_is_allowed_where_it_has
     logits = torch.tensor([[5.0, nothing, nothing, 1.0], [5.0, nothing, 2.0, 1.0]])
     apply_bitmask(logits, bitmask)
     assert logits.tolist() == [[nothing, 0.0, 0.0, nothing], [nothing, nothing, 2.0, nothing]]
-
-
-def test_a_vocabulary_without_a_word_of_the_grammar_says_so(models: tuple[HfDrafter, HfVerifier]) -> None:
-    _, verifier = models
-    matcher = CompiledGrammar(Grammar("mine", 'root ::= "go unheard"'), verifier.model.text).matcher()
-    with pytest.raises(GrammarError, match="cannot go on behind 'go', because the vocabulary has no token"):
-        matcher.bitmask([verifier.encode("go")])
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "sentence"),
-    [
-        (
-            "mine.ebnf",
-            "root ::= other",
-            r'mine\.ebnf cannot be used \(EBNF parser error .* "other" is not defined\)',
-        ),
-        ("mine.json", "{no", r"mine\.json cannot be used \(.*\): correct it"),
-        ("mine.ebnf", None, r"mine\.ebnf of the pair random cannot be read \(No such file or directory\)"),
-    ],
-)
-def test_a_grammar_that_cannot_be_used_is_named(
-    pair_file: Path, name: str, text: str | None, sentence: str
-) -> None:
-    file = pair_file.with_name(name)
-    file.unlink(missing_ok=True)
-    if text is not None:
-        file.write_text(text)
-    pair = load_pair_config(pair_file)
-    with pytest.raises(GrammarError, match=sentence) as caught:
-        load_drafter(with_grammar(pair, name))
-    assert "\n" not in str(caught.value)
-
-
-def with_grammar(pair: PairConfig, grammar: str, **changes: object) -> PairConfig:
-    from dataclasses import replace
-
-    return replace(pair, grammar=grammar, **changes)  # type: ignore[arg-type]
-
-
-def test_files_of_a_pair_hold_ebnf_or_a_json_schema(pair_file: Path) -> None:
-    pair = load_pair_config(pair_file)
-    pair_file.with_name("words.ebnf").write_text('root ::= "go to the " ("red" | "blue") " box"')
-    pair_file.with_name("words.json").write_text('{"enum": ["red", "blue"]}')
-    verifier = load_verifier(with_grammar(pair, "words.ebnf"))
-    texts = {verifier.decode(alone(verifier, Sampling(2.0, seed=seed))) for seed in range(12)}
-    assert texts == {"go to the red box", "go to the blue box"}
-    schema = grammar_of(with_grammar(pair, "words.json"), True)
-    assert schema is not None and schema.is_json_schema
-    assert schema.fingerprint != grammar_of(with_grammar(pair, "words.ebnf"), True).fingerprint  # type: ignore[union-attr]
-
-
-def test_by_default_instructed_pairs_that_take_images_write_actions(pair_file: Path) -> None:
-    pair = load_pair_config(pair_file)
-    assert grammar_of(pair, True) == ACTION
-    assert grammar_of(pair, False) is None
-    assert grammar_of(with_grammar(pair, "none"), True) is None
-    assert grammar_of(with_grammar(pair, "action"), False) == ACTION
-    trained = with_grammar(pair, "auto", prompt="trained")
-    assert grammar_of(trained, True) is None
-    with pytest.raises(GrammarError, match="may take 70 tokens, but max_tokens of the pair random is 69"):
-        grammar_of(with_grammar(pair, "auto", max_tokens=69), True)
-
-
-def test_without_xgrammar_a_pair_says_what_to_install(
-    pair_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import importlib.util
-
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *more: None if name == "xgrammar" else find(name, *more)
-    )
-    with pytest.raises(
-        GrammarError, match="needs xgrammar: run `pip install xgrammar`, or set grammar to none"
-    ):
-        load_drafter(pair_file)
-    assert load_drafter(with_grammar(load_pair_config(pair_file), "none")).grammar == ""
