@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= out/demo
-EXTRAS ?= drafter,cloud,sim,train,ros,bags,plot,go2,teleop,text,metrics,ray,test,lint
+EXTRAS ?= drafter,cloud,sim,train,ros,bags,plot,go2,teleop,text,grammar,metrics,ray,test,lint
 
 BIN   := $(VENV)/bin
 # Named after the contents of what decides the install, so that a fresh clone, a new branch and a new Python are told apart.
@@ -82,7 +82,7 @@ $(LOCKER)/bin/uv:
 
 lock: $(LOCKER)/bin/uv  ## write locks/ again: every package with its version and hashes
 	@mkdir -p locks
-	{ echo '$(HEADER)'; echo 'setuptools>=77.0.3' | $(LOCK) setup.py - $(foreach e,cloud metrics,--extra $(e)); } \
+	{ echo '$(HEADER)'; echo 'setuptools>=77.0.3' | $(LOCK) setup.py - $(foreach e,cloud grammar metrics,--extra $(e)); } \
 	  > locks/container-linux-x86_64-cpython-311.txt
 	{ echo '$(HEADER)'; \
 	  { echo 'setuptools>=77.0.3' | $(LOCK) -c locks/container-linux-x86_64-cpython-311.txt setup.py - \

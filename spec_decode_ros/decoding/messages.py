@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from spec_decode_ros.decoding.message_checks import check_id, check_position, check_settled, token_tuple
 from spec_decode_ros.errors import SpecDecodeError
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of this vocabulary; `Hello` and `Welcome` compare it."""
 
 MAX_RETRY_MS = 600_000.0
@@ -118,11 +118,16 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Hello:
-    """First message of a connection. `pair` names the model pair, `vocabulary` is its fingerprint."""
+    """First message of a connection.
+
+    `pair` names the model pair, `vocabulary` is its fingerprint, `grammar` that of what its answers are constrained to,
+    empty where they are free.
+    """
 
     protocol: int
     pair: str
     vocabulary: str
+    grammar: str = ""
 
 
 @dataclass(frozen=True)
@@ -258,7 +263,7 @@ class Ping:
 @dataclass(frozen=True)
 class Welcome:
     """Answer to `Hello`. `eos` are the token ids that end an answer; `target_fingerprint` tells the target's weights from
-    others, and is empty where they are not known.
+    others, and is empty where they are not known; `grammar` is that of `Hello`.
 
     `step_ms` is what a target pass takes and `per_token_ms` what each draft token adds to it; `server_draft_ms` is a token
     of the server's own draft model and `server_draft_prefill_ms` its prompt. 0 says nothing.
@@ -273,6 +278,7 @@ class Welcome:
     per_token_ms: float = 0.0
     server_draft_prefill_ms: float = 0.0
     target_fingerprint: str = ""
+    grammar: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eos", token_tuple(self.eos))

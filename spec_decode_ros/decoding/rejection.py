@@ -87,6 +87,11 @@ def draft_token(row: ArrayLike, position: int, sampling: Sampling) -> DraftedTok
     return DraftedToken(int(q.tokens[index]), float(q.probabilities[index]), q)
 
 
+def certain(token: int) -> DraftedToken:
+    """A token from a distribution that is all on it."""
+    return DraftedToken(token, 1.0, Distribution(np.array([token]), np.ones(1)))
+
+
 def accepts(head: float, probability: float, position: int, sampling: Sampling) -> bool:
     """Whether a token of mass `head` in the target that was drafted with `probability` stands."""
     chance = uniform(sampling.seed, position, Purpose.ACCEPT)

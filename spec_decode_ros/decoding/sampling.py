@@ -71,11 +71,15 @@ def runner_up(row: ArrayLike, position: int, sampling: Sampling) -> tuple[int, f
 def warp(row: NDArray, sampling: Sampling) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Apply temperature, top-k and top-p, in that order, to one row (V,) of logits.
 
-    Returns the tokens that are left in rising order and their scores (unnormalised log-probabilities). Ties
+    Returns the tokens that are left in rising order and their scores (unnormalised log-probabilities); none that is
+    impossible, as its logit is minus infinity. Ties
     with the k-th largest stay, as in transformers; top-p keeps the smallest set whose probability reaches it.
     """
     scores = (row.astype(np.float64) - float(row.max())) / sampling.temperature
     tokens = np.arange(scores.size)
+    if scores.min() == -np.inf:  # a grammar forbids these
+        tokens = np.flatnonzero(scores > -np.inf)
+        scores = scores[tokens]
     if 0 < sampling.top_k < scores.size:
         kept = scores >= np.partition(scores, -sampling.top_k)[-sampling.top_k]
         tokens, scores = tokens[kept], scores[kept]

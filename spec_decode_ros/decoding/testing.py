@@ -147,13 +147,11 @@ class Scenario:
         drafter: the small one, on the edge and, with `server_draft_tokens`, on the server too.
         forget_at: when the server is restarted.
         keeps_early_drafts: whether the server keeps a draft that overtakes its `Open`.
-        exits: early exits of the target.
+        exits, sure: early exits of the target, and how confident one has to be.
         server_draft_tokens: how many tokens the server's own draft model makes for a pass.
         second_choice: of the draft model after a text; with `trees` also beside the server's own draft.
-        sure: how confident an exit has to be.
-        stale_tokens: how many tokens of stale drafts a pass may be over.
         others_wait: other robots wait for the target all the time.
-        measured: what the server has measured.
+        stale_tokens, measured, jump_forward: of the cloud machine.
     """
 
     method: Method
@@ -173,6 +171,7 @@ class Scenario:
     stale_tokens: int = 32
     others_wait: bool = False
     measured: Measurements | None = None
+    jump_forward: Callable[[Sequence[int]], Sequence[int]] | None = None
 
 
 class VirtualAction:
@@ -286,6 +285,7 @@ class VirtualAction:
                 server_draft_tokens=self.scenario.server_draft_tokens,
                 stale_tokens=self.scenario.stale_tokens,
                 measured=self.scenario.measured,
+                jump_forward=self.scenario.jump_forward,
             )
             self.cloud.others_wait(self.scenario.others_wait)
         if isinstance(message, Close):

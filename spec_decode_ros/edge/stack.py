@@ -67,6 +67,7 @@ class EdgeStack:
                 drafter.vocabulary,
                 keys,
                 target_fingerprint=settings["target_fingerprint"],
+                grammar=drafter.grammar,
             )
         limits: dict[str, Any] = {"deadline_s": settings["deadline"], "max_tokens": pair.max_tokens}
         self.runtime = EdgeRuntime(

@@ -13,6 +13,7 @@ from spec_decode_ros.decoding.methods import method_named
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.lab.network.link import LinkProfile, link_process
+from spec_decode_ros.models.grammar import grammar_of, with_grammar
 from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair import load_drafter
 from spec_decode_ros.models.pair_config import PairConfig, load_pair_config, resolve_location
@@ -35,6 +36,7 @@ class DeskStackOptions:
         rtt_ms: round-trip time of an emulated network; 0 for none.
         max_tokens: longest answer; None for what the pair says.
         deadline_s: of an action.
+        grammar: what answers are constrained to, by both sides; see :func:`with_grammar`.
     """
 
     pair: str
@@ -46,6 +48,7 @@ class DeskStackOptions:
     rtt_ms: float = 0.0
     max_tokens: int | None = None
     deadline_s: float = 30.0
+    grammar: str = ""
 
     def __post_init__(self) -> None:
         if self.keys and not self.endpoint:
@@ -70,7 +73,8 @@ def desk_stack(options: DeskStackOptions) -> Iterator[DeskStack]:
         SpecDecodeError: something is not there, or does not start.
     """
     method = method_named(options.method)
-    config = load_pair_config(options.pair)
+    config = with_grammar(load_pair_config(options.pair), options.grammar)
+    grammar_of(config, takes_images=False)
     resolve_location(config.draft, config.folder)  # fails at once, where loading would take seconds first
     if method.uses_cloud and not options.endpoint:
         resolve_location(config.target, config.folder)
@@ -81,7 +85,8 @@ def desk_stack(options: DeskStackOptions) -> Iterator[DeskStack]:
         with ThreadPoolExecutor(1) as pool:  # the verifier's process starts while the draft model is loaded
             loading = pool.submit(_warm_drafter, config)
             if method.uses_cloud and not endpoint:
-                endpoint = stack.enter_context(spawn_server(options.pair))
+                more = ("--grammar", options.grammar) if options.grammar else ()
+                endpoint = stack.enter_context(spawn_server(options.pair, more=more))
             drafter = loading.result()
         be_responsive()
         client = None
@@ -95,6 +100,7 @@ def desk_stack(options: DeskStackOptions) -> Iterator[DeskStack]:
                     drafter.vocabulary,
                     keys,
                     target_fingerprint=options.target_fingerprint,
+                    grammar=drafter.grammar,
                 )
             )
             client.wait_ready()

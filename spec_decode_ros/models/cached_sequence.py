@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from spec_decode_ros.decoding.tree import Tree
+from spec_decode_ros.decoding.tree import Tree, path
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.decoder import NO_HOOKS, LayerHooks
 from spec_decode_ros.models.hf_model import NO_TREE, HfModel, Prompt, SequenceInput
 from spec_decode_ros.models.interfaces import try_each
+from spec_decode_ros.models.structured_outputs import Bitmask, only_token
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class CachedSequence:
         self._answer: list[int] = []  # as far as the cache holds it
         self._tree = NO_TREE  # what the cache holds behind that
         self._length = 0
+        self._matcher = model.grammar.matcher() if model.grammar else None
         self._planned: tuple[list[int], Tree, int] = ([], NO_TREE, 0)  # the same three after the planned pass
 
     @property
@@ -49,6 +51,10 @@ class CachedSequence:
             raise
         self.passed()
         return logits
+
+    def forced_token(self, answer: Sequence[int]) -> int | None:
+        """The one token that the grammar lets follow `answer`; None if there are several, or no grammar."""
+        return only_token(self._matcher.bitmask([answer])[0]) if self._matcher else None
 
     def plan(self, answer: Sequence[int], keep: int, tree: Tree = NO_TREE) -> SequenceInput:
         """The input of a pass for logits after the last `keep` tokens of prompt, `answer` and `tree`.
@@ -77,7 +83,11 @@ class CachedSequence:
         self._answer, self._tree, self._length = self._planned
 
     def draft_early(
-        self, answer: Sequence[int], depth: int, choose: Callable[[torch.Tensor, int], int | None], count: int
+        self,
+        answer: Sequence[int],
+        depth: int,
+        choose: Callable[[torch.Tensor, int, Bitmask | None], int | None],
+        count: int,
     ) -> list[int]:
         """Up to `count` tokens that follow `answer`, drafted one by one with the first `depth` layers only.
 
@@ -85,7 +95,8 @@ class CachedSequence:
         end token, and where the context is full.
 
         Args:
-            choose: makes a token of hidden states (1, width) and of its position in the answer, or None to stop.
+            choose: makes a token of hidden states (1, width), of its position in the answer and of the tokens that its
+                grammar allows, or None to stop.
         """
         tokens = self._known(answer)
         start, begin = len(tokens), len(self.prompt.ids)
@@ -94,10 +105,12 @@ class CachedSequence:
         try:
             with torch.inference_mode():
                 while len(tokens) - start < count and begin + len(tokens) <= self.model.context:
-                    planned = self._input(tokens, NO_TREE, past, 1)
-                    hidden = decoder.run(*self.model.embed([planned]), [planned.segment], depth=depth)
-                    past = begin + len(tokens)
-                    token = choose(hidden[0, -1:], len(tokens))
+                    token = self.forced_token(tokens)
+                    if token is None:
+                        planned = self._input(tokens, NO_TREE, past, 1)
+                        hidden = decoder.run(*self.model.embed([planned]), [planned.segment], depth=depth)
+                        past = begin + len(tokens)
+                        token = choose(hidden[0, -1:], len(tokens), planned.bitmask)
                     if token is None:
                         break
                     tokens.append(token)
@@ -160,7 +173,19 @@ class CachedSequence:
         start, end = max(past - begin, 0), following + len(tokens)
         ids = [*tokens[start:], *self._known(tree.tokens)]
         positions = [*range(following + start, end), *(end + depth for depth in tree.depths)]
-        return SequenceInput(self.prompt, self._cache, past, max(begin - past, 0), ids, positions, keep, tree)
+        bitmask = self._bitmask(tokens, tree, keep)
+        prefill = max(begin - past, 0)
+        return SequenceInput(self.prompt, self._cache, past, prefill, ids, positions, keep, tree, bitmask)
+
+    def _bitmask(self, tokens: list[int], tree: Tree, keep: int) -> Bitmask | None:
+        """What may be chosen after the last `keep` tokens of prompt, answer and tree; None for anything."""
+        if self._matcher is None:
+            return None
+        if tree:
+            branches = ([tree.tokens[node] for node in path(tree, end)] for end in range(len(tree)))
+            return self._matcher.bitmask([tokens, *([*tokens, *branch] for branch in branches)])
+        first = len(tokens) + 1 - keep
+        return self._matcher.bitmask(tokens[: max(0, first + row)] for row in range(keep))
 
     def _known(self, tokens: Sequence[int]) -> list[int]:
         """The tokens, token 0 in place of those outside the vocabulary."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from spec_decode_ros.decoding.messages import Sampling
-from spec_decode_ros.decoding.rejection import DraftedToken, draft_token
+from spec_decode_ros.decoding.rejection import DraftedToken, certain, draft_token
 from spec_decode_ros.decoding.sampling import runner_up
 from spec_decode_ros.models.cached_sequence import CachedSequence, logits_after
 from spec_decode_ros.models.hf_model import HfSide
-from spec_decode_ros.models.interfaces import PromptWithImages, only
+from spec_decode_ros.models.interfaces import PromptWithImages, only, try_each
 from spec_decode_ros.models.prompts import prepare_many
 
 
@@ -42,8 +42,15 @@ class HfDrafter(HfSide):
             ]
             if not growing:
                 break
-            rows = logits_after(self.model, [(session.sequence, tokens) for _, session, tokens, _ in growing])
-            for (number, session, tokens, sampling), logits in zip(growing, rows, strict=True):
+            forced = try_each(lambda each: each[1].forced_token(each[2]), growing)
+            free = [each for each, token in zip(growing, forced, strict=True) if token is None]
+            for (number, _, tokens, _), token in zip(growing, forced, strict=True):
+                if isinstance(token, Exception):
+                    failures[number] = token
+                elif token is not None:
+                    tokens.append(token)
+            rows = logits_after(self.model, [(session.sequence, tokens) for _, session, tokens, _ in free])
+            for (number, session, tokens, sampling), logits in zip(free, rows, strict=True):
                 try:
                     tokens.append(session.choose(only([logits]), len(tokens), sampling))
                 except Exception as error:
@@ -67,8 +74,8 @@ class HfDraftSession:
         return self._draft(list(prefix), sampling, self._run)
 
     def _draft(self, tokens: list[int], sampling: Sampling, run: int) -> Iterator[int]:
-        for logits in self._logits(tokens, run):
-            tokens.append(self.choose(logits, len(tokens), sampling))
+        for step in self._steps(tokens, run):
+            tokens.append(step if isinstance(step, int) else self.choose(step, len(tokens), sampling))
             yield tokens[-1]
 
     def draft_sampled(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[DraftedToken]:
@@ -76,15 +83,31 @@ class HfDraftSession:
         return self._draft_sampled(list(prefix), sampling, self._run)
 
     def _draft_sampled(self, tokens: list[int], sampling: Sampling, run: int) -> Iterator[DraftedToken]:
-        for logits in self._logits(tokens, run):
-            drafted = draft_token(logits[0].float().cpu().numpy(), len(tokens), sampling)
+        for step in self._steps(tokens, run):
+            if isinstance(step, int):
+                drafted = certain(step)
+            else:
+                drafted = draft_token(step[0].float().cpu().numpy(), len(tokens), sampling)
             tokens.append(drafted.token)
             yield drafted
 
-    def _logits(self, tokens: list[int], run: int) -> Iterator[torch.Tensor]:
-        """Logits (1, vocabulary) of what follows `tokens`, to which the caller adds one before asking on."""
+    def _steps(self, tokens: list[int], run: int) -> Iterator[int | torch.Tensor]:
+        """What follows `tokens`, to which the caller adds one each time: a forced token, or else logits (1, vocabulary)."""
         while run == self._run and self.goes_on(tokens):
-            yield self.sequence.logits(tokens, 1)
+            forced = self.forced_token(tokens)
+            yield self.sequence.logits(tokens, 1) if forced is None else forced
+
+    def forced_token(self, tokens: Sequence[int]) -> int | None:
+        """The one token that can follow, for which no pass is made.
+
+        The first token of all gets its pass: the prompt has to go through the model, and what that takes is measured there.
+        """
+        if self.sequence.not_prefilled:
+            return None
+        forced = self.sequence.forced_token(tokens)
+        if forced is not None:
+            self._newest = None
+        return forced
 
     def begin(self) -> None:
         """End the drafts that are under way."""

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -27,6 +28,7 @@ from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.hf_model import ChoiceRequest, HfModel
 from spec_decode_ros.models.interfaces import ExitFigures, OnEarly
+from spec_decode_ros.models.structured_outputs import Bitmask, apply_bitmask
 from spec_decode_ros.models.weight_mark import has_mark, weight_mark
 
 FORMAT, VERSION = "spec_decode_ros exits", "1"
@@ -57,11 +59,12 @@ class ExitAdapter(nn.Module):
 
 
 class ExitListener(NamedTuple):
-    """A callback for the predictions of an exit at answer `positions`."""
+    """A callback for the predictions of an exit at answer `positions`, among the tokens of `bitmask` if there is one."""
 
     positions: Sequence[int]
     sampling: Sampling
     on_early: OnEarly
+    bitmask: Bitmask | None = None
 
 
 class Exits:
@@ -117,20 +120,37 @@ class Exits:
 
         return max(self.figures, key=lambda exit: max(speed(exit, count) for count in range(1, 17)))
 
-    def choose(self, layer: int, hidden: torch.Tensor, position: int, sampling: Sampling) -> int | None:
-        """The choice for one answer position from hidden states (1, width); None if they make no sense."""
+    def choose(
+        self,
+        layer: int,
+        hidden: torch.Tensor,
+        position: int,
+        bitmask: Bitmask | None,
+        sampling: Sampling,
+    ) -> int | None:
+        """The choice for one answer position from hidden states (1, width), among the tokens of `bitmask` if there is one.
+
+        None if the hidden states make no sense.
+        """
         logits = self.logits(layer, hidden)
-        return self._model.choose(logits, [position], sampling)[0] if bool(logits.isfinite().all()) else None
+        if not bool(logits.isfinite().all()):
+            return None
+        if bitmask is not None:
+            apply_bitmask(logits, bitmask)
+        return self._model.choose(logits, [position], sampling)[0]
 
     @torch.inference_mode()
     def notify(self, layer: int, hidden: torch.Tensor, listeners: Sequence[ExitListener]) -> None:
         """Call each listener with the predictions of the exit after `layer`; `hidden` (K, width) has the rows of all.
 
         They are chosen as the pass will choose. The confidence in a choice is its probability in the exit's own
-        distribution, at temperature 1 and before any cut.
+        distribution over what the grammar allows, at temperature 1 and before any cut.
         """
         logits = self.logits(layer, hidden)
         finite = logits.isfinite().all(dim=-1).tolist()
+        bitmasks = [listener.bitmask for listener in listeners if listener.bitmask is not None]
+        if bitmasks:  # of all listeners, as they hear of the same model
+            apply_bitmask(logits, np.concatenate(bitmasks))
         requests, asked, start = [], [], 0
         for listener in listeners:
             rows = range(start, start + len(listener.positions))

@@ -117,7 +117,7 @@ def _exit_hooks(exits: Exits, planned: Sequence[_Planned], results: Results) -> 
         if each.asked.on_early and not each.tokens.tree and not each.asked.sampling.separate:
             rows += range(end - each.tokens.keep, end)
             on_early = partial(_call_listener, each, results)
-            listeners.append(ExitListener(each.positions, each.asked.sampling, on_early))
+            listeners.append(ExitListener(each.positions, each.asked.sampling, on_early, each.tokens.bitmask))
 
     def notify(layer: int, hidden: torch.Tensor) -> None:
         exits.notify(layer, hidden[rows], listeners)

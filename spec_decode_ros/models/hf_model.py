@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -24,6 +25,7 @@ from spec_decode_ros.models.decoder import NO_HOOKS, Decoder, LayerHooks, Segmen
 from spec_decode_ros.models.image_inputs import ImageFamily
 from spec_decode_ros.models.onednn import product_of
 from spec_decode_ros.models.packed_decoder import PackedDecoder
+from spec_decode_ros.models.structured_outputs import Bitmask, CompiledGrammar, apply_bitmask
 from spec_decode_ros.models.text import CheckpointText, TextSide
 from spec_decode_ros.models.transformers_decoder import TransformersDecoder
 from spec_decode_ros.models.vision_encoder import vision_encoder_of
@@ -56,6 +58,7 @@ class SequenceInput:
         cache: the decoder's, which holds the first `past` tokens of the sequence.
         keep: for how many of the last tokens logits are wanted.
         tree: the last of the `ids`, where these are a token tree.
+        bitmask: which tokens may be chosen from each of the logits; None for all.
     """
 
     prompt: Prompt
@@ -66,6 +69,7 @@ class SequenceInput:
     positions: Sequence[int] = ()
     keep: int = 0
     tree: Tree = NO_TREE
+    bitmask: Bitmask | None = None
 
     @property
     def segment(self) -> Segment:
@@ -96,12 +100,20 @@ class HfModel:
         model: a transformers model with an output head, in evaluation mode.
         text: its text side.
         images: how it takes images; None for a text-only model.
+        grammar: what its answers follow; None where they are free.
     """
 
-    def __init__(self, model: PreTrainedModel, text: CheckpointText, images: ImageFamily | None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        text: CheckpointText,
+        images: ImageFamily | None,
+        grammar: CompiledGrammar | None = None,
+    ) -> None:
         self.model = model.eval()
         self.text = text
         self.images = images
+        self.grammar = grammar
         self.decoder: Decoder = decoder_for(model.get_decoder())
         self.vision_encoder = vision_encoder_of(model)
         self.head: Any = model.get_output_embeddings()
@@ -170,8 +182,9 @@ class HfModel:
     def run(self, inputs: Sequence[SequenceInput], hooks: LayerHooks = NO_HOOKS) -> torch.Tensor:
         """One pass over the inputs, only one of them unless the model `packs`.
 
-        Returns logits (K, vocabulary) of the tokens that each wants to `keep`, one input after the other; hooks get the
-        hidden states (K, width) of the same tokens. If a pass over several raises, their caches hold what they held.
+        Returns logits (K, vocabulary) of the tokens that each wants to `keep`, one input after the other, minus infinity
+        where its grammar forbids a choice; hooks get the hidden states (K, width) of the same tokens. If a pass over
+        several raises, their caches hold what they held.
         """
         segments = [each.segment for each in inputs]
         kept: list[int] = []
@@ -185,7 +198,11 @@ class HfModel:
         )
         on_rows = {index: partial(_call_with_rows, call, rows) for index, call in hooks.items()}
         hidden = self.decoder.run(*self.embed(inputs), segments, on_rows)
-        return self.logits(hidden[0, rows])
+        logits = self.logits(hidden[0, rows])
+        bitmasks = [each.bitmask for each in inputs if each.bitmask is not None]
+        if bitmasks:  # of a model with a grammar every input has one, unless it keeps nothing
+            apply_bitmask(logits, np.concatenate(bitmasks))
+        return logits
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """The output head's logits (K, vocabulary) for normed hidden states (K, width)."""
@@ -229,6 +246,11 @@ class HfSide(TextSide):
     def __init__(self, model: HfModel) -> None:
         super().__init__(model.text)
         self.model = model
+
+    @property
+    def grammar(self) -> str:
+        """See `interfaces.TextCodec`."""
+        return self.model.grammar.fingerprint if self.model.grammar else ""
 
     @property
     def bytes_per_token(self) -> int | None:

@@ -68,6 +68,11 @@ class TextCodec(Protocol):
         """Fingerprint of the tokenizer's vocabulary; equal fingerprints mean exchangeable token ids."""
         ...
 
+    @property
+    def grammar(self) -> str:
+        """Fingerprint of the grammar that all answers follow; empty where they are free."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """Answer text to token ids, without special tokens."""
         ...
@@ -192,6 +197,10 @@ class VerifySession(Protocol):
         end token or where the context is full. The next pass is as if this had not happened. Before the first one the
         prompt goes through these layers too. Raises SpecDecodeError where `Verifier.self_drafting` is None.
         """
+        ...
+
+    def jump_forward(self, committed: Sequence[int]) -> tuple[int, ...]:
+        """The tokens that the grammar lets follow `committed` and nothing else; mostly none."""
         ...
 
     def close(self) -> None:

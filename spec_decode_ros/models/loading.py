@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from spec_decode_ros.models.checkpoint_checks import (
     missing_tokenizer,
 )
 from spec_decode_ros.models.exits import load_exits
+from spec_decode_ros.models.grammar import Grammar, grammar_of
 from spec_decode_ros.models.hf_model import HfModel
 from spec_decode_ros.models.image_inputs import ImageFamily, image_family
 from spec_decode_ros.models.onednn import has_bfloat16
@@ -46,6 +49,7 @@ from spec_decode_ros.models.pair_config import (
     resolve_file,
     resolve_location,
 )
+from spec_decode_ros.models.structured_outputs import CompiledGrammar
 from spec_decode_ros.models.text import CheckpointText, check_template
 from spec_decode_ros.models.verifier import HfVerifier
 from spec_decode_ros.models.vision_encoder import quicken_vision
@@ -64,13 +68,28 @@ def load_tokenizer(side: ModelConfig, location: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(side: ModelConfig, folder: Path, chat: Chat = OWN_CHAT) -> HfModel:
+def load_side(pair: PairConfig, side: ModelConfig) -> HfModel:
+    """Load one side of a pair, with the pair's grammar. Raises as `load_model` does, and GrammarError."""
+    return load_model(side, pair.folder, pair.chat, partial(grammar_of, pair))
+
+
+def _free(takes_images: bool) -> None:
+    """No grammar."""
+
+
+def load_model(
+    side: ModelConfig,
+    folder: Path,
+    chat: Chat = OWN_CHAT,
+    grammar_for: Callable[[bool], Grammar | None] = _free,
+) -> HfModel:
     """Load one side of a pair.
 
     Args:
         side: how to load it.
         folder: of the pair file.
         chat: how prompts are wrapped.
+        grammar_for: what its answers follow, given whether it takes images; by default they are free.
 
     Raises:
         CheckpointError: it is damaged, or needs something that is missing.
@@ -92,9 +111,10 @@ def load_model(side: ModelConfig, folder: Path, chat: Chat = OWN_CHAT) -> HfMode
         images = _images(side, location, config, tokenizer, image_token)
     template = _template(side, location, tokenizer, chat.template)
     check_template(tokenizer, template, image_token, chat.settings)
+    grammar = grammar_for(images is not None)  # what is wrong with it is said before seconds of loading
     model = _load_weights(side, location, config, device, adapters)
     text = CheckpointText(tokenizer, _eos_ids(model, tokenizer), template, image_token, chat.settings)
-    return HfModel(model, text, images)
+    return HfModel(model, text, images, CompiledGrammar(grammar, text) if grammar else None)
 
 
 def _images(
@@ -268,7 +288,7 @@ def _template(
 def load_whole_verifier(config: PairConfig) -> HfVerifier:
     """Load the target in this process alone, or the part of it that belongs here."""
     side = config.target
-    model = load_model(side, config.folder, config.chat)
+    model = load_side(config, side)
     file = exits_file(side, config.folder)
     if file is None or not (side.exits or file.is_file()):
         return HfVerifier(model)

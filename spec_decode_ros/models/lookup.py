@@ -12,13 +12,11 @@ from functools import partial
 from operator import attrgetter
 from typing import TypeVar
 
-import numpy as np
-
-from spec_decode_ros.decoding.distribution import Distribution
 from spec_decode_ros.decoding.messages import Sampling
-from spec_decode_ros.decoding.rejection import DraftedToken
+from spec_decode_ros.decoding.rejection import DraftedToken, certain
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models.interfaces import Drafter, DraftSession
+from spec_decode_ros.models.structured_outputs import CompiledGrammar, GrammarMatcher
 from spec_decode_ros.models.text import CheckpointText, TextSide
 
 ALONE = 2
@@ -61,27 +59,47 @@ class LookupDrafter(TextSide):
         text: the text side of the pair.
         model: the draft model, or None to draft by lookup alone.
         shortest: how many of the last tokens at least have to recur; 0 takes `ALONE` or `BESIDE_A_MODEL`.
+        grammar: what answers follow, the model's too; None where they are free.
     """
 
-    def __init__(self, text: CheckpointText, model: Drafter | None = None, shortest: int = 0) -> None:
+    def __init__(
+        self,
+        text: CheckpointText,
+        model: Drafter | None = None,
+        shortest: int = 0,
+        grammar: CompiledGrammar | None = None,
+    ) -> None:
         super().__init__(text)
+        self._grammar = grammar
         if shortest < 0:
             raise SpecDecodeError(f"a lookup needs at least one token that recurs, not {shortest}")
         self.model = model
         self.shortest = shortest or (BESIDE_A_MODEL if model else ALONE)
 
+    @property
+    def grammar(self) -> str:
+        return self._grammar.fingerprint if self._grammar else ""
+
     def open(self, prompt: str, images: Sequence[bytes] = ()) -> LookupSession:
         rendered = self._text.render(prompt, len(images))
         session = self.model.open(prompt, images) if self.model else None
-        return LookupSession(self._text.encode_prompt(rendered), session, self.shortest, self.eos_ids)
+        matcher = self._grammar.matcher() if self._grammar else None
+        prompt_ids = self._text.encode_prompt(rendered)
+        return LookupSession(prompt_ids, session, self.shortest, self.eos_ids, matcher)
 
 
 class LookupSession:
     """One prompt; satisfies `interfaces.DraftSession`."""
 
     def __init__(
-        self, prompt: Sequence[int], model: DraftSession | None, shortest: int, eos_ids: frozenset[int]
+        self,
+        prompt: Sequence[int],
+        model: DraftSession | None,
+        shortest: int,
+        eos_ids: frozenset[int],
+        matcher: GrammarMatcher | None = None,
     ) -> None:
+        self._matcher = matcher
         self._prompt = list(prompt)
         self._model = model
         self._shortest = shortest
@@ -97,7 +115,7 @@ class LookupSession:
     def draft_sampled(self, prefix: Sequence[int], sampling: Sampling) -> Iterator[DraftedToken]:
         self._run += 1
         model = partial(self._model.draft_sampled, sampling=sampling) if self._model else None
-        return self._draft(list(prefix), model, _certain, attrgetter("token"), self._run)
+        return self._draft(list(prefix), model, certain, attrgetter("token"), self._run)
 
     def _draft(
         self,
@@ -111,6 +129,8 @@ class LookupSession:
         from_model: Iterator[T] | None = None  # until a token is looked up in between
         while run == self._run and not (answer and answer[-1] in self._eos_ids):
             found = continuation([*self._prompt, *answer], self._shortest)
+            if found is not None and self._matcher and not self._matcher.accepts([*answer, found]):
+                found = None
             self._looked_up = found is not None
             if found is not None:
                 from_model, drafted = None, looked_up(found)
@@ -132,8 +152,3 @@ class LookupSession:
         self._run += 1
         if self._model:
             self._model.close()
-
-
-def _certain(token: int) -> DraftedToken:
-    """A looked-up token comes from a distribution that is all on it."""
-    return DraftedToken(token, 1.0, Distribution(np.array([token]), np.ones(1)))

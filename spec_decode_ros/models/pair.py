@@ -28,14 +28,14 @@ def load_drafter(
 ) -> HfDrafter | LookupDrafter:
     """Load the draft side; `device` and `threads` override the pair file."""
     from spec_decode_ros.models.drafter import HfDrafter
-    from spec_decode_ros.models.loading import load_model
+    from spec_decode_ros.models.loading import load_side
     from spec_decode_ros.models.lookup import LookupDrafter
 
     config = _pair(pair)
     side = _override(config.draft, device, threads)
-    model = load_model(side, config.folder, config.chat)
+    model = load_side(config, side)
     drafter = HfDrafter(model)
-    return LookupDrafter(model.text, drafter, config.lookup) if config.lookup else drafter
+    return LookupDrafter(model.text, drafter, config.lookup, model.grammar) if config.lookup else drafter
 
 
 def load_verifier(

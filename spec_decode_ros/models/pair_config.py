@@ -138,6 +138,11 @@ class PairConfig:
     )
     chat_template: str = setting("own", "own, none or a Jinja template")
     template_settings: Mapping[str, Any] = field(default_factory=dict)
+    grammar: str = setting(
+        "auto",
+        "what answers are constrained to: action, none, or a file (relative to the pair file) that holds EBNF or, named "
+        ".json, a JSON schema; auto is action for an instructed pair that takes images, and else none",
+    )
     max_tokens: int = setting(32, "answers end here at the latest", 1, 1_000_000)
     colocated: bool = setting(False, "the server holds the draft model too, for drafts of its own")
     lookup: int = setting(
@@ -159,6 +164,8 @@ class PairConfig:
             )
         if not isinstance(self.template_settings, Mapping):
             raise PairError("template_settings must be a mapping, such as {enable_thinking: false}.")
+        if not self.grammar.strip():
+            raise PairError("grammar must be action, none, auto or a file.")
         for side in ("draft", "target"):
             if not isinstance(getattr(self, side), ModelConfig):
                 raise PairError(f"{side} must describe a model, with at least its location.")

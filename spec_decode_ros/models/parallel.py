@@ -47,6 +47,9 @@ def load_parallel(pair: PairConfig) -> ParallelVerifier:
         "chat_template": pair.chat_template,
         "template_settings": dict(pair.template_settings),
         "name": pair.name,
+        "prompt": pair.prompt,
+        "grammar": pair.grammar,
+        "max_tokens": pair.max_tokens,
     }
     followers = Followers(__name__, size, settings)
     try:
@@ -209,15 +212,8 @@ def main(arguments: Sequence[str]) -> int:
     """A follower: rank, size and folder."""
     rank, size, folder = int(arguments[0]), int(arguments[1]), arguments[2]
     settings = settings_of_leader()
-    target = ModelConfig(**settings["target"])
-    pair = PairConfig(
-        settings["name"],
-        target,
-        target,
-        chat_template=settings["chat_template"],
-        template_settings=settings["template_settings"],
-        folder=Path(settings["folder"]),
-    )
+    target = ModelConfig(**settings.pop("target"))
+    pair = PairConfig(draft=target, target=target, **{**settings, "folder": Path(settings["folder"])})
     channel = join(rank, size, folder, target.device)
     part = _load(pair, target.device, rank)
     channel.meet()

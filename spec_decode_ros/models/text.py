@@ -128,3 +128,7 @@ class TextSide:
     @property
     def vocabulary(self) -> str:
         return self._text.vocabulary
+
+    @property
+    def grammar(self) -> str:
+        return ""

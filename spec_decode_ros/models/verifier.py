@@ -96,5 +96,11 @@ class HfVerifySession(VerifySession):
         choose = partial(exits.choose, layer, sampling=sampling)
         return tuple(self.sequence.draft_early(committed, layer + 1, choose, count))
 
+    def jump_forward(self, committed: Sequence[int]) -> tuple[int, ...]:
+        answer = list(committed)
+        while (token := self.sequence.forced_token(answer)) is not None and len(answer) < self.answer_room:
+            answer.append(token)
+        return tuple(answer[len(committed) :])
+
     def close(self) -> None:
         self.sequence.close()

@@ -48,6 +48,12 @@ class ServiceConfig:
         "precision of the target; empty: what the pair says",
         choices=("", "auto", "float32", "bfloat16", "float16"),
     )
+    grammar: str = setting(
+        "",
+        "what answers are constrained to: action, none, or a file with EBNF or, named .json, a JSON schema; empty: what the "
+        "pair says",
+        shape="FILE",
+    )
     threads: int = setting(
         -1, "CPU threads of the target; 0 leaves the choice to torch, -1 to the pair", -1, 1024
     )

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from spec_decode_ros.models.fingerprint import target_fingerprint
+from spec_decode_ros.models.grammar import with_grammar
 from spec_decode_ros.models.interfaces import Verifier
 from spec_decode_ros.models.pair import load_verifier
 from spec_decode_ros.models.pair_config import load_pair_config
@@ -45,7 +46,7 @@ class Target(NamedTuple):
 
 def load_target(config: ServiceConfig) -> Target:
     """Load the target of the pair and make its first passes. Raises SpecDecodeError."""
-    pair = load_pair_config(config.pair)
+    pair = with_grammar(load_pair_config(config.pair), config.grammar)
     if config.dtype:
         pair = replace(pair, target=replace(pair.target, dtype=config.dtype))
     device = config.device or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spec_decode_ros.decoding.cloud import CloudMachine
@@ -31,3 +32,7 @@ class Session:
     verify_session: VerifySession | None = None
     draft_session: DraftSession | None = None
     server_draft_failed: bool = False
+
+    def jump_forward(self, committed: Sequence[int]) -> tuple[int, ...]:
+        """The tokens that must follow, whatever the target says; in the model thread, while it has a verify session."""
+        return self.verify_session.jump_forward(committed) if self.verify_session else ()

@@ -113,6 +113,7 @@ class VerifierServer:
             timing.per_token_ms,
             drafter.prefill_ms if drafter else 0.0,
             target_fingerprint,
+            verifier.grammar,
         )
         self.socket = Server(
             welcome, self._on_message, self._on_gone, config.bind, keys, insecure=config.insecure
@@ -221,6 +222,7 @@ class VerifierServer:
             server_draft_tokens=self.engine.drafts.length(),
             stale_tokens=stale,
             measured=self._measured(),
+            jump_forward=lambda committed: session.jump_forward(committed),
         )
         session = Session(client, message.action_id, machine, time.monotonic())
         self._sessions[key] = session

@@ -69,6 +69,8 @@ class Client:
         policy: when another server is used.
         target_fingerprint: of the target weights that a server must have, see :class:`TargetPin`; by default those of
             the first server that is used.
+        grammar: fingerprint of what the pair's answers are constrained to, compared with the servers'; empty for free
+            answers.
 
     Raises:
         EndpointError: an endpoint is not valid.
@@ -84,6 +86,7 @@ class Client:
         *,
         policy: FailoverPolicy | None = None,
         target_fingerprint: str = "",
+        grammar: str = "",
     ) -> None:
         endpoints = parse_endpoints(endpoint)
         self.endpoints = tuple(map(str, endpoints))
@@ -95,7 +98,7 @@ class Client:
         self._failover = Failover(len(self.endpoints), time.perf_counter(), policy)
         self._connections: list[Connection] = []
         self._unfit: set[str] = set()  # endpoints whose other weights were logged
-        hello = Hello(PROTOCOL, pair, vocabulary)
+        hello = Hello(PROTOCOL, pair, vocabulary, grammar)
         identity = b"r" + secrets.token_bytes(16)
         try:
             for each in endpoints:

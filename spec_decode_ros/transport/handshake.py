@@ -1,4 +1,4 @@
-"""Handshake: robot and server compare protocol version, model pair and vocabulary before anything else."""
+"""Handshake: robot and server compare protocol version, model pair, vocabulary and grammar before anything else."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ def difference(hello: Hello, welcome: Welcome) -> str | None:
         return (
             f"the vocabularies of the pair {hello.pair!r} differ (robot {hello.vocabulary[:16]}, cloud "
             f"{welcome.vocabulary[:16]}); install the same checkpoints on both"
+        )
+    if hello.grammar != welcome.grammar:
+        return (
+            f"the grammars of the pair {hello.pair!r} differ (robot {hello.grammar[:16] or 'none'}, cloud "
+            f"{welcome.grammar[:16] or 'none'}); set the same grammar on both"
         )
     return None
 

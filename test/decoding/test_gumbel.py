@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import EOS
 
+from spec_decode_ros.decoding.distribution import warped
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.decoding.request import Request
-from spec_decode_ros.decoding.sampling import choose, gumbel_noise, warp
+from spec_decode_ros.decoding.sampling import choose, gumbel_noise, runner_up, warp
 from spec_decode_ros.decoding.testing import Scenario, SteadyLink, VirtualAction, decode_alone
 from spec_decode_ros.errors import SpecDecodeError
 
@@ -141,3 +142,22 @@ def test_every_method_samples_what_the_target_alone_samples(method: str, agreeme
             .ending
         )
         assert done.tokens == decode_alone(target, {EOS}, 20)
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(1.3, seed=5), Sampling(1.3, 4, seed=5), Sampling(1.3, 0, 0.9, 5)]
+)
+def test_tokens_that_a_grammar_forbids_are_neither_chosen_nor_in_the_distribution(sampling: Sampling) -> None:
+    rng = np.random.default_rng(2)
+    row = rng.normal(size=200)
+    allowed = np.sort(rng.choice(200, 3, replace=False))
+    masked = np.full(200, -np.inf)
+    masked[allowed] = row[allowed]
+    tokens, scores = warp(masked, sampling)
+    assert set(tokens) <= set(allowed) and np.isfinite(scores).all()
+    chosen = {choose(masked[None], position, sampling)[0] for position in range(60)}
+    assert chosen == set(tokens)
+    assert set(warped(masked, sampling).tokens) == set(tokens)
+    for position in range(20):
+        second = runner_up(masked, position, sampling)
+        assert second is None or second[0] in allowed

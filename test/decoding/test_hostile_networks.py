@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from spec_decode_ros.decoding.controller import Measurements
 from spec_decode_ros.decoding.messages import Sampling, ServerMode, TokenOutcome
 from spec_decode_ros.decoding.methods import METHODS, Method
 from spec_decode_ros.decoding.request import Request
-from spec_decode_ros.decoding.testing import Scenario, VirtualAction, decode_alone
+from spec_decode_ros.decoding.testing import NextToken, Scenario, VirtualAction, decode_alone
 
 ANY_METHOD = [
     *(method for method in METHODS.values() if method.uses_cloud),
@@ -88,7 +89,23 @@ def actions(draw) -> dict:
         stale_tokens=draw(st.sampled_from([0, 1, 32])),
         others_wait=draw(st.booleans()),
         measured=draw(st.none() | MEASURED),
+        jump_forward=draw(st.sampled_from([None, None, forced_by(target, seed)])),
     )
+
+
+def forced_by(target: NextToken, seed: int) -> Callable[[Sequence[int]], tuple[int, ...]]:
+    """What a grammar would force: one to three of the target's own tokens in half of all places."""
+
+    def forced(text: Sequence[int]) -> tuple[int, ...]:
+        rng = random.Random(repr((seed, tuple(text))))
+        tokens: list[int] = []
+        while len(tokens) < rng.choice([0, 0, 1, 3]) and EOS not in tokens:
+            token = target([*text, *tokens])
+            assert token is not None
+            tokens.append(token)
+        return tuple(tokens)
+
+    return forced
 
 
 @settings(max_examples=2000)

@@ -236,6 +236,23 @@ def test_a_pass_that_stood_in_line_takes_what_came_meanwhile() -> None:
     assert machine.pass_finished((5, 6, 7))[1:] == [RunPass((5, 6, 7), ())]
 
 
+def test_tokens_that_must_follow_are_committed_with_the_pass_before_them() -> None:
+    follow = {(5,): (6, 7), (5, 6, 7, 8): (9, EOS)}
+    machine = CloudMachine({EOS}, jump_forward=lambda answer: follow.get(tuple(answer), ()))
+    machine.receive(STREAM)
+    machine.prepared()
+    news, following = machine.pass_finished((5,))
+    assert news == Send(committed(0, 5, 6, 7)) and following == RunPass((5, 6, 7), ())
+    assert machine.pass_finished((8,)) == [Send(committed(3, 8, 9, EOS, done=True, passes=2)), Finished()]
+
+
+def test_they_end_with_the_longest_answer() -> None:
+    machine = CloudMachine({EOS}, jump_forward=lambda answer: (6, 7, 8))
+    machine.receive(Open(1, "p", max_tokens=3))
+    machine.prepared()
+    assert machine.pass_finished((5,)) == [Send(committed(0, 5, 6, 7, done=True)), Finished()]
+
+
 def test_a_failed_action_says_why_to_every_poll() -> None:
     machine = passing()
     error = Error(1, ErrorCode.MODEL_FAILED, "The target is out of memory; close other sessions.")

@@ -337,7 +337,7 @@ def truncated(
     tokens: list[int] = []
 
     def choose(hidden: torch.Tensor) -> None:
-        token = exits.choose(layer, hidden, len(tokens), sampling)
+        token = exits.choose(layer, hidden, len(tokens), None, sampling)
         assert token is not None
         chosen.append(token)
 

@@ -8,6 +8,7 @@ import pytest
 import tiny_checkpoints
 import yaml
 
+from spec_decode_ros.actions.grammar import MAX_ACTION_LENGTH
 from spec_decode_ros.errors import SpecDecodeError
 from spec_decode_ros.models import interfaces
 from spec_decode_ros.models.checkpoint_checks import CheckpointError
@@ -34,6 +35,8 @@ def test_shipped_pairs_can_be_read() -> None:
     assert pairs["tiny"].goals == "named" and pairs["qwen2-vl"].goals == "any"
     assert pairs["qwen3"].chat.settings == {"enable_thinking": False}
     assert pairs["smollm2"].lookup == 2
+    assert all(pair.grammar == "auto" for pair in pairs.values())
+    assert all(pairs[name].max_tokens > MAX_ACTION_LENGTH for name in ("qwen2-vl", "smolvlm"))
     assert pairs["qwen2-vl"].draft.quantization == "4bit"
     assert pairs["vicuna-llama2"].chat_template.startswith("{{ bos_token }}")
 
@@ -68,6 +71,7 @@ GOOD = {"name": "mine", "draft": {"location": "a/b"}, "target": {"location": "a/
         ({"prompt": "shouted"}, "prompt must be one of trained, instructed"),
         ({"chat_template": "mine"}, "chat_template must be own, none or a Jinja template"),
         ({"template_settings": "fast"}, "template_settings must be a mapping"),
+        ({"grammar": " "}, "grammar must be action, none, auto or a file"),
         ({"goals": "some"}, "goals must be one of any, named"),
         ({"max_tokens": 0}, "max_tokens must be from 1"),
         ({"name": "a b"}, "name must be 1 to 64"),

@@ -33,7 +33,9 @@ def wanted(lines: tuple[str, ...]) -> list[Requirement]:
     return [each for each in found if each.marker is None or each.marker.evaluate(dict(PLACE))]
 
 
-@pytest.mark.parametrize(("name", "extras"), [(CONTAINER, ("cloud", "metrics")), (EVERYTHING, tuple(EXTRAS))])
+@pytest.mark.parametrize(
+    ("name", "extras"), [(CONTAINER, ("cloud", "grammar", "metrics")), (EVERYTHING, tuple(EXTRAS))]
+)
 def test_what_the_package_needs_is_locked_in_a_version_that_fits(name: str, extras: tuple[str, ...]) -> None:
     pins = locked(name)
     for each in wanted((*CORE, *(line for extra in extras if extra != "camera" for line in EXTRAS[extra]))):

@@ -17,7 +17,7 @@ from spec_decode_ros.decoding.methods import METHODS
 from spec_decode_ros.edge.runtime import EdgeRuntime
 from spec_decode_ros.lab.network.link import EmulatedLink, LinkProfile
 from spec_decode_ros.models.exits import ExitAdapter, save_exits
-from spec_decode_ros.models.interfaces import ExitFigures, Verifier
+from spec_decode_ros.models.interfaces import Drafter, ExitFigures, Verifier
 from spec_decode_ros.models.pair import load_drafter, load_verifier
 from spec_decode_ros.models.pair_config import EXITS_FILE
 from spec_decode_ros.server.server_drafts import ServerDrafter
@@ -34,7 +34,7 @@ SAMPLINGS = (Sampling(), Sampling(0.8, 20, 0.95, seed=11))
 VERIFIED = [name for name, method in METHODS.items() if method.uses_cloud]
 
 
-def pair_in(folder: Path, family: str) -> Path:
+def pair_in(folder: Path, family: str, **settings: object) -> Path:
     """A target, a draft that is the same with noise, and an early exit with no training."""
     tiny = tiny_checkpoints()
     make = getattr(tiny, f"make_{family}")
@@ -48,18 +48,19 @@ def pair_in(folder: Path, family: str) -> Path:
             noise = tiny.torch.randn(weight.shape, generator=generator)
             noisy[name] = weight + 0.05 * weight.std() * noise
     save_file(noisy, weights, metadata={"format": "pt"})
-    pair = tiny.write_pair(folder)
+    pair = tiny.write_pair(folder, **settings)
     figures = ExitFigures(0, 0.0, agreement=0.5, sure_agreement=0.5, sure_share=1.0)
     save_exits(folder / "target" / EXITS_FILE, load_verifier(pair).model, [ExitAdapter(64, 16)], [figures])
     return pair
 
 
 @contextlib.contextmanager
-def connected(verifier: Verifier, vocabulary: str) -> Iterator[Client]:
+def connected(verifier: Verifier, drafter: Drafter) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         server = VerifierServer(verifier, "random", drafter=ServerDrafter(lambda _: 2))
         link = EmulatedLink(stack.enter_context(server).endpoint, LinkProfile(4.0))
-        client = Client(stack.enter_context(link).endpoint, "random", vocabulary)
+        endpoint = stack.enter_context(link).endpoint
+        client = Client(endpoint, "random", drafter.vocabulary, grammar=drafter.grammar)
         stack.enter_context(client).wait_ready(WAIT_S)
         yield client
 
@@ -74,7 +75,7 @@ def test_every_method_says_what_the_target_says_alone(family: str, tmp_path: Pat
     expected = [tuple(alone(verifier, prompt, frames, s, MAX_TOKENS)) for prompt, s in cases]
     assert len(set(expected)) == len(cases)  # the checkpoint does listen
     foreseen = accepted = 0
-    with connected(verifier, drafter.vocabulary) as client:
+    with connected(verifier, drafter) as client:
         for method in VERIFIED:
             with EdgeRuntime(drafter, client, method, max_tokens=MAX_TOKENS, deadline_s=WAIT_S) as runtime:
                 last: tuple[int, ...] = ()

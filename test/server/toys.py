@@ -62,6 +62,7 @@ def target_answer(
 class ToyText:
     eos_ids = frozenset({EOS})
     vocabulary = "toy-50"
+    grammar = ""
 
     def encode(self, text: str) -> list[int]:
         return [int(word[1:]) for word in text.split()]
@@ -145,6 +146,9 @@ class ToyVerifySession:
         self.prompt = prompt
         self.context = context_of(prompt, images)
         self.closed = False
+
+    def jump_forward(self, committed: Sequence[int]) -> tuple[int, ...]:
+        return ()
 
     def verify(
         self,

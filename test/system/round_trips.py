@@ -39,7 +39,7 @@ def compare_over_round_trips(
         for index, rtt_ms in enumerate(ROUND_TRIPS_MS):
             with ExitStack() as link:
                 there = link.enter_context(link_process(endpoint, LinkProfile(rtt_ms=rtt_ms)))
-                client = Client(there, config.name, drafter.vocabulary)
+                client = Client(there, config.name, drafter.vocabulary, grammar=drafter.grammar)
                 link.callback(client.close)
                 client.wait_ready(WAIT_S)
                 part = samples[index :: len(ROUND_TRIPS_MS)]

@@ -104,7 +104,7 @@ MESSAGES = st.one_of(
 )  # fmt: skip
 
 EXAMPLES = [
-    Hello(1, "tiny", "abc123"),
+    Hello(1, "tiny", "abc123", "def456"),
     Open(7, "go to the red chair | last none", 2, Sampling(0.8, 50, 0.95, 2**64 - 1), draft=(1, 2, 3)),
     Open(8, "say", 0, mode=ServerMode.VERIFY_ONLY, max_tokens=1, patience_ms=10.0),
     Open(9, "say", 0, Sampling(0.8, sampler="rejection"), draft=(1, 2, 3), settled=2),

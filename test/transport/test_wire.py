@@ -74,10 +74,10 @@ def echo(**options: object) -> Iterator[Echo]:
 
 @contextlib.contextmanager
 def connected(
-    endpoint: str, pair: str = "toy", vocabulary: str = "words-1"
+    endpoint: str, pair: str = "toy", vocabulary: str = "words-1", grammar: str = ""
 ) -> Iterator[tuple[Client, queue.Queue]]:
     arrivals: queue.Queue[Arrival] = queue.Queue()
-    with Client(endpoint, pair, vocabulary) as client:
+    with Client(endpoint, pair, vocabulary, grammar=grammar) as client:
         client.listen(arrivals.put)
         yield client, arrivals
 
@@ -150,16 +150,22 @@ def test_the_round_trip_time_is_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pair", "vocabulary", "sentence"),
+    ("pair", "vocabulary", "grammar", "sentence"),
     [
-        ("other", "words-1", "robot runs the model pair 'other' and the cloud 'toy'"),
-        ("toy", "words-2", r"vocabularies of the pair 'toy' differ \(robot words-2, cloud words-1\)"),
+        ("other", "words-1", "", "robot runs the model pair 'other' and the cloud 'toy'"),
+        ("toy", "words-2", "", r"vocabularies of the pair 'toy' differ \(robot words-2, cloud words-1\)"),
+        (
+            "toy",
+            "words-1",
+            "3f0c9a1b",
+            r"grammars of the pair 'toy' differ \(robot 3f0c9a1b, cloud none\); set",
+        ),
     ],
 )
 def test_a_mismatch_is_refused_with_a_sentence_that_says_what_differs(
-    pair: str, vocabulary: str, sentence: str
+    pair: str, vocabulary: str, grammar: str, sentence: str
 ) -> None:
-    with echo() as served, connected(served.endpoint, pair, vocabulary) as (client, arrivals):
+    with echo() as served, connected(served.endpoint, pair, vocabulary, grammar) as (client, arrivals):
         with pytest.raises(HandshakeError, match=sentence):
             client.wait_ready(WAIT_S)
         assert not client.ready

@@ -70,7 +70,9 @@ def over_links(
                 endpoint = server
                 if link.profile != LinkProfile():
                     endpoint = ends.enter_context(link_process(server, link.profile))
-                client = ends.enter_context(Client(endpoint, config.name, drafter.vocabulary))
+                client = ends.enter_context(
+                    Client(endpoint, config.name, drafter.vocabulary, grammar=drafter.grammar)
+                )
                 client.wait_ready()
                 results.append((link, decode(drafter, client)))
             report(*results[-1])

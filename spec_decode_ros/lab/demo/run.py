@@ -176,7 +176,7 @@ def _compare(
     methods = ("cloud", "auto" if plan.method == "cloud" else plan.method)
     console.print(f"Comparing {' and '.join(methods)} on {len(samples)} frames of the mission …")
     end = time.monotonic() + _COMPARISON_S
-    with Client(endpoint, pair.name, drafter.vocabulary) as client:
+    with Client(endpoint, pair.name, drafter.vocabulary, grammar=drafter.grammar) as client:
         client.wait_ready()
         compared = ComparisonPlan(methods, pair.prompt, pair.max_tokens)
         comparison = compare(samples, drafter, client, compared, enough=lambda: time.monotonic() > end)

@@ -22,7 +22,7 @@ from spec_decode_ros.lab.training.exits import (
     usable_layers,
 )
 from spec_decode_ros.models.exits import ExitFigures, save_exits
-from spec_decode_ros.models.loading import load_model
+from spec_decode_ros.models.loading import load_side
 from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, exits_file, load_pair_config
 
 BATCHED_FRAMES, GENERATED_FRAMES = 3000, 300
@@ -60,7 +60,7 @@ def add_exits(
             "pair's target as `exits:`."
         )
     _check_writable(file)
-    model = load_model(pair.target, pair.folder, pair.chat)
+    model = load_side(pair, pair.target)
     batched = in_batches(model)
     plan = replace(
         plan,

@@ -62,6 +62,7 @@ class DraftRecording:
     token_ms: float
     frames: tuple[RecordedFrame, ...]
     texts: Mapping[Tokens, str] = field(default_factory=dict)
+    grammar: str = ""
 
     @property
     def acceptance(self) -> float:
@@ -157,6 +158,7 @@ def record(
         statistics.median(token_ms or first_ms),
         tuple(frames),
         texts,
+        drafter.grammar,
     )
 
 
@@ -227,6 +229,10 @@ class RecordedDrafter:
     @property
     def vocabulary(self) -> str:
         return self._recording.vocabulary
+
+    @property
+    def grammar(self) -> str:
+        return self._recording.grammar
 
     def encode(self, text: str) -> list[int]:
         """Raises SpecDecodeError for a text that was not recorded."""

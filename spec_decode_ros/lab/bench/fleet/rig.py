@@ -137,7 +137,7 @@ def fleet_rig(pair: str, recording: DraftRecording, profile: LinkProfile) -> Ite
         stack.callback(link.stop)
         with pinned_to(cores.edge):
             endpoint = link.start()
-        with Client(endpoint, recording.pair, recording.vocabulary) as client:
+        with Client(endpoint, recording.pair, recording.vocabulary, grammar=recording.grammar) as client:
             welcome = client.wait_ready()
         yield FleetRig(server, link, welcome, endpoint, path, folder, cores, metrics)
 

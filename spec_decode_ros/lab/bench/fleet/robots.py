@@ -103,7 +103,7 @@ class FleetRobot:
         self._number, self._orders, self._recording, self._log = number, orders, recording, log
         self._way = orders.ways[number % len(orders.ways)]
         drafter = RecordedDrafter(recording)
-        self.client = Client(orders.endpoint, recording.pair, drafter.vocabulary)
+        self.client = Client(orders.endpoint, recording.pair, drafter.vocabulary, grammar=drafter.grammar)
         self._runtime = EdgeRuntime(
             drafter,
             self.client,
