@@ -299,8 +299,11 @@ class MotionNode(Node):
         now = time.monotonic()
         self._output = self._guard.step(now=now, clock=clock_seconds(self))
         self._follows.told(self._output.vx, self._output.wz, now)
+        silent = self._idle.silent
         if self._idle.says(self._output, now, self._cmd_vel.get_subscription_count() > 0):
             self._send(self._output.vx, self._output.wz)
+        if self._idle.silent != silent:
+            self._diagnostics.publish()  # whoever misses the velocities is told why at once
         self._set_expiry()
         shown = (self._output.state, self._output.reason)
         if shown != self._shown:
