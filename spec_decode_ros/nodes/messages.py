@@ -10,6 +10,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
+from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import Header
 
@@ -112,6 +113,19 @@ def odometry(
     ):
         covariance[::7] = of
     return message
+
+
+def unlike_types(node: Node, topic: str) -> str:
+    """Which node hears what this one publishes as another type, and so hears nothing; empty if none does."""
+    sent = {
+        info.topic_type
+        for info in node.get_publishers_info_by_topic(topic)
+        if (info.node_name, info.node_namespace) == (node.get_name(), node.get_namespace())
+    }
+    for info in node.get_subscriptions_info_by_topic(topic):
+        if sent and info.topic_type not in sent:
+            return f"{info.node_name} hears {topic} as {info.topic_type}, and {', '.join(sent)} is sent"
+    return ""
 
 
 def status_values(status: DiagnosticStatus) -> dict[str, str]:
