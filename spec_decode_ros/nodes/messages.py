@@ -10,6 +10,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
+from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import Header
 
@@ -119,6 +120,19 @@ def planar_pose(message: Odometry) -> tuple[float, float, float]:
     position, turn = message.pose.pose.position, message.pose.pose.orientation
     yaw = math.atan2(2 * (turn.w * turn.z + turn.x * turn.y), 1 - 2 * (turn.y * turn.y + turn.z * turn.z))
     return position.x, position.y, yaw
+
+
+def unlike_types(node: Node, topic: str) -> str:
+    """Which node hears what this one publishes as another type, and so hears nothing; empty if none does."""
+    sent = {
+        info.topic_type
+        for info in node.get_publishers_info_by_topic(topic)
+        if (info.node_name, info.node_namespace) == (node.get_name(), node.get_namespace())
+    }
+    for info in node.get_subscriptions_info_by_topic(topic):
+        if sent and info.topic_type not in sent:
+            return f"{info.node_name} hears {topic} as {info.topic_type}, and {', '.join(sent)} is sent"
+    return ""
 
 
 def status_values(status: DiagnosticStatus) -> dict[str, str]:

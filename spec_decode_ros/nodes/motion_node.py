@@ -39,7 +39,7 @@ from spec_decode_ros.nodes.common import (
 from spec_decode_ros.nodes.go2_link import GO2, Go2Link
 from spec_decode_ros.nodes.go2_link import PARAMETERS as ROBOT_PARAMETERS
 from spec_decode_ros.nodes.joystick import NO_BUTTON, EmergencyButton
-from spec_decode_ros.nodes.messages import twist_stamped
+from spec_decode_ros.nodes.messages import twist_stamped, unlike_types
 from spec_decode_ros.robots.follow_watch import FollowWatch
 from spec_decode_ros.robots.guard import MotionGuard
 from spec_decode_ros.robots.guard_types import (
@@ -299,8 +299,11 @@ class MotionNode(Node):
         now = time.monotonic()
         self._output = self._guard.step(now=now, clock=clock_seconds(self))
         self._follows.told(self._output.vx, self._output.wz, now)
+        silent = self._idle.silent
         if self._idle.says(self._output, now, self._cmd_vel.get_subscription_count() > 0):
             self._send(self._output.vx, self._output.wz)
+        if self._idle.silent != silent:
+            self._diagnostics.publish()  # whoever misses the velocities is told why at once
         self._set_expiry()
         shown = (self._output.state, self._output.reason)
         if shown != self._shown:
@@ -328,9 +331,12 @@ class MotionNode(Node):
         if stands_s := self._follows.stands_s(time.monotonic()):
             problems.append(
                 f"the robot does not move yet, though told to for {stands_s:.1f} s: has it just stood up, is it blocked, "
-                f"does its driver hear {self._cmd_vel.topic_name} in this type?"
+                f"does its driver hear {self._cmd_vel.topic_name}?"
             )
             self.get_logger().warning(problems[0], throttle_duration_sec=5.0)
+        if deaf := unlike_types(self, self._cmd_vel.topic_name):
+            wanted = "false" if self._settings["stamped"] else "true"
+            problems.append(f"{deaf}: set stamped to {wanted}, or change the type there")
         if self._commanded and not self._received.get_subscription_count():
             problems.append(f"nobody listens to {self._received.topic_name}: is the drafter running?")
         if self._button and self._button.problem:

@@ -16,6 +16,9 @@ SILENT, ZEROS = "silent", "zeros"
 SAY_S = 1.0
 """Seconds without motion that a stop is said: twice the longest time-out that a driver of velocities should have."""
 
+FOUND_S = 4.0
+"""Seconds in which the other listeners are found behind the first one: a terminal may be found before the legs."""
+
 MOVES_MPS, MOVES_RADPS = 0.05, 0.1
 """Odometry above one of these is a robot that moves; below, it is the noise and the sway of one that stands."""
 
@@ -34,9 +37,8 @@ class IdleOutput:
 
     def __init__(self, idle: str = SILENT) -> None:
         self._idle = idle
-        self._since: float | None = (
-            None  # the last velocity, stop, or motion of a robot that was told to stand
-        )
+        # The last velocity, stop, or motion of a robot that was told to stand.
+        self._since: float | None = None
         self._moves = False
         self.silent = False
 
@@ -46,13 +48,17 @@ class IdleOutput:
 
     def stop(self, now: float) -> None:
         """A stop has come: it is said, whoever drives the robot."""
-        self._since, self.silent = now, False
+        if self._since is not None:  # else it is about to be said anyway
+            self._since = max(self._since, now)
+        self.silent = False
 
     def says(self, output: MotionOutput, now: float, heard: bool = True) -> bool:
         """Whether this velocity is sent; to be asked in every step. What nobody has ``heard`` is not said yet."""
-        held = self._idle == ZEROS or output.moves or output.state is MotionState.EMERGENCY or not heard
+        held = self._idle == ZEROS or output.moves or output.state is MotionState.EMERGENCY
+        if self._since is None or not heard:
+            self._since = now + FOUND_S
         # Once silent, whatever moves the robot is somebody else's.
-        if held or self._since is None or (self._moves and not self.silent):
-            self._since = now
+        elif held or (self._moves and not self.silent):
+            self._since = max(self._since, now)
         self.silent = now - self._since > SAY_S
         return not self.silent

@@ -19,7 +19,7 @@ REPORT_S = 3.0
 """Seconds without a report (they come once a second) after which a part counts as silent."""
 
 VELOCITY_S = 0.6
-"""Seconds without a velocity (20 a second) after which none is shown."""
+"""Seconds without a velocity (20 a second) after which none is shown, unless the motion node says that it is silent."""
 
 CONFIRM_S = 2.5
 """Seconds that a stop may remain unconfirmed before the operator is told to use the remote control."""
@@ -190,9 +190,10 @@ class RobotStatus:
 
     def velocity(self, now: float) -> Velocity | None:
         """What is sent to the legs; None if nothing is."""
-        if self._velocity is None or now - self._velocity[0] > VELOCITY_S:
-            return None
-        return self._velocity[1]
+        if self._velocity is not None and now - self._velocity[0] <= VELOCITY_S:
+            return self._velocity[1]
+        motion = self.report("motion", now)
+        return Velocity(0.0, 0.0) if motion is not None and motion.values.get("silent") == "True" else None
 
     @property
     def emergency(self) -> bool:

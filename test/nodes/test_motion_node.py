@@ -10,9 +10,12 @@ import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: the nodes need ROS 2")
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
+from rclpy.context import Context
+from rclpy.node import Node
 from ros_session import Ros, wait_for
 from sensor_msgs.msg import Joy
 from std_msgs.msg import String
@@ -352,6 +355,29 @@ def test_a_sitting_robot_does_not_walk(ros):
     posture.publish(String(data="sit down"))
     motion.process.wait_until_it_says("sit down is refused")
     assert len(passed) == 2
+
+
+def test_a_driver_that_hears_another_type_is_named(ros):
+    ros.start("motion_node")
+    diagnostics = ros.listen(DiagnosticArray, "/diagnostics", 10)
+    context = Context()
+    rclpy.init(context=context)
+    base = Node("base", context=context, start_parameter_services=False)
+    base.create_subscription(Twist, "cmd_vel", lambda message: None, 1)
+
+    def told() -> list[str]:
+        return [s.message for _, m in list(diagnostics) for s in m.status if s.name.endswith("motion")]
+
+    try:
+        said = wait_for(lambda: [words for words in told() if "hears /cmd_vel" in words], "the word of it")
+    finally:
+        base.destroy_node()
+        rclpy.shutdown(context=context)
+    assert (
+        "base hears /cmd_vel as geometry_msgs/msg/Twist, and geometry_msgs/msg/TwistStamped is sent"
+        in said[-1]
+    )
+    assert "set stamped to false" in said[-1]
 
 
 def test_plain_twists_on_request(ros):

@@ -84,6 +84,17 @@ def test_the_banner_for_every_state_of_the_guard(values, velocity, kind):
     assert status.banner(0.0).kind is kind
 
 
+def test_a_motion_node_that_is_silent_on_purpose_sends_zero():
+    status = RobotStatus()
+    status.take(Velocity(0.0, 0.0), 0.0)
+    assert status.velocity(5.0) is None, "nothing is heard, and nobody says why"
+    status.take(PartReport("motion", 0, "stands", {"silent": "True"}), 5.0)
+    assert status.velocity(5.0) == Velocity(0.0, 0.0)
+    status.take(Velocity(0.4, 0.0), 5.1)
+    assert status.velocity(5.1) == Velocity(0.4, 0.0)
+    assert status.velocity(9.0) is None, "it is gone"
+
+
 def test_an_answer_that_no_longer_counts_stands_with_the_old_ones():
     status = RobotStatus()
     status.take(DecodedAction("", (Piece("vx 0.4", "accepted"),), "verified"), 0.0)
