@@ -166,7 +166,9 @@ def test_gazebo_loads_the_shipped_worlds_without_an_error(world: Path, tmp_path:
         env={**os.environ, "IGN_PARTITION": str(tmp_path), "GZ_PARTITION": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
-    assert "[Err]" not in done.stdout + done.stderr
+    errors = [line for line in (done.stdout + done.stderr).splitlines() if "[Err]" in line]
+    # The profiler has one port, which another Gazebo on this machine may have.
+    assert not [line for line in errors if "Remotery" not in line]
 
 
 @needs_validator
