@@ -1,4 +1,4 @@
-"""Everything on one machine, with Gazebo (Harmonic, Ionic or Jetty) as the room.
+"""Everything on one machine, with Gazebo (Fortress on Humble, else Harmonic, Ionic or Jetty) as the room.
 
     ros2 launch spec_decode_ros gazebo.launch.py                  # a room that comes with the package
     spec-decode world --seed 7 --out room_7.sdf                   # another one
@@ -8,8 +8,11 @@
 The arguments of robot.launch.py and cloud.launch.py are passed on; `--show-args` lists all of them.
 """
 
+import atexit
 import os
 import shlex
+import shutil
+import tempfile
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
@@ -19,9 +22,12 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, SetParameter
 
+from spec_decode_ros.sim.sdf import copy_for_fortress
+
 HERE = Path(__file__).resolve().parent
 WORLDS = HERE.parent / "worlds"
 BRIDGE = HERE.parent / "config" / "gazebo_bridge.yaml"
+TRUE = ("true", "1", "yes")
 NEEDED = ("ros_gz_sim", "ros_gz_bridge", "ros_gz_image", "compressed_image_transport")
 
 
@@ -29,8 +35,12 @@ def launch_gazebo(context):
     """Gazebo with the world, and the bridges between it and ROS."""
     share = Path(get_package_share_directory("ros_gz_sim"))
     world = find_world(LaunchConfiguration("world").perform(context))
+    if LaunchConfiguration("fortress").perform(context).lower() in TRUE:
+        folder = tempfile.mkdtemp(prefix="gazebo_world_")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        world = copy_for_fortress(world, Path(folder))
     flags = ["-r"]
-    if LaunchConfiguration("headless").perform(context).lower() in ("true", "1", "yes"):
+    if LaunchConfiguration("headless").perform(context).lower() in TRUE:
         flags += ["-s", "--headless-rendering"]
     namespace = LaunchConfiguration("namespace")
     return [
@@ -56,6 +66,14 @@ def launch_gazebo(context):
             name="gazebo_camera",
             namespace=namespace,
             arguments=["camera/image"],
+            output="screen",
+        ),
+        # The robot in Gazebo keeps its last velocity, also when motion_node is gone.
+        Node(
+            package="spec_decode_ros",
+            executable="velocity_watchdog_node",
+            name="velocity_watchdog_node",
+            namespace=namespace,
             output="screen",
         ),
     ]
@@ -98,6 +116,11 @@ def generate_launch_description():
                 "headless",
                 default_value="false",
                 description="Gazebo without a window; frames are drawn by EGL",
+            ),
+            DeclareLaunchArgument(
+                "fortress",
+                default_value=str(os.environ.get("ROS_DISTRO") == "humble").lower(),
+                description="Gazebo is Fortress, as on Humble, and gets a copy of the world that it can read",
             ),
             OpaqueFunction(function=check),
             # Frames are stamped with Gazebo's time, and their age is reckoned in it.

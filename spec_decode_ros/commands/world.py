@@ -13,6 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", help="the .sdf file to write; by default room_N.sdf in this folder"
     )
+    parser.add_argument(
+        "--fortress",
+        action="store_true",
+        help="for Gazebo Fortress; gazebo.launch.py needs no such file, it changes what it is given",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from spec_decode_ros.sim.task import make_task
 
     path, scene = Path(args.out or f"room_{args.seed}.sdf"), make_task(args.seed).scene
-    print(f"wrote {' and '.join(str(file) for file in write_world(scene, path))}")
+    print(f"wrote {' and '.join(str(file) for file in write_world(scene, path, args.fortress))}")
     print(f"in the room: {', '.join(thing.name for thing in scene.objects)}")
     print(f"to walk in it: ros2 launch spec_decode_ros gazebo.launch.py world:={path.resolve()}")
     return 0

@@ -1,7 +1,8 @@
 """Gazebo worlds: writes a scene as SDFormat, with a robot of a Go2's size and the same head camera.
 
-The worlds are SDFormat 1.9 with the systems of Gazebo Harmonic, Ionic and Jetty. The robot is a box that moves at the
-commanded velocity (``VelocityControl``): enough to try the stack, not to study a gait.
+The worlds are SDFormat 1.9 with the systems of Gazebo Harmonic, Ionic and Jetty; :func:`for_fortress` changes them for
+Fortress. The robot is a box that moves at the commanded velocity (``VelocityControl``): enough to try the stack, not to
+study a gait. ``VelocityControl`` keeps the last velocity for ever, so ``velocity_watchdog_node`` belongs beside it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from pathlib import Path
@@ -96,6 +98,24 @@ def to_sdf(scene: Scene, name: str = "room") -> str:
     return f"{ET.tostring(root, encoding='unicode', xml_declaration=False)}\n"
 
 
+def for_fortress(world: str) -> str:
+    """The same world for Gazebo Fortress, which has the new names of all its systems but of the odometry's."""
+    system = "odometry-publisher-system", "OdometryPublisher"
+    new = f'filename="gz-sim-{system[0]}" name="gz::sim::systems::{system[1]}"'
+    return world.replace(
+        new, f'filename="ignition-gazebo-{system[0]}" name="ignition::gazebo::systems::{system[1]}"'
+    )
+
+
+def copy_for_fortress(path: Path, folder: Path) -> Path:
+    """Copy a world, changed for Fortress, and the cone mesh beside it into a folder; returns the new world."""
+    copy = folder / path.name
+    copy.write_text(for_fortress(path.read_text(encoding="utf-8")), encoding="utf-8")
+    if path.with_name(CONE_FILE).is_file():
+        shutil.copy(path.with_name(CONE_FILE), folder)
+    return copy
+
+
 def needs_cone(scene: Scene) -> bool:
     """Whether the world of the scene needs :data:`CONE_FILE`."""
     return any(thing.kind == "cone" for thing in scene.objects)
@@ -127,15 +147,21 @@ def cone_obj() -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_world(scene: Scene, path: Path) -> list[Path]:
+def write_world(scene: Scene, path: Path, fortress: bool = False) -> list[Path]:
     """Write the world of a scene, with the cone mesh if it needs one; returns the files.
+
+    Args:
+        scene: the room.
+        path: of the world.
+        fortress: for Gazebo Fortress rather than a newer one.
 
     Raises:
         SpecDecodeError: Gazebo does not take a file of this name, or it cannot be written.
     """
     if path.suffix not in (".sdf", ".world"):
         raise SpecDecodeError(f"Gazebo takes worlds from files that end in .sdf: {path} does not")
-    files = {path: to_sdf(scene, re.sub(r"[^\w-]", "_", path.stem))}
+    world = to_sdf(scene, re.sub(r"[^\w-]", "_", path.stem))
+    files = {path: for_fortress(world) if fortress else world}
     if needs_cone(scene):
         files[path.with_name(CONE_FILE)] = cone_obj()
     try:
@@ -272,6 +298,7 @@ def _headlight() -> ET.Element:
         diffuse="1 1 1 1",
         specular="0 0 0 1",
         direction="1 0 0",
+        visualize="false",
     )
     return light
 

@@ -244,7 +244,8 @@ def test_the_gazebo_launch_drives_by_gazebos_clock(ros, gazebo, launch, tmp_path
     world = REPOSITORY / "worlds" / "room_1.sdf"
     assert f"started with ['gazebo', '-r', '-s', '--headless-rendering', '{world}']" in said
     assert "started with gazebo_stand_in.py ['camera/image', '--ros-args'" in said
-    assert said.count("process has finished cleanly") == 6, said
+    assert "velocity_watchdog_node" in said
+    assert said.count("process has finished cleanly") == 7, said
 
 
 @needs_launch
