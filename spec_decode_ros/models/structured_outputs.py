@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ Bitmask = NDArray[np.int32]
 
 _ANY_TOKEN = np.int32(-1)
 _WORD_BITS = 32
+_MOST_TRIED = 4096
 _PLACE = re.compile(r"^\[[^]]*\] \S+: ")
 """Where in xgrammar's own source an error was found."""
 
@@ -46,7 +47,6 @@ class CompiledGrammar:
 
     def __init__(self, grammar: Grammar, text: CheckpointText) -> None:
         self.fingerprint = grammar.fingerprint
-        self._text = text
         backend = getattr(text.tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise GrammarError(
@@ -59,22 +59,45 @@ class CompiledGrammar:
                 _compiled[key] = _compile(grammar, text)
             self._compiled = _compiled[key]
         special = set(self._compiled.tokenizer_info.special_token_ids) - text.eos_ids
-        self._ordinary = frozenset(range(text.size)) - special
+        self.text = text
+        self.ordinary = frozenset(range(text.size)) - special
+        """Of any other token xgrammar would complain on standard error."""
+        # xgrammar 0.2.9 leaves out some of the tokens that one of their neighbours in order occurs in, such as `0.0 ` beside
+        # `0 `. Where tokens are whole words that is no rarity, and they are few.
+        self._tries_tokens = backend.decoder is None
+        self._tried: dict[tuple[int, ...], Bitmask] = {}
 
     def matcher(self) -> GrammarMatcher:
         """A matcher at the beginning of an answer."""
-        return GrammarMatcher(self._compiled, self._text, self._ordinary)
+        import xgrammar
+
+        return GrammarMatcher(self, xgrammar.GrammarMatcher(self._compiled))
+
+    def fill(self, bitmask: Bitmask, row: int, answer: Sequence[int], matcher: Any) -> None:
+        """What may follow `answer`, behind which xgrammar's `matcher` stands."""
+        if not self._tries_tokens:
+            matcher.fill_next_token_bitmask(bitmask, row)
+            return
+        known = self._tried.get(tuple(answer))
+        if known is None:
+            allowed = np.zeros(bitmask.shape[1] * _WORD_BITS, dtype=bool)
+            for token in self.ordinary:
+                if matcher.accept_token(token):
+                    allowed[token] = True
+                    matcher.rollback(1)
+            known = np.packbits(allowed, bitorder="little").view(np.int32)
+            if len(self._tried) >= _MOST_TRIED:
+                self._tried.clear()
+            self._tried[tuple(answer)] = known
+        bitmask[row] = known
 
 
 class GrammarMatcher:
     """Follows one answer, forward and back, as the KV cache of its sequence does."""
 
-    def __init__(self, compiled: Any, text: CheckpointText, ordinary: Container[int]) -> None:
-        import xgrammar
-
-        self._matcher = xgrammar.GrammarMatcher(compiled)
-        self._text = text
-        self._ordinary = ordinary  # of any other token xgrammar would complain on standard error
+    def __init__(self, grammar: CompiledGrammar, matcher: Any) -> None:
+        self._grammar = grammar
+        self._matcher = matcher
         self._accepted: list[int] = []
 
     def accepts(self, answer: Sequence[int]) -> bool:
@@ -88,7 +111,7 @@ class GrammarMatcher:
             self._matcher.rollback(len(self._accepted) - common)
             del self._accepted[common:]
         for token in answer[common:]:
-            possible = token in self._ordinary and not self._matcher.is_terminated()
+            possible = token in self._grammar.ordinary and not self._matcher.is_terminated()
             if not (possible and self._matcher.accept_token(token)):
                 return False
             self._accepted.append(token)
@@ -103,15 +126,16 @@ class GrammarMatcher:
             GrammarError: the vocabulary has no token with which an answer could go on.
         """
         asked = list(answers)
-        words = -(-self._text.size // _WORD_BITS)
+        text = self._grammar.text
+        words = -(-text.size // _WORD_BITS)
         bitmask = np.full((len(asked), words), _ANY_TOKEN)
         for row, answer in enumerate(asked):
             if not self.accepts(answer) or self._matcher.is_terminated():
                 continue
-            self._matcher.fill_next_token_bitmask(bitmask, row)
+            self._grammar.fill(bitmask, row, answer, self._matcher)
             if not bitmask[row].any():
                 raise GrammarError(
-                    f"The grammar cannot go on behind {self._text.decode(answer)[-60:]!r}, because the vocabulary has no "
+                    f"The grammar cannot go on behind {text.decode(answer)[-60:]!r}, because the vocabulary has no "
                     "token for it: correct the grammar."
                 )
         return bitmask

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_checkpoints
 import torch
@@ -176,3 +177,17 @@ def test_without_xgrammar_a_pair_says_what_to_install(
     ):
         load_drafter(pair_file)
     assert load_drafter(with_grammar(load_pair_config(pair_file), "none")).grammar == ""
+
+
+@pytest.mark.parametrize("checkpoint", ["tiny", "smollm2"])
+def test_the_bitmask_allows_every_token_that_can_follow_and_no_other(checkpoint: str) -> None:
+    side = ModelConfig(f"package:checkpoints/{checkpoint}/draft")
+    tokenizer = load_tokenizer(side, resolve_location(side, Path()))
+    text = CheckpointText(tokenizer, [2], None, None)
+    matcher = CompiledGrammar(ACTION, text).matcher()
+    for written in ("", "vx", "vx 0.0 wz", "vx 0.4 wz 0.0 | red", "vx 0.0 wz 0.0 | red chair"):
+        answer = text.encode(written)
+        (row,) = matcher.bitmask([answer])
+        bits = np.unpackbits(row.view(np.uint8), count=text.size, bitorder="little")
+        following = [token for token in range(text.size) if matcher.accepts([*answer, token])]
+        assert np.flatnonzero(bits).tolist() == following, written
