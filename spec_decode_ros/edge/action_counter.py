@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, ActionError, parse_action
 from spec_decode_ros.actions.commands import TURN_STEP_DEG
-from spec_decode_ros.edge.odometry import Travel
+from spec_decode_ros.edge.odometer import Travel
 
 _COUNTING = re.compile(r"(searching|turning|walking) ([0-9]{1,3}(?:\.[0-9])?)", re.ASCII)
 

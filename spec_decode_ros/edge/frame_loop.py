@@ -21,7 +21,7 @@ from spec_decode_ros.edge.action_statistics import ActionStatistics
 from spec_decode_ros.edge.camera_watch import CameraWatch
 from spec_decode_ros.edge.draft_motion import DraftMotion
 from spec_decode_ros.edge.link_watch import LinkWatch
-from spec_decode_ros.edge.odometry import Odometry
+from spec_decode_ros.edge.odometer import Odometer
 from spec_decode_ros.edge.pilot import Decision, Pilot
 from spec_decode_ros.edge.runtime import ActionFailed
 from spec_decode_ros.edge.stack import EdgeStack
@@ -113,7 +113,7 @@ class FrameLoop:
         self._new_commands: list[str] = []
         self._posture_sent: tuple[int, str] | None = None
         self._camera = CameraWatch(settings["camera_timeout"], settings["max_frame_age"])
-        self._odometry = Odometry()
+        self._odometer = Odometer()
         self._delay_s = 0.0  # from a frame's stamp to the first velocities decided on it
         self._changed = threading.Condition()
         self._closing = False
@@ -145,7 +145,7 @@ class FrameLoop:
     def take_odometry(self, stamp: float, x: float, y: float, yaw: float) -> None:
         """A pose of the robot in metres and radians, with its stamp in seconds on the clock of the frames."""
         with self._changed:
-            self._odometry.add(stamp, x, y, yaw)
+            self._odometer.add(stamp, x, y, yaw)
 
     def take_command(self, command: str) -> None:
         """The operator wants something new."""
@@ -231,7 +231,7 @@ class FrameLoop:
         verified_sent: list[tuple[float, float]] = []
         awaits = self._stack.client is not None and not (self.link.lost and self._stack.drives_alone)
         with self._changed:
-            travel = self._odometry.at(frame.stamp, self._delay_s + _COASTS_S)
+            travel = self._odometer.at(frame.stamp, self._delay_s + _COASTS_S)
         delays: list[float] = []
 
         def on_velocities(vx: float, wz: float, verified: bool) -> None:

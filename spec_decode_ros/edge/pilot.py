@@ -23,7 +23,7 @@ from spec_decode_ros.actions.prompt import PromptStyle, build_prompt
 from spec_decode_ros.actions.quantities import KNOWN_QUANTITIES
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.action_counter import ActionCounter
-from spec_decode_ros.edge.odometry import Travel
+from spec_decode_ros.edge.odometer import Travel
 from spec_decode_ros.edge.outcome import answer_without_model
 from spec_decode_ros.edge.runtime import ActionResult, Progress
 from spec_decode_ros.robots.reflex import answer_by_reflex

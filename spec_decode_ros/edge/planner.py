@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from spec_decode_ros.actions.plan import Plan, PlanError, parse_plan
 from spec_decode_ros.actions.prompt import PromptStyle, build_plan_prompt
 from spec_decode_ros.actions.said_amounts import unsaid_amount
+from spec_decode_ros.actions.synonyms import plainly_named
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.edge.outcome import ActionCancelled, ActionFailed, ActionResult, Progress
 from spec_decode_ros.edge.pilot import OnText, Runtime
@@ -61,7 +62,7 @@ class Planner:
         if not result.tokens or result.tokens[-1] not in self.eos_ids:
             return Planned(sentence, result, None, cut)
         try:
-            plan = parse_plan(result.text)
+            plan = plainly_named(parse_plan(result.text))
         except PlanError as error:
             return Planned(sentence, result, None, str(error))
         if unsaid := unsaid_amount(plan, sentence):

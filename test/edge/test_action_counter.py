@@ -9,7 +9,7 @@ import pytest
 from spec_decode_ros.actions.action import ACTION_PERIOD_S, Action, format_action, parse_action
 from spec_decode_ros.actions.commands import Command
 from spec_decode_ros.edge.action_counter import ActionCounter
-from spec_decode_ros.edge.odometry import Odometry, Travel
+from spec_decode_ros.edge.odometer import Odometer, Travel
 from spec_decode_ros.lab.episodes.expert import decide
 
 COASTS_S = 0.1
@@ -25,7 +25,7 @@ class LaggingRobot:
         self.obeys, self.lag_s = obeys, lag_s
         self.time = self.yaw = self.x = 0.0
         self._vx = self._wz = 0.0
-        self.odometry = Odometry()
+        self.odometry = Odometer()
         self.odometry.add(0.0, 0.0, 0.0, 0.0)
 
     def run(self, action: Action, seconds: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from spec_decode_ros.actions.action import STOP
-from spec_decode_ros.edge.odometry import Travel
+from spec_decode_ros.edge.odometer import Travel
 from spec_decode_ros.edge.pilot import Pilot
 from spec_decode_ros.edge.runtime import ActionFailed, ActionResult, Progress
 

@@ -64,7 +64,7 @@ ROSDEP_KEYS = {
     "torch": "python3-torch",
     "transformers": "python3-transformers-pip",
 }
-WITHOUT_A_KEY = {"accelerate", "cyclonedds", "gguf", "mujoco-core", "ray", "unitree-sdk2py-dimos"}
+WITHOUT_A_KEY = {"accelerate", "cyclonedds", "gguf", "mujoco-core", "ray", "unitree-sdk2py-dimos", "xgrammar"}
 """Requirements that rosdistro has no key for."""
 
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec_decode_ros.edge.odometry import Odometry, Travel
+from spec_decode_ros.edge.odometer import Odometer, Travel
 
 
-def driven(rate: float, speed: float = 0.0, seconds: float = 4.0, hz: float = 20.0) -> Odometry:
+def driven(rate: float, speed: float = 0.0, seconds: float = 4.0, hz: float = 20.0) -> Odometer:
     """Poses of a robot that drives a circle or a line, from stamp 100 on."""
-    track = Odometry()
+    track = Odometer()
     x = y = yaw = 0.0
     for step in range(round(seconds * hz) + 1):
         track.add(100.0 + step / hz, x, y, math.remainder(yaw, math.tau))
@@ -37,7 +37,7 @@ def test_it_looks_ahead_at_the_present_rate():
 
 
 def test_without_poses_of_that_time_there_is_no_answer():
-    assert Odometry().at(1.0) is None
+    assert Odometer().at(1.0) is None
     track = driven(0.5)
     assert track.at(104.29) is not None
     assert track.at(104.31) is None

@@ -26,7 +26,7 @@ class Travel:
     walked: float
 
 
-class Odometry:
+class Odometer:
     """Sums a robot's motion over its poses; jumps do not count."""
 
     def __init__(self) -> None:
