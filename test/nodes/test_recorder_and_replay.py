@@ -75,7 +75,7 @@ def test_a_replayed_bag_is_recorded_and_replayed_again(ros, endpoint: str, tmp_p
 def test_a_recorder_ends_at_its_limit_and_overwrites_nothing(ros, tmp_path: Path):
     out = tmp_path / "bag"
     recorder = ros.start("recorder_node", out=out, max_size_mb=0.001)
-    said, step = ros.publisher(String, "command", 10), ros.publisher(String, "step", 10)
+    said, step = ros.publisher(String, RECEIVED, 10), ros.publisher(String, "step", 10)
     other = ros.node.create_publisher(String, "chatter", 10)
 
     def talk() -> bool:
@@ -90,7 +90,7 @@ def test_a_recorder_ends_at_its_limit_and_overwrites_nothing(ros, tmp_path: Path
     from rosbags.rosbag2 import Reader
 
     with Reader(out) as reader:
-        assert sorted(one.topic for one in reader.connections) == ["/command", "/step"]
+        assert sorted(one.topic for one in reader.connections) == ["/command/received", "/step"]
         assert 5 <= reader.message_count <= 9
     second = ros.start("recorder_node", ready=None, out=out)
     assert second.wait() == 1
@@ -105,7 +105,7 @@ def test_a_bag_says_what_quality_of_service_was_offered(ros, tmp_path: Path):
 
     out = tmp_path / "bag"
     kept = [
-        ros.node.create_publisher(String, "command", EVENTS),
+        ros.node.create_publisher(String, RECEIVED, EVENTS),
         ros.node.create_publisher(DiagnosticStatus, "plan", LATCHED),
         ros.node.create_publisher(CompressedImage, "camera/image/compressed", LATEST_FRAME),
     ]
@@ -120,13 +120,13 @@ def test_a_bag_says_what_quality_of_service_was_offered(ros, tmp_path: Path):
     assert found[out] == found[out / "bag.mcap"]
     offered = found[out]
     assert {topic: len(profiles) for topic, profiles in offered.items()} == {
-        "/command": 1,
+        "/command/received": 1,
         "/plan": 1,
         "/camera/image/compressed": 1,
     }
     assert offered["/plan"][0].durability is QosDurability.TRANSIENT_LOCAL
     assert offered["/camera/image/compressed"][0].reliability is QosReliability.BEST_EFFORT
-    profile = offered["/command"][0]
+    profile = offered["/command/received"][0]
     assert profile.reliability is QosReliability.RELIABLE
     assert profile.durability is QosDurability.VOLATILE
     assert tuple(profile.deadline) == tuple(profile.lifespan) == (9223372036, 854775807)  # never
