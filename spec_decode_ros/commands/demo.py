@@ -9,8 +9,6 @@ from spec_decode_ros.commands._options import add_json, add_pair, add_value, con
 from spec_decode_ros.extras import require_modules
 
 NONE = "none"
-PLANNER = NONE
-"""The demo's planner, `none` while the shipped one's weights are in training; then `planner`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--planner",
-        default=PLANNER,
+        default="planner",
         help="pair of language models that makes steps of a free sentence, by name or as a .yaml file; none: the acting "
         "pair hears the words as they are (%(default)s)",
     )

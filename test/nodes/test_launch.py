@@ -168,7 +168,7 @@ def test_with_a_planner_the_drafter_hears_its_steps(ros, launch, tmp_path):
         velocities = ros.listen(TwistStamped, "cmd_vel", 10)
         steps = ros.listen(String, "step", 10)
         command = ros.publisher(String, "command", 10)
-        command.publish(String(data="would you mind to go on a bit"))
+        command.publish(String(data="would you mind to go on for two metres"))
         wait_for(lambda: any(m.twist.linear.x > 0.0 for _, m in list(velocities)), "motion")
         assert [message.data for _, message in steps] == ["stop", plan]
         said = launched.interrupt()
