@@ -16,6 +16,7 @@ from ros_session import wait_for
 from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_msgs.msg import String
 
+from spec_decode_ros.nodes.common import HANDED_ON, RECEIVED
 from spec_decode_ros.nodes.messages import nanoseconds
 
 
@@ -81,7 +82,7 @@ def test_the_camera_refuses_what_is_no_source_in_one_sentence(ros, source):
 
 def test_the_operator_types_commands_and_stops(ros):
     ros.start("motion_node")
-    commands = ros.listen_for_publisher_later(String, "command", 10)
+    commands = ros.listen_for_publisher_later(String, RECEIVED, HANDED_ON)
     teleop = ros.start("teleop_node", ready="type what", stdin=subprocess.PIPE)
 
     def type_line(line: str) -> None:

@@ -85,7 +85,7 @@ def branches(draw: st.DrawFn) -> Branches:
 
 
 MESSAGES = st.one_of(
-    st.builds(Hello, COUNTS, TEXT, TEXT),
+    st.builds(Hello, COUNTS, TEXT, TEXT, TEXT),
     st.builds(
         Open, IDS, TEXT, st.integers(0, 3), SAMPLING, st.sampled_from(ServerMode), TOKENS,
         st.integers(1, 4096), st.floats(0, 10_000), st.booleans(), st.booleans(),
@@ -188,9 +188,9 @@ def packed(*fields: object) -> list[bytes]:
         (packed(4, -1), "within"),
         (packed(4, 2**64 - 1), "within"),
         (packed(4, 0), "action_id"),
-        (packed(1, 1, b"tiny", "x"), "must be text"),
-        (packed(1, 1, 5, "x"), "must be text"),
-        (packed(1, 1, "x" * 1001, "x"), "characters"),
+        (packed(1, 1, b"tiny", "x", ""), "must be text"),
+        (packed(1, 1, 5, "x", ""), "must be text"),
+        (packed(1, 1, "x" * 1001, "x", ""), "characters"),
         (packed(3, 1, 0, [1, -1], False, 1, [], 0), "within"),
         (packed(3, 1, 0, [1.5], False, 1, [], 0), "type int"),
         (packed(3, 1, 0, 5, False, 1, [], 0), "a list"),

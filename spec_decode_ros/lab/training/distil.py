@@ -153,6 +153,7 @@ def fit(
             shown = time.monotonic()
     if state:
         store(state, draft, optimizer, done)
+    report(1.0, acceptance(draft, held_out) if held_out else {})
     draft.eval()
 
 
