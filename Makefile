@@ -40,10 +40,11 @@ $(STAMP): | $(BIN)/python
 	@# The pip that comes with Python 3.10 tries versions for half an hour where a newer one resolves at once.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt 'pip>=24' 'setuptools>=77.0.3'
 	@# Elsewhere, and with other EXTRAS, the ranges of extras.py and the few pins of constraints.txt decide.
+	@# Without warnings, since xgrammar goes without triton here.
 	lock="locks/$$($(BIN)/python -c '$(PLATFORM)').txt"; if [ -n '$(LOCKED)' ] && [ -f "$$lock" ]; then \
 	  $(BIN)/python -m pip install -qq --disable-pip-version-check \
 	    --require-hashes --no-deps --ignore-requires-python -r "$$lock"; fi
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-warn-conflicts -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
 	  --no-deps --ignore-requires-python $(ALONE)
 	@rm -f $(VENV)/.installed-*

@@ -23,8 +23,8 @@ _LENGTHS = (("", 1.0), ("cm|cent", 0.01), ("mm|mill", 0.001), ("foot|feet|ft", 0
 _MARKS = re.compile(r"[^\w\s.,/°]|[.,/](?![0-9])")
 _PARTS = ((re.compile(r"\bhalf|½"), (0.5,)), (re.compile(r"\bquarters?\b|¼|¾"), (0.25, 0.75)))
 _COLLECTIVE = (
-    (re.compile(r"\b(?:couple|pair|twice|both|two)\b"), 2.0),
-    (re.compile(r"\b(?:few|three|thrice)\b"), 3.0),
+    (re.compile(r"\b(?:couple|pair|twice)\b"), 2.0),
+    (re.compile(r"\b(?:few|thrice)\b"), 3.0),
     (re.compile(r"\bdozen\b"), 12.0),
 )
 

@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS
 from spec_decode_ros.actions.plan import Plan, Step
 
-COLORS = {
-    "red": "crimson scarlet ruby cherry carmine vermilion tomato burgundy maroon",
-    "green": "emerald lime olive mint jade",
-    "blue": "navy azure cobalt sapphire indigo ultramarine cerulean",
-    "yellow": "golden gold lemon canary mustard amber",
-    "purple": "violet lilac lavender mauve plum",
-    "white": "ivory snowy snow chalk pearl alabaster milky",
+TAUGHT = {
+    "chair": ("seat", "stool", "armchair"),
+    "box": ("cube", "crate", "block", "carton"),
+    "ball": ("sphere", "orb"),
+    "cone": ("pylon", "traffic cone"),
+    "cylinder": ("barrel", "drum", "can", "column"),
+    "red": ("crimson", "scarlet"),
+    "green": ("emerald",),
+    "blue": ("navy",),
+    "yellow": ("golden",),
+    "purple": ("violet", "lilac"),
+    "white": ("snow-white",),
 }
-KINDS = {
-    "chair": "seat stool armchair",
-    "box": "cube crate block carton case",
-    "ball": "sphere orb globe",
-    "cone": "pylon",
-    "cylinder": "barrel drum can column pillar tube tin canister",
+"""Synonyms that the shipped planner has learned, beside those of the acting pair."""
+
+FURTHER = {
+    "chair": (),
+    "box": ("case",),
+    "ball": ("globe",),
+    "cone": (),
+    "cylinder": ("pillar", "tube", "tin", "canister"),
+    "red": ("ruby", "cherry", "carmine", "vermilion", "tomato", "burgundy", "maroon"),
+    "green": ("lime", "olive", "mint", "jade"),
+    "blue": ("azure", "cobalt", "sapphire", "indigo", "ultramarine", "cerulean"),
+    "yellow": ("gold", "lemon", "canary", "mustard", "amber"),
+    "purple": ("lavender", "mauve", "plum"),
+    "white": ("ivory", "snow", "snowy", "chalk", "pearl", "alabaster", "milky"),
 }
-_COLOR_OF = {
-    word: name for name, words in COLORS.items() for word in (name, *COLOR_WORDS[name], *words.split())
-}
-_KIND_OF = {
-    word: name for name, words in KINDS.items() for word in (name, *OBJECT_WORDS[name], *words.split())
-}
+"""Synonyms that it passes on as it hears them."""
+
+
+def _names(usual: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The name that each word stands for."""
+    return {
+        word: name for name, words in usual.items() for word in (name, *words, *TAUGHT[name], *FURTHER[name])
+    }
+
+
+_COLOR_OF, _KIND_OF = _names(COLOR_WORDS), _names(OBJECT_WORDS)
 
 
 def plainly_named(plan: Plan) -> Plan:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from spec_decode_ros.actions.action import ACTION_PERIOD_S
 from spec_decode_ros.actions.prompt import clean_instruction, heard_instruction
 from spec_decode_ros.edge.action_statistics import ActionStatistics
 from spec_decode_ros.edge.camera_watch import CameraWatch
@@ -231,7 +232,7 @@ class FrameLoop:
         verified_sent: list[tuple[float, float]] = []
         awaits = self._stack.client is not None and not (self.link.lost and self._stack.drives_alone)
         with self._changed:
-            travel = self._odometer.at(frame.stamp, self._delay_s + _COASTS_S)
+            travel = self._odometer.at(frame.stamp, min(self._delay_s, ACTION_PERIOD_S) + _COASTS_S)
         delays: list[float] = []
 
         def on_velocities(vx: float, wz: float, verified: bool) -> None:

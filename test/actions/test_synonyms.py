@@ -6,7 +6,7 @@ import pytest
 
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS
 from spec_decode_ros.actions.plan import parse_plan
-from spec_decode_ros.actions.synonyms import COLORS, KINDS, plainly_named
+from spec_decode_ros.actions.synonyms import FURTHER, TAUGHT, plainly_named
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,18 @@ def test_a_plan_without_steps_stays():
     assert plainly_named(parse_plan("refused: it would do harm")).outcome == "refused"
 
 
-@pytest.mark.parametrize(("words", "names"), [(COLORS, COLOR_WORDS), (KINDS, OBJECT_WORDS)])
-def test_no_word_has_two_meanings(words, names):
-    every = [word for name in names for word in {name, *names[name], *words[name].split()}]
+@pytest.mark.parametrize("names", [COLOR_WORDS, OBJECT_WORDS])
+def test_no_word_has_two_meanings(names):
+    every = [word for name in names for word in {name, *names[name], *TAUGHT[name], *FURTHER[name]}]
     assert len(every) == len(set(every))
-    assert set(words) == set(names)
+
+
+def test_every_name_has_its_lists():
+    assert set(TAUGHT) == set(FURTHER) == {*COLOR_WORDS, *OBJECT_WORDS}
+
+
+@pytest.mark.parametrize("name", OBJECT_WORDS)
+def test_what_the_planner_was_taught_is_understood(name):
+    for word in TAUGHT[name]:
+        plan = parse_plan(f"go to the red {word}")
+        assert plainly_named(plan) == parse_plan(f"go to the red {name}")

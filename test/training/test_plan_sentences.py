@@ -15,9 +15,10 @@ import pytest
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, TEMPLATES
 from spec_decode_ros.actions.plan import Plan, parse_plan
 from spec_decode_ros.actions.prompt import clean_instruction
+from spec_decode_ros.actions.synonyms import TAUGHT
 from spec_decode_ros.lab.plan_judge import read_expected
 from spec_decode_ros.lab.training import phrasings, plan_frames, refusals
-from spec_decode_ros.lab.training.phrasings import MORE_WORDS, OTHER_COLORS, OTHER_OBJECTS
+from spec_decode_ros.lab.training.phrasings import OTHER_COLORS, OTHER_OBJECTS
 from spec_decode_ros.lab.training.plan_sentences import PlannedSentence, examples, gerund
 from spec_decode_ros.lab.training.plan_steps import draw_goal, draw_turn, draw_walk, number_words
 from spec_decode_ros.lab.training.refusals import HARM, IMPOSSIBLE, NO_TASK, TOO_FAR, WHERE, WHICH_WAY
@@ -193,16 +194,16 @@ def test_templates_are_distinct_lower_case_and_have_their_fields_only(name: str)
 
 def test_synonyms_belong_to_one_name() -> None:
     owner: dict[str, str] = {}
-    for table in (OBJECT_WORDS, COLOR_WORDS, MORE_WORDS):
+    for table in (OBJECT_WORDS, COLOR_WORDS, TAUGHT):
         for name, options in table.items():
             for option in options:
                 assert owner.setdefault(option, name) == name
-    assert set(MORE_WORDS) == {*COLORS, *KINDS}
+    assert set(TAUGHT) == {*COLORS, *KINDS}
     assert not owner.keys() & {*OTHER_COLORS, *OTHER_OBJECTS}
 
 
 def says(text: str, name: str) -> bool:
-    known = {name, *MORE_WORDS.get(name, ()), *(COLOR_WORDS | OBJECT_WORDS).get(name, ())}
+    known = {name, *TAUGHT.get(name, ()), *(COLOR_WORDS | OBJECT_WORDS).get(name, ())}
     known |= {"gray"} if name == "grey" else set()
     return any(re.search(rf"(?<![a-z]){re.escape(word)}(?![a-z])", text) for word in known)
 
@@ -305,7 +306,7 @@ def _either(names: set[str]) -> str:
 
 
 def _with_synonyms(names: dict[str, tuple[str, ...]]) -> set[str]:
-    return {word for name, options in names.items() for word in (name, *options, *MORE_WORDS[name])}
+    return {word for name, options in names.items() for word in (name, *options, *TAUGHT[name])}
 
 
 _COLOR = _either({*_with_synonyms(COLOR_WORDS), *OTHER_COLORS, "gray", "{color}", "{c}"})

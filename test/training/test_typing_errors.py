@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS
 from spec_decode_ros.actions.prompt import clean_instruction
-from spec_decode_ros.lab.training.phrasings import MORE_WORDS
+from spec_decode_ros.actions.synonyms import TAUGHT
 from spec_decode_ros.lab.training.typing_errors import as_typed
 
 NAMES = {
     word
-    for table in (COLOR_WORDS, OBJECT_WORDS, MORE_WORDS)
+    for table in (COLOR_WORDS, OBJECT_WORDS, TAUGHT)
     for name, options in table.items()
     for each in (name, *options)
     for word in each.split()

@@ -9,21 +9,6 @@ from __future__ import annotations
 from spec_decode_ros.actions.commands import split_templates
 from spec_decode_ros.lab.training.templates import read_lines
 
-MORE_WORDS = {
-    "chair": ("seat", "stool", "armchair"),
-    "box": ("cube", "crate", "block", "carton"),
-    "ball": ("sphere", "orb"),
-    "cone": ("pylon", "traffic cone"),
-    "cylinder": ("barrel", "drum", "can", "column"),
-    "red": ("crimson", "scarlet"),
-    "green": ("emerald",),
-    "blue": ("navy",),
-    "yellow": ("golden",),
-    "purple": ("violet", "lilac"),
-    "white": ("snow-white",),
-}
-"""Synonyms, beside those of the small language."""
-
 GOTO = read_lines("go")
 
 PLAIN = split_templates(

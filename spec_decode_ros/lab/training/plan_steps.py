@@ -9,6 +9,7 @@ import numpy as np
 
 from spec_decode_ros.actions.commands import COLOR_WORDS, OBJECT_WORDS, number_text
 from spec_decode_ros.actions.plan import Step
+from spec_decode_ros.actions.synonyms import TAUGHT
 from spec_decode_ros.lab.training import phrasings as words
 
 _ONES = (
@@ -98,7 +99,7 @@ def _word(name: str, rng: np.random.Generator) -> str:
     known = COLOR_WORDS.get(name) or OBJECT_WORDS.get(name)
     if known is None or rng.random() < 0.6:
         return name
-    return pick(sorted({*known, *words.MORE_WORDS[name]} - {name}), rng)
+    return pick(sorted({*known, *TAUGHT[name]} - {name}), rng)
 
 
 def draw_turn(rng: np.random.Generator) -> tuple[Step, str]:
